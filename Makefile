@@ -1,0 +1,45 @@
+# Every target works on a clean clone: it makes the virtual environment and installs what it needs.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: quickstart test check fmt bench clean
+.DEFAULT_GOAL := check
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "textgym needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[tasks]"
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[tasks,bench,dev]"
+	@touch $@ $(VENV)/.installed
+
+quickstart: $(VENV)/.installed  ## the main job on real text, about eight minutes on two cores
+	$(BIN)/textgym quickstart $(ARGS)
+
+test: $(VENV)/.installed-dev  ## every test, the learning tests included
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks $(ARGS)
+
+check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow and not learning" -q
+
+fmt: $(VENV)/.installed-dev  ## format and mend what can be mended
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/.installed-dev  ## speed, as ratios to something run beside it
+	$(BIN)/python -m pytest tests/benchmarks -q -s $(ARGS)
+
+clean:  ## everything that make made
+	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
