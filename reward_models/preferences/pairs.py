@@ -1,0 +1,144 @@
+"""The nouns of a comparison, and how samples become pairs to compare.
+
+Simplification: pairs are drawn at random. Active selection would spend fewer answers, but random
+pairs are hard to beat and easy to reason about.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["CHOICES", "Answer", "Choice", "Pair", "Preference", "build_pairs"]
+
+Choice = Literal["a", "b", "tie", "both_bad", "skip"]
+CHOICES: tuple[Choice, ...] = get_args(Choice)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pair:
+    """Two completions of one prompt, before anyone has compared them.
+
+    Attributes:
+        pair_id: Names the pair for ever. ``build_pairs`` derives it from the three texts.
+        prompt: The text that both completions follow.
+        a: The first completion.
+        b: The second completion. Which of the two is called ``a`` must say nothing about them.
+        policy_a: What wrote ``a``; empty if unknown.
+        policy_b: What wrote ``b``; empty if unknown.
+        seed: The seed that the samples were drawn with.
+        split: Which part of the data the pair belongs to, such as ``train``.
+    """
+
+    pair_id: str
+    prompt: str
+    a: str
+    b: str
+    policy_a: str = ""
+    policy_b: str = ""
+    seed: int = 0
+    split: str = "train"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """One answer of one annotator to one pair.
+
+    Attributes:
+        pair_id: The pair that was compared.
+        annotator: Who answered: a pseudonym, never a name or an address.
+        answer: ``a`` or ``b`` is better, ``tie``, ``both_bad``, or ``skip`` (no opinion given).
+        strength: How much better, from 1 (barely) to 4 (far); None if it was not asked.
+        note: Anything the annotator wrote.
+        shown_left: The completion that stood on the left, ``a`` or ``b``.
+        served_at: When the pair was shown, in seconds since 1970 UTC; None for a program.
+        voted_at: When the answer came, in seconds since 1970 UTC; None for a program.
+        round: Which time this annotator saw the pair, from 1. A change of mind is a new round.
+        key: Names the answer for ever: the same key again is the same answer, sent twice. Empty
+            means that pair, annotator and round name it.
+    """
+
+    pair_id: str
+    annotator: str
+    answer: Choice
+    strength: int | None = None
+    note: str = ""
+    shown_left: Literal["a", "b"] = "a"
+    served_at: float | None = None
+    voted_at: float | None = None
+    round: int = 1
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preference:
+    """One decided comparison, ready to learn from.
+
+    Attributes:
+        pair_id: The pair that was compared.
+        prompt: The text that both completions follow.
+        chosen: The preferred completion.
+        rejected: The other completion.
+        annotator: Who decided.
+        strength: How much better, from 1 to 4; None if it was not asked.
+    """
+
+    pair_id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    annotator: str = ""
+    strength: int | None = None
+
+
+def build_pairs(
+    samples: Sequence[tuple[str, str]], *, seed: int, policy: str = "", split: str = "train"
+) -> list[Pair]:
+    """Pairs up completions of the same prompt at random, each used at most once.
+
+    The result depends on the seed and on what was sampled for each prompt, not on the order in
+    which prompts are mixed. A completion that occurs twice for a prompt counts once, so no pair
+    compares a text with itself.
+
+    Args:
+        samples: ``(prompt, completion)`` texts. A prompt with k different completions gives
+            ``k // 2`` pairs.
+        seed: Decides who meets whom, and who is called ``a``.
+        policy: What wrote the completions.
+        split: Which part of the data the pairs belong to.
+
+    Returns:
+        The pairs, prompts in the order of their first sample.
+    """
+    completions: dict[str, dict[str, None]] = {}
+    for prompt, completion in samples:
+        completions.setdefault(prompt, {})[completion] = None
+    pairs = []
+    for prompt, distinct in completions.items():
+        texts = sorted(distinct)
+        random.Random(_digest(str(seed), prompt)).shuffle(texts)  # noqa: S311  not a secret
+        for a, b in zip(texts[::2], texts[1::2], strict=False):
+            pairs.append(
+                Pair(
+                    pair_id=_digest(prompt, a, b),
+                    prompt=prompt,
+                    a=a,
+                    b=b,
+                    policy_a=policy,
+                    policy_b=policy,
+                    seed=seed,
+                    split=split,
+                )
+            )
+    return pairs
+
+
+def _digest(*texts: str) -> str:
+    """Hashes texts to 32 hexadecimal digits; JSON keeps ("ab", "c") apart from ("a", "bc")."""
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
