@@ -1,0 +1,36 @@
+"""Text generation as a Gymnasium environment.
+
+``gymnasium.make("textgym:TextGym/Sentiment-v0")`` is the first thing to type. Importing this
+package registers its environments and loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from textgym.env import TextEnv
+from textgym.registration import register_ids, registered_ids
+from textgym.rewards import RewardError, known_rewards
+from textgym.tasks import get_task, known_tasks, register_task
+from textgym.tokenizers import load_tokenizer, train_tokenizer
+from textgym.types import Example, RewardFunction, StopReason, Task, Tokenizer
+from textgym.vector import TextVectorEnv
+
+__all__ = [
+    "Example",
+    "RewardError",
+    "RewardFunction",
+    "StopReason",
+    "Task",
+    "TextEnv",
+    "TextVectorEnv",
+    "Tokenizer",
+    "get_task",
+    "known_rewards",
+    "known_tasks",
+    "load_tokenizer",
+    "register_ids",
+    "register_task",
+    "registered_ids",
+    "train_tokenizer",
+]
+
+register_ids()

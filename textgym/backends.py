@@ -1,0 +1,166 @@
+"""Where a vector environment's arrays live: in numpy, or in torch on some device."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from textgym.dynamics import Array, State
+
+__all__ = ["Backend", "NumpyBackend", "TorchBackend", "make_backend"]
+
+
+class Backend(Protocol):
+    """Moves arrays between the host, in numpy, and where the dynamics run."""
+
+    @property
+    def device(self) -> Any:
+        """Where the arrays live."""
+
+    def send(self, array: npt.NDArray[Any]) -> Array:
+        """Takes an array from the host; the result shares no memory with it."""
+
+    def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
+        """Takes rewards, ``(N,)``, from the host, in the backend's floating point."""
+
+    def as_int8(self, array: Array) -> Array:
+        """Returns a boolean array as int8, where it is."""
+
+    def actions(self, actions: Any, count: int) -> Array:
+        """Brings a caller's actions, ``(N,)``, to where the dynamics run, as int64.
+
+        Raises:
+            ValueError: If they are no ``count`` integers.
+        """
+
+    def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
+        """Brings actions and state to the host, in one transfer."""
+
+    def freeze(self, state: State) -> State:
+        """Returns the same state, read-only where that is possible."""
+
+
+class NumpyBackend:
+    """Everything stays where it is."""
+
+    @property
+    def device(self) -> str:
+        """The processor."""
+        return "cpu"
+
+    def send(self, array: npt.NDArray[Any]) -> Array:
+        """Copies the array."""
+        return array.copy()
+
+    def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
+        """Returns the rewards, float64."""
+        return rewards
+
+    def as_int8(self, array: Array) -> Array:
+        """Returns a boolean array as int8."""
+        return array.astype(np.int8)
+
+    def actions(self, actions: Any, count: int) -> Array:
+        """Converts the actions to int64; see ``Backend``."""
+        array = np.asarray(actions)
+        if array.shape != (count,) or array.dtype.kind not in "iu":
+            raise ValueError(
+                f"actions must be {count} integers, got {array.dtype} of shape {array.shape}"
+            )
+        return array.astype(np.int64, copy=False)
+
+    def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
+        """Returns both as they are."""
+        return actions, state
+
+    def freeze(self, state: State) -> State:
+        """Returns views that refuse to be written into."""
+        views = {}
+        for field in fields(State):
+            views[field.name] = getattr(state, field.name).view()
+            views[field.name].flags.writeable = False
+        return State(**views)
+
+
+class TorchBackend:
+    """Tensors on one device; rewards are float32."""
+
+    def __init__(self, device: str) -> None:
+        """Makes the backend.
+
+        Args:
+            device: A torch device, such as ``"cuda"``.
+        """
+        import torch
+
+        self._torch = torch
+        self._device = torch.device(device)
+
+    def __reduce__(self) -> tuple[type[TorchBackend], tuple[str]]:
+        """Travels as its device's name."""
+        return type(self), (str(self._device),)
+
+    @property
+    def device(self) -> Any:
+        """The torch device."""
+        return self._device
+
+    def send(self, array: npt.NDArray[Any]) -> Array:
+        """Copies the array to the device."""
+        return self._torch.tensor(array, device=self._device)
+
+    def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
+        """Copies the rewards to the device, as float32."""
+        return self.send(rewards.astype(np.float32))
+
+    def as_int8(self, array: Array) -> Array:
+        """Returns a boolean tensor as int8, on its device."""
+        return array.char()
+
+    def actions(self, actions: Any, count: int) -> Array:
+        """Brings the actions to the device; see ``Backend``."""
+        tensor = self._torch.as_tensor(actions, device=self._device)
+        whole = not tensor.is_floating_point() and tensor.dtype != self._torch.bool
+        if tensor.shape != (count,) or not whole:
+            raise ValueError(
+                f"actions must be {count} integers, got {tensor.dtype} of shape "
+                f"{tuple(tensor.shape)}"
+            )
+        return tensor.long()
+
+    def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
+        """Packs both into one tensor, so that the host waits for the device once."""
+        columns = [state.prompt_length, state.length, state.steps, state.stop_reason]
+        packed = self._torch.cat(
+            [self._torch.stack([actions, *columns], dim=1), state.tokens], dim=1
+        )
+        host = packed.cpu().numpy()
+        return host[:, 0], State(
+            prompt_length=host[:, 1],
+            length=host[:, 2],
+            steps=host[:, 3],
+            stop_reason=host[:, 4],
+            tokens=host[:, 5:],
+        )
+
+    def freeze(self, state: State) -> State:
+        """Returns the state itself: torch has no read-only tensors."""
+        return state
+
+
+def make_backend(name: str, device: str) -> Backend:
+    """Makes a backend by name.
+
+    Raises:
+        ValueError: If the name is unknown, or numpy is asked for another device than the CPU.
+    """
+    if name == "torch":
+        return TorchBackend(device)
+    if name != "numpy":
+        raise ValueError(f"unknown backend {name!r}; known: numpy, torch")
+    if str(device) != "cpu":
+        raise ValueError(f"backend='numpy' has no device {str(device)!r}; use backend='torch'")
+    return NumpyBackend()

@@ -1,0 +1,404 @@
+"""Tokenizers behind one protocol: sentencepiece, single characters, and Hugging Face's fast ones.
+
+Simplifications:
+    * A sentencepiece model is always a unigram model with byte fallback and no normalisation, which
+      is what makes ``decode(encode(text)) == text`` hold for every text.
+    * Nothing is downloaded: a name is one of ours, a path is a file or a folder on this machine.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from transformers import PreTrainedTokenizerBase
+
+    from textgym.types import Tokenizer
+
+__all__ = [
+    "CharacterTokenizer",
+    "HuggingFaceTokenizer",
+    "SentencePieceTokenizer",
+    "load_tokenizer",
+    "train_tokenizer",
+]
+
+_SHIPPED = ("reviews-4096",)
+_CHARACTERS = "characters:"
+_PAD, _BOS, _EOS, _UNKNOWN = 0, 1, 2, 3
+# sentencepiece writes a space as this character, so the character itself needs another way in.
+_SPACE_MARK = "▁"
+# Longer than any text: sentencepiece silently leaves out what is longer than its limit.
+_LONGEST_TEXT = 1 << 24
+
+
+class SentencePieceTokenizer:
+    """A sentencepiece unigram model; every text survives ``decode(encode(text))``.
+
+    The padding, beginning, end and unknown ids are 0, 1, 2 and 3.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        """Loads a serialized model.
+
+        Args:
+            model: The bytes of a ``.model`` file.
+
+        Raises:
+            ValueError: If the bytes are no such model, or one with other special ids or without
+                byte fallback.
+        """
+        import sentencepiece
+
+        self._model = model
+        self._processor = sentencepiece.SentencePieceProcessor()
+        try:
+            self._processor.LoadFromSerializedProto(model)
+        except RuntimeError as error:
+            raise ValueError(f"these {len(model)} bytes are no sentencepiece model") from error
+        specials = (
+            self._processor.pad_id(),
+            self._processor.bos_id(),
+            self._processor.eos_id(),
+            self._processor.unk_id(),
+        )
+        if specials != (_PAD, _BOS, _EOS, _UNKNOWN):
+            raise ValueError(
+                f"the sentencepiece model has pad, bos, eos, unk = {specials}; it must have "
+                f"{(_PAD, _BOS, _EOS, _UNKNOWN)}; train it with textgym.train_tokenizer"
+            )
+        self._mark_ids = [
+            self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE_MARK.encode()
+        ]
+        if _UNKNOWN in self._mark_ids:
+            raise ValueError(
+                "the sentencepiece model has no byte fallback, so it would lose text; "
+                "train it with textgym.train_tokenizer"
+            )
+
+    def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[bytes]]:
+        """Travels as its model's bytes."""
+        return type(self), (self._model,)
+
+    @property
+    def model(self) -> bytes:
+        """The serialized model, as in a ``.model`` file."""
+        return self._model
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, special ones included."""
+        return int(self._processor.get_piece_size())
+
+    @property
+    def pad_id(self) -> int:
+        """The padding id, 0."""
+        return _PAD
+
+    @property
+    def bos_id(self) -> int:
+        """The beginning-of-text id, 1."""
+        return _BOS
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-text id, 2."""
+        return _EOS
+
+    @property
+    def forbidden_ids(self) -> tuple[int, ...]:
+        """Padding, beginning of text and unknown."""
+        return (_PAD, _BOS, _UNKNOWN)
+
+    def encode(self, text: str) -> list[int]:
+        """Encodes ``text`` without adding special ids."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes many texts at once."""
+        rows: list[list[int]] = self._processor.encode(list(texts), num_threads=1)
+        for row, text in enumerate(texts):
+            if _SPACE_MARK in text:
+                rows[row] = self._encode_around_marks(text)
+        return rows
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decodes ``ids``; special ids give no text, a cut character gives U+FFFD."""
+        return self.decode_batch([ids])[0]
+
+    def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
+        """Decodes many rows at once."""
+        rows = [[int(token) for token in ids if token > _UNKNOWN] for ids in batch]
+        return list(self._processor.decode(rows, num_threads=1)) if rows else []
+
+    def save(self, path: str | Path) -> None:
+        """Writes the model's bytes to ``path``, for ``load_tokenizer(path)``."""
+        Path(path).write_bytes(self._model)
+
+    def _encode_around_marks(self, text: str) -> list[int]:
+        parts: list[list[int]] = self._processor.encode(text.split(_SPACE_MARK), num_threads=1)
+        ids = parts[0]
+        for part in parts[1:]:
+            ids = [*ids, *self._mark_ids, *part]
+        return ids
+
+
+class CharacterTokenizer:
+    """One id per character of a small alphabet, for toys; the name is ``characters:<alphabet>``.
+
+    The padding, beginning and end ids are 0, 1 and 2; the alphabet follows. There is no unknown id:
+    a foreign character is an error.
+    """
+
+    def __init__(self, alphabet: str) -> None:
+        """Makes the tokenizer of an alphabet.
+
+        Args:
+            alphabet: The characters, in the order of their ids.
+
+        Raises:
+            ValueError: If ``alphabet`` is empty or has a character twice.
+        """
+        if not alphabet or len(set(alphabet)) != len(alphabet):
+            raise ValueError(
+                f"an alphabet has different characters, at least one; got {alphabet!r}"
+            )
+        self._alphabet = alphabet
+        self._ids = {character: _EOS + 1 + place for place, character in enumerate(alphabet)}
+
+    @property
+    def alphabet(self) -> str:
+        """The characters, in the order of their ids."""
+        return self._alphabet
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, special ones included."""
+        return _EOS + 1 + len(self._alphabet)
+
+    @property
+    def pad_id(self) -> int:
+        """The padding id, 0."""
+        return _PAD
+
+    @property
+    def bos_id(self) -> int:
+        """The beginning-of-text id, 1."""
+        return _BOS
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-text id, 2."""
+        return _EOS
+
+    @property
+    def forbidden_ids(self) -> tuple[int, ...]:
+        """Padding and beginning of text."""
+        return (_PAD, _BOS)
+
+    def encode(self, text: str) -> list[int]:
+        """Encodes ``text`` without adding special ids.
+
+        Raises:
+            ValueError: If a character is not in the alphabet.
+        """
+        try:
+            return [self._ids[character] for character in text]
+        except KeyError as error:
+            raise ValueError(
+                f"{error.args[0]!r} in {text!r} is not in the alphabet {self._alphabet!r}"
+            ) from None
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes many texts at once."""
+        return [self.encode(text) for text in texts]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decodes ``ids``; special ids give no text."""
+        return "".join(self._alphabet[token - _EOS - 1] for token in ids if token > _EOS)
+
+    def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
+        """Decodes many rows at once."""
+        return [self.decode(ids) for ids in batch]
+
+
+class HuggingFaceTokenizer:
+    """Any of transformers' fast tokenizers behind this package's protocol.
+
+    A tokenizer without a padding id of its own gets one more id, because a state needs a pad that
+    no action emits. One without a beginning id starts its states with the end-of-text id, as GPT-2
+    does. Decoding is concatenative for byte-level vocabularies; those that drop a leading space,
+    as Llama's, lose the one between a prompt and its completion.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Wraps a loaded tokenizer.
+
+        Args:
+            tokenizer: One with an end-of-text id.
+
+        Raises:
+            ValueError: If it has no end-of-text id.
+        """
+        if tokenizer.eos_token_id is None:
+            raise ValueError(
+                f"{tokenizer.name_or_path!r} has no end-of-text token; set its eos_token first"
+            )
+        self._tokenizer = tokenizer
+        self._eos_id = int(tokenizer.eos_token_id)
+        bos_id, pad_id, size = tokenizer.bos_token_id, tokenizer.pad_token_id, len(tokenizer)
+        self._bos_id = self._eos_id if bos_id is None else int(bos_id)
+        has_own_pad = pad_id is not None and pad_id not in (self._eos_id, self._bos_id)
+        self._pad_id = int(pad_id) if has_own_pad else size
+        self._vocab_size = max(size, self._pad_id + 1)
+        specials = {self._pad_id, self._bos_id, *tokenizer.all_special_ids}
+        self._forbidden_ids = tuple(sorted(specials - {self._eos_id}))
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids, special ones included."""
+        return self._vocab_size
+
+    @property
+    def pad_id(self) -> int:
+        """The padding id: the tokenizer's own, or one past its vocabulary."""
+        return self._pad_id
+
+    @property
+    def bos_id(self) -> int:
+        """The beginning-of-text id."""
+        return self._bos_id
+
+    @property
+    def eos_id(self) -> int:
+        """The end-of-text id."""
+        return self._eos_id
+
+    @property
+    def forbidden_ids(self) -> tuple[int, ...]:
+        """Every special id but the end of text."""
+        return self._forbidden_ids
+
+    def encode(self, text: str) -> list[int]:
+        """Encodes ``text`` without adding special ids."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encodes many texts at once."""
+        if not texts:
+            return []
+        encoded: Any = self._tokenizer(
+            list(texts), add_special_tokens=False, padding=False, truncation=False
+        )
+        return [list(ids) for ids in encoded["input_ids"]]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Decodes ``ids``; special ids give no text."""
+        return self.decode_batch([ids])[0]
+
+    def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
+        """Decodes many rows at once."""
+        silent = {self._eos_id, *self._forbidden_ids}
+        return [
+            str(
+                self._tokenizer.decode(
+                    [int(token) for token in ids if int(token) not in silent],
+                    clean_up_tokenization_spaces=False,
+                )
+            )
+            for ids in batch
+        ]
+
+    def save(self, path: str | Path) -> None:
+        """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""
+        self._tokenizer.save_pretrained(str(path))
+
+
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int = 4096, *, max_texts: int | None = None, seed: int = 0
+) -> SentencePieceTokenizer:
+    """Trains a sentencepiece unigram tokenizer; the same arguments give the same bytes.
+
+    Args:
+        texts: The corpus.
+        vocab_size: The number of ids, the 4 special ones and 256 bytes included.
+        max_texts: Train on a random choice of this many texts; ``None`` takes them all.
+        seed: The seed of that choice.
+
+    Raises:
+        ValueError: If there is no text, or too little for ``vocab_size``.
+    """
+    import sentencepiece
+
+    corpus = [text for text in texts if text.strip()]
+    if not corpus:
+        raise ValueError("there is no text to train a tokenizer on")
+    if max_texts is not None and max_texts < len(corpus):
+        chosen = np.random.default_rng(seed).choice(len(corpus), max_texts, replace=False)
+        corpus = [corpus[index] for index in chosen]
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(corpus),
+            model_writer=model,
+            model_type="unigram",
+            vocab_size=vocab_size,
+            byte_fallback=True,
+            add_dummy_prefix=False,
+            remove_extra_whitespaces=False,
+            normalization_rule_name="identity",
+            max_sentence_length=_LONGEST_TEXT,
+            pad_id=_PAD,
+            bos_id=_BOS,
+            eos_id=_EOS,
+            unk_id=_UNKNOWN,
+            num_threads=1,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ValueError(
+            f"{len(corpus)} texts do not give a vocabulary of {vocab_size}; "
+            f"sentencepiece says: {error}"
+        ) from error
+    return SentencePieceTokenizer(model.getvalue())
+
+
+def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:
+    """Loads a tokenizer by name or path.
+
+    Args:
+        name_or_path: ``"reviews-4096"``, which is shipped; ``"characters:<alphabet>"``; the path of
+            a sentencepiece ``.model`` file; or a folder with a Hugging Face ``tokenizer.json``.
+
+    Raises:
+        ValueError: If it is none of these; the message lists the known names.
+    """
+    name, path = str(name_or_path), Path(name_or_path)
+    if name in _SHIPPED:
+        return _load_shipped(name)
+    if name.startswith(_CHARACTERS):
+        return CharacterTokenizer(name.removeprefix(_CHARACTERS))
+    if path.is_file():
+        return SentencePieceTokenizer(path.read_bytes())
+    if (path / "tokenizer.json").is_file():
+        from transformers import AutoTokenizer
+
+        return HuggingFaceTokenizer(AutoTokenizer.from_pretrained(path, local_files_only=True))
+    raise ValueError(
+        f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}; "
+        "or give the path of a sentencepiece .model file or of a folder with a tokenizer.json"
+    )
+
+
+@functools.cache
+def _load_shipped(name: str) -> SentencePieceTokenizer:
+    asset = resources.files("textgym.assets") / f"{name}.model"
+    return SentencePieceTokenizer(asset.read_bytes())
