@@ -62,7 +62,7 @@ class GoldJudge:
         *,
         seed: int = 0,
         window_words: int = 30,
-        windows_per_text: int = 2,
+        windows_per_text: int = 4,
     ) -> Self:
         """Learns from whole texts and from short windows of them, since completions are short.
 
@@ -79,7 +79,7 @@ class GoldJudge:
         """
         if len(texts) != len(labels) or set(labels) != {0, 1}:
             raise ValueError(
-                f"{len(texts)} texts came with {len(labels)} labels, of kinds {sorted(set(labels))}: "
+                f"{len(texts)} texts came with {len(labels)} labels out of {sorted(set(labels))}: "
                 "a judge needs one label a text, and both 0 and 1 among them"
             )
         cut = windows(texts, words=window_words, number=windows_per_text, seed=seed)
