@@ -1,0 +1,41 @@
+"""A tokenizer and a language model of a few thousand parameters, made once a session."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from textgym.tokenizers import train_tokenizer
+
+TEXT = (
+    "the film was a good bad great awful story with fine poor acting and lovely dull music "
+    "that I liked hated from its slow quick start to its end"
+)
+WORDS = TEXT.split()
+
+
+def sentence(seed, words=12):
+    """Draws words in a fixed way: no generator, so that texts never move."""
+    return " ".join(WORDS[(seed * 7 + place * (seed + 3)) % len(WORDS)] for place in range(words))
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return train_tokenizer([sentence(seed, 20) for seed in range(60)], vocab_size=320)
+
+
+@pytest.fixture(scope="session")
+def language_model(tokenizer, tmp_path_factory):
+    """The folder of a causal language model with dropout on, as training would leave it."""
+    folder = tmp_path_factory.mktemp("language_model")
+    torch.manual_seed(0)
+    config = GPT2Config(
+        vocab_size=tokenizer.vocab_size,
+        n_positions=64,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_id,
+    )
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    return folder

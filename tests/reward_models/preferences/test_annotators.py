@@ -1,0 +1,96 @@
+"""Simulated annotators against the closed form of their own description."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from reward_models.preferences import Pair, SimulatedAnnotator
+
+
+def quality(prompts, completions, **columns):
+    """A hidden score that is written in the text."""
+    return [float(text) for text in completions]
+
+
+def pairs_of_difference(difference, number):
+    return [
+        Pair(pair_id=f"{difference}/{i}", prompt="p", a=str(difference), b="0.0")
+        for i in range(number)
+    ]
+
+
+@pytest.mark.parametrize("flip", [0.0, 0.1, 0.5])
+@pytest.mark.parametrize("difference", [-0.3, 0.0, 0.2, 2.0])
+def test_the_share_of_answers_is_the_model_s_probability(difference, flip):
+    """(1 - flip) p + flip (1 - p), inside a 99.99 % interval around 4,000 answers."""
+    annotator = SimulatedAnnotator(score=quality, slope=4.0, flip=flip)
+    answers = annotator.answer(pairs_of_difference(difference, 4000))
+    chose_a = sum(answer.answer == "a" for answer in answers)
+    p = 1 / (1 + math.exp(-4.0 * difference))
+    expected = (1 - flip) * p + flip * (1 - p)
+    assert binomtest(chose_a, 4000, expected).pvalue > 1e-4
+
+
+def test_an_answer_depends_on_neither_order_nor_company():
+    """An annotation that was interrupted and goes on gives the answers it would have given."""
+    annotator = SimulatedAnnotator(score=quality, seed=3)
+    pairs = pairs_of_difference(0.1, 50)
+    whole = annotator.answer(pairs)
+    in_parts = annotator.answer(pairs[30:]) + annotator.answer(pairs[:30])
+    assert whole == in_parts[20:] + in_parts[:20]
+    assert whole[::-1] == annotator.answer(pairs[::-1])
+
+
+def test_another_seed_is_another_person():
+    """Two annotators agree as often as independent coins of their probability do."""
+    pairs = pairs_of_difference(0.1, 2000)
+    one, two = (SimulatedAnnotator(score=quality, flip=0.0, seed=s).answer(pairs) for s in (0, 1))
+    p = 1 / (1 + math.exp(-0.4))
+    agree = sum(x.answer == y.answer for x, y in zip(one, two, strict=True))
+    assert binomtest(agree, 2000, p**2 + (1 - p) ** 2).pvalue > 1e-4
+
+
+def test_swapping_the_sides_keeps_the_statistics():
+    """There is no bias for the side called a."""
+    rng = np.random.default_rng(0)
+    pairs = [
+        Pair(pair_id=str(i), prompt="", a=str(a), b=str(b))
+        for i, (a, b) in enumerate(rng.normal(size=(4000, 2)))
+    ]
+    chose_a = sum(x.answer == "a" for x in SimulatedAnnotator(score=quality).answer(pairs))
+    assert binomtest(chose_a, 4000, 0.5).pvalue > 1e-4
+
+
+def test_the_true_order_has_no_noise_and_no_ties():
+    """It is what a reward model is measured against."""
+    annotator = SimulatedAnnotator(score=quality, slope=0.0, flip=0.5)
+    pairs = [
+        Pair(pair_id="1", prompt="p", a="1.0", b="2.0"),
+        Pair(pair_id="2", prompt="p", a="3.0", b="2.0"),
+        Pair(pair_id="3", prompt="p", a="2.0", b="2.0"),
+    ]
+    order = annotator.true_order(pairs)
+    assert [
+        (preference.pair_id, preference.chosen, preference.rejected) for preference in order
+    ] == [("1", "2.0", "1.0"), ("2", "3.0", "2.0")]
+
+
+def test_extreme_differences_do_not_overflow():
+    """math.exp(1e5) raises."""
+    annotator = SimulatedAnnotator(score=quality, flip=0.0)
+    pairs = pairs_of_difference(1e5, 1) + pairs_of_difference(-1e5, 1)
+    assert [answer.answer for answer in annotator.answer(pairs)] == ["a", "b"]
+
+
+def test_no_pair_needs_no_answer():
+    """A reward function may not take an empty batch."""
+    assert SimulatedAnnotator(score=lambda *_: 1 / 0).answer([]) == []
+
+
+@pytest.mark.parametrize("flip", [-0.1, 0.6])
+def test_a_flip_rate_beyond_a_half_is_refused(flip):
+    """Over one half, the annotator says the opposite of what it thinks."""
+    with pytest.raises(ValueError, match="turned answers"):
+        SimulatedAnnotator(score=quality, flip=flip)

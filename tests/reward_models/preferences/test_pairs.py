@@ -1,0 +1,43 @@
+"""From samples to pairs."""
+
+from collections import Counter
+
+from reward_models.preferences import build_pairs
+
+SAMPLES = [(f"prompt {i % 5}", f" text {i}") for i in range(40)]
+
+
+def test_every_sample_meets_one_other_of_its_prompt():
+    """Each completion is used once, and both sides of a pair follow its prompt."""
+    pairs = build_pairs(SAMPLES, seed=0)
+    used = [(pair.prompt, text) for pair in pairs for text in (pair.a, pair.b)]
+    assert Counter(SAMPLES) == Counter(used)
+
+
+def test_the_same_samples_and_seed_give_the_same_pairs_in_any_order():
+    """So that an interrupted run builds the pairs that are already in the store."""
+    by_id = {pair.pair_id: pair for pair in build_pairs(SAMPLES, seed=0)}
+    again = {pair.pair_id: pair for pair in build_pairs(SAMPLES[::-1], seed=0)}
+    other = {pair.pair_id: pair for pair in build_pairs(SAMPLES, seed=1)}
+    assert by_id == again
+    assert set(by_id) != set(other)
+
+
+def test_equal_texts_are_never_compared():
+    """A prompt whose completions are all equal gives no pair; a duplicate counts once."""
+    assert build_pairs([("p", "x"), ("p", "x"), ("p", "x")], seed=0) == []
+    (pair,) = build_pairs([("p", "x"), ("p", "x"), ("p", "y")], seed=0)
+    assert {"x", "y"} == {pair.a, pair.b}
+
+
+def test_which_text_is_called_a_says_nothing():
+    """Samples that come sorted from worst to best must not all be called b."""
+    samples = [(str(i), text) for i in range(400) for text in ("1 worse", "2 better")]
+    firsts = Counter(pair.a for pair in build_pairs(samples, seed=0))
+    assert 150 < firsts["1 worse"] < 250
+
+
+def test_provenance_is_kept():
+    """Who wrote it, with which seed, for which part of the data."""
+    pair = build_pairs(SAMPLES, seed=7, policy="start", split="test")[0]
+    assert (pair.policy_a, pair.policy_b, pair.seed, pair.split) == ("start", "start", 7, "test")
