@@ -25,6 +25,7 @@ __all__ = [
     "Rules",
     "State",
     "append",
+    "is_finished",
     "is_open",
     "lay_out",
     "legal_actions",
@@ -54,7 +55,7 @@ class Rules:
         pad_id: Fills a row to the right of its text.
         bos_id: The first id of every row.
         eos_id: The action that ends a text.
-        legal: Which actions are legal, ``(V,)`` bool. The end of text always is.
+        legal: Which actions are legal, ``(V,)`` bool. The end of text always is, padding never.
         step_limit: After how many actions an outside limit cuts the episode; ``None`` for never.
     """
 
@@ -133,11 +134,12 @@ def append(state: State, action: Array, rules: Rules) -> State:
     """
     xp = _namespace(state.tokens)
     alive = is_open(state, rules)
-    token = xp.clip(action, 0, len(rules.legal) - 1)
-    written = alive & rules.legal[token] & (token == action)
+    # Padding is never legal, so an id that does not exist becomes an illegal one.
+    token = xp.where((action >= 0) & (action < len(rules.legal)), action, rules.pad_id)
+    written = alive & rules.legal[token]
     rows = _row_numbers(state.tokens)
-    # Only a closed row can be full; the clip keeps its index valid, and nothing is written there.
-    places = xp.clip(state.length, 0, rules.width - 1)
+    # A closed row can be full, and then its length is no place; nothing is written there anyway.
+    places = xp.where(alive, state.length, 0)
     tokens = _copy(state.tokens)
     tokens[rows, places] = xp.where(written, token, tokens[rows, places])
     steps = state.steps + alive
@@ -156,6 +158,11 @@ def is_open(state: State, rules: Rules) -> Array:
     """Returns which rows an action still changes, ``(N,)`` bool."""
     running = state.stop_reason == _RUNNING
     return running if rules.step_limit is None else running & (state.steps < rules.step_limit)
+
+
+def is_finished(state: State) -> Array:
+    """Returns which texts are finished by themselves, ``(N,)`` bool."""
+    return state.stop_reason != _RUNNING
 
 
 def truncated(state: State, rules: Rules) -> Array:

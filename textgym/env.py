@@ -12,7 +12,6 @@ from gymnasium.error import ResetNeeded
 
 from textgym import dynamics
 from textgym.rendering import render_ansi
-from textgym.types import StopReason, Task, Tokenizer
 from textgym.world import Handle, Settings, build_world, check_actions, hold, release
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
     from textgym.dynamics import State
+    from textgym.types import Task, Tokenizer
 
 __all__ = ["TextEnv"]
 
@@ -209,7 +209,7 @@ class TextEnv(gym.Env[Any, Any]):
                 ``invalid_action="raise"``.
             RewardError: If the reward fails.
         """
-        if self._state is None or self._state.stop_reason[0] != StopReason.RUNNING:
+        if self._state is None or dynamics.is_finished(self._state)[0]:
             raise ResetNeeded("there is no running episode; call reset() before step()")
         actions = np.asarray(action)
         if actions.size != 1 or not np.issubdtype(actions.dtype, np.integer):
@@ -217,7 +217,7 @@ class TextEnv(gym.Env[Any, Any]):
         actions = actions.reshape(1).astype(np.int64)
         check_actions(self._world, actions, np.ones(1, dtype=np.bool_))
         state = dynamics.append(self._state, actions, self._world.rules)
-        terminated = bool(state.stop_reason[0] != StopReason.RUNNING)
+        terminated = bool(dynamics.is_finished(state)[0])
         reward = 0.0
         info: dict[str, Any] = {}
         if terminated or self._world.settings.dense:

@@ -36,6 +36,8 @@ _CHARACTERS = "characters:"
 _PAD, _BOS, _EOS, _UNKNOWN = 0, 1, 2, 3
 # sentencepiece writes a space as this character, so the character itself needs another way in.
 _SPACE_MARK = "▁"
+# Below this number of texts, sentencepiece's threads cost more than they save.
+_FEW_TEXTS = 2048
 # Longer than any text: sentencepiece silently leaves out what is longer than its limit.
 _LONGEST_TEXT = 1 << 24
 
@@ -124,7 +126,10 @@ class SentencePieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encodes many texts at once."""
-        rows: list[list[int]] = self._processor.encode(list(texts), num_threads=1)
+        if len(texts) < _FEW_TEXTS:
+            rows: list[list[int]] = [self._processor.encode(text) for text in texts]
+        else:
+            rows = self._processor.encode(list(texts))
         for row, text in enumerate(texts):
             if _SPACE_MARK in text:
                 rows[row] = self._encode_around_marks(text)
@@ -137,14 +142,16 @@ class SentencePieceTokenizer:
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         """Decodes many rows at once."""
         rows = [[int(token) for token in ids if token > _UNKNOWN] for ids in batch]
-        return list(self._processor.decode(rows, num_threads=1)) if rows else []
+        if len(rows) < _FEW_TEXTS:
+            return [self._processor.decode(ids) for ids in rows]
+        return list(self._processor.decode(rows))
 
     def save(self, path: str | Path) -> None:
         """Writes the model's bytes to ``path``, for ``load_tokenizer(path)``."""
         Path(path).write_bytes(self._model)
 
     def _encode_around_marks(self, text: str) -> list[int]:
-        parts: list[list[int]] = self._processor.encode(text.split(_SPACE_MARK), num_threads=1)
+        parts: list[list[int]] = [self._processor.encode(part) for part in text.split(_SPACE_MARK)]
         ids = parts[0]
         for part in parts[1:]:
             ids = [*ids, *self._mark_ids, *part]

@@ -29,7 +29,6 @@ from textgym import dynamics
 from textgym.backends import Backend, make_backend
 from textgym.dynamics import Array, State
 from textgym.rendering import render_ansi
-from textgym.types import StopReason, Task, Tokenizer
 from textgym.world import Handle, Settings, World, build_world, check_actions, hold, release
 
 if TYPE_CHECKING:
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gymnasium.envs.registration import EnvSpec
+
+    from textgym.types import Task, Tokenizer
 
 __all__ = ["TextVectorEnv"]
 
@@ -261,13 +262,13 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         state = dynamics.append(self._require_state(), sent, self._rules)
         host_actions, host = self._backend.fetch(sent, state)
         check_actions(self._world, host_actions, ~was_closed)
-        finished = ~was_closed & (host.stop_reason != StopReason.RUNNING)
+        finished = ~was_closed & dynamics.is_finished(host)
         rewards, infos = self._pay(host, finished, ~was_closed)
         now_closed = finished | (~was_closed & dynamics.truncated(host, self._rules))
 
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and was_closed.any():
             state = self._restart(state, np.flatnonzero(was_closed), infos)
-        terminated = state.stop_reason != StopReason.RUNNING
+        terminated = dynamics.is_finished(state)
         truncated = dynamics.truncated(state, self._rules)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and now_closed.any():
             infos = self._final_infos(state, infos, now_closed)
@@ -344,12 +345,13 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
     ) -> None:
         if seed is None:
             return
-        seeds = [seed + row for row in range(self.num_envs)] if isinstance(seed, int) else seed
-        if len(seeds) != self.num_envs:
-            raise ValueError(f"seeds must be {self.num_envs}, one for each row; got {len(seeds)}")
+        if isinstance(seed, int | np.integer):
+            seed = [int(seed) + row for row in range(self.num_envs)]
+        if len(seed) != self.num_envs:
+            raise ValueError(f"seeds must be {self.num_envs}, one for each row; got {len(seed)}")
         for row in rows:
-            if seeds[row] is not None:
-                self._generators[row] = seeding.np_random(seeds[row])
+            if seed[row] is not None:
+                self._generators[row] = seeding.np_random(seed[row])
 
     def _restart(
         self,
@@ -382,7 +384,8 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         self, host: State, finished: npt.NDArray[np.bool_], alive: npt.NDArray[np.bool_]
     ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
         """Scores the rows that need it in one batch; returns the rewards and the infos."""
-        rewards, infos = np.zeros(self.num_envs), {}  # type: tuple[Any, dict[str, Any]]
+        rewards = np.zeros(self.num_envs)
+        infos: dict[str, Any] = {}
         rows = np.flatnonzero(alive if self._world.settings.dense else finished)
         if not rows.size:
             return rewards, infos

@@ -234,12 +234,12 @@ def check_actions(
 
 
 def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
-    if tokenizer.eos_id in tokenizer.forbidden_ids:
+    if tokenizer.eos_id in (*tokenizer.forbidden_ids, tokenizer.pad_id):
         raise ValueError(
             f"the tokenizer forbids its own end-of-text id {tokenizer.eos_id}, so no text could end"
         )
     legal = np.ones(tokenizer.vocab_size, dtype=np.bool_)
-    legal[list(tokenizer.forbidden_ids)] = False
+    legal[[*tokenizer.forbidden_ids, tokenizer.pad_id]] = False
     return Rules(
         prompt_tokens=settings.prompt_tokens or task.prompt_tokens,
         completion_tokens=settings.completion_tokens or task.completion_tokens,
