@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from reward_models.evaluation import evaluate_reward
@@ -30,11 +30,12 @@ from reward_models.transformer import (
     encode_rows,
     pad_rows,
 )
+from textgym.checkpoints import atomic_folder, last_checkpoint, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import TrainerControl, TrainerState
+    from transformers import TrainerCallback
 
     from reward_models.preferences.pairs import Preference
     from textgym.types import Tokenizer
@@ -44,7 +45,7 @@ __all__ = ["RewardTrainingConfig", "RewardTrainingData", "train_reward_model"]
 EncodedPair = dict[Literal["chosen", "rejected"], list[int]]
 
 METRICS_FILE = "metrics.json"
-_WHOLE = "whole.json"
+_WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
 _REFERENCE_PAIRS = 500  # 1,000 texts: their standard deviation is known to about 2 %
 
 
@@ -105,10 +106,11 @@ def train_reward_model(
     device: str = "cpu",
     callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
-    """Trains, normalises, measures and saves a reward model that ``load_reward(out)`` loads.
+    """Trains, measures, normalises and saves a reward model that ``load_reward(out)`` loads.
 
     Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same config, pairs
-    and language model goes on from there; another one does not touch them and starts anew.
+    and language model goes on from there; another one starts anew. ``Trainer`` seeds the global
+    generators of Python, numpy and torch with ``config.seed``.
 
     Args:
         config: How to train.
@@ -121,8 +123,9 @@ def train_reward_model(
 
     Returns:
         ``pairs``, ``dropped_identical`` (both texts read the same after truncation), ``steps``,
-        ``train_loss``, ``score_mean`` and ``score_std`` of the reference texts before
-        normalisation, and with evaluation pairs ``evaluation_accuracy`` and its like.
+        ``score_mean`` and ``score_std`` of the reference texts before normalisation, and with
+        evaluation pairs a ``PairReport``'s fields as ``evaluation_accuracy`` and so on. The same
+        is in ``out/metrics.json``, which a stopped run has not.
 
     Raises:
         ValueError: If no pair is left to learn from, the tokenizer cannot be saved or does not fit
@@ -144,22 +147,22 @@ def train_reward_model(
         args=_training_arguments(config, checkpoints, device),
         train_dataset=pairs,
         data_collator=_Collator(tokenizer.pad_id),
-        callbacks=[*callbacks, _MarkWholeCheckpoints()],
+        callbacks=list(callbacks),
         centring_weight=config.centring,
     )
     trainer.remove_callback(PrinterCallback)
-    result = trainer.train(resume_from_checkpoint=_last_whole(checkpoints))
+    last = last_checkpoint(checkpoints, complete_when=_WRITTEN_LAST)
+    result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
     metrics: dict[str, float] = {
         "pairs": len(pairs),
         "dropped_identical": len(data.train) - len(pairs),
         "steps": result.global_step,
-        "train_loss": result.training_loss,
     }
     reward = PreferenceReward(model, tokenizer, device=device)
-    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_PAIRS]))
-    if data.evaluation:
+    if data.evaluation:  # before normalising: calibration is a matter of raw scores
         report = asdict(evaluate_reward(reward, data.evaluation))
         metrics |= {f"evaluation_{name}": value for name, value in report.items()}
+    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_PAIRS]))
     _save(model, tokenizer, metrics, out)
     return metrics
 
@@ -205,36 +208,6 @@ class _Collator:
         return {"input_ids": ids, "attention_mask": mask}
 
 
-class _MarkWholeCheckpoints(TrainerCallback):
-    """Notes the sizes of a checkpoint's files once all are written: one cut short has no note."""
-
-    def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002  a callback's signature
-        **kwargs: Any,  # noqa: ARG002  a callback's signature
-    ) -> None:
-        """Writes the note."""
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
-        _write_json(folder / _WHOLE, sizes)
-
-
-def _last_whole(folder: Path) -> str | None:
-    """Finds the latest checkpoint all of whose files have the sizes that were noted."""
-    steps = sorted(int(path.name.rpartition("-")[2]) for path in folder.glob("checkpoint-*"))
-    for step in reversed(steps):
-        checkpoint = folder / f"checkpoint-{step}"
-        if not (checkpoint / _WHOLE).is_file():
-            continue
-        sizes = json.loads((checkpoint / _WHOLE).read_text(encoding="utf-8"))
-        files = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
-        if all(files.get(name) == size for name, size in sizes.items()):
-            return str(checkpoint)
-    return None
-
-
 def _training_arguments(
     config: RewardTrainingConfig, folder: Path, device: str
 ) -> TrainingArguments:
@@ -249,8 +222,7 @@ def _training_arguments(
         bf16=config.bf16,
         seed=config.seed,
         save_steps=config.save_steps,
-        # Two, because the older one goes before the newer one is known to be whole.
-        save_total_limit=2,
+        save_total_limit=1,
         logging_steps=config.logging_steps,
         use_cpu=device == "cpu",
         dataloader_pin_memory=device != "cpu",
@@ -327,23 +299,16 @@ def _normalise(reward: PreferenceReward, reference: Sequence[tuple[str, str]]) -
 
 
 def _save(model: PreferenceModel, tokenizer: Any, metrics: dict[str, float], out: Path) -> None:
-    """Writes beside ``out`` and moves file by file, the metrics last; then drops checkpoints."""
-    partial = out / "partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    model.save_pretrained(partial)
-    tokenizer.save(partial / TOKENIZER_FILE)
-    for path in sorted(partial.iterdir()):
+    """Writes beside the files of ``out``, then moves each; checkpoints have served their time."""
+    staging = out / "staging"
+    with atomic_folder(staging) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save(folder / TOKENIZER_FILE)
+        write_json(folder / METRICS_FILE, metrics)
+    for path in staging.iterdir():
         path.replace(out / path.name)
-    _write_json(out / METRICS_FILE, metrics)
-    partial.rmdir()
+    staging.rmdir()
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-
-
-def _write_json(path: Path, content: object) -> None:
-    """Writes a file whole or not at all."""
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2), encoding="utf-8")
-    partial.replace(path)
 
 
 def _digest(

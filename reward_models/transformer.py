@@ -261,11 +261,11 @@ def load_reward(path: str | Path, device: str = "cpu", batch_size: int = 64) -> 
         loaded: Any = PreferenceModel.from_pretrained(folder, output_loading_info=True)
         model, loading = loaded
         _require_all_weights(loading, folder)
+        tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise ValueError(
             f"{folder} holds no whole reward model ({error}): train it again, or name another one"
         ) from error
-    tokenizer = load_tokenizer(folder / TOKENIZER_FILE)
     return PreferenceReward(model, tokenizer, device=device, batch_size=batch_size)
 
 

@@ -13,14 +13,19 @@ TEXT = (
 WORDS = TEXT.split()
 
 
-def sentence(seed, words=12):
-    """Draws words in a fixed way: no generator, so that texts never move."""
+def _sentence(seed, words=12):
     return " ".join(WORDS[(seed * 7 + place * (seed + 3)) % len(WORDS)] for place in range(words))
 
 
 @pytest.fixture(scope="session")
+def sentence():
+    """A function that draws words in a fixed way: no generator, so that texts never move."""
+    return _sentence
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
-    return train_tokenizer([sentence(seed, 20) for seed in range(60)], vocab_size=320)
+    return train_tokenizer([_sentence(seed, 20) for seed in range(60)], vocab_size=320)
 
 
 @pytest.fixture(scope="session")
