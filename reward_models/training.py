@@ -158,6 +158,8 @@ def train_reward_model(
         "dropped_identical": len(data.train) - len(pairs),
         "steps": result.global_step,
     }
+    # Under bf16, Trainer left an autocast around the model's forward; scores are float32.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     reward = PreferenceReward(model, tokenizer, device=device)
     if data.evaluation:  # before normalising: calibration is a matter of raw scores
         report = asdict(evaluate_reward(reward, data.evaluation))

@@ -165,21 +165,21 @@ def test_pairs_that_read_the_same_are_dropped_and_counted(
             )
 
 
+@pytest.mark.parametrize("bf16", [False, True])
 def test_reference_scores_have_mean_zero_and_variance_one(
-    preferences, language_model, tokenizer, tmp_path, sentence
+    preferences, language_model, tokenizer, tmp_path, sentence, bf16
 ):
-    """Of the texts given, after loading; so that one KL coefficient suits every reward."""
+    """Of the texts given, after loading, where nothing is computed in bfloat16 any more."""
     reference = [(sentence(n, 3), " " + sentence(n, 5)) for n in range(30)]
     data = RewardTrainingData(train=preferences[:8], reference=reference)
-    metrics = train_reward_model(CONFIG, data, language_model, tokenizer, tmp_path)
+    config = RewardTrainingConfig(batch_size=4, max_length=32, bf16=bf16)
+    metrics = train_reward_model(config, data, language_model, tokenizer, tmp_path)
     scores = torch.tensor(load_reward(tmp_path)(*zip(*reference, strict=True)), dtype=torch.float64)
     assert scores.mean().item() == pytest.approx(0.0, abs=1e-4)
     assert scores.std(correction=0).item() == pytest.approx(1.0, abs=1e-4)
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert (metrics["score_mean"], metrics["score_std"]) == (
-        config["score_mean"],
-        config["score_std"],
-    )
+    stored = json.loads((tmp_path / "config.json").read_text())
+    for name in ("score_mean", "score_std"):
+        assert metrics[name] == stored[name]
 
 
 def test_progress_goes_to_the_callbacks(preferences, language_model, tokenizer, tmp_path):
