@@ -11,22 +11,22 @@ import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
 from textgym import dynamics
+from textgym.handles import release
 from textgym.rendering import render_ansi
-from textgym.world import Handle, Settings, build_world, check_actions, hold, release
+from textgym.world import Settings, WorldView, build_world, check_actions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from gymnasium.envs.registration import EnvSpec
-
     from textgym.dynamics import State
+    from textgym.handles import Handle
     from textgym.types import Task, Tokenizer
 
 __all__ = ["TextEnv"]
 
 
-class TextEnv(gym.Env[Any, Any]):
+class TextEnv(WorldView, gym.Env[Any, Any]):
     """Write a text token by token; it is scored when it is finished.
 
     Description:
@@ -124,7 +124,6 @@ class TextEnv(gym.Env[Any, Any]):
                 render_mode=render_mode,
             )
         )
-        self._spec: EnvSpec | None = None
         self._state: State | None = None
         self._example_id = 0
         self._score: float | None = None
@@ -132,42 +131,6 @@ class TextEnv(gym.Env[Any, Any]):
         self.render_mode = render_mode
         self.observation_space = self._world.observation_space()
         self.action_space = self._world.action_space()
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What this environment can be made from again; objects in it are held, not copied."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: EnvSpec | None) -> None:
-        if value is not None:
-            value.kwargs = hold(value.kwargs)
-        self._spec = value
-
-    @property
-    def task(self) -> Task:
-        """The task."""
-        return self._world.task
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer."""
-        return self._world.tokenizer
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Room for the prompt, the beginning-of-text token included."""
-        return self._world.rules.prompt_tokens
-
-    @property
-    def completion_tokens(self) -> int:
-        """The allowance of actions."""
-        return self._world.rules.completion_tokens
-
-    @property
-    def num_examples(self) -> int:
-        """How many examples the split has."""
-        return len(self._world.examples)
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None

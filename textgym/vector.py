@@ -28,21 +28,23 @@ from gymnasium.vector.utils import batch_space
 from textgym import dynamics
 from textgym.backends import Backend, make_backend
 from textgym.dynamics import Array, State
+from textgym.handles import release
+from textgym.infos import add_entries, mark, rows_of
 from textgym.rendering import render_ansi
-from textgym.world import Handle, Settings, World, build_world, check_actions, hold, release
+from textgym.resets import read_example_ids, read_mask, read_seeds
+from textgym.world import Settings, WorldView, build_world, check_actions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from gymnasium.envs.registration import EnvSpec
-
+    from textgym.handles import Handle
     from textgym.types import Task, Tokenizer
 
 __all__ = ["TextVectorEnv"]
 
 
-class TextVectorEnv(VectorEnv[Any, Any, Any]):
+class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
     """N texts at once; row i, seeded ``seed + i``, is bit for bit a ``TextEnv``.
 
     ``TextEnv`` describes spaces, rewards, endings and infos. All texts that are finished in a step
@@ -117,7 +119,7 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         self.num_envs = num_envs
         self.render_mode = render_mode
         self._backend: Backend = make_backend(backend, device)
-        self._world: World = build_world(settings)
+        self._world = build_world(settings)
         self._rules = dataclasses.replace(
             self._world.rules,
             legal=self._backend.send(self._world.rules.legal),
@@ -133,24 +135,12 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_action_space = self._world.action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._spec: EnvSpec | None = None
         self._state: State | None = None
         self._generators = [seeding.np_random() for _ in range(num_envs)]
         self._example_ids = np.zeros(num_envs, dtype=np.int64)
         self._scores = np.full(num_envs, np.nan)
         self._potentials = np.zeros(num_envs)
         self._closed = np.ones(num_envs, dtype=np.bool_)
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What this environment can be made from again; objects in it are held, not copied."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: EnvSpec | None) -> None:
-        if value is not None:
-            value.kwargs = hold(value.kwargs)
-        self._spec = value
 
     @property  # type: ignore[misc] # as SyncVectorEnv's: a tuple, and nothing sets it
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -161,31 +151,6 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override] # as SyncVectorEnv's
         """Each row's seed."""
         return tuple(seed for _, seed in self._generators)
-
-    @property
-    def task(self) -> Task:
-        """The task."""
-        return self._world.task
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer."""
-        return self._world.tokenizer
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Room for the prompt, the beginning-of-text token included."""
-        return self._rules.prompt_tokens
-
-    @property
-    def completion_tokens(self) -> int:
-        """The allowance of actions."""
-        return self._rules.completion_tokens
-
-    @property
-    def num_examples(self) -> int:
-        """How many examples the split has."""
-        return len(self._world.examples)
 
     @property
     def device(self) -> Any:
@@ -224,17 +189,20 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
             ValueError: If an option is unknown or does not fit.
             ResetNeeded: If the first reset leaves rows out.
         """
-        options = options or {}
-        unknown = set(options) - {"reset_mask", "example_id"}
-        if unknown:
-            raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, reset_mask")
-        rows = np.flatnonzero(self._reset_mask(options.get("reset_mask")))
-        example_ids = self._chosen_examples(options.get("example_id"), rows)
-        self._seed_rows(seed, rows)
+        mask = read_mask(options, self.num_envs)
+        if self._state is None and not mask.all():
+            raise ResetNeeded("the first reset must start every row; leave reset_mask out")
+        rows = np.flatnonzero(mask)
+        chosen = read_example_ids(options, self.num_envs)
+        example_ids = None if chosen is None else [self._world.example_id(chosen[r]) for r in rows]
+        seeds = read_seeds(seed, self.num_envs)
+        for row in rows.tolist():
+            if seeds[row] is not None:
+                self._generators[row] = seeding.np_random(seeds[row])
         infos: dict[str, Any] = {}
         self._state = self._restart(self._state, rows, infos, example_ids)
-        self._closed = self._closed & ~_at(rows, self.num_envs)
-        self._add_mask(infos, self._state, _at(rows, self.num_envs))
+        self._closed = self._closed & ~mask
+        self._add_mask(infos, self._state, mark(rows, self.num_envs))
         self._print()
         return dynamics.observe(self._state, self._world.settings.obs_mode), infos
 
@@ -316,43 +284,6 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._state
 
-    def _reset_mask(self, mask: Any) -> npt.NDArray[np.bool_]:
-        if mask is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        host = np.asarray(mask.cpu() if hasattr(mask, "cpu") else mask)
-        if host.shape != (self.num_envs,) or host.dtype != np.bool_ or not host.any():
-            raise ValueError(
-                f"reset_mask must be {self.num_envs} booleans, at least one of them True; got "
-                f"{host.dtype} of shape {host.shape}: {host}"
-            )
-        if self._state is None and not host.all():
-            raise ResetNeeded("the first reset must start every row; leave reset_mask out")
-        return host
-
-    def _chosen_examples(self, chosen: Any, rows: npt.NDArray[np.int64]) -> list[int] | None:
-        if chosen is None:
-            return None
-        host = np.asarray(chosen.cpu() if hasattr(chosen, "cpu") else chosen)
-        if host.shape not in ((), (self.num_envs,)):
-            raise ValueError(
-                f"example_id must be one integer or {self.num_envs}, got shape {host.shape}"
-            )
-        numbers = np.broadcast_to(host, (self.num_envs,))
-        return [self._world.example_id(numbers[row]) for row in rows]
-
-    def _seed_rows(
-        self, seed: int | Sequence[int | None] | None, rows: npt.NDArray[np.int64]
-    ) -> None:
-        if seed is None:
-            return
-        if isinstance(seed, int | np.integer):
-            seed = [int(seed) + row for row in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise ValueError(f"seeds must be {self.num_envs}, one for each row; got {len(seed)}")
-        for row in rows:
-            if seed[row] is not None:
-                self._generators[row] = seeding.np_random(seed[row])
-
     def _restart(
         self,
         state: State | None,
@@ -367,8 +298,12 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         fresh = self._world.start(example_ids)
         self._example_ids[rows] = example_ids
         self._scores[rows], self._potentials[rows] = np.nan, 0.0
-        self._add(
-            infos, rows, example_id=self._example_ids[rows], prompt_length=fresh.prompt_length
+        add_entries(
+            infos,
+            self.num_envs,
+            rows,
+            example_id=self._example_ids[rows],
+            prompt_length=fresh.prompt_length,
         )
         sent = State(
             **{
@@ -398,8 +333,9 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         rows, scores = rows[ended], scores[ended]
         if rows.size:
             self._scores[rows] = scores
-            self._add(
+            add_entries(
                 infos,
+                self.num_envs,
                 rows,
                 stop_reason=host.stop_reason[rows],
                 score=scores,
@@ -414,19 +350,13 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
         self._add_mask(infos, state, closed)
         observation = dynamics.observe(state, self._world.settings.obs_mode)
         if not self.metadata["torch"]:
-            observation = _rows_of(observation, np.flatnonzero(closed), self.num_envs)
+            observation = rows_of(observation, np.flatnonzero(closed), self.num_envs)
         return {
             "final_obs": observation,
             "_final_obs": closed.copy(),
             "final_info": infos,
             "_final_info": closed.copy(),
         }
-
-    def _add(self, infos: dict[str, Any], rows: npt.NDArray[np.int64], **entries: Any) -> None:
-        for key, values in entries.items():
-            array = np.zeros(self.num_envs, dtype=values.dtype)
-            array[rows] = values
-            infos[key], infos[f"_{key}"] = array, _at(rows, self.num_envs)
 
     def _add_mask(
         self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_]
@@ -445,22 +375,3 @@ class TextVectorEnv(VectorEnv[Any, Any, Any]):
     def _print(self) -> None:
         if self.render_mode == "human":
             sys.stdout.write("\n".join(self._frames()) + "\n")
-
-
-def _at(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
-    mask = np.zeros(count, dtype=np.bool_)
-    mask[rows] = True
-    return mask
-
-
-def _rows_of(
-    observation: Array | dict[str, Array], rows: npt.NDArray[np.int64], count: int
-) -> npt.NDArray[np.object_]:
-    """Makes an object array with the observations of the given rows, and ``None`` elsewhere."""
-    final = np.full(count, None, dtype=object)
-    for row in rows:
-        if isinstance(observation, dict):
-            final[row] = {key: value[row].copy() for key, value in observation.items()}
-        else:
-            final[row] = observation[row].copy()
-    return final

@@ -12,55 +12,22 @@ from gymnasium import spaces
 
 from textgym import rewards
 from textgym.dynamics import Rules, State, lay_out
+from textgym.handles import hold
 from textgym.tasks import get_task
 from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gymnasium.envs.registration import EnvSpec
+
     from textgym.types import Example, RewardFunction, Task, Tokenizer
 
-__all__ = ["Handle", "Settings", "World", "build_world", "check_actions", "hold", "release"]
+__all__ = ["Settings", "World", "WorldView", "build_world", "check_actions"]
 
 _OBS_MODES = ("tokens", "dict")
 _INVALID_ACTIONS = ("noop", "raise")
 _RENDER_MODES = (None, "ansi", "human")
-_JSON_TYPES = (str, int, float, bool, list, tuple, dict, Path, type(None))
-
-
-class Handle:
-    """Holds an object in an environment's spec, where Gymnasium copies every argument deeply.
-
-    A copy of a handle is the handle itself, so a reward model is never copied by reading ``spec``.
-
-    Attributes:
-        target: The object.
-    """
-
-    __slots__ = ("target",)
-
-    def __init__(self, target: Any) -> None:
-        self.target = target
-
-    def __deepcopy__(self, _memo: dict[int, Any]) -> Handle:
-        """Returns the handle itself."""
-        return self
-
-    def __repr__(self) -> str:
-        """Names the type of what is held."""
-        return f"Handle({type(self.target).__name__})"
-
-
-def hold(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts every argument that is an object, and not plain data, into a handle."""
-    return {key: _hold(value) for key, value in kwargs.items()}
-
-
-def release(value: Any) -> Any:
-    """Returns what a handle holds, also within lists; anything else as it is."""
-    if isinstance(value, list | tuple):
-        return [release(item) for item in value]
-    return value.target if isinstance(value, Handle) else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +152,49 @@ class World:
         return np.array(self.reward(prompts, completions, **columns), dtype=np.float64)
 
 
+class WorldView:
+    """What both environments tell about their world, for agents to read."""
+
+    _world: World
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What this environment can be made from again; objects in it are held, not copied."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, value: EnvSpec | None) -> None:
+        if value is not None:
+            value.kwargs = hold(value.kwargs)
+        self._spec = value
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self._world.task
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        return self._world.tokenizer
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Room for the prompt, the beginning-of-text token included."""
+        return self._world.rules.prompt_tokens
+
+    @property
+    def completion_tokens(self) -> int:
+        """The allowance of actions."""
+        return self._world.rules.completion_tokens
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples the split has."""
+        return len(self._world.examples)
+
+
 def build_world(settings: Settings) -> World:
     """Resolves names, loads what they name, and makes the rules.
 
@@ -248,9 +258,3 @@ def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
         eos_id=tokenizer.eos_id,
         legal=legal,
     )
-
-
-def _hold(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_hold(item) for item in value]
-    return value if isinstance(value, (*_JSON_TYPES, Handle)) else Handle(value)

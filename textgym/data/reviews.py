@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["MINIMUM_WORDS", "POOLS", "Review", "load_reviews"]
 
 MINIMUM_WORDS = 20
-"""Reviews of fewer words are left out: they have no room for a prompt and its continuation."""
+"""Reviews of fewer words are left out: they have no room for a prompt and its continuation.
+
+Of reviews that share this many first words, whatever their case, the first alone is kept: some
+reviewers sent the same text twice with a small change, and the two would fall into two pools.
+"""
 
 POOLS: Mapping[str, float] = MappingProxyType(
     {
@@ -99,12 +103,14 @@ def _locate() -> Path:
 
 
 def _read(path: Path) -> list[Review]:
-    labels: dict[str, int] = {}
+    reviews: dict[str, Review] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             if row["source"] != "imdb":
                 continue
             words = row["text"].replace("<br />", " ").split()
             if len(words) >= MINIMUM_WORDS:
-                labels.setdefault(" ".join(words), int(row["label"]))
-    return [Review(text=text, label=label) for text, label in labels.items()]
+                opening = " ".join(words[:MINIMUM_WORDS]).casefold()
+                review = Review(text=" ".join(words), label=int(row["label"]))
+                reviews.setdefault(opening, review)
+    return list(reviews.values())
