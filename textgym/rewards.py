@@ -12,7 +12,7 @@ import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ class WeightedReward:
 
 def known_rewards() -> list[str]:
     """Returns the names that installed packages list, sorted."""
-    return sorted(_entry_points())
+    return sorted({entry.name for entry in entry_points(group=_GROUP)})
 
 
 def resolve(
@@ -145,7 +145,7 @@ def resolve(
         return reward
     if isinstance(reward, str | Path):
         name = str(reward)
-        if name not in _entry_points() and (Path(name) / "config.json").is_file():
+        if name not in known_rewards() and (Path(name) / "config.json").is_file():
             if reward_kwargs is not None:
                 raise ValueError(
                     f"a folder takes no reward_kwargs; give reward={_FOLDER_REWARD!r} and "
@@ -175,13 +175,14 @@ def _weighted(pairs: Sequence[Any]) -> WeightedReward:
     return WeightedReward(tuple(parts))
 
 
-def _entry_points() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=_GROUP)}
-
-
 def _load(name: str) -> Any:
-    entry = _entry_points().get(name)
-    location = name if entry is None else entry.value
+    locations = {entry.value for entry in entry_points(group=_GROUP, name=name)}
+    if len(locations) > 1:
+        raise ValueError(
+            f"several installed packages call a reward {name!r}; name the one that is meant: "
+            f"{', '.join(sorted(locations))}"
+        )
+    location = locations.pop() if locations else name
     module, colon, attribute = location.partition(":")
     if not colon:
         raise ValueError(

@@ -1,0 +1,219 @@
+"""The native batch against Gymnasium's batch of single environments, bit for bit."""
+
+from dataclasses import dataclass
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import textgym
+from textgym import Example, TextEnv, TextVectorEnv
+
+ROWS = 4
+MODES = ["NextStep", "SameStep", "Disabled"]
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Prompts of many lengths, some too long for their room."""
+
+    name: str = "Ragged"
+    prompt_tokens: int = 4
+    completion_tokens: int = 5
+    tokenizer: str = "characters:abcd"
+    reward: str = "textgym.tasks.toys:bandit_score"
+    splits: tuple = ("train",)
+
+    def examples(self, split):
+        prompts = ["", "a", "bc", "dab", "abcdabcd", "dd"]
+        return [
+            Example(prompt=prompt, columns={"weight": 0.1 * row + 0.3})
+            for row, prompt in enumerate(prompts)
+        ]
+
+
+def irregular(prompts, completions, *, weight, **columns):
+    """Scores with many digits, which depend on prompt, completion and column."""
+    return [
+        number
+        * sum((place + 1) * ord(letter) for place, letter in enumerate(prompt + "/" + text))
+        / 997
+        for prompt, text, number in zip(prompts, completions, weight, strict=True)
+    ]
+
+
+def same(expected, actual, where="the result"):
+    """Values, dtypes, shapes and keys, down to the last leaf."""
+    if isinstance(expected, dict):
+        assert expected.keys() == actual.keys(), where
+        for key, value in expected.items():
+            same(value, actual[key], f"{where}[{key!r}]")
+        return
+    assert type(expected) is type(actual), where
+    if expected is None:
+        return
+    assert expected.dtype == actual.dtype, where
+    assert expected.shape == actual.shape, where
+    if expected.dtype == object:
+        for row, (left, right) in enumerate(zip(expected, actual, strict=True)):
+            same(left, right, f"{where}[{row}]")
+    else:
+        np.testing.assert_array_equal(expected, actual, where)
+
+
+def actions_of(seed, count, size):
+    """Any id, illegal ones included, and the end of text often enough."""
+    generator = np.random.default_rng(seed)
+    anything = generator.integers(0, size, (count, ROWS))
+    return np.where(generator.random((count, ROWS)) < 0.25, 2, anything)
+
+
+def make_pair(mode, limit, **kwargs):
+    def single():
+        env = TextEnv(**kwargs)
+        return env if limit is None else gym.wrappers.TimeLimit(env, limit)
+
+    sync = SyncVectorEnv([single] * ROWS, autoreset_mode=mode)
+    native = TextVectorEnv(num_envs=ROWS, autoreset_mode=mode, max_episode_steps=limit, **kwargs)
+    return sync, native
+
+
+def roll(sync, native, actions, seed):
+    for name, left, right in zip(
+        ("observation", "infos"), sync.reset(seed=seed), native.reset(seed=seed), strict=True
+    ):
+        same(left, right, f"reset {name}")
+    names = ("observation", "rewards", "terminated", "truncated", "infos")
+    for step, action in enumerate(actions):
+        expected, actual = sync.step(action), native.step(action)
+        for name, left, right in zip(names, expected, actual, strict=True):
+            same(left, right, f"step {step} {name}")
+        ended = expected[2] | expected[3]
+        if native.autoreset_mode is AutoresetMode.DISABLED and ended.any():
+            # Gymnasium's takes the mask out of the options, so each gets its own.
+            pair = (batch.reset(options={"reset_mask": ended}) for batch in (sync, native))
+            for left, right in zip(*pair, strict=True):
+                same(left, right, f"step {step} partial reset")
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    mode=st.sampled_from(MODES),
+    limit=st.none() | st.integers(1, 6),
+    obs_mode=st.sampled_from(["tokens", "dict"]),
+    dense=st.booleans(),
+    emit_mask=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_native_is_a_batch_of_single_environments(mode, limit, obs_mode, dense, emit_mask, seed):
+    sync, native = make_pair(
+        mode,
+        limit,
+        task=Ragged(),
+        reward=irregular,
+        obs_mode=obs_mode,
+        dense=dense,
+        emit_mask=emit_mask,
+    )
+    assert sync.observation_space == native.observation_space
+    assert sync.action_space == native.action_space
+    roll(sync, native, actions_of(seed, 16, 7), seed)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("env_id", textgym.registered_ids())
+def test_every_registered_batch_is_a_batch_of_its_singles(env_id, mode):
+    kwargs = {"completion_tokens": 4, "emit_mask": True}
+    sync = gym.make_vec(
+        env_id,
+        num_envs=ROWS,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": mode},
+        max_episode_steps=3,
+        **kwargs,
+    )
+    native = gym.make_vec(env_id, num_envs=ROWS, autoreset_mode=mode, max_episode_steps=3, **kwargs)
+    size = int(native.single_action_space.n)
+    roll(sync, native, actions_of(11, 12, size), seed=5)
+
+
+@pytest.mark.parametrize("seed", [[3, None, 1, 3], [0, 1, 2, 3]])
+def test_listed_seeds_mean_the_same(seed):
+    sync, native = make_pair("NextStep", None, task="Alphabet")
+    for batch in (sync, native):
+        batch.reset(seed=8)
+    roll(sync, native, actions_of(1, 10, 11), seed)
+
+
+def to_numpy(value):
+    if isinstance(value, dict):
+        return {key: to_numpy(item) for key, item in value.items()}
+    return value.cpu().numpy() if hasattr(value, "cpu") else value
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    mode=st.sampled_from(MODES),
+    limit=st.none() | st.integers(1, 6),
+    obs_mode=st.sampled_from(["tokens", "dict"]),
+    dense=st.booleans(),
+    seed=st.integers(0, 10_000),
+)
+def test_numpy_and_torch_agree(mode, limit, obs_mode, dense, seed):
+    """All but the rewards' precision, and the rows of ``final_obs`` that did not end."""
+    check_backends("cpu", mode, limit, obs_mode, dense, seed)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("mode", MODES)
+def test_numpy_and_a_gpu_agree(mode):
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    check_backends("cuda", mode, 4, "dict", dense=False, seed=1)
+
+
+def check_backends(device, mode, limit, obs_mode, dense, seed):
+    numpy_envs, torch_envs = (
+        TextVectorEnv(
+            task=Ragged(),
+            reward=irregular,
+            num_envs=ROWS,
+            autoreset_mode=mode,
+            max_episode_steps=limit,
+            obs_mode=obs_mode,
+            dense=dense,
+            emit_mask=True,
+            **extra,
+        )
+        for extra in ({}, {"backend": "torch", "device": device})
+    )
+    for left, right in zip(numpy_envs.reset(seed=seed), torch_envs.reset(seed=seed), strict=True):
+        same(left, to_numpy(right))
+    for action in actions_of(seed, 16, 7):
+        expected, actual = numpy_envs.step(action), torch_envs.step(action)
+        infos, torch_infos = expected[4], to_numpy(actual[4])
+        for row in np.flatnonzero(infos.get("_final_obs", np.zeros(ROWS, bool))):
+            batch = torch_infos["final_obs"]
+            left = (
+                {key: value[row] for key, value in batch.items()}
+                if obs_mode == "dict"
+                else (batch[row])
+            )
+            same(infos["final_obs"][row], left)
+        same(expected[0], to_numpy(actual[0]))
+        np.testing.assert_array_equal(expected[1].astype(np.float32), to_numpy(actual[1]))
+        same(expected[2], to_numpy(actual[2]))
+        same(expected[3], to_numpy(actual[3]))
+        same(
+            {key: value for key, value in infos.items() if key != "final_obs"},
+            {key: value for key, value in torch_infos.items() if key != "final_obs"},
+        )
+        np.testing.assert_array_equal(
+            numpy_envs.action_masks(), to_numpy(torch_envs.action_masks())
+        )
+        assert numpy_envs.texts() == torch_envs.texts()

@@ -1,0 +1,105 @@
+"""Every registered id keeps Gymnasium's and Stable-Baselines3's contracts."""
+
+import json
+import pickle
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.utils.env_checker import check_env
+from gymnasium.utils.env_match import check_environments_match
+from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
+
+import textgym
+from textgym.testing import check_vector_env
+
+MODES = ["NextStep", "SameStep", "Disabled"]
+IDS = textgym.registered_ids()
+
+
+def test_there_is_an_id_for_every_task():
+    assert [f"TextGym/{task}-v0" for task in textgym.known_tasks()] == IDS
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("obs_mode", ["tokens", "dict"])
+@pytest.mark.parametrize("render_mode", [None, "ansi", "human"])
+def test_gymnasium_accepts_it(env_id, obs_mode, render_mode):
+    env = gym.make(env_id, obs_mode=obs_mode, render_mode=render_mode)
+    check_env(env.unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("obs_mode", ["tokens", "dict"])
+def test_stable_baselines3_accepts_it(env_id, obs_mode):
+    check_env_for_sb3(gym.make(env_id, obs_mode=obs_mode).unwrapped)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_the_prefix_imports_the_package(env_id):
+    assert gym.make(f"textgym:{env_id}").spec.id == env_id
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_a_spec_goes_to_json_and_back(env_id):
+    env = gym.make(env_id, completion_tokens=2, max_episode_steps=9, emit_mask=True)
+    text = env.spec.to_json()
+    json.loads(text)
+    again = gym.make(gym.envs.registration.EnvSpec.from_json(text))
+    assert env.spec == again.spec
+    check_environments_match(env, again, num_steps=20, seed=3, info_comparison="equivalence")
+
+
+@pytest.mark.parametrize("env_id", IDS)
+def test_it_travels_by_pickle(env_id):
+    env = gym.make(env_id)
+    copy = pickle.loads(pickle.dumps(env))  # noqa: S301 - made on the line
+    assert env.reset(seed=1)[1] == copy.reset(seed=1)[1]
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_its_batch_keeps_every_convention(env_id, mode, backend):
+    envs = gym.make_vec(
+        env_id, num_envs=3, autoreset_mode=mode, backend=backend, completion_tokens=3
+    )
+    check_vector_env(envs, steps=20)
+
+
+@pytest.mark.parametrize("env_id", IDS)
+@pytest.mark.parametrize("kind", ["sync", "async"])
+# From Python 3.12 a fork beside the threads of torch warns; Gymnasium's async batch forks.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_gymnasium_s_own_batches_run_it(env_id, kind):
+    envs = gym.make_vec(env_id, num_envs=2, vectorization_mode=kind, completion_tokens=2)
+    try:
+        envs.reset(seed=0)
+        for _ in range(4):
+            envs.step(np.array([2, 3]))
+    finally:
+        envs.close()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gymnasium_s_statistics_wrap_the_batch(mode):
+    """What a CleanRL script does first; the wrapper counts on what the metadata says."""
+    envs = gym.wrappers.vector.RecordEpisodeStatistics(
+        gym.make_vec("TextGym/Bandit-v0", num_envs=2, autoreset_mode=mode)
+    )
+    envs.reset(seed=0)
+    infos = envs.step(np.array([3, 4]))[-1]
+    statistics = infos["episode"]
+    assert statistics["r"].tolist() == [1.0, 0.5]
+    assert statistics["l"].tolist() == [1, 1]
+
+
+def test_infos_become_lists_as_rllib_wants_them():
+    """``DictInfoToList`` asserts that every leaf is an array of length N."""
+    envs = gym.wrappers.vector.DictInfoToList(
+        gym.make_vec("TextGym/Bandit-v0", num_envs=2, emit_mask=True, autoreset_mode="SameStep")
+    )
+    _, infos = envs.reset(seed=0)
+    assert [info["prompt_length"] for info in infos] == [1, 1]
+    infos = envs.step(np.array([3, 4]))[-1]
+    assert [info["final_info"]["score"] for info in infos] == [1.0, 0.5]
