@@ -21,7 +21,7 @@ class Backend(Protocol):
         """Where the arrays live."""
 
     def send(self, array: npt.NDArray[Any]) -> Array:
-        """Takes an array from the host; the result shares no memory with it."""
+        """Takes an array from the host, which nobody may write to afterwards."""
 
     def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
         """Takes rewards, ``(N,)``, from the host, in the backend's floating point."""
@@ -52,8 +52,8 @@ class NumpyBackend:
         return "cpu"
 
     def send(self, array: npt.NDArray[Any]) -> Array:
-        """Copies the array."""
-        return array.copy()
+        """Returns the array."""
+        return array
 
     def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
         """Returns the rewards, float64."""
@@ -88,11 +88,11 @@ class NumpyBackend:
 class TorchBackend:
     """Tensors on one device; rewards are float32."""
 
-    def __init__(self, device: str) -> None:
+    def __init__(self, device: Any) -> None:
         """Makes the backend.
 
         Args:
-            device: A torch device, such as ``"cuda"``.
+            device: A ``torch.device`` or its name, such as ``"cuda"``.
         """
         import torch
 
@@ -151,7 +151,7 @@ class TorchBackend:
         return state
 
 
-def make_backend(name: str, device: str) -> Backend:
+def make_backend(name: str, device: Any) -> Backend:
     """Makes a backend by name.
 
     Raises:

@@ -113,7 +113,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
                 task=release(task),
                 tokenizer=release(tokenizer),
                 reward=release(reward),
-                reward_kwargs=reward_kwargs,
+                reward_kwargs=release(reward_kwargs),
                 split=split,
                 obs_mode=obs_mode,
                 prompt_tokens=prompt_tokens,

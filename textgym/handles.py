@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "hold", "release"]
 
-_PLAIN = (str, int, float, bool, list, tuple, dict, Path, type(None))
+_HELD = frozenset({"task", "tokenizer", "reward", "reward_kwargs"})
+_PLAIN = (str, int, float, bool, Path, type(None))
 
 
 class Handle:
@@ -37,18 +38,22 @@ class Handle:
 
 
 def hold(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts every argument that is an object, and not plain data, into a handle."""
-    return {key: _hold(value) for key, value in kwargs.items()}
+    """Puts every object among an environment's task, tokenizer and reward into a handle."""
+    return {key: _hold(value) if key in _HELD else value for key, value in kwargs.items()}
 
 
 def release(value: Any) -> Any:
-    """Returns what a handle holds, also within lists; anything else as it is."""
+    """Returns what a handle holds, also within lists and dictionaries; anything else as it is."""
     if isinstance(value, list | tuple):
         return [release(item) for item in value]
+    if isinstance(value, dict):
+        return {key: release(item) for key, item in value.items()}
     return value.target if isinstance(value, Handle) else value
 
 
 def _hold(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_hold(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _hold(item) for key, item in value.items()}
     return value if isinstance(value, (*_PLAIN, Handle)) else Handle(value)

@@ -70,7 +70,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
         max_episode_steps: int | None = None,
         backend: str = "numpy",
-        device: str = "cpu",
+        device: Any = "cpu",
     ) -> None:
         """Makes the environment; names are resolved and loaded at once.
 
@@ -92,7 +92,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             max_episode_steps: Cut episodes after so many steps, as ``TimeLimit`` does: truncated,
                 and no score is paid for a text that is not finished by itself.
             backend: ``"numpy"`` or ``"torch"``.
-            device: Where torch keeps the state.
+            device: Where torch keeps the state; a name, as in JSON, or a ``torch.device``.
 
         Raises:
             ValueError: If a name or choice is unknown; the message lists the known ones.
@@ -105,7 +105,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             task=release(task),
             tokenizer=release(tokenizer),
             reward=release(reward),
-            reward_kwargs=reward_kwargs,
+            reward_kwargs=release(reward_kwargs),
             split=split,
             obs_mode=obs_mode,
             prompt_tokens=prompt_tokens,
@@ -271,6 +271,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             ResetNeeded: If there is no episode yet.
         """
         state = self._require_state()
+        # There are no actions to fetch; any other column takes their place.
         _, host = self._backend.fetch(state.steps, state)
         prompts = [self._world.examples[number].prompt for number in self._example_ids.tolist()]
         return prompts, self._world.completions(host)

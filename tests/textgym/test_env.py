@@ -281,14 +281,24 @@ class Heavy:
         raise AssertionError("the reward was copied")
 
 
-@pytest.mark.parametrize("in_a_list", [False, True])
-def test_a_spec_does_not_copy_objects(in_a_list):
+def scaled(model, factor):
+    return lambda *batch, **columns: [factor * score for score in model(*batch, **columns)]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "score"),
+    [
+        ({"reward": Heavy()}, 0.5),
+        ({"reward": [[Heavy(), 2.0]]}, 1.0),
+        ({"reward": scaled, "reward_kwargs": {"model": Heavy(), "factor": 3.0}}, 1.5),
+    ],
+)
+def test_a_spec_does_not_copy_objects(kwargs, score):
     """Every wrapper's spec copies the arguments deeply, and a reward model would go with them."""
-    reward = [[Heavy(), 2.0]] if in_a_list else Heavy()
-    env = gym.wrappers.TimeLimit(gym.make("TextGym/Bandit-v0", reward=reward), 5)
+    env = gym.wrappers.TimeLimit(gym.make("TextGym/Bandit-v0", **kwargs), 5)
     again = gym.make(copy.deepcopy(env.spec))
     again.reset(seed=0)
-    assert again.step(A)[1] == (1.0 if in_a_list else 0.5)
+    assert again.step(A)[1] == score
 
 
 def test_an_environment_is_made_again_from_its_json():

@@ -358,9 +358,18 @@ class Heavy:
 
 
 def test_make_vec_makes_a_batch_again_from_its_spec():
-    envs = gym.make_vec("TextGym/Alphabet-v0", num_envs=2, reward=Heavy(), max_episode_steps=3)
+    envs = gym.make_vec(
+        "TextGym/Alphabet-v0",
+        num_envs=2,
+        reward=Heavy(),
+        max_episode_steps=3,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+        backend="torch",
+        device=torch.device("cpu"),
+    )
     again = gym.make_vec(envs.spec)
     assert again.num_envs == 2
+    assert again.autoreset_mode is AutoresetMode.SAME_STEP
     for each in (envs, again):
         each.reset(seed=0)
         assert each.step(np.array([EOS, B]))[2].tolist() == [True, False]
