@@ -4,8 +4,8 @@ Both completions of a pair go through one forward pass, so a batch of N pairs is
 that was stopped goes on from its last whole checkpoint, and ends with the weights that it would
 have had anyway.
 
-Simplifications: one device (or what torchrun gives ``Trainer``); no evaluation during training;
-every parameter is trained.
+Simplifications: one process and one device; no evaluation during training; every parameter is
+trained.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
 from reward_models.evaluation import evaluate_reward
-from reward_models.losses import bradley_terry, centring
+from reward_models.losses import centring, noisy_bradley_terry
 from reward_models.transformer import (
     TOKENIZER_FILE,
     PreferenceModel,
@@ -44,7 +44,7 @@ __all__ = ["RewardTrainingConfig", "RewardTrainingData", "train_reward_model"]
 
 EncodedPair = dict[Literal["chosen", "rejected"], list[int]]
 
-METRICS_FILE = "metrics.json"
+_METRICS_FILE = "metrics.json"
 _WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
 _REFERENCE_PAIRS = 500  # 1,000 texts: their standard deviation is known to about 2 %
 
@@ -63,6 +63,8 @@ class RewardTrainingConfig:
     """Most tokens of prompt and completion; of a longer text the last ones are read."""
     pooling: Literal["mean", "last"] = "mean"
     """How a text's states become one."""
+    label_noise: float = 0.0
+    """Share of the answers taken for coin tosses; twice the share that is turned round."""
     centring: float = 0.01
     """Weight of the squared sum of a pair's scores; 0 leaves their level free."""
     warmup: float = 0.05
@@ -148,7 +150,7 @@ def train_reward_model(
         train_dataset=pairs,
         data_collator=_Collator(tokenizer.pad_id),
         callbacks=list(callbacks),
-        centring_weight=config.centring,
+        config=config,
     )
     trainer.remove_callback(PrinterCallback)
     last = last_checkpoint(checkpoints, complete_when=_WRITTEN_LAST)
@@ -172,9 +174,9 @@ def train_reward_model(
 class _PairTrainer(Trainer):
     """``Trainer`` with the Bradley-Terry loss; counts how many pairs a batch orders rightly."""
 
-    def __init__(self, *, centring_weight: float, **kwargs: Any) -> None:
+    def __init__(self, *, config: RewardTrainingConfig, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._centring_weight = centring_weight
+        self._config = config
         self._ordered: list[torch.Tensor] = []
 
     def compute_loss(
@@ -187,8 +189,8 @@ class _PairTrainer(Trainer):
         """Returns the mean loss of N pairs: rows 0 to N - 1 are the chosen ones."""
         chosen, rejected = model(**inputs).chunk(2)
         self._ordered.append((chosen.detach() > rejected.detach()).float())
-        loss = bradley_terry(chosen, rejected)
-        return (loss + self._centring_weight * centring(chosen, rejected)).mean()
+        loss = noisy_bradley_terry(chosen, rejected, self._config.label_noise)
+        return (loss + self._config.centring * centring(chosen, rejected)).mean()
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the accuracy since the last report to what is reported."""
@@ -306,7 +308,7 @@ def _save(model: PreferenceModel, tokenizer: Any, metrics: dict[str, float], out
     with atomic_folder(staging) as folder:
         model.save_pretrained(folder)
         tokenizer.save(folder / TOKENIZER_FILE)
-        write_json(folder / METRICS_FILE, metrics)
+        write_json(folder / _METRICS_FILE, metrics)
     for path in staging.iterdir():
         path.replace(out / path.name)
     staging.rmdir()

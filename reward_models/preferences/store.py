@@ -4,7 +4,8 @@ Answers are events that are only ever appended; the current view is the latest r
 annotator and pair. SQLite runs with a write-ahead log that reaches the disk at every commit.
 
 Simplifications: pairs are handed out without a lease, so two people who share one annotator name
-may be shown the same pair (the second answer is refused); no migrations, one schema version.
+may be shown the same pair (the second answer is refused); no migrations, one schema version. The
+statements are SQLAlchemy's own for any database, but only SQLite is tested.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reward_models.losses import (
@@ -14,6 +14,8 @@ from reward_models.losses import (
     soft_label_bradley_terry,
 )
 
+# A busy machine is no counterexample.
+PATIENT = settings(deadline=None, derandomize=True)
 scores = st.lists(st.floats(-20, 20), min_size=2, max_size=2).map(
     lambda values: torch.tensor(values, dtype=torch.float64)
 )
@@ -32,6 +34,7 @@ def test_a_margin_moves_the_point_of_indifference():
     torch.testing.assert_close(torch.full((2,), math.log(2)), loss)
 
 
+@PATIENT
 @given(scores)
 def test_the_two_answers_to_a_pair_have_probabilities_that_sum_to_one(pair):
     """Antisymmetry: exp(-loss(a over b)) + exp(-loss(b over a)) = 1."""
@@ -40,6 +43,7 @@ def test_the_two_answers_to_a_pair_have_probabilities_that_sum_to_one(pair):
     torch.testing.assert_close(torch.ones(1, dtype=torch.float64), total)
 
 
+@PATIENT
 @given(scores, st.floats(-100, 100))
 def test_a_shift_of_both_scores_changes_no_loss_but_centring(pair, shift):
     """Only differences of scores mean anything, so the level needs a penalty of its own."""
@@ -50,6 +54,7 @@ def test_a_shift_of_both_scores_changes_no_loss_but_centring(pair, shift):
     torch.testing.assert_close((a + b) ** 2, centring(a, b))
 
 
+@PATIENT
 @given(scores)
 def test_the_gradient_equals_finite_differences(pair):
     """Of all losses, in both scores."""
@@ -77,6 +82,7 @@ def test_extreme_scores_give_finite_losses_and_gradients(difference):
         assert torch.isfinite(gradient).all()
 
 
+@PATIENT
 @given(scores)
 def test_certain_soft_labels_reduce_to_bradley_terry(pair):
     """p = 1 is a choice of the first, p = 0 of the second."""
@@ -96,6 +102,7 @@ def test_a_tie_pulls_the_scores_together():
     assert loss.item() < soft_label_bradley_terry(a + 0.1, torch.zeros(1), half).item()
 
 
+@PATIENT
 @given(scores)
 def test_no_noise_is_bradley_terry(pair):
     """The noise-aware loss has the plain one as its limit."""

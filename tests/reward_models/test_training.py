@@ -254,3 +254,22 @@ def test_bfloat16_trains_to_about_the_same_scores(preferences, language_model, t
     assert all(weight.dtype == torch.float32 for weight in half.values())
     torch.testing.assert_close(full["head.weight"], half["head.weight"], rtol=0, atol=5e-3)
     assert not torch.equal(full["head.weight"], half["head.weight"])
+
+
+def test_expected_noise_makes_the_model_less_sure(preferences, language_model, tokenizer, tmp_path):
+    """An answer that may be a coin toss pulls the two scores less far apart."""
+    gaps = {}
+    for noise in (0.0, 0.8):
+        config = RewardTrainingConfig(
+            batch_size=4, max_length=32, learning_rate=3e-3, epochs=8, label_noise=noise
+        )
+        out = tmp_path / str(noise)
+        train_reward_model(
+            config, RewardTrainingData(train=preferences), language_model, tokenizer, out
+        )
+        reward = load_reward(out)
+        prompts = [preference.prompt for preference in preferences]
+        lead = reward.raw(prompts, [preference.chosen for preference in preferences])
+        lead -= reward.raw(prompts, [preference.rejected for preference in preferences])
+        gaps[noise] = lead.mean().item()
+    assert 0 < gaps[0.8] < gaps[0.0]
