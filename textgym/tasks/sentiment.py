@@ -31,7 +31,7 @@ class Sentiment:
     """
 
     name: str = "Sentiment"
-    prompt_tokens: int = 16
+    prompt_tokens: int = 24
     completion_tokens: int = 36
     tokenizer: str = "reviews-4096"
     reward: str = "vader"
