@@ -1,0 +1,86 @@
+"""PURE: from rewards and values to advantages and returns.
+
+All arrays are ``(N, T)``: row ``n`` is one episode, column ``t`` one action. ``mask[n, t]`` is true
+where row ``n`` was still open before step ``t``; the true entries of a row are its first ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["generalised_advantages", "masked_mean", "standardise"]
+
+
+def generalised_advantages(
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    *,
+    gamma: float,
+    lam: float,
+    bootstrap: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Generalised advantage estimation over whole episodes.
+
+    With ``delta_t = r_t + gamma * v_{t+1} - v_t`` the advantage is
+    ``A_t = delta_t + gamma * lam * A_{t+1}`` (Schulman et al. 2016, equation 16). The value after a
+    row's last action is 0, since the episode terminated there, unless ``bootstrap`` gives one.
+
+    Args:
+        rewards: ``(N, T)`` floats; entries outside the mask are ignored, whatever they hold.
+        values: ``(N, T)`` floats, the value of the state *before* each action.
+        mask: ``(N, T)`` bools.
+        gamma: Discount in [0, 1].
+        lam: Weight of longer estimates in [0, 1]; 1 gives ``return - value``, 0 gives ``delta``.
+        bootstrap: ``(N,)`` values of the final states, for rows that an outside time limit cut off;
+            0 for rows that terminated.
+
+    Returns:
+        Advantages and returns (``advantages + values``), both ``(N, T)`` and 0 outside the mask.
+    """
+    _, steps = rewards.shape
+    rewards = torch.where(mask, rewards, 0.0)
+    values = torch.where(mask, values, 0.0)
+    after_end = torch.zeros_like(values[:, 0]) if bootstrap is None else bootstrap
+    advantages = torch.zeros_like(values)
+    running = torch.zeros_like(values[:, 0])
+    for t in reversed(range(steps)):
+        if t + 1 < steps:
+            is_last = mask[:, t] & ~mask[:, t + 1]
+            next_value = torch.where(is_last, after_end, values[:, t + 1])
+        else:
+            next_value = after_end
+        delta = rewards[:, t] + gamma * next_value - values[:, t]
+        running = torch.where(mask[:, t], delta + gamma * lam * running, 0.0)
+        advantages[:, t] = running
+    return advantages, torch.where(mask, advantages + values, 0.0)
+
+
+def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean of ``x`` where ``mask`` is true; NaN or infinity elsewhere does no harm.
+
+    Args:
+        x: Any shape.
+        mask: Bools of the same shape, at least one of them true.
+
+    Returns:
+        A scalar.
+    """
+    return torch.where(mask, x, 0.0).sum() / mask.sum()
+
+
+def standardise(x: Tensor, mask: Tensor) -> Tensor:
+    """Shifts and scales ``x`` to mean 0 and (population) variance 1 over the mask.
+
+    Args:
+        x: Any shape.
+        mask: Bools of the same shape. With fewer than two true entries, or with equal ones, the
+            result is 0 there.
+
+    Returns:
+        The same shape, 0 outside the mask.
+    """
+    centred = x - masked_mean(x, mask)
+    variance = masked_mean(centred**2, mask)
+    return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0)

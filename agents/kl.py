@@ -1,0 +1,41 @@
+"""PURE: how far a policy has moved from its reference, estimated on sampled tokens.
+
+``log_ratio`` is always ``log pi(a) - log pi_ref(a)`` for an action drawn from ``pi``. The
+estimators are the three of Schulman's note "Approximating KL divergence" (2020).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["k1", "k2", "k3", "sequence_kl"]
+
+
+def k1(log_ratio: Tensor) -> Tensor:
+    """``log pi - log pi_ref``: unbiased, may be negative for one sample."""
+    return log_ratio
+
+
+def k2(log_ratio: Tensor) -> Tensor:
+    """``(log pi - log pi_ref)**2 / 2``: never negative, biased, low variance near the reference."""
+    return log_ratio.square() / 2
+
+
+def k3(log_ratio: Tensor) -> Tensor:
+    """``exp(-log_ratio) - 1 + log_ratio``: never negative, unbiased."""
+    return torch.expm1(-log_ratio) + log_ratio
+
+
+def sequence_kl(log_ratio: Tensor, mask: Tensor) -> Tensor:
+    """The KL divergence of whole completions: k1 summed over a row, averaged over rows, in nats.
+
+    Args:
+        log_ratio: ``(N, T)``.
+        mask: ``(N, T)`` bools, true where an action was taken.
+
+    Returns:
+        A scalar. It is the quantity that KL targets and gates in the literature speak of: a sum
+        over tokens, not a mean per token.
+    """
+    return torch.where(mask, log_ratio, 0.0).sum(dim=1).mean()

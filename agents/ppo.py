@@ -1,0 +1,360 @@
+"""Proximal policy optimisation on text, from its settings to its log.
+
+One iteration: collect one completion a prompt; compare it with the frozen reference; turn rewards
+into advantages; update on shuffled minibatches of whole texts; log. The KL divergence from the
+reference is paid per token inside the reward (Ziegler et al. 2019, section 2.1).
+
+What differs from the published set-ups: the score belongs to the last action itself, the end of
+text included, so no step beyond the end is trained; the old log-probabilities and values are
+computed anew by the update's own forward pass, so that the first ratio is 1 also in bfloat16, and
+the sampler's own are kept to check them by; gradients are clipped.
+
+Simplifications: a fixed KL coefficient; policy and value share one trunk; one device.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from agents.advantages import generalised_advantages, masked_mean, standardise
+from agents.kl import k1, k3, sequence_kl
+from agents.losses import clipped_policy_loss, clipped_value_loss
+from agents.rollout import Rollout, collect
+from textgym.checkpoints import write_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from agents.policy import Evaluation, TransformerPolicy
+    from textgym.vector import TextVectorEnv
+
+__all__ = ["PPO", "GuardError", "PPOConfig"]
+
+
+class GuardError(RuntimeError):
+    """An invariant of the training loop does not hold; the message says which."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PPOConfig:
+    """Settings of PPO. The defaults suit a model of a few million parameters."""
+
+    iterations: int = 38
+    """Collections and updates; the learning rate falls to ``final_rate`` of itself over them."""
+    epochs: int = 2
+    """Passes over one collection. More use it better, and move further from where it was made."""
+    minibatches: int = 4
+    """Updates in a pass."""
+    learning_rate: float = 5e-4
+    """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
+    final_rate: float = 0.3
+    """What is left of the learning rate at the end, as a fraction."""
+    kl_coefficient: float = 0.17
+    """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed."""
+    clip: float = 0.2
+    """How far a probability ratio may move in one iteration before it stops paying."""
+    value_clip: float | None = None
+    """How far a value prediction may move in one iteration; None leaves it free."""
+    value_weight: float = 0.1
+    """Weight of the value loss. Higher pulls the shared trunk towards predicting returns."""
+    gamma: float = 1.0
+    """Discount per token; 1 since all that counts is the finished text."""
+    lam: float = 1.0
+    """Weight of longer advantage estimates; higher is less biased, noisier. The score comes last,
+    and a young value function misleads more than the noise does."""
+    max_gradient_norm: float = 1.0
+    """Longer gradients are scaled down to this."""
+    temperature: float = 0.9
+    """Divides the logits in the sampler, the update and the reference alike."""
+    bf16: bool = False
+    """Run the update's and the reference's forward passes in bfloat16; weights stay float32."""
+    ratio_tolerance: float = 1e-3
+    """How far the first minibatch's ratios may be from 1 before the run stops."""
+    sampler_tolerance: float = 0.2
+    """How far the sampler's log-probabilities may be, on average, from the update's."""
+    seed: int = 0
+    """Of the sampler, the minibatches and the order of the prompts."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+        """
+        for name in ("iterations", "epochs", "minibatches"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("learning_rate", "temperature", "clip", "max_gradient_norm"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
+        for name in ("gamma", "lam", "final_rate"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What the update learns from, all ``(N, C)``."""
+
+    old_log_probs: Tensor
+    old_values: Tensor
+    advantages: Tensor
+    returns: Tensor
+
+
+class PPO:
+    """Trains a policy in a text environment; everything a resumed run needs is in its state."""
+
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        reference: TransformerPolicy,
+        envs: TextVectorEnv,
+        config: PPOConfig,
+    ) -> None:
+        """Prepares training.
+
+        Args:
+            policy: Trained in place.
+            reference: The frozen policy that KL is measured against: another object with weights
+                of its own.
+            envs: A text environment with the torch backend and autoreset disabled.
+            config: The settings.
+
+        Raises:
+            ValueError: If policy and reference share weights, or there are fewer rows than
+                minibatches.
+        """
+        shared = {p.data_ptr() for p in policy.parameters()} & {
+            p.data_ptr() for p in reference.parameters()
+        }
+        if shared:
+            raise ValueError("policy and reference share weights: load the reference a second time")
+        if envs.num_envs < config.minibatches:
+            raise ValueError(
+                f"{config.minibatches} minibatches need as many rows, but num_envs={envs.num_envs}"
+            )
+        self.policy, self.envs, self.config = policy, envs, config
+        self.reference = reference.requires_grad_(requires_grad=False)
+        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
+        self.iteration = 0
+        self._generator = torch.Generator(policy.device).manual_seed(config.seed)
+        self._order = np.random.default_rng(config.seed)
+        self._queue: list[int] = []
+
+    def step(self) -> tuple[dict[str, float], Rollout]:
+        """Runs one iteration.
+
+        Returns:
+            Its metrics by name, and what was collected.
+
+        Raises:
+            GuardError: If an invariant of training is broken.
+            RewardError: If the reward fails.
+        """
+        config = self.config
+        rollout = collect(
+            self.envs,
+            self.policy,
+            temperature=config.temperature,
+            generator=self._generator,
+            example_ids=self._next_examples(),
+        )
+        batch, metrics = self._learnable(rollout)
+        rate = 1 - (1 - config.final_rate) * self.iteration / config.iterations
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * rate
+        metrics |= self._update(rollout, batch)
+        self.iteration += 1
+        return {"iteration": float(self.iteration), **metrics}, rollout
+
+    def _next_examples(self) -> list[int]:
+        """Takes the next prompts: every one is used once before any is used again."""
+        while len(self._queue) < self.envs.num_envs:
+            self._queue += self._order.permutation(self.envs.num_examples).tolist()
+        taken, self._queue = (
+            self._queue[: self.envs.num_envs],
+            self._queue[self.envs.num_envs :],
+        )
+        return taken
+
+    def _evaluate(
+        self, policy: TransformerPolicy, rollout: Rollout, rows: Tensor | slice
+    ) -> Evaluation:
+        legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
+        with torch.autocast(policy.device.type, torch.bfloat16, enabled=self.config.bf16):
+            return policy.evaluate(
+                rollout.tokens[rows],
+                rollout.prompt_lengths[rows],
+                rollout.actions[rows],
+                legal,
+                self.config.temperature,
+            )
+
+    @torch.no_grad()
+    def _learnable(self, rollout: Rollout) -> tuple[_Batch, dict[str, float]]:
+        """Adds what the update needs to a rollout: KL, rewards with it, advantages, returns."""
+        config, mask = self.config, rollout.mask
+        old = self._evaluate(self.policy, rollout, slice(None))
+        reference = self._evaluate(self.reference, rollout, slice(None))
+        gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
+        if not gap <= config.sampler_tolerance:
+            raise GuardError(
+                f"the sampler's log-probabilities differ from the update's by {gap:.3g} on average "
+                f"(allowed: {config.sampler_tolerance}): the key-value cache, the mask or the "
+                "temperature is not the same in both"
+            )
+        log_ratio = old.log_probs - reference.log_probs
+        rewards = rollout.rewards - config.kl_coefficient * torch.where(mask, k1(log_ratio), 0.0)
+        bootstrap = None
+        if bool(rollout.truncated.any()):
+            lengths = rollout.prompt_lengths + mask.sum(dim=1)
+            values = self.policy.state_values(rollout.tokens, lengths)
+            bootstrap = torch.where(rollout.truncated, values, 0.0)
+        advantages, returns = generalised_advantages(
+            rewards, old.values, mask, gamma=config.gamma, lam=config.lam, bootstrap=bootstrap
+        )
+        variance = masked_mean((returns - masked_mean(returns, mask)) ** 2, mask)
+        residual = masked_mean((returns - old.values) ** 2, mask)
+        metrics = {
+            "reward": float(rollout.rewards.sum(dim=1).mean()),
+            "reward_std": float(rollout.rewards.sum(dim=1).std(correction=0)),
+            "kl": float(sequence_kl(log_ratio, mask)),
+            "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
+            "entropy": float(masked_mean(old.entropy, mask)),
+            "length": float(mask.sum(dim=1).float().mean()),
+            "explained_variance": float(1 - residual / (variance + 1e-8)),
+            "sampler_gap": gap,
+        }
+        return _Batch(
+            old_log_probs=old.log_probs,
+            old_values=old.values,
+            advantages=standardise(advantages, mask),
+            returns=returns,
+        ), metrics
+
+    def _update(self, rollout: Rollout, batch: _Batch) -> dict[str, float]:
+        """Makes the gradient steps of one iteration; returns their mean statistics."""
+        config = self.config
+        history: list[dict[str, float]] = []
+        for _ in range(config.epochs):
+            order = torch.randperm(
+                self.envs.num_envs, generator=self._generator, device=self.policy.device
+            )
+            for rows in order.chunk(config.minibatches):
+                mask = rollout.mask[rows]
+                new = self._evaluate(self.policy, rollout, rows)
+                if not history:
+                    self._require_unit_ratio(new.log_probs, batch.old_log_probs[rows], mask)
+                policy = clipped_policy_loss(
+                    new.log_probs,
+                    batch.old_log_probs[rows],
+                    batch.advantages[rows],
+                    mask,
+                    config.clip,
+                )
+                value_loss = clipped_value_loss(
+                    new.values, batch.old_values[rows], batch.returns[rows], mask, config.value_clip
+                )
+                loss = policy.loss + config.value_weight * value_loss
+                norm = self._descend(loss)
+                history.append(
+                    {
+                        "policy_loss": float(policy.loss.detach()),
+                        "value_loss": float(value_loss.detach()),
+                        "clip_fraction": float(policy.clip_fraction),
+                        "approximate_kl": float(policy.approximate_kl),
+                        "gradient_norm": norm,
+                    }
+                )
+        return {name: float(np.mean([step[name] for step in history])) for name in history[0]}
+
+    def _descend(self, loss: Tensor) -> float:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
+        norm = float(
+            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
+        )
+        if not np.isfinite(norm):
+            raise GuardError(f"the gradient's norm is {norm} in iteration {self.iteration + 1}")
+        if norm == 0.0:
+            raise GuardError(
+                "the gradient is exactly 0: the policy is frozen, or no action made a difference "
+                "(are all rewards equal and the KL coefficient 0?)"
+            )
+        self.optimizer.step()
+        return norm
+
+    def _require_unit_ratio(self, new: Tensor, old: Tensor, mask: Tensor) -> None:
+        """Before the first update, the policy that learns is the policy that acted."""
+        off = float(torch.where(mask, torch.expm1(new.detach() - old).abs(), 0.0).max())
+        allowed = self.config.ratio_tolerance if not self.config.bf16 else 0.5
+        if not off <= allowed:
+            raise GuardError(
+                f"the probability ratio is off 1 by {off:.3g} before the first update (allowed: "
+                f"{allowed}): is dropout on, or does the update use another mask or temperature?"
+            )
+
+    def save(self, folder: Path) -> None:
+        """Writes everything that a resumed run needs; ``folder`` must exist.
+
+        Args:
+            folder: Filled with safetensors only. Use ``textgym.checkpoints.atomic_folder`` around
+                it, and a kill during the save leaves the last good checkpoint.
+        """
+        tensors = {f"policy.{k}": v for k, v in self.policy.state_dict().items()}
+        names = [name for name, _ in self.policy.named_parameters()]
+        for name, parameter in zip(names, self.optimizer.param_groups[0]["params"], strict=True):
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{name}.{key}"] = value
+        tensors["generator"] = self._generator.get_state()
+        tensors["queue"] = torch.tensor(self._queue, dtype=torch.int64)
+        # Tied weights share memory, which safetensors refuses to write twice.
+        save_file(
+            {k: v.detach().clone().contiguous() for k, v in tensors.items()},
+            folder / "state.safetensors",
+        )
+        write_json(
+            folder / "state.json",
+            {
+                "iteration": self.iteration,
+                "order": self._order.bit_generator.state,
+                "config": asdict(self.config),
+            },
+        )
+
+    def load(self, folder: Path) -> None:
+        """Goes on where ``save`` left off, bit for bit.
+
+        Raises:
+            ValueError: If the checkpoint was made with other settings.
+        """
+        state: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+        if state["config"] != asdict(self.config):
+            changed = sorted(
+                k for k, v in asdict(self.config).items() if state["config"].get(k) != v
+            )
+            raise ValueError(f"checkpoint {folder} was made with another {', '.join(changed)}")
+        tensors = load_file(folder / "state.safetensors", device=str(self.policy.device))
+        self.policy.load_state_dict(
+            {k.removeprefix("policy."): v for k, v in tensors.items() if k.startswith("policy.")}
+        )
+        for name, parameter in self.policy.named_parameters():
+            prefix = f"optimizer.{name}."
+            moments = {
+                k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)
+            }
+            if moments:
+                moments["step"] = moments["step"].cpu()
+                self.optimizer.state[parameter] = moments
+        self._generator.set_state(tensors["generator"].cpu())
+        self._queue = tensors["queue"].tolist()
+        self._order.bit_generator.state = state["order"]
+        self.iteration = int(state["iteration"])
