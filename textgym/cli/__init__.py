@@ -1,0 +1,33 @@
+"""The front door: the ``textgym`` command, and the only place that knows all three packages."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Runs the ``textgym`` command; a foreseeable failure is one line, not a stack trace."""
+    import os
+
+    # Nothing here needs a hub, and a tokenizer's worker threads would fight over two cores.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import tyro
+
+    from textgym.cli.quickstart import QuickstartConfig, quickstart
+    from textgym.cli.run import RunError
+    from textgym.rewards import RewardError
+
+    try:
+        config = tyro.extras.subcommand_cli_from_dict(
+            {"quickstart": QuickstartConfig},
+            prog="textgym",
+            description="Text generation as a Gymnasium environment, and the loop around it.",
+        )
+        quickstart(config)
+    except KeyboardInterrupt:
+        sys.exit("\nstopped; the same command goes on from here")
+    except (RunError, RewardError, ModuleNotFoundError, FileNotFoundError) as error:
+        sys.exit(f"error: {error}")
