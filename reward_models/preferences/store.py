@@ -29,7 +29,7 @@ __all__ = ["PreferenceStore", "StoreError"]
 
 Row = TypeVar("Row", Pair, Answer)
 
-_BUSY_TIMEOUT_MS = 10_000
+_BUSY_TIMEOUT_MS = 60_000  # SQLite's queue is unfair, and a slow disk makes it long
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
 
 _METADATA = sa.MetaData()

@@ -193,7 +193,7 @@ def test_commits_reach_the_disk_and_references_are_checked(store):
 
 def test_concurrent_writers_lose_nothing(tmp_path):
     """Eight threads with stores of their own open and write one new file at once."""
-    path, threads, each = tmp_path / "votes.sqlite", 8, 20
+    path, threads, each = tmp_path / "votes.sqlite", 8, 10
     failures = []
 
     def write(worker):
