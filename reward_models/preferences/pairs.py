@@ -26,7 +26,8 @@ class Pair:
     """Two completions of one prompt, before anyone has compared them.
 
     Attributes:
-        pair_id: Names the pair for ever. ``build_pairs`` derives it from the three texts.
+        pair_id: Names the pair for ever. ``build_pairs`` derives it from all the
+            other fields, so that two of its pairs never quarrel about an id.
         prompt: The text that both completions follow.
         a: The first completion.
         b: The second completion. Which of the two is called ``a`` must say nothing about them.
@@ -126,7 +127,7 @@ def build_pairs(
         for a, b in zip(texts[::2], texts[1::2], strict=False):
             pairs.append(
                 Pair(
-                    pair_id=_digest(prompt, a, b),
+                    pair_id=_digest(prompt, a, b, policy, str(seed), split),
                     prompt=prompt,
                     a=a,
                     b=b,

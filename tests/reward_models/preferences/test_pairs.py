@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from reward_models.preferences import build_pairs
+from reward_models.preferences import PreferenceStore, build_pairs
 
 SAMPLES = [(f"prompt {i % 5}", f" text {i}") for i in range(40)]
 
@@ -41,3 +41,12 @@ def test_provenance_is_kept():
     """Who wrote it, with which seed, for which part of the data."""
     pair = build_pairs(SAMPLES, seed=7, policy="start", split="test")[0]
     assert (pair.policy_a, pair.policy_b, pair.seed, pair.split) == ("start", "start", 7, "test")
+
+
+def test_the_same_texts_sampled_again_are_another_pair(tmp_path):
+    """With an id of the texts alone, a store would refuse the second batch for its seed."""
+    texts = [("p", "x"), ("p", "y")]
+    with PreferenceStore(tmp_path / "votes.sqlite") as store:
+        for seed in range(8):
+            assert 1 == store.add_pairs(build_pairs(texts, seed=seed))
+        assert 8 == len(store.pairs())
