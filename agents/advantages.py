@@ -76,7 +76,7 @@ def standardise(x: Tensor, mask: Tensor) -> Tensor:
     Args:
         x: Any shape.
         mask: Bools of the same shape. With fewer than two true entries, or with equal ones, the
-            result is 0 there.
+            result is 0 there, but for rounding.
 
     Returns:
         The same shape, 0 outside the mask.

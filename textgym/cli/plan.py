@@ -28,6 +28,9 @@ class Plan:
         judge_texts: Labelled reviews that the gold judge learns from; the pool's others test it.
         rows: Completions written at a time.
         pair_batches: Batches of ``rows / 2`` pairs that are compared.
+        pair_temperature: Of the sampler that writes the pairs. A little cooler than the policy's:
+            the annotator then has more to judge, and at equal numbers of answers the reward model
+            learns more, also about the policy's own texts.
         held_out: Share of the pairs' prompts whose pairs only measure the reward model.
         report_prompts: Prompts of the report.
         language_model: The language model and its training.
@@ -43,6 +46,7 @@ class Plan:
     judge_texts: int = 4400
     rows: int = 128
     pair_batches: int = 80
+    pair_temperature: float = 0.8
     held_out: float = 0.2
     report_prompts: int = 768
     language_model: SFTConfig

@@ -188,7 +188,7 @@ def _write_pairs(
     collect(
         envs,
         policy,
-        temperature=plan.ppo.temperature,
+        temperature=plan.pair_temperature,
         generator=torch.Generator(plan.device).manual_seed(rollout_seed),
         example_ids=np.repeat(chosen, 2).tolist(),
     )
