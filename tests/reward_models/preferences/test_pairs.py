@@ -48,5 +48,5 @@ def test_the_same_texts_sampled_again_are_another_pair(tmp_path):
     texts = [("p", "x"), ("p", "y")]
     with PreferenceStore(tmp_path / "votes.sqlite") as store:
         for seed in range(8):
-            assert 1 == store.add_pairs(build_pairs(texts, seed=seed))
-        assert 8 == len(store.pairs())
+            assert store.add_pairs(build_pairs(texts, seed=seed)) == 1
+        assert len(store.pairs()) == 8

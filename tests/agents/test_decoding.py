@@ -1,0 +1,56 @@
+"""One distribution for sampler, update and reference; draws that follow it."""
+
+import pytest
+import torch
+from scipy.stats import chisquare
+
+from agents.decoding import action_log_probs, draw
+
+LEGAL = torch.tensor([False, True, True, False, True])
+
+
+def test_is_the_softmax_over_legal_actions():
+    logits = torch.tensor([9.0, 1.0, 2.0, 9.0, 3.0])
+    probabilities = action_log_probs(logits, LEGAL, 0.5).exp()
+    expected = torch.tensor([1.0, 2.0, 3.0]).mul(2).exp()
+    torch.testing.assert_close(expected / expected.sum(), probabilities[LEGAL])
+    assert not probabilities[~LEGAL].any()
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-30])
+def test_small_temperature_is_greedy_without_nan(temperature):
+    """Dividing large logits by almost nothing overflows unless the largest is subtracted first."""
+    logits = torch.tensor([0.0, 900.0, -900.0, 5000.0, 901.0])
+    assert action_log_probs(logits, LEGAL, temperature).exp().tolist() == [0, 0, 0, 0, 1]
+
+
+def test_leaves_the_logits_alone_and_computes_in_float32():
+    logits = torch.randn(3, 5).bfloat16()
+    copy = logits.clone()
+    assert action_log_probs(logits, LEGAL, 0.7).dtype is torch.float32
+    assert torch.equal(copy, logits)
+
+
+def test_draws_follow_the_probabilities():
+    """A chi-squared test on 100,000 draws, seeded; illegal actions never occur."""
+    logits = torch.tensor([0.0, 1.0, 0.0, 0.0, -1.0])
+    log_probs = action_log_probs(logits, LEGAL, 1.0)
+    actions = draw(log_probs.expand(100_000, 5), torch.Generator().manual_seed(0))
+    counts = torch.bincount(actions, minlength=5)
+    assert counts[~LEGAL].tolist() == [0, 0]
+    expected = log_probs.exp()[LEGAL].double()
+    expected = expected / expected.sum() * 100_000
+    assert chisquare(counts[LEGAL].double(), expected).pvalue > 1e-3
+
+
+def test_the_last_legal_action_is_the_limit():
+    """Rounding must not carry a draw beyond the last action of positive probability."""
+    log_probs = action_log_probs(torch.zeros(3000), torch.arange(3000) < 2777, 1.0)
+    actions = draw(log_probs.expand(20_000, 3000), torch.Generator().manual_seed(1))
+    assert int(actions.max()) <= 2776
+    assert int(actions.min()) >= 0
+
+
+def test_a_row_is_drawn_from_its_own_distribution():
+    certain = torch.full((4, 4), -torch.inf).fill_diagonal_(0.0)
+    assert draw(certain, torch.Generator().manual_seed(2)).tolist() == [0, 1, 2, 3]

@@ -1,0 +1,48 @@
+"""Every setting is frozen, documented and read: a field that nobody reads is a lie."""
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import re
+from pathlib import Path
+
+import pytest
+
+from agents.ppo import PPOConfig
+from agents.sft import SFTConfig
+from reward_models.training import RewardTrainingConfig
+from textgym.cli.plan import Plan
+from textgym.cli.quickstart import QuickstartConfig
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = [PPOConfig, SFTConfig, RewardTrainingConfig, QuickstartConfig, Plan]
+FIELDS = [(c, f.name) for c in CONFIGS for f in dataclasses.fields(c)]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_is_frozen_slotted_and_keyword_only(config):
+    assert config.__dataclass_params__.frozen
+    assert "__slots__" in vars(config)
+    assert all(f.kw_only for f in dataclasses.fields(config))
+
+
+@pytest.mark.parametrize(("config", "name"), FIELDS)
+def test_every_field_is_read_somewhere(config, name):
+    """As an attribute, outside the class body that declares it."""
+    source = "\n".join(
+        path.read_text()
+        for folder in ("textgym", "agents", "reward_models")
+        for path in (ROOT / folder).rglob("*.py")
+    )
+    assert re.search(rf"(config|plan|self\.config|language_model|ppo)\.{name}\b", source)
+
+
+@pytest.mark.parametrize("config", [PPOConfig, SFTConfig, RewardTrainingConfig, QuickstartConfig])
+def test_every_field_says_what_it_does(config):
+    """The command line's help is made of the strings below the fields."""
+    body = ast.parse(inspect.getsource(config)).body[0].body
+    for field, below in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign):
+            assert isinstance(below, ast.Expr), field.target.id
+            assert len(below.value.value) > 15

@@ -1,0 +1,137 @@
+"""The front door: help, bad input, and a run that is killed and goes on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+COMMAND = [sys.executable, "-c", "from textgym.cli import main; main()", "quickstart"]
+
+
+def _run(*arguments, **kwargs):
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+        env=os.environ | {"NO_COLOR": "1", "COLUMNS": "120"},
+        **kwargs,
+    )
+
+
+def test_help_says_what_every_option_does():
+    result = _run("--help")
+    assert result.returncode == 0
+    for option in ("--out", "--seed", "--device", "--smoke", "--kl-coefficient", "--report-on"):
+        assert option in result.stdout
+    assert "gamed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--device", "tpu"), "unknown device 'tpu'; known: auto, cpu, cuda"),
+        (("--out", "{full}"), "is no run of this command; choose another --out"),
+        (("--out", "{other}", "--seed", "1"), "was made with another .*seed.*another --out"),
+    ],
+)
+def test_bad_input_is_one_line_and_no_stack_trace(tmp_path, arguments, message):
+    """What is wrong, where, and what to do."""
+    full, other = tmp_path / "full", tmp_path / "other"
+    full.mkdir()
+    (full / "thesis.txt").write_text("do not overwrite")
+    other.mkdir()
+    (other / "config.json").write_text('{"seed": 0}')
+    result = _run("--smoke", *(a.format(full=full, other=other) for a in arguments))
+    assert result.returncode == 1
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert (full / "thesis.txt").read_text() == "do not overwrite"
+
+
+def test_an_unknown_option_is_refused():
+    result = _run("--sed", "1")
+    assert result.returncode == 2
+    assert "--seed" in result.stdout + result.stderr
+
+
+def _figures(out):
+    stages = {path.stem: json.loads(path.read_text()) for path in (out / "stages").iterdir()}
+    for figures in stages.values():
+        del figures["seconds"]
+    return stages
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path):
+    """SIGKILL in the language model's and in PPO's stage; the figures are those of a whole run."""
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    whole = _run("--smoke", "--out", straight)
+    assert whole.returncode == 0, whole.stderr
+    assert str(straight / "report.html") in whole.stdout
+    for sign in ("language_model.checkpoints/checkpoint-20", "logs/ppo/metrics.csv"):
+        process = subprocess.Popen(
+            [*COMMAND, "--smoke", "--out", str(killed)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + 120
+        while not (killed / sign).exists() and process.poll() is None:
+            assert time.monotonic() < deadline, f"{sign} did not appear"
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = _run("--smoke", "--out", killed)
+    assert finished.returncode == 0, finished.stderr
+    assert "Tokenizer: done before" in finished.stdout
+    assert _figures(straight) == _figures(killed)
+    assert (straight / "samples.json").read_text() == (killed / "samples.json").read_text()
+    again = _run("--smoke", "--out", killed)
+    assert "Evaluation: done before" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_run_directory_holds_what_was_promised(tmp_path):
+    result = _run("--smoke", "--out", tmp_path / "run", "--seed", "3")
+    assert result.returncode == 0, result.stderr
+    out = tmp_path / "run"
+    for name in (
+        "config.json",
+        "tokenizer.model",
+        "language_model/model.safetensors",
+        "preferences.sqlite",
+        "reward_model/model.safetensors",
+        "policy/model.safetensors",
+        "policy/value_head.safetensors",
+        "logs/ppo/metrics.csv",
+        "samples.json",
+        "report.html",
+    ):
+        assert (out / name).is_file(), name
+    assert list((out / "logs" / "ppo").glob("events.out.tfevents.*"))
+    assert not list(out.rglob("*.pkl"))
+    page = (out / "report.html").read_text()
+    assert "failed: gold gain" in page  # a smoke run's models are too small to pass
+    samples = json.loads((out / "samples.json").read_text())
+    assert len(samples) == 64
+    assert {"prompt", "before", "after", "gold_before", "gold_after"} == set(samples[0])
+    # The learned reward is named by its folder, as any other reward is by its name.
+    import gymnasium as gym
+
+    env = gym.make(
+        "textgym:TextGym/Sentiment-v0",
+        reward=str(out / "reward_model"),
+        tokenizer=str(out / "tokenizer.model"),
+    )
+    env.reset(seed=0)
+    *_, terminated, truncated, info = env.step(env.unwrapped.tokenizer.eos_id)
+    assert terminated
+    assert not truncated
+    assert isinstance(info["score"], float)
