@@ -49,7 +49,7 @@ class GuardError(RuntimeError):
 class PPOConfig:
     """Settings of PPO. The defaults suit a model of a few million parameters."""
 
-    iterations: int = 40
+    iterations: int = 36
     """Collections and updates; the learning rate falls to ``final_rate`` of itself over them."""
     epochs: int = 2
     """Passes over one collection. More use it better, and move further from where it was made."""
@@ -59,7 +59,7 @@ class PPOConfig:
     """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
     final_rate: float = 0.1
     """What is left of the learning rate at the end, as a fraction."""
-    kl_coefficient: float = 0.22
+    kl_coefficient: float = 0.19
     """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed."""
     clip: float = 0.2
     """How far a probability ratio may move in one iteration before it stops paying."""

@@ -35,7 +35,7 @@ class QuickstartConfig:
     """Where to compute: cpu, cuda, or auto for cuda if there is one."""
     smoke: bool = False
     """About a minute, to see every stage work; its models are too small to pass the gates."""
-    kl_coefficient: float = 0.22
+    kl_coefficient: float = 0.19
     """Price of moving away from the language model. Far too low (0.01), the reward is gamed: the
     gold judge may even be pleased, and the other gates show it."""
     report_on: Literal["validation", "test"] = "test"
