@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -29,7 +30,7 @@ __all__ = ["PreferenceStore", "StoreError"]
 
 Row = TypeVar("Row", Pair, Answer)
 
-_BUSY_TIMEOUT_MS = 60_000  # SQLite's queue is unfair, and a slow disk makes it long
+_BUSY_TIMEOUT_MS = 60_000  # the queue for the lock is unfair, and a slow disk makes it long
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
 
 _METADATA = sa.MetaData()
@@ -295,13 +296,24 @@ def _latest_answers() -> sa.Subquery:
 def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     """Makes a commit durable and foreign keys checked; hands transactions to ``_begin_sqlite``."""
     connection.isolation_level = None
-    for pragma in (
-        f"busy_timeout = {_BUSY_TIMEOUT_MS}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").close()
+    _switch_to_write_ahead_log(connection)
+    connection.execute("PRAGMA synchronous = FULL").close()
+    connection.execute("PRAGMA foreign_keys = ON").close()
+
+
+def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Tries until it works: SQLite does not queue connections that switch a new file at once."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:
