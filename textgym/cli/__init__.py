@@ -16,6 +16,7 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import tyro
 
+    from reward_models.preferences import StoreError
     from textgym.cli.quickstart import QuickstartConfig, quickstart
     from textgym.cli.run import RunError
     from textgym.rewards import RewardError
@@ -29,5 +30,5 @@ def main() -> None:
         quickstart(config)
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command goes on from here")
-    except (RunError, RewardError, ModuleNotFoundError, FileNotFoundError) as error:
+    except (RunError, RewardError, StoreError, ModuleNotFoundError, FileNotFoundError) as error:
         sys.exit(f"error: {error}")

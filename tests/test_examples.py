@@ -1,0 +1,68 @@
+"""Every example runs as it stands, offline, and shows what it promises."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
+MOST_LINES = 60
+
+pytestmark = pytest.mark.slow
+
+
+def _run(name):
+    """The script's output, from a fresh process that knows the hub is out of reach."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    result = subprocess.run(
+        [sys.executable, str(EXAMPLES / name)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_these_are_all_the_examples_and_each_is_short():
+    lengths = {p.name: len(p.read_text().splitlines()) for p in EXAMPLES.glob("*.py")}
+    assert {"custom_reward.py", "ppo_on_a_toy.py", "random_agent.py"} == lengths.keys()
+    assert all(length < MOST_LINES for length in lengths.values()), lengths
+
+
+def test_the_random_agent_finishes_texts_of_legal_letters_and_shows_their_scores():
+    output = _run("random_agent.py")
+    plain = re.sub(r"\x1b\[\d+m", "", output)
+    texts = re.findall(r"^  ([a-h]{1,7}) \[\+(\d\.\d{3})\]  (\d) tokens, stopped by", plain, re.M)
+    assert len(texts) == 5
+    mean = sum(float(score) for _, score, _ in texts) / 5
+    assert f"mean score of 5 texts: {mean:.3f}" in plain
+    assert "\x1b[1m" in output  # the completion is bright
+
+
+def test_both_rewards_judge_the_same_texts():
+    output = _run("custom_reward.py")
+    rows = re.findall(r"^([a-h])\|([a-h]*) +(\d\.\d{2}) +(\d\.\d{2})$", output, re.M)
+    assert len(rows) == 6
+    for _, text, vowels, _ in rows:
+        share = sum(text.count(vowel) for vowel in "aeiou") / max(1, len(text))
+        assert f"{share:.2f}" == vowels
+    assert re.search(r"mean of 64: vowels 0\.\d{3}, alphabet 0\.\d{3}", output)
+
+
+def test_ppo_learns_the_alphabet():
+    """Chance is 0.094, the optimum 1."""
+    output = _run("ppo_on_a_toy.py")
+    rewards = [float(value) for value in re.findall(r"^ +\d+ +(\d\.\d{3})", output, re.M)]
+    assert rewards[0] < 0.2
+    assert rewards[-1] > 0.95
+    written = dict(re.findall(r"^  ([a-h]) -> ([a-h]*)$", output, re.M))
+    after = {"a": "bcd", "b": "cde", "c": "def", "d": "efg"}
+    after |= {"e": "fgh", "f": "gha", "g": "hab", "h": "abc"}
+    assert sum(after[prompt] == text for prompt, text in written.items()) >= 6

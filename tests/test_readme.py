@@ -1,0 +1,158 @@
+"""What the pages say is so: their code runs, and what they name exists."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import GPT2Config
+
+from reward_models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
+from textgym.tokenizers import load_tokenizer
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+ROOMS = ["textgym", "reward_models", "agents", "examples", "tests"]
+
+
+def _blocks(text, language):
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)
+    return [code for named, code in blocks if named == language]
+
+
+def _code(page):
+    """Everything on a page that is set as code: blocks, and spans between backticks."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", text, re.M | re.S)
+    prose = re.sub(r"^```\w*\n.*?^```$", "", text, flags=re.M | re.S)
+    return [*blocks, *re.findall(r"`([^`]+)`", prose)]
+
+
+def _run(code, folder):
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+        cwd=folder,
+        env=os.environ
+        | {"PYTHONPATH": path, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+
+
+def _save_reward_model(folder):
+    """A reward model of a few thousand weights where the README's one would be."""
+    tokenizer = load_tokenizer("reviews-4096")
+    trunk = GPT2Config(
+        vocab_size=tokenizer.vocab_size, n_positions=16, n_embd=8, n_layer=1, n_head=1
+    )
+    torch.manual_seed(0)
+    PreferenceModel(PreferenceModelConfig(trunk=trunk.to_dict(), max_tokens=16)).save_pretrained(
+        folder
+    )
+    tokenizer.save(folder / TOKENIZER_FILE)
+
+
+def test_the_readme_s_python_runs(tmp_path):
+    """All blocks in order in one process, in a folder where a quickstart has left its model."""
+    _save_reward_model(tmp_path / "runs" / "quickstart" / "reward_model")
+    blocks = _blocks(README, "python")
+    assert len(blocks) == 3
+    result = _run("\n".join([*blocks, "print(observations.shape)"]), tmp_path)
+    assert result.returncode == 0, result.stderr
+    text, shape = result.stdout.splitlines()[0], result.stdout.splitlines()[-1]
+    assert "\x1b[1m" in text
+    assert shape == "(256, 60)"
+
+
+def test_the_first_loop_is_at_most_ten_lines():
+    assert len(_blocks(README, "python")[0].splitlines()) <= 10
+    assert len(_blocks(README, "python")[1].splitlines()) == 2
+
+
+def test_contributing_s_python_runs(tmp_path):
+    code = "\n".join(_blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "python"))
+    result = _run(f"{code}\nprint(env.reset(seed=0)[0].shape, env.spec.id)\n", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "(8,) TextGym/Echo-v0\n"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_exists(page):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    named = {name for code in _code(page) for name in re.findall(r"\bmake ([a-z]+)\b", code)}
+    assert named
+    assert named <= set(targets)
+
+
+def _named_commands(page):
+    """The subcommands of ``textgym`` that a page names, and the options that it gives them."""
+    lines = [line for code in _code(page) for line in code.splitlines()]
+    lines = [line for line in lines if re.search(r"\btextgym [a-z]|\bARGS=|^--", line)]
+    commands = {name for line in lines for name in re.findall(r"\btextgym ([a-z]+)", line)}
+    return commands, {o for line in lines for o in re.findall(r"--[a-z][a-z-]*", line)}
+
+
+def _help(*arguments):
+    code = f"import sys; sys.argv = {['textgym', *arguments, '--help']}\n"
+    result = _run(f"{code}from textgym.cli import main; main()", ROOT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_every_command_and_option_exists():
+    """As the command's own help lists them."""
+    commands, options = map(set.union, *(_named_commands(page) for page in PAGES))
+    known = re.search(r"usage: textgym \[-h\] \{([\w,-]+)\}", _help()).group(1).split(",")
+    assert commands == {"quickstart"}
+    assert commands <= set(known)
+    listed = _help("quickstart")
+    assert {"--seed", "--smoke"} <= options
+    assert [o for o in options if not re.search(rf"{o}(?![\w-])", listed)] == []
+
+
+def _tree():
+    """The paths that the README's tree names; a room's own line starts it."""
+    paths, stack = [], []
+    for line in _blocks(README, "")[0].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        names = re.findall(r"[\w-]+\.(?:py|model)\b|[\w-]+/", line)
+        if names and names[0].endswith("/") and line.split()[0] == names[0]:
+            stack = [*stack[:depth], names.pop(0)]
+            paths.append("".join(stack))
+        else:
+            stack = stack[:depth]
+        paths += ["".join(stack) + name for name in names]
+    return paths
+
+
+def test_every_file_of_the_tree_exists():
+    paths = _tree()
+    assert {f"{room}/" for room in ROOMS} <= set(paths)
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize("room", ROOMS[:-1])
+def test_the_tree_names_every_module(room):
+    """A module that is not on the map is not found by who comes next."""
+    modules = {p.relative_to(ROOT).as_posix() for p in (ROOT / room).rglob("*.py")}
+    assert {path for path in modules if not path.endswith("__init__.py")} <= set(_tree())
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page):
+    """Within the repository; pictures are made with the figures."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)]+)\)", text)
+    assert links
+    assert [x for x in links if "://" not in x and not (ROOT / x).exists()] == []
+
+
+def test_the_readme_fits_its_reader():
+    assert len(README.splitlines()) < 200
