@@ -93,7 +93,7 @@ def test_entropy_is_that_of_the_legal_actions(policy):
     tokens, lengths = _prompts([4])
     result = policy.evaluate(tokens, lengths - 1, torch.tensor([[5]]), one, 1.0)
     assert float(result.entropy) == 0.0
-    assert float(result.log_probs) == 0.0
+    assert result.log_probs.item() == 0.0
 
 
 def test_dropout_stays_off_whatever_the_mode():
