@@ -1,4 +1,4 @@
-"""PURE: how far a policy has moved from its reference, estimated on sampled tokens.
+"""PURE: how far a policy has moved from its reference, and what that should cost.
 
 ``log_ratio`` is always ``log pi(a) - log pi_ref(a)`` for an action drawn from ``pi``. The
 estimators are the three of Schulman's note "Approximating KL divergence" (2020).
@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["k1", "k2", "k3", "sequence_kl"]
+__all__ = ["adapted_coefficient", "k1", "k2", "k3", "sequence_kl"]
+
+_LARGEST_ERROR = 0.2  # Ziegler et al. 2019, section 2.2
 
 
 def k1(log_ratio: Tensor) -> Tensor:
@@ -39,3 +41,19 @@ def sequence_kl(log_ratio: Tensor, mask: Tensor) -> Tensor:
         over tokens, not a mean per token.
     """
     return torch.where(mask, log_ratio, 0.0).sum(dim=1).mean()
+
+
+def adapted_coefficient(coefficient: float, kl: float, *, target: float, gain: float) -> float:
+    """The KL coefficient of the next iteration: dearer when ``kl`` is above target, else cheaper.
+
+    Ziegler et al. 2019, section 2.2: ``coefficient * (1 + gain * error)``, where the error is
+    ``kl / target - 1``, clipped to 0.2 either way, so that one odd batch cannot move it far.
+
+    Args:
+        coefficient: This iteration's.
+        kl: Its sequence KL, in nats.
+        target: The sequence KL to hold, above 0.
+        gain: How fast to follow; the paper's is 0.1, over thousands of iterations.
+    """
+    error = max(-_LARGEST_ERROR, min(_LARGEST_ERROR, kl / target - 1))
+    return coefficient * (1 + gain * error)

@@ -113,7 +113,10 @@ class TransformerPolicy(nn.Module):
         Returns:
             ``(N, L, width)``; what stands at padding is meaningless.
         """
-        output = self.model.base_model(input_ids=tokens, use_cache=False)
+        # Without a mask transformers looks for padding in the ids, and warns on finding any.
+        output = self.model.base_model(
+            input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
+        )
         return cast("Tensor", output.last_hidden_state)
 
     def evaluate(
@@ -200,7 +203,10 @@ class Actor:
         self._seen = torch.arange(width, device=tokens.device) < prompt_lengths[:, None]
         self._cache = DynamicCache(config=policy.model.config)
         output = policy.model.base_model(
-            input_ids=tokens[:, :width], cache=self._cache, use_cache=True
+            input_ids=tokens[:, :width],
+            attention_mask=torch.ones_like(tokens[:, :width]),
+            cache=self._cache,
+            use_cache=True,
         )
         self._hidden: Tensor = output.last_hidden_state[rows, prompt_lengths - 1]
 

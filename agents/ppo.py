@@ -9,7 +9,7 @@ text included, so no step beyond the end is trained; the old log-probabilities a
 computed anew by the update's own forward pass, so that the first ratio is 1 also in bfloat16, and
 the sampler's own are kept to check them by; gradients are clipped.
 
-Simplifications: a fixed KL coefficient; policy and value share one trunk; one device.
+Simplifications: policy and value share one trunk; one device.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from agents.advantages import generalised_advantages, masked_mean, standardise
-from agents.kl import k1, k3, sequence_kl
+from agents.kl import adapted_coefficient, k1, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss
 from agents.rollout import Rollout, collect
 from agents.training_state import load_training_state, read_record, save_training_state
@@ -60,7 +60,14 @@ class PPOConfig:
     final_rate: float = 0.1
     """What is left of the learning rate at the end, as a fraction."""
     kl_coefficient: float = 0.19
-    """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed."""
+    """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed.
+    With a target, only where the price starts."""
+    kl_target: float | None = None
+    """Nats from the reference, a text, that the price is moved to hold; None keeps it fixed. A
+    fixed price buys more nats the better the reward can be told apart, and so differs by run."""
+    kl_gain: float = 0.2
+    """How fast the price follows the target; higher overshoots. It moves by at most a fifth of
+    this an iteration."""
     clip: float = 0.2
     """How far a probability ratio may move in one iteration before it stops paying."""
     value_clip: float | None = None
@@ -90,10 +97,10 @@ class PPOConfig:
         for name in ("iterations", "epochs", "minibatches"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "temperature", "clip", "max_gradient_norm"):
-            if not getattr(self, name) > 0:
+        for name in ("learning_rate", "temperature", "clip", "max_gradient_norm", "kl_target"):
+            if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("gamma", "lam", "final_rate"):
+        for name in ("gamma", "lam", "final_rate", "kl_gain"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
 
@@ -144,6 +151,7 @@ class PPO:
         self.reference = reference.requires_grad_(requires_grad=False)
         self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
         self.iteration = 0
+        self.kl_coefficient = config.kl_coefficient
         self._generator = torch.Generator(policy.device).manual_seed(config.seed)
         self._order = np.random.default_rng(config.seed)
         self._queue: list[int] = []
@@ -171,6 +179,10 @@ class PPO:
         for group in self.optimizer.param_groups:
             group["lr"] = config.learning_rate * rate
         metrics |= self._update(rollout, batch)
+        if config.kl_target is not None:
+            self.kl_coefficient = adapted_coefficient(
+                self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
+            )
         self.iteration += 1
         return {"iteration": float(self.iteration), **metrics}, rollout
 
@@ -212,7 +224,7 @@ class PPO:
                 "temperature is not the same in both"
             )
         log_ratio = old.log_probs - reference.log_probs
-        rewards = rollout.rewards - config.kl_coefficient * torch.where(mask, k1(log_ratio), 0.0)
+        rewards = rollout.rewards - self.kl_coefficient * torch.where(mask, k1(log_ratio), 0.0)
         bootstrap = None
         if bool(rollout.truncated.any()):
             lengths = rollout.prompt_lengths + mask.sum(dim=1)
@@ -227,6 +239,7 @@ class PPO:
             "reward": float(rollout.rewards.sum(dim=1).mean()),
             "reward_std": float(rollout.rewards.sum(dim=1).std(correction=0)),
             "kl": float(sequence_kl(log_ratio, mask)),
+            "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
             "entropy": float(masked_mean(old.entropy, mask)),
             "length": float(mask.sum(dim=1).float().mean()),
@@ -311,6 +324,7 @@ class PPO:
             generator=self._generator,
             record={
                 "iteration": self.iteration,
+                "kl_coefficient": self.kl_coefficient,
                 "queue": self._queue,
                 "order": self._order.bit_generator.state,
                 "config": asdict(self.config),
@@ -332,4 +346,5 @@ class PPO:
         )
         self._queue = record["queue"]
         self._order.bit_generator.state = record["order"]
+        self.kl_coefficient = record["kl_coefficient"]
         self.iteration = record["iteration"]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from agents.kl import k1, k2, k3, sequence_kl
+from agents.kl import adapted_coefficient, k1, k2, k3, sequence_kl
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 Q = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
@@ -34,3 +34,11 @@ def test_sequence_kl_sums_over_tokens_and_averages_over_rows():
     ratio = torch.tensor([[1.0, 2.0, float("nan")], [0.5, float("inf"), -7.0]])
     mask = torch.tensor([[True, True, False], [True, False, False]])
     assert float(sequence_kl(ratio, mask)) == (3.0 + 0.5) / 2
+
+
+@pytest.mark.parametrize(
+    ("kl", "expected"), [(10.0, 2.0), (11.0, 2.02), (9.0, 1.98), (50.0, 2.04), (0.0, 1.96)]
+)
+def test_the_coefficient_follows_the_error_up_to_a_fifth(kl, expected):
+    """Ziegler et al. with their gain of .1: 2 (1 + .1 clip(kl / 10 - 1, -.2, .2))."""
+    assert adapted_coefficient(2.0, kl, target=10.0, gain=0.1) == pytest.approx(expected)

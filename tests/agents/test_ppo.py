@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from agents.ppo import PPO, GuardError, PPOConfig
 from tests.agents.models import make_model, make_toy
 from textgym import RewardError
 
-CONFIG = PPOConfig(iterations=6, minibatches=2, epochs=2, learning_rate=1e-3, kl_coefficient=0.1)
+CONFIG = PPOConfig(
+    iterations=6, minibatches=2, epochs=2, learning_rate=1e-3, kl_coefficient=0.1, kl_target=0.05
+)
 
 
 def _ppo(config=CONFIG, envs=None, **model):
@@ -35,6 +38,7 @@ def test_three_and_three_iterations_are_six(tmp_path):
     resumed.load(tmp_path)
     actual = [resumed.step()[0] for _ in range(3)]
     assert expected[3:] == actual
+    assert actual[0]["kl_coefficient"] not in {0.1, actual[1]["kl_coefficient"]}  # it adapts
     for name, value in _weights(straight).items():
         assert torch.equal(value, _weights(resumed)[name]), name
 
@@ -56,6 +60,27 @@ def test_the_reference_never_moves_and_the_policy_does():
     for name, value in before.items():
         assert torch.equal(value, ppo.reference.state_dict()[name]), name
     assert any(not torch.equal(value, _weights(ppo)[name]) for name, value in start.items())
+
+
+def test_the_kl_coefficient_rises_above_the_target_and_falls_below_it():
+    """Beside so small a target every iteration is far off: a tenth up or down, by its own KL."""
+    ppo = _ppo(dataclasses.replace(CONFIG, kl_target=1e-9, kl_gain=0.5, kl_coefficient=1.0))
+    steps = [ppo.step()[0] for _ in range(6)]
+    moves = [b["kl_coefficient"] / a["kl_coefficient"] for a, b in itertools.pairwise(steps)]
+    assert moves == pytest.approx([1.1 if step["kl"] > 0 else 0.9 for step in steps[:-1]])
+    assert moves[0] == pytest.approx(0.9)  # the first texts are the reference's own
+    assert max(moves) > 1
+
+
+def test_without_a_target_the_kl_coefficient_is_fixed():
+    ppo = _ppo(dataclasses.replace(CONFIG, kl_target=None))
+    assert {ppo.step()[0]["kl_coefficient"] for _ in range(3)} == {0.1}
+
+
+@pytest.mark.parametrize("setting", [{"kl_target": 0.0}, {"kl_gain": -0.1}, {"kl_target": -3.0}])
+def test_an_impossible_target_is_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        dataclasses.replace(CONFIG, **setting)
 
 
 def test_policy_and_reference_must_not_share_weights():

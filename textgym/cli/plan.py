@@ -63,7 +63,7 @@ def make_plan(config: QuickstartConfig, device: str) -> Plan:
         config: What was asked for.
         device: Where to compute.
     """
-    seed, kl = config.seed, config.kl_coefficient
+    seed, price, target = config.seed, config.kl_coefficient, config.kl_target
     if config.smoke:
         return Plan(
             seed=seed,
@@ -79,7 +79,9 @@ def make_plan(config: QuickstartConfig, device: str) -> Plan:
                 seed=seed, layers=2, width=64, heads=2, steps=60, save_steps=20
             ),
             reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3),
-            ppo=PPOConfig(seed=seed, kl_coefficient=kl, iterations=4, bf16=True),
+            ppo=PPOConfig(
+                seed=seed, kl_coefficient=price, kl_target=target, iterations=4, bf16=True
+            ),
         )
     return Plan(
         seed=seed,
@@ -87,5 +89,5 @@ def make_plan(config: QuickstartConfig, device: str) -> Plan:
         report_on=config.report_on,
         language_model=SFTConfig(seed=seed),
         reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3, save_steps=40),
-        ppo=PPOConfig(seed=seed, kl_coefficient=kl, bf16=True),
+        ppo=PPOConfig(seed=seed, kl_coefficient=price, kl_target=target, bf16=True),
     )

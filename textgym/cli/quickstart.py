@@ -35,8 +35,11 @@ class QuickstartConfig:
     """Where to compute: cpu, cuda, or auto for cuda if there is one."""
     smoke: bool = False
     """About a minute, to see every stage work; its models are too small to pass the gates."""
-    kl_coefficient: float = 0.19
-    """Price of moving away from the language model. Far too low (0.01), the reward is gamed: the
+    kl_target: float | None = 13.0
+    """How far the policy may move from the language model, in nats a text: PPO adapts the price
+    of moving to hold it. None keeps the price fixed."""
+    kl_coefficient: float = 0.25
+    """The price that it starts from. Far too low (0.01, with no target), the reward is gamed: the
     gold judge may even be pleased, and the other gates show it."""
     report_on: Literal["validation", "test"] = "test"
     """Prompts of the report. Use validation while you choose settings, test once you have."""

@@ -28,7 +28,15 @@ def _run(*arguments, **kwargs):
 def test_help_says_what_every_option_does():
     result = _run("--help")
     assert result.returncode == 0
-    for option in ("--out", "--seed", "--device", "--smoke", "--kl-coefficient", "--report-on"):
+    for option in (
+        "--out",
+        "--seed",
+        "--device",
+        "--smoke",
+        "--kl-coefficient",
+        "--kl-target",
+        "--report-on",
+    ):
         assert option in result.stdout
     assert "gamed" in result.stdout
 
