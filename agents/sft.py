@@ -47,7 +47,7 @@ class SFTConfig:
     """Size of the hidden states; a multiple of ``heads``."""
     heads: int = 4
     """Attention heads."""
-    steps: int = 600
+    steps: int = 520
     """Updates. More is better for as long as you have."""
     batch_size: int = 48
     """Rows in an update. Muon's own work is the same for any, so few make it a large share."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CHOICES", "Answer", "Choice", "Pair", "Preference", "build_pairs"]
+__all__ = ["CHOICES", "Answer", "Choice", "Pair", "Preference", "build_pairs", "majority"]
 
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -138,6 +138,33 @@ def build_pairs(
                 )
             )
     return pairs
+
+
+def majority(preferences: Sequence[Preference]) -> list[Preference]:
+    """Turns several people's answers to the same pairs into one answer a pair.
+
+    Args:
+        preferences: At most one for each annotator and pair.
+
+    Returns:
+        What most of a pair's annotators preferred, signed with their number, pairs in the order of
+        their first preference; a pair on which they are evenly split is left out.
+    """
+    votes: dict[str, list[Preference]] = {}
+    for preference in preferences:
+        votes.setdefault(preference.pair_id, []).append(preference)
+    decided = []
+    for given in votes.values():
+        chosen = [preference.chosen for preference in given]
+        for_first = chosen.count(chosen[0])
+        if 2 * for_first != len(given):
+            winner = given[0] if 2 * for_first > len(given) else _opposite(given[0])
+            decided.append(replace(winner, annotator=f"majority of {len(given)}", strength=None))
+    return decided
+
+
+def _opposite(preference: Preference) -> Preference:
+    return replace(preference, chosen=preference.rejected, rejected=preference.chosen)
 
 
 def _digest(*texts: str) -> str:

@@ -138,7 +138,8 @@ def report(run: Run, plan: Plan, gates: Sequence[Gate]) -> Path:
             title=f"textgym quickstart, seed {plan.seed}",
             lead=(
                 f"A language model trained on movie reviews was optimised for a reward learned "
-                f"from {run.figures['reward_model']['pairs']:,.0f} noisy comparisons. On "
+                f"from {run.figures['reward_model']['pairs']:,.0f} comparisons, each by several "
+                f"annotators who make mistakes. On "
                 f"{measured['prompts']} fresh prompts a judge that none of this used prefers the "
                 f"trained policy's text in {measured['win_rate']:.0%} of cases "
                 f"(95 % interval {low:.0%} to {high:.0%})."

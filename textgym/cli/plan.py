@@ -31,6 +31,8 @@ class Plan:
         pair_temperature: Of the sampler that writes the pairs. A little cooler than the policy's:
             the annotator then has more to judge, and at equal numbers of answers the reward model
             learns more, also about the policy's own texts.
+        annotators: How many compare each pair, each with slips of its own; an odd number. The
+            reward model learns from their majority, which costs it nothing.
         held_out: Share of the pairs' prompts whose pairs only measure the reward model.
         report_prompts: Prompts of the report.
         language_model: The language model and its training.
@@ -45,8 +47,9 @@ class Plan:
     tokenizer_texts: int = 2000
     judge_texts: int = 4400
     rows: int = 128
-    pair_batches: int = 80
+    pair_batches: int = 96
     pair_temperature: float = 0.8
+    annotators: int = 3
     held_out: float = 0.2
     report_prompts: int = 768
     language_model: SFTConfig

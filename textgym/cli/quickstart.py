@@ -35,7 +35,7 @@ class QuickstartConfig:
     """Where to compute: cpu, cuda, or auto for cuda if there is one."""
     smoke: bool = False
     """About a minute, to see every stage work; its models are too small to pass the gates."""
-    kl_target: float | None = 13.0
+    kl_target: float | None = 14.0
     """How far the policy may move from the language model, in nats a text: PPO adapts the price
     of moving to hold it. None keeps the price fixed."""
     kl_coefficient: float = 0.25

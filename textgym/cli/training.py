@@ -22,6 +22,7 @@ from reward_models.preferences import (
     PreferenceStore,
     SimulatedAnnotator,
     build_pairs,
+    majority,
 )
 from reward_models.training import RewardTrainingData, train_reward_model
 from reward_models.transformer import load_reward
@@ -159,20 +160,25 @@ def make_envs(
 
 
 def gather_preferences(run: Run, plan: Plan) -> Mapping[str, Any]:
-    """Lets the language model write pairs and a noisy simulated annotator compare them."""
-    annotator = SimulatedAnnotator(score=vader, seed=plan.seed)
+    """Lets the language model write pairs and noisy simulated annotators compare them."""
     with PreferenceStore(run.out / "preferences.sqlite") as store, run.bar("Preferences") as bar:
         envs = make_envs(run, plan, "preference", "length")
         policy = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device)
+        # Nothing is learned from these log-probabilities, so half the digits will do.
+        policy = policy.to(torch.bfloat16)
         written = {pair.seed for pair in store.pairs()}
         for batch in range(plan.pair_batches):
             if batch not in written:
                 store.add_pairs(_write_pairs(envs, policy, plan, batch))
             bar.update(batch + 1, plan.pair_batches, "pairs written")
-        pending = store.pending(annotator.name)
-        for start in range(0, len(pending), _ANSWERS_AT_ONCE):
-            store.record_answers(annotator.answer(pending[start : start + _ANSWERS_AT_ONCE]))
-            bar.update(min(len(pending), start + _ANSWERS_AT_ONCE), len(pending), "answers")
+        for number in range(plan.annotators):
+            annotator = SimulatedAnnotator(
+                score=vader, seed=plan.seed * plan.annotators + number, name=f"simulated {number}"
+            )
+            pending = store.pending(annotator.name)
+            for start in range(0, len(pending), _ANSWERS_AT_ONCE):
+                store.record_answers(annotator.answer(pending[start : start + _ANSWERS_AT_ONCE]))
+                bar.update(min(len(pending), start + _ANSWERS_AT_ONCE), len(pending), "answers")
         held_out = store.preferences("held_out")
         ceiling = evaluate_reward(vader, held_out).accuracy
         return {"pairs": len(store.pairs()), "held_out": len(held_out), "label_ceiling": ceiling}
@@ -206,7 +212,7 @@ def train_the_reward_model(run: Run, plan: Plan) -> Mapping[str, Any]:
     """Trains a reward model on the answers; measures it on pairs of prompts it has not seen."""
     out = run.out / "reward_model"
     with PreferenceStore(run.out / "preferences.sqlite") as store:
-        train, held_out = store.preferences("train"), store.preferences("held_out")
+        train, held_out = majority(store.preferences("train")), store.preferences("held_out")
         pairs = store.pairs("held_out")
     with run.bar("Reward model") as bar:
         figures = train_reward_model(

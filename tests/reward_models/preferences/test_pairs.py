@@ -2,7 +2,9 @@
 
 from collections import Counter
 
-from reward_models.preferences import PreferenceStore, build_pairs
+import pytest
+
+from reward_models.preferences import Preference, PreferenceStore, build_pairs, majority
 
 SAMPLES = [(f"prompt {i % 5}", f" text {i}") for i in range(40)]
 
@@ -50,3 +52,35 @@ def test_the_same_texts_sampled_again_are_another_pair(tmp_path):
         for seed in range(8):
             assert store.add_pairs(build_pairs(texts, seed=seed)) == 1
         assert len(store.pairs()) == 8
+
+
+def _answered(pair_id, answers):
+    """One preference an annotator: an ``a`` prefers the text A, a ``b`` the text B."""
+    return [
+        Preference(
+            pair_id=pair_id,
+            prompt="p",
+            chosen="A" if answer == "a" else "B",
+            rejected="B" if answer == "a" else "A",
+            annotator=f"person {number}",
+            strength=2,
+        )
+        for number, answer in enumerate(answers)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answers", "chosen"),
+    [("a", ["A"]), ("aab", ["A"]), ("baa", ["A"]), ("abb", ["B"]), ("ab", []), ("bbaba", ["B"])],
+)
+def test_a_majority_is_what_most_prefer_and_an_even_split_is_no_answer(answers, chosen):
+    decided = majority(_answered("1", answers))
+    assert chosen == [preference.chosen for preference in decided]
+    assert all({p.chosen, p.rejected} == {"A", "B"} for p in decided)
+    assert [f"majority of {len(answers)}"] * len(chosen) == [p.annotator for p in decided]
+
+
+def test_a_majority_keeps_pairs_apart_however_their_answers_are_mixed():
+    one, two = _answered("1", "aab"), _answered("2", "bba")
+    mixed = [two[0], *one, *two[1:]]
+    assert [("2", "B"), ("1", "A")] == [(p.pair_id, p.chosen) for p in majority(mixed)]
