@@ -109,12 +109,6 @@ def _common(first: str, second: str) -> int:
     return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
-def _common(first: str, second: str) -> int:
-    """Returns how many characters two texts have in common at their beginnings."""
-    pairs = enumerate(zip(first, second, strict=False))
-    return next((place for place, (a, b) in pairs if a != b), min(len(first), len(second)))
-
-
 def _score_spans(score: float | None) -> list[Span]:
     return [] if score is None else [Span(text=f" [{score:+.3f}]", style=Style.SCORE)]
 
