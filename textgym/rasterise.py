@@ -158,20 +158,8 @@ def _nearest(character: str) -> str:
     """Returns what the font has for a character, if it has anything near."""
     if unicodedata.category(character) == "Pd":
         return "-"
-    letter = unicodedata.normalize("NFD", character)[0]
-    return letter if letter.isascii() else character
-
-
-def _drawable(text: str) -> str:
-    return text if text.isascii() else "".join(map(_nearest, text))
-
-
-def _nearest(character: str) -> str:
-    """Returns what the font has for a character, if it has anything near."""
-    if unicodedata.category(character) == "Pd":
-        return "-"
-    letter = unicodedata.normalize("NFD", character)[0]
-    return letter if letter.isascii() else character
+    first = unicodedata.normalize("NFD", character)[0]
+    return first if first.isascii() and first.isalpha() else character
 
 
 def _length(text: str) -> float:
