@@ -6,6 +6,7 @@ Nothing is downloaded: a name is one of ours, a path is a file or a folder on th
 from __future__ import annotations
 
 import functools
+import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,9 @@ __all__ = [
 _SHIPPED = ("reviews-4096",)
 _CHARACTERS = "characters:"
 _PAD, _BOS, _EOS = 0, 1, 2
+# How byte-level vocabularies spell a space, and how byte-fallback vocabularies spell "A".
+_BYTE_LEVEL_SPACE, _LETTER_A = "Ġ", "<0x41>"
+_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
 
 
 class CharacterTokenizer:
@@ -109,6 +113,16 @@ class CharacterTokenizer:
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         """Decodes many rows at once."""
         return [self.decode(ids) for ids in batch]
+
+    def token_bytes(self, token: int) -> bytes:
+        """What a token adds to a text's UTF-8; special ids add nothing.
+
+        Raises:
+            IndexError: If there is no such id.
+        """
+        if not 0 <= token < self.vocab_size:
+            raise IndexError(f"there is no id {token}; the ids are 0 to {self.vocab_size - 1}")
+        return self.decode([token]).encode()
 
 
 class HuggingFaceTokenizer:
@@ -198,6 +212,32 @@ class HuggingFaceTokenizer:
             for ids in batch
         ]
 
+    def token_bytes(self, token: int) -> bytes:
+        """What a token adds to a text's UTF-8, be it a part of a character; special ids: nothing.
+
+        Raises:
+            ValueError: If that depends on where the token stands, as with a vocabulary whose first
+                token loses its leading space.
+        """
+        if token == self._eos_id or token in self._forbidden_ids:
+            return b""
+        piece = self._tokenizer.convert_ids_to_tokens(token)
+        if not isinstance(piece, str):
+            return b""
+        decoder = self._tokenizer.backend_tokenizer.decoder
+        if decoder is not None and decoder.decode([_BYTE_LEVEL_SPACE]) == " ":
+            return _byte_level(piece)
+        if _BYTE_PIECE.fullmatch(piece) and decoder and decoder.decode([_LETTER_A]) == "A":
+            return bytes.fromhex(piece[3:5])
+        text = self.decode([token])
+        if self.decode([token, token]) != text * 2:
+            raise ValueError(
+                f"this tokenizer writes token {token} ({piece!r}) as {text!r} at the start of a "
+                "text and differently later, so a token does not say what it writes; take a "
+                "byte-level tokenizer or a sentencepiece .model"
+            )
+        return text.encode()
+
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""
         self._tokenizer.save_pretrained(str(path))
@@ -228,6 +268,28 @@ def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:
         f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}; "
         "or give the path of a sentencepiece .model file or of a folder with a tokenizer.json"
     )
+
+
+def _byte_level(piece: str) -> bytes:
+    """Undoes a byte-level spelling; a piece that is not spelled so is an added token's own text."""
+    bytes_of = _byte_level_alphabet()
+    if all(character in bytes_of for character in piece):
+        return bytes(bytes_of[character] for character in piece)
+    return piece.encode()
+
+
+@functools.cache
+def _byte_level_alphabet() -> dict[str, int]:
+    """Which byte each character of a byte-level spelling stands for.
+
+    A byte that prints in Latin-1 is spelled by itself; the others, in order, by the characters from
+    U+0100 on.
+    """
+    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    hidden = [byte for byte in range(0x100) if byte not in visible]
+    return {chr(byte): byte for byte in visible} | {
+        chr(0x100 + place): byte for place, byte in enumerate(hidden)
+    }
 
 
 @functools.cache

@@ -130,6 +130,19 @@ class SentencePieceTokenizer:
             return [self._processor.decode(ids) for ids in rows]
         return list(self._processor.decode(rows))
 
+    def token_bytes(self, token: int) -> bytes:
+        """What a token adds to a text's UTF-8, be it a part of a character; special ids: nothing.
+
+        Raises:
+            IndexError: If there is no such id.
+        """
+        piece = str(self._processor.id_to_piece(token))
+        if token <= _UNKNOWN or self._processor.is_control(token):
+            return b""
+        if self._processor.is_byte(token):
+            return bytes.fromhex(piece.removeprefix("<0x").removesuffix(">"))
+        return piece.replace(_SPACE_MARK, " ").encode()
+
     def save(self, path: str | Path) -> None:
         """Writes the model's bytes to ``path``, for ``load_tokenizer(path)``."""
         Path(path).write_bytes(self._model)
