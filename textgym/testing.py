@@ -11,9 +11,10 @@ import copy
 import math
 from typing import TYPE_CHECKING, Any
 
+from textgym.findings import require, run_checks
 from textgym.tokenizers import load_tokenizer
 from textgym.types import Task, Tokenizer
-from textgym.vector_checks import check_vector_env, require, run_checks
+from textgym.vector_checks import check_vector_env
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,0 +1,142 @@
+"""Rolling anybody's vector environment: legal actions, resets, and reading what it returned.
+
+Nothing here knows of texts, and everything takes numpy arrays and torch tensors alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import iterate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from gymnasium.vector import VectorEnv
+
+__all__ = [
+    "action_parts",
+    "draw_actions",
+    "equal",
+    "host",
+    "map_leaves",
+    "masks_of",
+    "reset_finished",
+    "roll",
+    "rows_of_observation",
+]
+
+
+def draw_actions(envs: VectorEnv[Any, Any, Any]) -> Any:
+    """Draws an action for each row, by the action space's own generator.
+
+    With ``action_masks`` each part of an action is moved on to a legal one, where there is one. A
+    mask speaks of each part of a ``MultiDiscrete`` by itself.
+
+    Returns:
+        The actions; a tensor on the environment's device if it says that it is one of torch.
+    """
+    masks = masks_of(envs)
+    actions = envs.action_space.sample()
+    parts = action_parts(envs.single_action_space)
+    if masks is not None and parts is not None:
+        actions = _legal(actions, masks, *parts)
+    if envs.metadata.get("torch"):
+        import torch
+
+        return torch.as_tensor(actions, device=getattr(envs, "device", "cpu"))
+    return actions
+
+
+def action_parts(
+    space: spaces.Space[Any],
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    """Returns how many values each part of an action has, and its first; ``None`` if unmaskable.
+
+    A mask is as long as all parts together: n for ``Discrete(n)``, ``sum(nvec)`` for
+    ``MultiDiscrete(nvec)``.
+    """
+    if isinstance(space, spaces.Discrete):
+        return np.array([space.n]), np.array([space.start])
+    if isinstance(space, spaces.MultiDiscrete):
+        return space.nvec.ravel().astype(np.int64), space.start.ravel().astype(np.int64)
+    return None
+
+
+def masks_of(envs: VectorEnv[Any, Any, Any]) -> npt.NDArray[Any] | None:
+    """Returns what ``action_masks()`` returns, on the host; ``None`` if there is no such method."""
+    method = getattr(envs, "action_masks", None)
+    return None if method is None else host(method())
+
+
+def roll(envs: VectorEnv[Any, Any, Any], steps: int) -> list[Any]:
+    """Steps with drawn actions; returns what each step returned."""
+    returned = []
+    for _ in range(steps):
+        returned.append(envs.step(draw_actions(envs)))
+        reset_finished(envs, host(returned[-1][2]) | host(returned[-1][3]))
+    return returned
+
+
+def reset_finished(envs: VectorEnv[Any, Any, Any], ended: npt.NDArray[np.bool_]) -> None:
+    """Resets the rows that ended, if the environment leaves that to its caller."""
+    if envs.metadata["autoreset_mode"] is AutoresetMode.DISABLED and ended.any():
+        envs.reset(options={"reset_mask": ended})
+
+
+def rows_of_observation(envs: VectorEnv[Any, Any, Any], observation: Any) -> list[Any]:
+    """Takes a batch of observations apart, on the host: one for each row."""
+    return list(iterate(envs.observation_space, map_leaves(host, observation)))
+
+
+def host(value: Any) -> Any:
+    """Returns an array of numpy's with the same values; a string stays as it is."""
+    if isinstance(value, str):
+        return value
+    return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
+
+
+def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """Applies a function within dictionaries and tuples."""
+    if isinstance(value, dict):
+        return {key: map_leaves(function, item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map_leaves(function, item) for item in value)
+    return function(value)
+
+
+def equal(first: Any, second: Any) -> bool:
+    """Returns whether two returned values are equal; not a number equals itself."""
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(equal(first[k], second[k]) for k in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(map(equal, first, second))
+    left, right = np.asarray(host(first)), np.asarray(host(second))
+    if left.dtype == object and left.ndim == 0:
+        return bool(first == second)
+    if left.dtype == object:
+        return left.shape == right.shape and all(map(equal, left.tolist(), right.tolist()))
+    return np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
+
+
+def _legal(
+    actions: npt.NDArray[Any],
+    masks: npt.NDArray[Any],
+    sizes: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+) -> npt.NDArray[Any]:
+    drawn = actions.reshape(len(actions), -1)
+    if masks.shape != (len(drawn), sizes.sum()):
+        return actions
+    legal = drawn.copy()
+    for part, mask in enumerate(np.split(masks, np.cumsum(sizes)[:-1], axis=1)):
+        for row, choices in enumerate(map(np.flatnonzero, mask)):
+            if choices.size:
+                # The batch's own draw, moved on to a legal value, so that its seed decides.
+                number = int(drawn[row, part] - starts[part]) % len(choices)
+                legal[row, part] = starts[part] + choices[number]
+    return legal.reshape(actions.shape)
