@@ -1,0 +1,224 @@
+"""A language model that proposes next tokens, or drafts whole completions, for an environment.
+
+The environment names them: ``proposer="agents.proposing:LanguageModelProposer"`` with
+``proposer_kwargs={"path": ...}``, and likewise for ``LanguageModelDrafter``.
+
+A text's proposals, and its draft, must not depend on the texts beside it in a batch. Padding stands
+on the right, where causal attention does not look. What is left is rounding, which differs between
+batches of different shapes. The model therefore computes in float64, where the differences are too
+small to change a choice but once in many millions.
+
+Simplification: every call runs whole texts, without a key-value cache.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+
+from agents.policy import TransformerPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from textgym.dynamics import Array
+    from textgym.types import Example, Tokenizer
+
+__all__ = ["LanguageModelDrafter", "LanguageModelProposer"]
+
+
+class LanguageModelProposer:
+    """The K tokens that a causal language model finds likeliest after a text.
+
+    Equally likely tokens come in the order of their ids. Special ids are never proposed.
+    """
+
+    def __init__(
+        self, path: str | Path, num_candidates: int, tokenizer: Tokenizer, device: str = "cpu"
+    ) -> None:
+        """Loads the model.
+
+        Args:
+            path: The model's folder.
+            num_candidates: K.
+            tokenizer: The tokenizer that the model was trained with.
+            device: Where the model runs.
+
+        Raises:
+            FileNotFoundError: If there is no model.
+            ValueError: If the model does not know all of the tokenizer's ids.
+        """
+        self._model = _NextToken(path, tokenizer, device)
+        self._forbidden = [tokenizer.eos_id]
+        self._num_candidates = num_candidates
+        self._pad_id = tokenizer.pad_id
+
+    @property
+    def num_candidates(self) -> int:
+        """K."""
+        return self._num_candidates
+
+    @property
+    def num_tokens(self) -> int:
+        """1: a candidate is a token."""
+        return 1
+
+    @torch.no_grad()
+    def propose(self, tokens: Array, length: Array) -> Array:
+        """Proposes the likeliest tokens; see ``textgym.proposals.Proposer``.
+
+        Raises:
+            ValueError: If a text is longer than the model can read.
+        """
+        if isinstance(tokens, np.ndarray):
+            # Copies, because torch warns of arrays that may not be written to.
+            texts, lengths = torch.from_numpy(tokens.copy()), torch.from_numpy(length.copy())
+        else:
+            texts, lengths = tokens, length
+        logits = self._model.logits(texts, lengths).float()
+        logits[:, self._forbidden] = -torch.inf
+        # topk does not say which of two equal ones it takes.
+        values, ids = logits.sort(dim=1, descending=True, stable=True)
+        ids = torch.where(values > -torch.inf, ids, self._pad_id)[:, : self._num_candidates, None]
+        missing = self._num_candidates - ids.shape[1]
+        ids = torch.nn.functional.pad(ids, (0, 0, 0, missing), value=self._pad_id)
+        if isinstance(tokens, np.ndarray):
+            return ids.cpu().numpy()
+        return ids.to(tokens.device)
+
+
+class LanguageModelDrafter:
+    """Continues the prompt by sampling from a causal language model.
+
+    A row's noise is one uniform number per token of the allowance, drawn from its own generator at
+    once, each turned into a token by inverting the model's cumulative distribution.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        tokenizer: Tokenizer,
+        prompt_tokens: int,
+        completion_tokens: int,
+        temperature: float = 1.0,
+        device: str = "cpu",
+    ) -> None:
+        """Loads the model.
+
+        Args:
+            path: The model's folder.
+            tokenizer: The tokenizer that the model was trained with.
+            prompt_tokens: Room for the prompt, the beginning-of-text id included; of a longer one
+                the model reads the end, as the agent does.
+            completion_tokens: The allowance, and the length of a draft at most.
+            temperature: Divides the logits, above 0.
+            device: Where the model runs.
+
+        Raises:
+            FileNotFoundError: If there is no model.
+            ValueError: If the model does not know all of the tokenizer's ids, or the temperature
+                is not positive.
+        """
+        if not temperature > 0:
+            raise ValueError(f"the temperature of drafts must be above 0, got {temperature!r}")
+        self._model = _NextToken(path, tokenizer, device)
+        self._tokenizer = tokenizer
+        self._prompt_tokens = prompt_tokens
+        self._completion_tokens = completion_tokens
+        self._temperature = temperature
+
+    @torch.no_grad()
+    def draft(
+        self, examples: Sequence[Example], generators: Sequence[np.random.Generator]
+    ) -> list[list[int]]:
+        """Samples one continuation per example; see ``textgym.drafts.Drafter``.
+
+        Raises:
+            ValueError: If a text is longer than the model can read.
+        """
+        if not examples:
+            return []
+        noise = np.stack([generator.random(self._completion_tokens) for generator in generators])
+        uniform = torch.from_numpy(noise)
+        tokens, start = self._prompts(examples)
+        length, rows = start.clone(), torch.arange(len(start))
+        running = torch.ones_like(start, dtype=torch.bool)
+        for step in range(self._completion_tokens):
+            logits = self._model.logits(tokens, length).cpu()
+            token = _invert(logits / self._temperature, uniform[:, step])
+            running = running & (token != self._tokenizer.eos_id)
+            if not running.any():
+                break
+            tokens[rows, length] = torch.where(running, token, tokens[rows, length])
+            length = length + running
+        return [
+            row[first:last].tolist() for row, first, last in zip(tokens, start, length, strict=True)
+        ]
+
+    def _prompts(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
+        """Lays out the prompts with room for the drafts: ``(N, T)`` and their lengths, ``(N,)``."""
+        room = self._prompt_tokens - 1
+        encoded = self._tokenizer.encode_batch([example.prompt for example in examples])
+        width = self._prompt_tokens + self._completion_tokens
+        tokens = torch.full((len(encoded), width), self._tokenizer.pad_id)
+        tokens[:, 0] = self._tokenizer.bos_id
+        length = torch.ones(len(encoded), dtype=torch.int64)
+        for row, ids in enumerate(encoded):
+            kept = ids[max(0, len(ids) - room) :]
+            tokens[row, 1 : 1 + len(kept)] = torch.tensor(kept, dtype=torch.int64)
+            length[row] += len(kept)
+        return tokens, length
+
+
+class _NextToken:
+    """A causal language model's logits after a text, minus infinity where no token is legal."""
+
+    def __init__(self, path: str | Path, tokenizer: Tokenizer, device: str) -> None:
+        self._path = path
+        self._policy = TransformerPolicy.from_pretrained(path, device).double()
+        size = self._policy.vocab_size
+        legal = torch.zeros(max(size, tokenizer.vocab_size), dtype=torch.bool)
+        legal[: tokenizer.vocab_size] = True
+        legal[[tokenizer.pad_id, *tokenizer.forbidden_ids]] = False
+        if legal[size:].any() or tokenizer.bos_id >= size:
+            raise ValueError(
+                f"the model in {path} knows {size} ids and the tokenizer has "
+                f"{tokenizer.vocab_size}; give the model that belongs to this tokenizer"
+            )
+        self._legal = legal[:size].to(device)
+        config = self._policy.model.config.get_text_config()
+        self._most_tokens: int | None = getattr(config, "max_position_embeddings", None)
+
+    def logits(self, tokens: Tensor, length: Tensor) -> Tensor:
+        """The logits of the next token, ``(N, V)`` float64, on the model's device."""
+        device = self._policy.device
+        if not len(tokens):
+            return torch.empty((0, len(self._legal)), dtype=torch.float64, device=device)
+        width = int(length.max())
+        if self._most_tokens is not None and width > self._most_tokens:
+            raise ValueError(
+                f"a text of {width} tokens is longer than the {self._most_tokens} that the model "
+                f"in {self._path} can read; take a model with more, or shorter prompts"
+            )
+        # Padding may be an id that the model has no embedding for.
+        places = torch.arange(width, device=tokens.device)
+        tokens = torch.where(places < length[:, None], tokens[:, :width], 0).to(device)
+        rows = torch.arange(len(tokens), device=device)
+        hidden = self._policy.trunk(tokens)[rows, length.to(device) - 1]
+        head = self._policy.model.get_output_embeddings()  # type: ignore[no-untyped-call] # transformers' is
+        return cast("Tensor", head(hidden)).masked_fill(~self._legal, -torch.inf)
+
+
+def _invert(logits: Tensor, uniform: Tensor) -> Tensor:
+    """Draws a token per row, ``(N,)``, from logits ``(N, V)`` and uniform numbers ``(N,)``."""
+    cumulative = logits.softmax(dim=1).cumsum(dim=1)
+    total = cumulative[:, -1:]
+    # Rounding may carry the product up to the total, beyond which no token lies.
+    below = torch.nextafter(total, torch.zeros_like(total))
+    threshold = torch.minimum(uniform[:, None] * total, below)
+    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1)
