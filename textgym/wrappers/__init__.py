@@ -1,0 +1,21 @@
+"""Views, reward terms and recording around an environment; ``vector`` has the twins for batches."""
+
+from __future__ import annotations
+
+from textgym.trajectories import Trajectory, read_trajectories
+from textgym.wrappers import vector
+from textgym.wrappers.observations import ActionMaskObservation, DictObservation, TextObservation
+from textgym.wrappers.recording import RecordTrajectories
+from textgym.wrappers.terms import LengthTerm, RepetitionTerm
+
+__all__ = [
+    "ActionMaskObservation",
+    "DictObservation",
+    "LengthTerm",
+    "RecordTrajectories",
+    "RepetitionTerm",
+    "TextObservation",
+    "Trajectory",
+    "read_trajectories",
+    "vector",
+]

@@ -1,0 +1,120 @@
+"""Episodes that are being recorded, until they are lines of a file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textgym.trajectories import Trajectory, TrajectoryFile
+from textgym.wrappers.layout import examples_of, find_layout
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import numpy.typing as npt
+    from gymnasium import spaces
+
+    from textgym.trajectories import Action
+
+__all__ = ["Draft", "Recorder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """An episode on its way.
+
+    Attributes:
+        example_id: The number of its example.
+        prompt_length: How many places the prompt takes.
+        seed: What its reset was seeded with, if it was.
+        actions: What has been done so far.
+        rewards: What it paid.
+    """
+
+    example_id: int
+    prompt_length: int
+    seed: int | None
+    actions: list[Action] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+
+    def note(self, action: npt.NDArray[Any], reward: float) -> None:
+        """Adds a step; the action is ``()``, or ``(parts,)`` of ``MultiDiscrete``."""
+        self.actions.append(tuple(action.tolist()) if action.ndim else int(action))
+        self.rewards.append(reward)
+
+
+class Recorder:
+    """Makes trajectories of drafts, and writes them down.
+
+    Attributes:
+        layout: Where observations hold tokens.
+    """
+
+    def __init__(self, env: Any, space: spaces.Space[Any], path: str | Path, wrapper: str) -> None:
+        """Opens the file.
+
+        Args:
+            env: A single or a vector environment of this package, however wrapped.
+            space: The space of one observation.
+            path: The file.
+            wrapper: Who records, for messages.
+
+        Raises:
+            ValueError: If there are no tokens to be read.
+        """
+        self.layout = find_layout(env, space, wrapper)
+        self._tokenizer = env.unwrapped.tokenizer
+        self._examples = examples_of(env)
+        self._file = TrajectoryFile(path)
+
+    def finish(
+        self, draft: Draft, tokens: npt.NDArray[np.int64], info: Mapping[str, Any]
+    ) -> Trajectory:
+        """Makes a trajectory.
+
+        Args:
+            draft: The episode.
+            tokens: The text it ended with, ``(T,)``.
+            info: The info of its last step. Without a score the episode was cut.
+        """
+        example = self._examples[draft.example_id]
+        prompt_ids, completion_ids = self.layout.split(tokens, draft.prompt_length)
+        finished = "score" in info
+        return Trajectory(
+            prompt=example.prompt,
+            completion=self._tokenizer.decode(completion_ids),
+            prompt_ids=tuple(prompt_ids),
+            completion_ids=tuple(completion_ids),
+            actions=tuple(draft.actions),
+            rewards=tuple(draft.rewards),
+            score=float(info["score"]) if finished else None,
+            stop_reason=int(info["stop_reason"]) if finished else None,
+            truncated=not finished,
+            example_id=draft.example_id,
+            columns=_plain(example.columns),
+            seed=None if draft.seed is None else int(draft.seed),
+            reward_terms={
+                name: float(value) for name, value in info.get("reward_terms", {}).items()
+            },
+        )
+
+    def write(self, trajectories: Sequence[Trajectory]) -> None:
+        """Appends trajectories to the file."""
+        self._file.append(trajectories)
+
+
+def _plain(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the columns that JSON has; numpy's numbers become Python's."""
+    plain = {}
+    for name, column in columns.items():
+        value = column.item() if isinstance(column, np.generic) else column
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError):
+            continue
+        plain[name] = value
+    return plain

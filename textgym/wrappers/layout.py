@@ -1,0 +1,111 @@
+"""Where observations hold the tokens of a text, however they have been wrapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium import spaces
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from textgym.types import Example
+
+__all__ = ["Layout", "examples_of", "find_layout", "require_text"]
+
+# In this order: what this package's own observations call it, then what masks wrap it in.
+_KEYS = ("tokens", "observation", "observations", "obs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How to read an environment's observations.
+
+    Attributes:
+        path: The keys that lead to the tokens; none if the observation is an array.
+        width: T, the number of places of a text. What follows them are candidates.
+        vocab_size: V, the number of ids.
+        pad_id: Fills a text up to the right.
+    """
+
+    path: tuple[str, ...]
+    width: int
+    vocab_size: int
+    pad_id: int
+
+    def tokens(self, observation: Any) -> Any:
+        """Returns the tokens, ``(..., T)``, of one observation or of a batch of them."""
+        for key in self.path:
+            observation = observation[key]
+        return observation[..., : self.width]
+
+    def split(
+        self, tokens: npt.NDArray[np.int64], prompt_length: int
+    ) -> tuple[list[int], list[int]]:
+        """Returns the ids of the prompt and of the completion of one text, ``(T,)``.
+
+        No text holds padding, so whatever is padding is behind it.
+        """
+        ids = tokens.tolist()
+        completion = [token for token in ids[prompt_length:] if token != self.pad_id]
+        return ids[:prompt_length], completion
+
+
+def find_layout(env: Any, space: spaces.Space[Any], wrapper: str) -> Layout:
+    """Finds out how to read an environment's observations.
+
+    Args:
+        env: A single or a vector environment.
+        space: The space of one observation.
+        wrapper: Who wants to know, for messages.
+
+    Raises:
+        ValueError: If it is no environment of this package, or its observations hold no tokens.
+    """
+    require_text(env, wrapper)
+    inner = env.unwrapped
+    width = inner.prompt_tokens + inner.completion_tokens
+    path = _path(space, width)
+    if path is None:
+        raise ValueError(
+            f"{wrapper} reads tokens, and the observations of {env} hold none; "
+            "wrap it before what takes them away"
+        )
+    tokenizer = inner.tokenizer
+    return Layout(path=path, width=width, vocab_size=tokenizer.vocab_size, pad_id=tokenizer.pad_id)
+
+
+def require_text(env: Any, wrapper: str) -> None:
+    """Checks that an environment of this package is below all wrappers.
+
+    Raises:
+        ValueError: If it is of another kind, Gymnasium's batches included.
+    """
+    if not hasattr(env.unwrapped, "tokenizer"):
+        raise ValueError(
+            f"{wrapper} needs a TextEnv or TextVectorEnv, got {type(env.unwrapped).__name__}; "
+            "in a SyncVectorEnv or AsyncVectorEnv wrap each single environment"
+        )
+
+
+def examples_of(env: Any) -> Sequence[Example]:
+    """Returns the examples that an environment of this package draws from."""
+    examples: Sequence[Example] = env.unwrapped._world.examples  # noqa: SLF001 - of this package
+    return examples
+
+
+def _path(space: spaces.Space[Any], width: int) -> tuple[str, ...] | None:
+    if isinstance(space, spaces.Box):
+        is_row = len(space.shape) == 1 and space.shape[0] >= width
+        return () if is_row and np.issubdtype(space.dtype, np.integer) else None
+    if not isinstance(space, spaces.Dict):
+        return None
+    for key in _KEYS:
+        if key in space.spaces:
+            path = _path(space[key], width)
+            return None if path is None else (key, *path)
+    return None

@@ -1,0 +1,20 @@
+"""The wrappers of ``textgym.wrappers``, by the same names, for vector environments."""
+
+from __future__ import annotations
+
+from textgym.wrappers.vector.observations import (
+    ActionMaskObservation,
+    DictObservation,
+    TextObservation,
+)
+from textgym.wrappers.vector.recording import RecordTrajectories
+from textgym.wrappers.vector.terms import LengthTerm, RepetitionTerm
+
+__all__ = [
+    "ActionMaskObservation",
+    "DictObservation",
+    "LengthTerm",
+    "RecordTrajectories",
+    "RepetitionTerm",
+    "TextObservation",
+]

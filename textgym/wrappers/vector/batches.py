@@ -1,0 +1,130 @@
+"""What the twins for vector environments have in common: where a step's endings are to be found.
+
+With autoreset in the same step, observations and infos of the rows that ended stand under
+``final_obs`` and ``final_info``, and what stands at their old places is of the next episode.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
+from gymnasium.vector.utils import batch_space
+
+from textgym.vector_rolls import host
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy.typing as npt
+    from gymnasium import spaces
+
+__all__ = [
+    "Batch",
+    "ended_infos",
+    "ended_observation",
+    "entry",
+    "marked",
+    "view_final",
+    "with_new_prompts",
+]
+
+_FORWARDED = frozenset({"action_masks", "autoreset_mode", "call", "device", "texts"})
+
+
+class Batch(VectorWrapper[Any, Any, Any, Any, Any]):
+    """A wrapper that hands on what Gymnasium's does not, where the environment has it.
+
+    These are ``action_masks()``, ``texts()``, ``call()``, ``autoreset_mode`` and ``device``.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wraps a vector environment.
+
+        Raises:
+            ValueError: If its metadata does not say when it resets.
+        """
+        super().__init__(env)
+        if env.metadata.get("autoreset_mode") not in list(AutoresetMode):
+            raise ValueError(
+                f"{type(self).__name__} must know when {env} resets, and its "
+                "metadata['autoreset_mode'] is no AutoresetMode"
+            )
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _FORWARDED:
+            return getattr(self.env, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _show(self, space: spaces.Space[Any]) -> None:
+        """Declares the space of one row's observation."""
+        self.single_observation_space = space
+        self.observation_space = batch_space(space, self.num_envs)
+
+
+def ended_infos(infos: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the infos of which those that an episode ends with are a part."""
+    final: Mapping[str, Any] = infos.get("final_info", infos)
+    return final
+
+
+def ended_observation(observation: Any, infos: Mapping[str, Any], row: int) -> Any:
+    """Returns the observation that an episode ended with in this step, in one row."""
+    return _row(infos.get("final_obs", observation), row)
+
+
+def entry(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
+    """Returns the infos of one row, as a single environment would have given them."""
+    found: dict[str, Any] = {}
+    for key in infos:
+        if not key.startswith("_") and row in marked(infos, key):
+            value = infos[key]
+            found[key] = entry(value, row) if isinstance(value, dict) else value[row]
+    return found
+
+
+def marked(infos: Mapping[str, Any], key: str) -> list[int]:
+    """Returns the numbers of the rows in which an info means something."""
+    mask = infos.get(f"_{key}")
+    return [] if mask is None else np.flatnonzero(host(mask)).tolist()
+
+
+def with_new_prompts(
+    prompt_lengths: npt.NDArray[np.int64], infos: Mapping[str, Any]
+) -> npt.NDArray[np.int64]:
+    """Returns how many places each row's prompt takes, after the resets that infos tell of."""
+    if "prompt_length" not in infos:
+        return prompt_lengths
+    return np.where(infos["_prompt_length"], infos["prompt_length"], prompt_lengths)
+
+
+def view_final(
+    infos: dict[str, Any],
+    view_row: Callable[[Any, int], Any],
+    view_batch: Callable[[Any], Any] | None = None,
+) -> dict[str, Any]:
+    """Returns infos whose ``final_obs``, if there are any, are seen through a view.
+
+    Args:
+        infos: What a step returned; they stay as they are.
+        view_row: Views the observation of a row whose number is given.
+        view_batch: Views a whole batch, for environments whose ``final_obs`` is one; ``None`` to
+            view the rows that ended one by one in any case.
+    """
+    if "final_obs" not in infos:
+        return infos
+    final = infos["final_obs"]
+    is_rows = isinstance(final, np.ndarray) and final.dtype == object
+    if view_batch is not None and not is_rows:
+        return {**infos, "final_obs": view_batch(final)}
+    viewed: npt.NDArray[np.object_] = np.full(len(infos["_final_obs"]), None, dtype=object)
+    for row in marked(infos, "final_obs"):
+        viewed[row] = view_row(_row(final, row), row)
+    return {**infos, "final_obs": viewed}
+
+
+def _row(batch: Any, row: int) -> Any:
+    if isinstance(batch, dict):
+        return {key: _row(value, row) for key, value in batch.items()}
+    return batch[row]

@@ -1,0 +1,80 @@
+"""Keeping what many rows wrote; see ``textgym.wrappers.recording``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textgym.resets import read_seeds
+from textgym.vector_rolls import host
+from textgym.wrappers.episodes import Draft, Recorder
+from textgym.wrappers.vector.batches import Batch, ended_infos, ended_observation, entry, marked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gymnasium.vector import VectorEnv
+
+__all__ = ["RecordTrajectories"]
+
+
+class RecordTrajectories(Batch):
+    """Appends every episode that ends, in whatever row, to a file; see the single wrapper.
+
+    Episodes that end in one step are written together, before it returns. Rewards and actions are
+    brought to the host in every step.
+    """
+
+    def __init__(self, env: VectorEnv[Any, Any, Any], path: str | Path) -> None:
+        """Wraps a vector environment.
+
+        Args:
+            env: A ``TextVectorEnv`` whose observations hold tokens, however wrapped.
+            path: The file. If it exists, it is continued.
+
+        Raises:
+            ValueError: If there are no tokens to be read.
+        """
+        super().__init__(env)
+        self._recorder = Recorder(env, env.single_observation_space, path, type(self).__name__)
+        self._drafts: dict[int, Draft] = {}
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts episodes; see ``TextVectorEnv.reset``."""
+        observation, infos = self.env.reset(seed=seed, options=options)
+        self._begin(infos, read_seeds(seed, self.num_envs))
+        return observation, infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Makes a step, and writes down the episodes that it ended."""
+        observation, rewards, terminated, truncated, infos = self.env.step(actions)
+        done, paid = host(actions), host(rewards)
+        for row, draft in self._drafts.items():
+            draft.note(done[row], float(paid[row]))
+        ended = [
+            row
+            for row in np.flatnonzero(host(terminated) | host(truncated)).tolist()
+            if row in self._drafts
+        ]
+        finished = []
+        for row in ended:
+            tokens = self._recorder.layout.tokens(ended_observation(observation, infos, row))
+            info = entry(ended_infos(infos), row)
+            finished.append(self._recorder.finish(self._drafts.pop(row), host(tokens), info))
+        if finished:
+            self._recorder.write(finished)
+        self._begin(infos, [None] * self.num_envs)
+        return observation, rewards, terminated, truncated, infos
+
+    def _begin(self, infos: Mapping[str, Any], seeds: Sequence[int | None]) -> None:
+        """Begins drafts in the rows that were reset."""
+        for row in marked(infos, "example_id"):
+            self._drafts[row] = Draft(
+                example_id=int(infos["example_id"][row]),
+                prompt_length=int(infos["prompt_length"][row]),
+                seed=seeds[row],
+            )

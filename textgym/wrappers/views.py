@@ -1,0 +1,233 @@
+"""What the observation wrappers show: functions of what they read, for one row or for a batch.
+
+Arrays may be numpy's or torch's. Every array that is returned is new, or the environment's own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from textgym.vector_rolls import action_parts
+
+if TYPE_CHECKING:
+    from textgym.wrappers.layout import Layout
+
+__all__ = [
+    "DictView",
+    "MaskView",
+    "TextView",
+    "beside",
+    "make_dict_view",
+    "make_mask_view",
+    "make_text_view",
+]
+
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+# Latin with its first extensions, Greek, Cyrillic, punctuation, currencies, arrows.
+_RANGES = (
+    (0x20, 0x17F),
+    (0x370, 0x3FF),
+    (0x400, 0x45F),
+    (0x2010, 0x2027),
+    (0x2030, 0x203A),
+    (0x20A0, 0x20BF),
+    (0x2190, 0x2193),
+)
+_PRESETS = {
+    "torchrl": ("observation", "action_mask", np.bool_),
+    "rllib": ("observations", "action_mask", np.float32),
+    "tianshou": ("obs", "mask", np.bool_),
+    "pettingzoo": ("observation", "action_mask", np.bool_),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DictView:
+    """Tokens and masks as a dictionary.
+
+    Attributes:
+        layout: Where the tokens are.
+        space: The space of one view.
+    """
+
+    layout: Layout
+    space: spaces.Dict
+
+    def __call__(self, observation: Any, prompt_length: Any) -> dict[str, Any]:
+        """Views one observation, or a batch.
+
+        Args:
+            observation: ``(..., W)`` integers.
+            prompt_length: How many places the prompt takes, ``(...)``, on the host.
+        """
+        tokens = self.layout.tokens(observation)
+        places = beside(np.arange(self.layout.width), tokens)
+        starts = beside(np.asarray(prompt_length), tokens)[..., None]
+        view = {
+            "tokens": tokens,
+            "attention_mask": _cast(tokens != self.layout.pad_id, np.int64),
+            "prompt_mask": _cast(places < starts, np.int64),
+        }
+        if "candidates" in self.space.spaces:
+            candidates = observation[..., self.layout.width :]
+            shape = (*candidates.shape[:-1], *(self.space["candidates"].shape or ()))
+            view["candidates"] = candidates.reshape(shape)
+        return view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextView:
+    """Prompt and completion as two texts.
+
+    Attributes:
+        space: The space of one view.
+        characters: What a text may consist of.
+        max_length: How many characters it may have.
+    """
+
+    space: spaces.Dict
+    characters: frozenset[str]
+    max_length: int
+
+    def __call__(self, prompt: str, completion: str) -> dict[str, str]:
+        """Views one row."""
+        return {"prompt": self._fit(prompt), "completion": self._fit(completion)}
+
+    def _fit(self, text: str) -> str:
+        text = text[-self.max_length :]
+        if self.characters.issuperset(text):
+            return text
+        return "".join(letter if letter in self.characters else _REPLACEMENT for letter in text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MaskView:
+    """A mask beside an observation.
+
+    Attributes:
+        space: The space of one view.
+        observation_key: Where the observation is.
+        mask_key: Where the mask is.
+        dtype: The mask's type.
+        size: Its length.
+    """
+
+    space: spaces.Dict
+    observation_key: str
+    mask_key: str
+    dtype: npt.DTypeLike
+    size: int
+
+    def __call__(self, observation: Any, mask: Any) -> dict[str, Any]:
+        """Views one observation with its mask, or a batch with ``(N, n)`` of them.
+
+        Raises:
+            ValueError: If a mask has another length.
+        """
+        if mask.shape[-1] != self.size:
+            raise ValueError(
+                f"action_masks() has {mask.shape[-1]} places, but the actions need {self.size}"
+            )
+        return {self.observation_key: observation, self.mask_key: _cast(mask, self.dtype)}
+
+
+def make_dict_view(
+    layout: Layout, observations: spaces.Space[Any], actions: spaces.Space[Any]
+) -> DictView:
+    """Makes the view of an environment.
+
+    Args:
+        layout: Where its tokens are.
+        observations: The space of one observation.
+        actions: The space of one action.
+
+    Raises:
+        ValueError: If the observations are a dictionary already.
+    """
+    if layout.path:
+        raise ValueError(f"the observations are a dictionary already, with {layout.path[0]!r}")
+    size, width = layout.vocab_size, layout.width
+    parts: dict[str, spaces.Space[Any]] = {
+        "tokens": spaces.Box(0, size - 1, (width,), np.int64),
+        "attention_mask": spaces.Box(0, 1, (width,), np.int64),
+        "prompt_mask": spaces.Box(0, 1, (width,), np.int64),
+    }
+    rest = (observations.shape or (width,))[0] - width
+    if rest and isinstance(actions, spaces.Discrete):
+        shape = (int(actions.n), rest // int(actions.n))
+        parts["candidates"] = spaces.Box(0, size - 1, shape, np.int64)
+    return DictView(layout=layout, space=spaces.Dict(parts))
+
+
+def make_text_view(charset: str | None, max_length: int) -> TextView:
+    """Makes a view; see ``TextObservation`` for the arguments.
+
+    Raises:
+        ValueError: If ``max_length`` is not positive.
+    """
+    if max_length < 1:
+        raise ValueError(f"max_length must be positive, got {max_length}")
+    if charset is None:
+        codes = (code for first, last in _RANGES for code in range(first, last + 1))
+        charset = "\n\t" + "".join(
+            character for character in map(chr, codes) if character.isprintable()
+        )
+    characters = frozenset(charset) | {_REPLACEMENT}
+    space = spaces.Dict(
+        {
+            name: spaces.Text(max_length, min_length=0, charset=characters)
+            for name in ("prompt", "completion")
+        }
+    )
+    return TextView(space=space, characters=characters, max_length=max_length)
+
+
+def make_mask_view(
+    preset: str, observations: spaces.Space[Any], actions: spaces.Space[Any]
+) -> MaskView:
+    """Makes the view of an environment; see ``ActionMaskObservation`` for the presets.
+
+    Raises:
+        ValueError: If the preset is unknown, or there is no mask for such actions.
+    """
+    if preset not in _PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; known: {', '.join(_PRESETS)}")
+    observation_key, mask_key, dtype = _PRESETS[preset]
+    parts = action_parts(actions)
+    if parts is None:
+        raise ValueError(f"only Discrete and MultiDiscrete actions have masks, not {actions}")
+    size = int(parts[0].sum())
+    mask: spaces.Space[Any] = (
+        spaces.MultiBinary(size) if dtype is np.bool_ else spaces.Box(0, 1, (size,), np.float32)
+    )
+    return MaskView(
+        space=spaces.Dict({observation_key: observations, mask_key: mask}),
+        observation_key=observation_key,
+        mask_key=mask_key,
+        dtype=dtype,
+        size=size,
+    )
+
+
+def beside(array: npt.NDArray[Any], other: Any) -> Any:
+    """Returns an array where ``other`` is: in numpy, or in torch on its device."""
+    if isinstance(other, np.ndarray | np.generic):
+        return array
+    import torch
+
+    return torch.as_tensor(array, device=other.device)
+
+
+def _cast(array: Any, dtype: npt.DTypeLike) -> Any:
+    """Returns a copy in another type, where it is."""
+    if isinstance(array, np.ndarray):
+        return array.astype(dtype)
+    import torch
+
+    # Torch has types of its own, which numpy's names name.
+    return array.to(getattr(torch, np.dtype(dtype).name), copy=True)
