@@ -1,0 +1,204 @@
+"""A user's own task in one line: a file of prompts, and of what good completions are."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from textgym.data.prose import file_state, key_of
+from textgym.data.split import assign
+from textgym.data.tables import DATASETS_PREFIX, Row, read_rows
+from textgym.tasks.splits import SHARES, SPLITS, check_split
+from textgym.types import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["SPLIT_COLUMN", "FileTask", "task_from_path", "unjudged"]
+
+SPLIT_COLUMN = "split"
+"""The column that says which split a row is in, if a file has it."""
+
+_RESERVED = frozenset({"prompts", "completions"})
+
+
+@dataclass(frozen=True, slots=True)
+class FileTask:
+    """The rows of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or of ``datasets:NAME``.
+
+    A row is an example. Its columns, all but the prompt's and ``split``, go to the reward by their
+    names; the column ``reference`` is there always, empty where there is none. Texts are taken as
+    they stand: a reference that follows its prompt after a space begins with that space.
+
+    If there is a column ``split``, its values are the splits. Else a hash of the prompt, without
+    its case and punctuation, decides between train (8 of 10), validation and test (1 of 10 each):
+    a prompt is in one of them only, and stays there when rows come or go. The file is read once,
+    until it changes.
+
+    Attributes:
+        path: The file's path, or ``datasets:NAME`` (``datasets:NAME:CONFIGURATION``).
+        prompt: The column with the prompts.
+        reference: The column with what good completions are; ``None`` if there is none.
+        prompt_tokens: Room for the prompt; of longer ones the end is kept.
+        completion_tokens: The allowance.
+        tokenizer: The tokenizer.
+        reward: The reward.
+    """
+
+    path: str
+    prompt: str = "prompt"
+    reference: str | None = "reference"
+    prompt_tokens: int = 128
+    completion_tokens: int = 64
+    tokenizer: str = "reviews-4096"
+    reward: str = "textgym.tasks.scoring:unigram_f1"
+
+    @property
+    def name(self) -> str:
+        """The file's name, or the dataset's."""
+        if self.path.startswith(DATASETS_PREFIX):
+            return self.path.removeprefix(DATASETS_PREFIX)
+        return Path(self.path).name
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The values of the column ``split``, or train, validation and test.
+
+        Raises:
+            ValueError: See ``examples``.
+        """
+        return tuple(self._read())
+
+    def examples(self, split: str) -> Sequence[Example]:
+        """Returns the rows of one split, in their order.
+
+        Raises:
+            ValueError: If ``split`` is unknown or empty, a column is missing, a text is none, an
+                example is in two splits, or the file cannot be read; the message says where.
+            FileNotFoundError: If there is no such file.
+            ModuleNotFoundError: If a library is missing; the message says how to get it.
+        """
+        check_split(self, split)
+        splits = self._read()
+        if not splits[split]:
+            sizes = ", ".join(f"{name} {len(examples)}" for name, examples in splits.items())
+            raise ValueError(
+                f"split {split!r} of {self.path} is empty ({sizes}); add rows, or a column "
+                f"{SPLIT_COLUMN!r}"
+            )
+        return splits[split]
+
+    def _read(self) -> Mapping[str, tuple[Example, ...]]:
+        return _splits(self.path, file_state(self.path), self.prompt, self.reference)
+
+
+def task_from_path(path: str | Path, **settings: Any) -> FileTask:
+    """Makes the task of a file that has the column ``prompt`` and maybe ``reference``.
+
+    Args:
+        path: The file's path, or ``datasets:NAME``.
+        **settings: Other fields of ``FileTask``.
+
+    Returns:
+        The task. If the file has no column ``reference``, and ``settings`` name no other, its
+        reward is ``unjudged``: whoever makes an environment of it names another.
+
+    Raises:
+        ValueError: If the file cannot be read; the message says where.
+        FileNotFoundError: If there is no such file.
+        ModuleNotFoundError: If a library is missing; the message says how to get it.
+    """
+    name = str(path)
+    if "reference" not in settings and "reference" not in _rows(name, file_state(name))[0].values:
+        settings = {"reward": f"{__name__}:{unjudged.__name__}", **settings, "reference": None}
+    return FileTask(name, **settings)
+
+
+def unjudged(
+    prompts: Sequence[str], completions: Sequence[str], **_: Sequence[Any]
+) -> Sequence[float]:
+    """Refuses to score: the default of a file that does not say what a good completion is.
+
+    Raises:
+        ValueError: Always; the message says what to do.
+    """
+    raise ValueError(
+        f"the file has no column 'reference' that {len(completions)} completions of "
+        f"{len(prompts)} prompts could be compared with; give the environment a reward"
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _rows(path: str, _state: tuple[int, ...]) -> tuple[Row, ...]:
+    return read_rows(path)
+
+
+@functools.lru_cache(maxsize=4)
+def _splits(
+    path: str, state: tuple[int, ...], prompt: str, reference: str | None
+) -> Mapping[str, tuple[Example, ...]]:
+    rows = _rows(path, state)
+    _check_columns(path, list(rows[0].values), prompt, reference)
+    has_splits = SPLIT_COLUMN in rows[0].values
+    splits: dict[str, list[Example]] = {} if has_splits else {split: [] for split in SPLITS}
+    homes: dict[tuple[str, str], tuple[str, str]] = {}
+    for row in rows:
+        text = _text(row, prompt)
+        wanted = "" if reference is None else _text(row, reference, missing="")
+        # Rows without a prompt go by what they want instead, or all would be in one split.
+        split = _split(row) if has_splits else assign(key_of(text) or key_of(wanted), SHARES)
+        home, place = homes.setdefault((text, wanted), (split, row.place))
+        if home != split:
+            raise ValueError(
+                f"{row.place}, in split {split!r}, repeats {place}, in split {home!r}; "
+                "an example is in one split only"
+            )
+        columns = {
+            key: value for key, value in row.values.items() if key not in (prompt, SPLIT_COLUMN)
+        }
+        columns["reference"] = wanted
+        splits.setdefault(split, []).append(Example(prompt=text, columns=columns))
+    return {split: tuple(examples) for split, examples in splits.items()}
+
+
+def _check_columns(path: str, columns: list[str], prompt: str, reference: str | None) -> None:
+    for wanted in (prompt, reference):
+        if wanted is not None and wanted not in columns:
+            raise ValueError(
+                f"{path} has no column {wanted!r}; it has: {', '.join(columns)}; name the columns "
+                "by prompt= and reference= (None if there is none)"
+            )
+    taken = sorted(_RESERVED.intersection(columns) - {prompt})
+    if taken:
+        raise ValueError(
+            f"{path} has a column {taken[0]!r}, which is what a reward calls the texts themselves; "
+            "rename it"
+        )
+
+
+def _split(row: Row) -> str:
+    split = _text(row, SPLIT_COLUMN)
+    if not split:
+        raise ValueError(f"{row.place}: the column {SPLIT_COLUMN!r} is empty")
+    return split
+
+
+def _text(row: Row, column: str, missing: str | None = None) -> str:
+    value = row.values[column]
+    if value is None and missing is not None:
+        return missing
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the type of an argument
+            f"{row.place}: the column {column!r} must hold a string, got {type(value).__name__} "
+            f"{value!r:.40}"
+        )
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{row.place}: the column {column!r} has half a surrogate pair at character "
+            f"{error.start}, which is no text"
+        ) from None
+    return value
