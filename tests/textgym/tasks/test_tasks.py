@@ -1,5 +1,6 @@
 """The registry of tasks, and the tasks themselves."""
 
+import importlib.util
 import inspect
 from fractions import Fraction
 
@@ -8,15 +9,109 @@ import numpy as np
 import pytest
 
 import textgym
-from textgym.tasks import get_task, known_tasks, register_task
-from textgym.tasks.toys import ALPHABET, PAYOUTS, Alphabet, Bandit, alphabet_score, bandit_score
+from textgym.data.prose import key_of
+from textgym.tasks import (
+    Package,
+    get_task,
+    is_available,
+    known_tasks,
+    register_task,
+    required_packages,
+)
+from textgym.tasks.splits import SPLITS
+from textgym.tasks.toys import (
+    ALPHABET,
+    PAYOUTS,
+    Alphabet,
+    Bandit,
+    Corridor,
+    alphabet_score,
+    bandit_score,
+    corridor_score,
+)
 from textgym.testing import check_task
 from textgym.tokenizers import load_tokenizer
 
+TASKS = [
+    pytest.param(
+        name,
+        marks=pytest.mark.skipif(not is_available(name), reason=f"{name}'s package is missing"),
+    )
+    for name in known_tasks()
+]
 
-@pytest.mark.parametrize("name", known_tasks())
+
+@pytest.mark.parametrize("name", TASKS)
 def test_every_registered_task_keeps_the_contract(name):
-    check_task(get_task(name))
+    task = get_task(name)
+    assert task.name == name
+    check_task(task)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_every_example_says_what_a_good_completion_is(name):
+    task = get_task(name)
+    tokenizer = load_tokenizer(task.tokenizer)
+    for split in task.splits:
+        references = [example.columns["reference"] for example in task.examples(split)]
+        assert all(isinstance(reference, str) and reference for reference in references)
+        encoded = tokenizer.encode_batch(references[:100])
+        assert tokenizer.decode_batch(encoded) == references[:100]
+
+
+@pytest.mark.parametrize(
+    "name", [task for task in TASKS if get_task(task.values[0]).splits == SPLITS]
+)
+def test_no_prompt_is_in_two_splits(name):
+    """Nor one that differs in case and punctuation alone, where these mean nothing."""
+    task = get_task(name)
+    signs = name in ("Arithmetic", "QuestionAnswering")
+    homes = {}
+    for split in task.splits:
+        for example in task.examples(split):
+            key = example.prompt if signs else key_of(example.prompt)
+            assert homes.setdefault(key, split) == split
+
+
+def test_a_split_is_made_once():
+    """An environment asks for it whenever it is made."""
+    for name in known_tasks():
+        if is_available(name) and get_task(name).splits != ("train",):
+            assert get_task(name).examples("train") is get_task(name).examples("train")
+
+
+def test_all_names_are_known_installed_or_not(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert known_tasks() == [
+        "Alphabet",
+        "Arithmetic",
+        "Bandit",
+        "Continuation",
+        "Corridor",
+        "QuestionAnswering",
+        "Sentiment",
+        "Summarization",
+        "TranslationFrench",
+        "TranslationGerman",
+        "TranslationSpanish",
+    ]
+    assert [name for name in known_tasks() if is_available(name)] == [
+        "Alphabet",
+        "Arithmetic",
+        "Bandit",
+        "Continuation",
+        "Corridor",
+        "Summarization",
+    ]
+
+
+def test_the_packages_of_a_task_have_their_two_names():
+    assert required_packages("translationfrench") == (
+        Package(module="jupyterlab_language_pack_fr_FR", pip="jupyterlab-language-pack-fr-FR"),
+    )
+    assert required_packages("Bandit") == ()
+    with pytest.raises(ValueError, match="unknown task 'Goats'; known: Alphabet, "):
+        is_available("Goats")
 
 
 def test_a_name_is_known_in_any_case():
@@ -24,7 +119,9 @@ def test_a_name_is_known_in_any_case():
 
 
 def test_an_unknown_task_lists_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown task 'Sentimnt'; known: Alphabet, Bandit, Sent"):
+    with pytest.raises(
+        ValueError, match=r"unknown task 'Sentimnt'; known: Alphabet, Arithmetic, .*\.jsonl"
+    ):
         get_task("Sentimnt")
 
 
@@ -33,7 +130,11 @@ def test_a_user_s_task_is_known_by_name_and_gets_an_id(monkeypatch):
         """A task of somebody else's, by the name of the class."""
 
     monkeypatch.setattr("textgym.tasks._FACTORIES", dict(textgym.tasks._FACTORIES))
-    register_task("Letters", Letters)
+    monkeypatch.setattr("textgym.tasks._PACKAGES", dict(textgym.tasks._PACKAGES))
+    absent = Package(module="nobody_has_this", pip="nobody-has-this")
+    register_task("Letters", Letters, packages=(absent,))
+    assert required_packages("letters") == (absent,)
+    assert not is_available("Letters")
     textgym.register_ids()
     try:
         env = gym.make("TextGym/Letters-v0")
@@ -79,6 +180,44 @@ def test_the_alphabet_is_a_circle():
 
 def test_the_bandit_pays_what_it_says():
     assert bandit_score([""] * 5, ["a", "b", "c", "d", ""]) == [1.0, 0.5, 0.25, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "completion", "score"),
+    [
+        ("r", "l", 0.5 - 0.1875),
+        ("r", "rrrrr", 1.0 - 5 * 0.1875),
+        ("r", "", 0.0),
+        ("rrrrr", "r", 1.0 - 0.1875),
+        ("rrrrr", "rr", 1.0 - 2 * 0.1875),
+        ("r", "ll", 0.5 - 2 * 0.1875),
+        ("rr", "lr", -2 * 0.1875),
+        ("r", "llr", -3 * 0.1875),
+    ],
+)
+def test_the_corridor_pays_where_the_walk_ends(prompt, completion, score):
+    assert corridor_score([prompt], [completion]) == [score]
+
+
+def test_the_toys_say_what_their_best_texts_are():
+    assert [example.columns["reference"] for example in Alphabet().examples("train")] == [
+        "bcd",
+        "cde",
+        "def",
+        "efg",
+        "fgh",
+        "gha",
+        "hab",
+        "abc",
+    ]
+    assert [example.columns["reference"] for example in Bandit().examples("train")] == ["a"]
+    assert [example.columns["reference"] for example in Corridor().examples("train")] == [
+        "l",
+        "rrrr",
+        "rrr",
+        "rr",
+        "r",
+    ]
 
 
 @pytest.mark.parametrize("task", [Alphabet, Bandit])
