@@ -23,7 +23,8 @@ _BLANK_LINES = re.compile(r"\n\s*\n")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 _LETTERS_OF_PROSE = 0.75
 _NOT_PROSE = re.compile(r"^(?:\s|[*+=~^#|>-]|\d+\.\s|\.\.|Note:|See also:|[\w ]+:$)", re.MULTILINE)
-_EMPHASIS = re.compile(r"(?<![\w*])\*{1,2}([^*\s](?:[^*]*[^*\s])?)\*{1,2}(?![\w*])")
+# What is in double quotes is code, whose stars are its own.
+_EMPHASIS = re.compile(r'(?<![\w*"])\*{1,2}([^*\s"](?:[^*"]*[^*\s"])?)\*{1,2}(?![\w*"])')
 
 
 def key_of(text: str) -> str:

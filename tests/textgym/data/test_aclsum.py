@@ -14,6 +14,8 @@ needs_aclsum = pytest.mark.skipif(not ACLSUM.is_installed(), reason="aclsum is n
 @pytest.fixture(autouse=True)
 def _no_cache():
     load_aclsum.cache_clear()
+    yield
+    load_aclsum.cache_clear()
 
 
 def test_a_paper_is_its_abstract_and_three_sentences(tmp_path, monkeypatch):

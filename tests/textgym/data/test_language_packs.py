@@ -14,6 +14,8 @@ HEADER = ("", "Content-Type: text/plain; charset=UTF-8\n")
 @pytest.fixture(autouse=True)
 def _no_cache():
     load_phrases.cache_clear()
+    yield
+    load_phrases.cache_clear()
 
 
 def catalogue(messages):

@@ -91,3 +91,24 @@ def test_the_manual_has_its_prose():
     for paragraph in paragraphs:
         assert paragraph == " ".join(paragraph.split())
         assert not paragraph.startswith((">>>", "*", "|", "::="))
+
+
+@pytest.mark.parametrize(
+    ("paragraph", "wanted"),
+    [
+        ("What is *stressed* or **very\nmuch** so.", ["What is stressed or very much so."]),
+        ('The "**goats" and all the "**".', ['The "**goats" and all the "**".']),
+        ("Two goats * three sheep * four.", ["Two goats * three sheep * four."]),
+        ("   indented = code(1)", []),
+        ("Note:", []),
+        ("* A list of goats and sheep.", []),
+        ("stmt ::= 'goat' [1] { '(' ')' }", []),
+    ],
+)
+def test_of_the_manual_the_prose_is_kept_without_its_stars(paragraph, wanted, monkeypatch):
+    monkeypatch.setattr("pydoc_data.topics.topics", {"goats": f"Goats\n*****\n\n{paragraph}\n"})
+    load_topics.cache_clear()
+    try:
+        assert list(load_topics()) == wanted
+    finally:
+        load_topics.cache_clear()
