@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Span", "Style", "edit_spans", "render_ansi", "render_edit", "text_spans"]
+__all__ = ["Span", "Style", "edit_spans", "render_ansi", "render_edit", "text_spans", "to_ansi"]
 
 _PLAIN = "\x1b[0m"
 
@@ -85,7 +85,7 @@ def edit_spans(prompt: str, before: str, after: str, score: float | None) -> lis
 
 def render_ansi(prompt: str, completion: str, score: float | None) -> str:
     """Returns the prompt dimmed, the completion bright, and the score once there is one."""
-    return _to_ansi(text_spans(prompt, completion, score))
+    return to_ansi(text_spans(prompt, completion, score))
 
 
 def render_edit(prompt: str, before: str, after: str, score: float | None) -> str:
@@ -93,10 +93,11 @@ def render_edit(prompt: str, before: str, after: str, score: float | None) -> st
 
     See ``edit_spans`` for what counts as changed.
     """
-    return _to_ansi(edit_spans(prompt, before, after, score))
+    return to_ansi(edit_spans(prompt, before, after, score))
 
 
-def _to_ansi(spans: Sequence[Span]) -> str:
+def to_ansi(spans: Sequence[Span]) -> str:
+    """Returns what shows spans in a terminal."""
     return "".join(
         f"{span.style.value}{span.text}{_PLAIN}" if span.style.value else span.text
         for span in spans

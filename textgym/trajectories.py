@@ -37,11 +37,11 @@ class Trajectory:
         score: The completion's score; ``None`` if the episode was cut.
         stop_reason: A ``StopReason``; ``None`` if the episode was cut.
         truncated: Whether an outside limit cut the episode.
-        example_id: The number of the example in its split.
+        example_id: The number of the example in its split; -1 if the prompt is a caller's own.
         columns: The example's own fields, as far as JSON has them; its lists come from tuples too.
         seed: What the episode's ``reset`` was seeded with; ``None`` if it was not, so that it drew
             on where an earlier episode had left the generator.
-        reward_terms: What the parts of the reward paid, by name.
+        reward_terms: What the parts of the reward measured, by name, without their weights.
     """
 
     prompt: str

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.trajectories import Trajectory, TrajectoryFile
+from textgym.types import Example
 from textgym.wrappers.layout import examples_of, find_layout
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ class Draft:
     """An episode on its way.
 
     Attributes:
-        example_id: The number of its example.
+        example: Its example.
+        example_id: The example's number; -1 if the prompt is a caller's own.
         prompt_length: How many places the prompt takes.
         seed: What its reset was seeded with, if it was.
         actions: What has been done so far.
         rewards: What it paid.
     """
 
+    example: Example
     example_id: int
     prompt_length: int
     seed: int | None
@@ -71,6 +74,27 @@ class Recorder:
         self._examples = examples_of(env)
         self._file = TrajectoryFile(path)
 
+    def begin(self, example_id: int, prompt_length: int, prompt: str, seed: int | None) -> Draft:
+        """Makes the draft of an episode.
+
+        Args:
+            example_id: The number of its example; -1 if the prompt is a caller's own.
+            prompt_length: How many places the prompt takes.
+            prompt: The prompt's text.
+            seed: What its reset was seeded with, if it was.
+        """
+        if example_id >= 0:
+            example = self._examples[example_id]
+        else:
+            # What the environment makes of it: a prompt of which nothing else is known.
+            example = Example(prompt=prompt, columns=dict.fromkeys(self._examples[0].columns))
+        return Draft(
+            example=example,
+            example_id=example_id,
+            prompt_length=prompt_length,
+            seed=None if seed is None else int(seed),
+        )
+
     def finish(
         self, draft: Draft, tokens: npt.NDArray[np.int64], info: Mapping[str, Any]
     ) -> Trajectory:
@@ -81,11 +105,10 @@ class Recorder:
             tokens: The text it ended with, ``(T,)``.
             info: The info of its last step. Without a score the episode was cut.
         """
-        example = self._examples[draft.example_id]
         prompt_ids, completion_ids = self.layout.split(tokens, draft.prompt_length)
         finished = "score" in info
         return Trajectory(
-            prompt=example.prompt,
+            prompt=draft.example.prompt,
             completion=self._tokenizer.decode(completion_ids),
             prompt_ids=tuple(prompt_ids),
             completion_ids=tuple(completion_ids),
@@ -95,8 +118,8 @@ class Recorder:
             stop_reason=int(info["stop_reason"]) if finished else None,
             truncated=not finished,
             example_id=draft.example_id,
-            columns=_plain(example.columns),
-            seed=None if draft.seed is None else int(draft.seed),
+            columns=_plain(draft.example.columns),
+            seed=draft.seed,
             reward_terms={
                 name: float(value) for name, value in info.get("reward_terms", {}).items()
             },

@@ -48,8 +48,9 @@ class RecordTrajectories(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any])
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode; see ``TextEnv.reset``."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._draft = Draft(
-            example_id=info["example_id"], prompt_length=info["prompt_length"], seed=seed
+        inner: Any = self.env.unwrapped
+        self._draft = self._recorder.begin(
+            info["example_id"], info["prompt_length"], inner.text()[0], seed
         )
         return observation, info
 

@@ -1,8 +1,9 @@
 """Reward terms that are paid once, when a text is finished: its length, and its repetition.
 
 What a term adds is ``weight`` times what it measures, so a positive weight rewards and a negative
-weight punishes what is measured. An episode that an outside limit cuts is not finished: it is paid
-no score and no term.
+weight punishes what is measured. What is reported is the measure itself, without its weight, as the
+environment reports the parts of its own reward. An episode that an outside limit cuts is not
+finished: it is paid no score and no term.
 
 Each has a twin for vector environments in ``textgym.wrappers.vector``.
 """
@@ -47,8 +48,8 @@ class LengthTerm(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
     ones. With a target, what counts is the distance to it, either way: a **negative weight pulls
     towards the target**, and a positive one pushes away from it.
 
-    What it added is in ``info["reward_terms"]`` under its name, beside the terms that are there
-    already; if there are none, beside the environment's own ``"score"``.
+    The length, or the distance, is in ``info["reward_terms"]`` under the term's name, beside the
+    terms that are there already; if there are none, beside the environment's own ``"score"``.
     """
 
     def __init__(
@@ -79,8 +80,8 @@ class LengthTerm(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         paid = float(reward)
         if terminated:
-            amount = self._weight * measure_length(info["completion_length"], self._target)
-            paid, info = paid + amount, _with_term(info, self._name, amount)
+            measure = float(measure_length(info["completion_length"], self._target))
+            paid, info = paid + self._weight * measure, _with_term(info, self._name, measure)
         return observation, paid, terminated, truncated, info
 
 
@@ -91,7 +92,7 @@ class RepetitionTerm(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
     1, where there is nothing but one. A **negative weight punishes repetition**; a positive one
     rewards it.
 
-    What it added is in ``info["reward_terms"]`` under its name, beside the terms that are there
+    The share is in ``info["reward_terms"]`` under the term's name, beside the terms that are there
     already; if there are none, beside the environment's own ``"score"``.
     """
 
@@ -135,13 +136,13 @@ class RepetitionTerm(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
         paid = float(reward)
         if terminated:
             _, ids = self._layout.split(self._layout.tokens(observation), self._prompt_length)
-            amount = self._weight * measure_repetition(ids, self._n)
-            paid, info = paid + amount, _with_term(info, self._name, amount)
+            measure = measure_repetition(ids, self._n)
+            paid, info = paid + self._weight * measure, _with_term(info, self._name, measure)
         return observation, paid, terminated, truncated, info
 
 
-def _with_term(info: Mapping[str, Any], name: str, amount: float) -> dict[str, Any]:
+def _with_term(info: Mapping[str, Any], name: str, measure: float) -> dict[str, Any]:
     terms = info.get("reward_terms", {"score": info["score"]})
     if name in terms:
         raise ValueError(f"there is a reward term {name!r} already; give this one another name=")
-    return {**info, "reward_terms": {**terms, name: amount}}
+    return {**info, "reward_terms": {**terms, name: measure}}

@@ -71,7 +71,7 @@ def test_a_line_says_all_that_happened(tmp_path):
             example_id=1,
             columns={"label": 1},
             seed=5,
-            reward_terms={"score": score, "length": -1.5},
+            reward_terms={"score": score, "length": 3.0},
         )
     ]
 
@@ -249,7 +249,7 @@ def test_terms_of_a_batch_are_recorded(tmp_path):
     envs.step(np.array([END, A, A]))
     (trajectory,) = read_trajectories(tmp_path / "x")
     score = sum(map(ord, "a/")) / 997
-    assert trajectory.reward_terms == {"score": score, "length": -1.0}
+    assert trajectory.reward_terms == {"score": score, "length": 1.0}
     assert trajectory.rewards == (score - 1.0,)
 
 

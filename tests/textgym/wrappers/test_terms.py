@@ -69,16 +69,15 @@ def test_length_is_paid_at_the_end_and_reported_beside_the_score():
     """ "b" then end: a quarter for the letter that follows "a", and two tokens."""
     rewards, info = write(wrappers.LengthTerm(TextEnv(task="Alphabet"), -0.125), [B, END])
     assert rewards == [0.0, 0.25 - 2 * 0.125]
-    assert info["reward_terms"] == {"score": 0.25, "length": -0.25}
+    assert info["reward_terms"] == {"score": 0.25, "length": 2.0}
     assert info["score"] == 0.25
 
 
 def test_a_target_is_missed_on_either_side():
     env = wrappers.LengthTerm(TextEnv(task="Alphabet"), -1.0, target=3)
-    amounts = [
-        write(env, [*[A] * letters, END])[1]["reward_terms"]["length"] for letters in (0, 2, 4)
-    ]
-    assert amounts == [-2.0, 0.0, -2.0]
+    ends = [write(env, [*[A] * letters, END]) for letters in (0, 2, 4)]
+    assert [info["reward_terms"]["length"] for _, info in ends] == [2.0, 0.0, 2.0]
+    assert [rewards[-1] for rewards, _ in ends] == [-2.0, 0.0, -2.0]
 
 
 def test_repetition_is_that_of_the_completion_alone():
@@ -86,11 +85,11 @@ def test_repetition_is_that_of_the_completion_alone():
     env = wrappers.RepetitionTerm(TextEnv(task="Alphabet"), -1.0, n=1)
     assert write(env, [A, END])[1]["reward_terms"] == {"score": 0.0, "repetition": 0.0}
     # Four letters, three of which were there before, and the end of text.
-    assert write(env, [C, C, C, C, END])[1]["reward_terms"]["repetition"] == -0.6
+    assert write(env, [C, C, C, C, END])[1]["reward_terms"]["repetition"] == 0.6
 
 
 def test_terms_add_up():
-    """Each is reported by its name, and the sum of all is what the last step pays.
+    """Each is reported by its name, and the last step pays the sum, each by its weight.
 
     Three letters are the right length, which is a quarter of the score.
     """
@@ -101,9 +100,9 @@ def test_terms_add_up():
     rewards, info = write(env, [A, A, A, END])
     assert info["reward_terms"] == {
         "score": 0.25,
-        "length": -2.0,
-        "repetition": 1.0,
-        "near_five": 0.25,
+        "length": 4.0,
+        "repetition": 0.5,
+        "near_five": 1.0,
     }
     assert rewards == [0.0, 0.0, 0.0, -0.5]
 

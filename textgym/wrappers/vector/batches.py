@@ -36,7 +36,8 @@ _FORWARDED = frozenset({"action_masks", "autoreset_mode", "call", "device", "tex
 class Batch(VectorWrapper[Any, Any, Any, Any, Any]):
     """A wrapper that hands on what Gymnasium's does not, where the environment has it.
 
-    These are ``action_masks()``, ``texts()``, ``call()``, ``autoreset_mode`` and ``device``.
+    These are ``action_masks()``, ``texts()``, ``call()``, ``autoreset_mode`` and ``device``. What
+    changes episodes behind a wrapper's back, as loading a saved state does, is not among them.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:

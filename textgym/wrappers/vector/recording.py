@@ -72,9 +72,15 @@ class RecordTrajectories(Batch):
 
     def _begin(self, infos: Mapping[str, Any], seeds: Sequence[int | None]) -> None:
         """Begins drafts in the rows that were reset."""
-        for row in marked(infos, "example_id"):
-            self._drafts[row] = Draft(
-                example_id=int(infos["example_id"][row]),
-                prompt_length=int(infos["prompt_length"][row]),
-                seed=seeds[row],
+        rows = marked(infos, "example_id")
+        inner: Any = self.env.unwrapped
+        # Texts are decoded for them, so only a caller's own prompt, which has no number, is read.
+        own = any(infos["example_id"][row] < 0 for row in rows)
+        prompts = inner.texts()[0] if own else [""] * self.num_envs
+        for row in rows:
+            self._drafts[row] = self._recorder.begin(
+                int(infos["example_id"][row]),
+                int(infos["prompt_length"][row]),
+                prompts[row],
+                seeds[row],
             )

@@ -64,11 +64,11 @@ class LengthTerm(Batch):
         """Makes a step, and pays in the rows where it was the last."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
         ended = ended_infos(infos)
-        amounts = {
-            row: self._weight * measure_length(int(ended["completion_length"][row]), self._target)
+        measures = {
+            row: float(measure_length(int(ended["completion_length"][row]), self._target))
             for row in marked(ended, "score")
         }
-        rewards, infos = _pay(rewards, infos, self._name, amounts)
+        rewards, infos = _pay(rewards, infos, self._name, self._weight, measures)
         return observation, rewards, terminated, truncated, infos
 
 
@@ -114,41 +114,40 @@ class RepetitionTerm(Batch):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Makes a step, and pays in the rows where it was the last."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
-        amounts = {}
+        measures = {}
         for row in marked(ended_infos(infos), "score"):
             tokens = self._layout.tokens(ended_observation(observation, infos, row))
             _, ids = self._layout.split(host(tokens), int(self._prompt_lengths[row]))
-            amounts[row] = self._weight * measure_repetition(ids, self._n)
+            measures[row] = measure_repetition(ids, self._n)
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
-        rewards, infos = _pay(rewards, infos, self._name, amounts)
+        rewards, infos = _pay(rewards, infos, self._name, self._weight, measures)
         return observation, rewards, terminated, truncated, infos
 
 
 def _pay(
-    rewards: Any, infos: dict[str, Any], name: str, amounts: Mapping[int, float]
+    rewards: Any, infos: dict[str, Any], name: str, weight: float, measures: Mapping[int, float]
 ) -> tuple[Any, dict[str, Any]]:
-    """Adds amounts to some rows' rewards and to their infos; returns new ones."""
-    if not amounts:
+    """Adds to some rows' rewards, and what was measured to their infos; returns new ones."""
+    if not measures:
         return rewards, infos
-    paid = np.zeros(len(rewards))
-    paid[list(amounts)] = list(amounts.values())
-    total = rewards + beside(paid, rewards)
+    measured = np.zeros(len(rewards))
+    measured[list(measures)] = list(measures.values())
+    total = rewards + beside(weight * measured, rewards)
     if not isinstance(rewards, np.ndarray):
         total = total.to(rewards.dtype)
     ended = ended_infos(infos)
-    changed = {**ended, **_with_term(ended, name, paid)}
-    is_final = "final_info" in infos
-    return total, {**infos, "final_info": changed} if is_final else changed
+    changed = {**ended, **_with_term(ended, name, measured)}
+    return total, {**infos, "final_info": changed} if "final_info" in infos else changed
 
 
 def _with_term(
-    infos: Mapping[str, Any], name: str, paid: npt.NDArray[np.float64]
+    infos: Mapping[str, Any], name: str, measured: npt.NDArray[np.float64]
 ) -> dict[str, Any]:
     mask = infos["_score"]
     terms = infos.get("reward_terms", {"score": infos["score"], "_score": mask})
     if name in terms:
         raise ValueError(f"there is a reward term {name!r} already; give this one another name=")
     return {
-        "reward_terms": {**terms, name: paid, f"_{name}": mask.copy()},
+        "reward_terms": {**terms, name: measured, f"_{name}": mask.copy()},
         "_reward_terms": mask.copy(),
     }
