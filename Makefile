@@ -17,7 +17,9 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[tasks,bench,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[tasks,constraints,bench,dev]"
+	@$(BIN)/python -m pip install --quiet ".[questions]" || \
+	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
 	@touch $@ $(VENV)/.installed
 
 quickstart: $(VENV)/.installed  ## the main job on real text, about eight minutes on two cores

@@ -96,7 +96,7 @@ class TransformerPolicy(nn.Module):
     def _require_plain_head(self) -> None:
         ids = torch.arange(4, device=self.device).unsqueeze(0) % self.vocab_size
         with torch.inference_mode():
-            expected = self.model(input_ids=ids).logits
+            expected = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
             actual = self._head(self.trunk(ids))
         if not torch.allclose(expected, actual, atol=1e-3, rtol=1e-3):
             raise ValueError(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from textgym.dynamics import Array
+    from textgym.states import Array
     from textgym.types import Example, Tokenizer
 
 __all__ = ["LanguageModelDrafter", "LanguageModelProposer"]

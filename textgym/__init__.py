@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from textgym.env import TextEnv
 from textgym.registration import register_ids, registered_ids
+from textgym.rescoring import rescore, rescore_many
 from textgym.rewards import RewardError, known_rewards
-from textgym.tasks import get_task, known_tasks, register_task
+from textgym.tasks import get_task, is_available, known_tasks, register_task, required_packages
 from textgym.tokenizers import load_tokenizer, train_tokenizer
+from textgym.trajectories import Trajectory, read_trajectories
 from textgym.types import Example, RewardFunction, StopReason, Task, Tokenizer
 from textgym.vector import TextVectorEnv
 
@@ -23,13 +25,19 @@ __all__ = [
     "TextEnv",
     "TextVectorEnv",
     "Tokenizer",
+    "Trajectory",
     "get_task",
+    "is_available",
     "known_rewards",
     "known_tasks",
     "load_tokenizer",
+    "read_trajectories",
     "register_ids",
     "register_task",
     "registered_ids",
+    "required_packages",
+    "rescore",
+    "rescore_many",
     "train_tokenizer",
 ]
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from textgym.dynamics import Array, State
+from textgym.states import Array, State, map_fields
 
 __all__ = ["Backend", "NumpyBackend", "TorchBackend", "make_backend"]
 
@@ -29,12 +29,15 @@ class Backend(Protocol):
     def as_int8(self, array: Array) -> Array:
         """Returns a boolean array as int8, where it is."""
 
-    def actions(self, actions: Any, count: int) -> Array:
-        """Brings a caller's actions, ``(N,)``, to where the dynamics run, as int64.
+    def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
+        """Brings a caller's actions, ``(N,)`` or ``(N, 2)``, to where the dynamics run, as int64.
 
         Raises:
-            ValueError: If they are no ``count`` integers.
+            ValueError: If they are no integers of that shape.
         """
+
+    def clip(self, actions: Array, sizes: Any) -> Array:
+        """Returns the actions with 0 for those outside ``0..sizes-1``, without a host transfer."""
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Brings actions and state to the host, in one transfer."""
@@ -63,14 +66,17 @@ class NumpyBackend:
         """Returns a boolean array as int8."""
         return array.astype(np.int8)
 
-    def actions(self, actions: Any, count: int) -> Array:
+    def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Converts the actions to int64; see ``Backend``."""
         array = np.asarray(actions)
-        if array.shape != (count,) or array.dtype.kind not in "iu":
-            raise ValueError(
-                f"actions must be {count} integers, got {array.dtype} of shape {array.shape}"
-            )
+        if array.shape != shape or array.dtype.kind not in "iu":
+            raise _no_actions(shape, array.dtype, array.shape)
         return array.astype(np.int64, copy=False)
+
+    def clip(self, actions: Array, sizes: Any) -> Array:
+        """Replaces actions outside the space; see ``Backend``."""
+        inside = (actions >= 0) & (actions < sizes)
+        return actions if inside.all() else np.where(inside, actions, 0)
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Returns both as they are."""
@@ -78,11 +84,13 @@ class NumpyBackend:
 
     def freeze(self, state: State) -> State:
         """Returns views that refuse to be written into."""
-        views = {}
-        for field in fields(State):
-            views[field.name] = getattr(state, field.name).view()
-            views[field.name].flags.writeable = False
-        return State(**views)
+
+        def view(array: Array) -> Array:
+            frozen = array.view()
+            frozen.flags.writeable = False
+            return frozen
+
+        return map_fields(view, state)
 
 
 class TorchBackend:
@@ -120,31 +128,36 @@ class TorchBackend:
         """Returns a boolean tensor as int8, on its device."""
         return array.char()
 
-    def actions(self, actions: Any, count: int) -> Array:
+    def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Brings the actions to the device; see ``Backend``."""
         tensor = self._torch.as_tensor(actions, device=self._device)
         whole = not tensor.is_floating_point() and tensor.dtype != self._torch.bool
-        if tensor.shape != (count,) or not whole:
-            raise ValueError(
-                f"actions must be {count} integers, got {tensor.dtype} of shape "
-                f"{tuple(tensor.shape)}"
-            )
+        if tensor.shape != shape or not whole:
+            raise _no_actions(shape, tensor.dtype, tuple(tensor.shape))
         return tensor.long()
+
+    def clip(self, actions: Array, sizes: Any) -> Array:
+        """Replaces actions outside the space; see ``Backend``."""
+        last = self._torch.as_tensor(sizes, device=self._device)
+        return self._torch.where((actions >= 0) & (actions < last), actions, 0)
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Packs both into one tensor, so that the host waits for the device once."""
-        columns = [state.prompt_length, state.length, state.steps, state.stop_reason]
-        packed = self._torch.cat(
-            [self._torch.stack([actions, *columns], dim=1), state.tokens], dim=1
-        )
-        host = packed.cpu().numpy()
-        return host[:, 0], State(
-            prompt_length=host[:, 1],
-            length=host[:, 2],
-            steps=host[:, 3],
-            stop_reason=host[:, 4],
-            tokens=host[:, 5:],
-        )
+        columns = [actions.reshape(len(actions), -1)]
+        widths, names = [columns[0].shape[1]], []
+        for field in fields(State):
+            array = getattr(state, field.name)
+            if array is not None:
+                columns.append(array.reshape(len(actions), -1))
+                widths.append(columns[-1].shape[1])
+                names.append(field.name)
+        host = self._torch.cat(columns, dim=1).cpu().numpy()
+        parts = np.split(host, np.cumsum(widths)[:-1], axis=1)
+        fetched = {
+            name: part.reshape(getattr(state, name).shape)
+            for name, part in zip(names, parts[1:], strict=True)
+        }
+        return parts[0].reshape(tuple(actions.shape)), State(**fetched)
 
     def freeze(self, state: State) -> State:
         """Returns the state itself: torch has no read-only tensors."""
@@ -164,3 +177,8 @@ def make_backend(name: str, device: Any) -> Backend:
     if str(device) != "cpu":
         raise ValueError(f"backend='numpy' has no device {str(device)!r}; use backend='torch'")
     return NumpyBackend()
+
+
+def _no_actions(shape: tuple[int, ...], dtype: Any, got: tuple[int, ...]) -> ValueError:
+    wanted = f"{shape[0]} integers" if len(shape) == 1 else f"integers of shape {shape}"
+    return ValueError(f"actions must be {wanted}, got {dtype} of shape {got}")

@@ -1,42 +1,46 @@
-"""What a token does to a text: pure functions of integer arrays, numpy or torch alike.
+"""What an action does to a text: append a token, choose a candidate, edit one place.
 
-Every function returns new arrays and writes into none that it was given, so whatever has been
-handed out stays as it was. Nothing here brings a value from a device to the host.
+Pure functions of ``textgym.states``: they return new arrays, write into none that they were given,
+and bring no value from a device to the host. All three kinds of action share one state, one
+allowance and two ways to end.
 
-Shapes: N rows (texts), T places in a row, V ids.
+A row is open until its text is finished or an outside limit cuts it. A closed row stays as it is,
+whatever its action. An illegal action of an open row changes no text and uses one of the allowance.
+Where the end of text and the end of the allowance coincide, the end of text is the reason.
+
+Actions must be in their space; the environments see to it.
 """
 
 from __future__ import annotations
 
-import importlib
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from textgym.states import Array, Rules, State, copy_of, namespace, numbers_like
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from types import ModuleType
+    from collections.abc import Callable, Mapping
 
 __all__ = [
-    "Array",
-    "Rules",
-    "State",
+    "ACTION_KINDS",
+    "ActionKind",
     "append",
+    "choose",
+    "edit",
     "is_finished",
     "is_open",
-    "lay_out",
-    "legal_actions",
-    "observe",
-    "replace_rows",
-    "take_rows",
+    "legal_appends",
+    "legal_choices",
+    "legal_edits",
+    "permits_append",
+    "permits_choice",
+    "permits_edit",
     "truncated",
 ]
-
-Array: TypeAlias = Any
-"""A numpy array or a torch tensor."""
 
 _RUNNING, _END_OF_TEXT, _LENGTH = (
     int(StopReason.RUNNING),
@@ -45,113 +49,186 @@ _RUNNING, _END_OF_TEXT, _LENGTH = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Rules:
-    """What stays the same over an episode.
+def append(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
+    """Appends one token to every open row.
 
-    Attributes:
-        prompt_tokens: Room for the prompt, the beginning-of-text id included.
-        completion_tokens: The allowance: the number of actions of an episode at most.
-        pad_id: Fills a row to the right of its text.
-        bos_id: The first id of every row.
-        eos_id: The action that ends a text.
-        legal: Which actions are legal, ``(V,)`` bool. The end of text always is, padding never.
-        step_limit: After how many actions an outside limit cuts the episode; ``None`` for never.
-    """
-
-    prompt_tokens: int
-    completion_tokens: int
-    pad_id: int
-    bos_id: int
-    eos_id: int
-    legal: Array
-    step_limit: int | None = None
-
-    @property
-    def width(self) -> int:
-        """T, the number of places in a row."""
-        return self.prompt_tokens + self.completion_tokens
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class State:
-    """N texts on their way.
-
-    Attributes:
-        tokens: Prompt, completion, padding; ``(N, T)`` int64.
-        prompt_length: How many places the prompt takes, ``(N,)`` int64. The completion follows.
-        length: How many places prompt and completion take, ``(N,)`` int64.
-        steps: How much of the allowance is used, ``(N,)`` int64.
-        stop_reason: A ``StopReason``, ``(N,)`` int64.
-    """
-
-    tokens: Array
-    prompt_length: Array
-    length: Array
-    steps: Array
-    stop_reason: Array
-
-
-def lay_out(prompts: Sequence[Sequence[int]], rules: Rules) -> State:
-    """Makes the states in which episodes start, as numpy arrays.
-
-    A prompt that is too long keeps the beginning-of-text id and its own last
-    ``prompt_tokens - 1`` ids: what stands nearest to the completion matters most.
-
-    Args:
-        prompts: N prompts' ids, without special ids.
-        rules: The rules.
-    """
-    room = rules.prompt_tokens - 1
-    count = len(prompts)
-    tokens = np.full((count, rules.width), rules.pad_id, dtype=np.int64)
-    tokens[:, 0] = rules.bos_id
-    length = np.ones(count, dtype=np.int64)
-    for row, prompt in enumerate(prompts):
-        kept = prompt[max(0, len(prompt) - room) :]
-        tokens[row, 1 : 1 + len(kept)] = kept
-        length[row] += len(kept)
-    return State(
-        tokens=tokens,
-        prompt_length=length,
-        length=length.copy(),
-        steps=np.zeros(count, dtype=np.int64),
-        stop_reason=np.full(count, _RUNNING, dtype=np.int64),
-    )
-
-
-def append(state: State, action: Array, rules: Rules) -> State:
-    """Appends one token to every open row; a closed row stays as it is, whatever its action.
-
-    An illegal action, or one outside ``0..V-1``, writes nothing and uses one of the allowance. The
-    end-of-text id is written like any other. It ends the text, and so does the last of the
-    allowance; where both happen, the end of text is the reason.
+    The end-of-text id is written like any other.
 
     Args:
         state: N rows.
         action: One id per row, ``(N,)`` int64.
         rules: The rules.
+        allowed: Whether a constraint allows each action, ``(N,)`` bool; ``None`` without one.
     """
-    xp = _namespace(state.tokens)
+    xp = namespace(state.tokens)
     alive = is_open(state, rules)
-    # Padding is never legal, so an id that does not exist becomes an illegal one.
-    token = xp.where((action >= 0) & (action < len(rules.legal)), action, rules.pad_id)
-    written = alive & rules.legal[token]
-    rows = _row_numbers(state.tokens)
+    written = alive & permits_append(state, action, rules)
+    if allowed is not None:
+        written = written & allowed
+    rows = numbers_like(state.tokens, len(state.tokens))
     # A closed row can be full, and then its length is no place; nothing is written there anyway.
     places = xp.where(alive, state.length, 0)
-    tokens = _copy(state.tokens)
-    tokens[rows, places] = xp.where(written, token, tokens[rows, places])
+    tokens = copy_of(state.tokens)
+    tokens[rows, places] = xp.where(written, action, tokens[rows, places])
     steps = state.steps + alive
-    ended = written & (token == rules.eos_id)
-    spent = alive & (steps >= rules.completion_tokens)
     return State(
         tokens=tokens,
         prompt_length=state.prompt_length,
         length=state.length + written,
         steps=steps,
-        stop_reason=xp.where(ended, _END_OF_TEXT, xp.where(spent, _LENGTH, state.stop_reason)),
+        stop_reason=_stop_reason(
+            state,
+            ended=written & (action == rules.eos_id),
+            spent=alive & (steps >= rules.max_actions),
+        ),
+        automaton=state.automaton,
     )
+
+
+def choose(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
+    """Appends one of the row's candidates, as much of it as there is room for.
+
+    A candidate of padding alone is no candidate, and choosing it is illegal. The text ends with a
+    candidate whose last id is the end of text, with the last of the room, and with the allowance.
+    The new state still holds the old candidates.
+
+    Args:
+        state: N rows with candidates.
+        action: The number of a candidate per row, ``(N,)`` int64.
+        rules: The rules.
+        allowed: Whether a constraint allows each action, ``(N,)`` bool; ``None`` without one.
+    """
+    xp = namespace(state.tokens)
+    rows = numbers_like(state.tokens, len(state.tokens))
+    alive = is_open(state, rules)
+    phrase = _candidates(state)[rows, action]
+    takes = alive & permits_choice(state, action, rules)
+    if allowed is not None:
+        takes = takes & allowed
+    room = state.prompt_length + rules.completion_tokens - state.length
+    taken = xp.where(takes, xp.minimum((phrase != rules.pad_id).sum(1), room), 0)
+    tokens = copy_of(state.tokens)
+    for number in range(phrase.shape[1]):
+        writes = number < taken
+        places = xp.where(writes, state.length + number, 0)
+        tokens[rows, places] = xp.where(writes, phrase[:, number], tokens[rows, places])
+    length, steps = state.length + taken, state.steps + alive
+    last = phrase[rows, xp.where(taken > 0, taken - 1, 0)]
+    full = length - state.prompt_length >= rules.completion_tokens
+    return State(
+        tokens=tokens,
+        prompt_length=state.prompt_length,
+        length=length,
+        steps=steps,
+        stop_reason=_stop_reason(
+            state,
+            ended=(taken > 0) & (last == rules.eos_id),
+            spent=alive & (full | (steps >= rules.max_actions)),
+        ),
+        candidates=state.candidates,
+        automaton=state.automaton,
+    )
+
+
+def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
+    """Changes one place of every open row's completion, or ends the text as it stands.
+
+    With ``(place, id)``, where places count from the beginning of the prompt:
+        * the end-of-text id, at any place, ends the text; nothing is written;
+        * an id that a text may hold, at a place of the completion, replaces what is there, and at
+          the place right behind the completion it is appended, if there is room;
+        * the padding id deletes the place, and what follows moves up;
+        * the beginning-of-text id inserts: the token there is doubled, and what follows moves
+          down, if there is room. The double can then be replaced.
+    All else is illegal, places of the prompt above all.
+
+    Args:
+        state: N rows.
+        action: A place and an id per row, ``(N, 2)`` int64.
+        rules: The rules.
+        allowed: Whether a constraint allows each action, ``(N,)`` bool; ``None`` without one.
+    """
+    xp = namespace(state.tokens)
+    place, token = action[:, 0], action[:, 1]
+    alive = is_open(state, rules)
+    acts = alive & permits_edit(state, action, rules)
+    if allowed is not None:
+        acts = acts & allowed
+    writes = acts & rules.legal[token] & (token != rules.eos_id)
+    deleted, inserted = acts & (token == rules.pad_id), acts & (token == rules.bos_id)
+    here, columns = place[:, None], numbers_like(state.tokens, state.tokens.shape[1])[None, :]
+    up, down = deleted[:, None] & (columns >= here), inserted[:, None] & (columns > here)
+    source = columns + up * 1 - down * 1
+    rows = numbers_like(state.tokens, len(state.tokens))[:, None]
+    tokens = state.tokens[rows, source.clip(0, rules.width - 1)]
+    length = state.length + (writes & (place == state.length)) + inserted - deleted * 1
+    tokens = xp.where(writes[:, None] & (columns == here), token[:, None], tokens)
+    tokens = xp.where(columns < length[:, None], tokens, rules.pad_id)
+    steps = state.steps + alive
+    return State(
+        tokens=tokens,
+        prompt_length=state.prompt_length,
+        length=length,
+        steps=steps,
+        stop_reason=_stop_reason(
+            state,
+            ended=acts & (token == rules.eos_id),
+            spent=alive & (steps >= rules.max_actions),
+        ),
+    )
+
+
+def permits_append(state: State, action: Array, rules: Rules) -> Array:  # noqa: ARG001 - as the others
+    """Returns whether each row's text may hold its action, ``(N,)`` bool."""
+    return rules.legal[action]
+
+
+def permits_choice(state: State, action: Array, rules: Rules) -> Array:
+    """Returns whether each row has a candidate of that number, ``(N,)`` bool."""
+    rows = numbers_like(state.tokens, len(state.tokens))
+    return _is_candidate(_candidates(state)[rows, action], rules)
+
+
+def permits_edit(state: State, action: Array, rules: Rules) -> Array:
+    """Returns whether each row's edit is one that ``edit`` lists, ``(N,)`` bool."""
+    place, token = action[:, 0], action[:, 1]
+    inside = (place >= state.prompt_length) & (place < state.length)
+    room = state.length - state.prompt_length < rules.completion_tokens
+    stops = token == rules.eos_id
+    plain = rules.legal[token] & ~stops
+    inserts, deletes = (token == rules.bos_id) & room, token == rules.pad_id
+    behind = (place == state.length) & room & plain
+    return stops | behind | (inside & (plain | deletes | inserts))
+
+
+def legal_appends(state: State, rules: Rules) -> Array:
+    """Returns which ids may be appended to each row, ``(N, V)`` bool; one always may."""
+    if isinstance(rules.legal, np.ndarray):
+        return np.tile(rules.legal, (len(state.tokens), 1))
+    return rules.legal.repeat(len(state.tokens), 1)
+
+
+def legal_choices(state: State, rules: Rules) -> Array:
+    """Returns which candidates may be chosen in each row, ``(N, K)`` bool."""
+    return _is_candidate(_candidates(state), rules)
+
+
+def legal_edits(state: State, rules: Rules) -> Array:
+    """Returns the legal places, then the legal ids, ``(N, T + V)`` bool.
+
+    A place and an id can each be legal and not go together: nothing can be deleted or inserted
+    behind the last token. Such a pair has no effect.
+    """
+    xp = namespace(state.tokens)
+    columns = numbers_like(state.tokens, state.tokens.shape[1])[None, :]
+    size = state.length - state.prompt_length
+    room, full_of = size < rules.completion_tokens, size > 0
+    last = xp.where(room, state.length, state.length - 1)
+    places = (columns >= state.prompt_length[:, None]) & (columns <= last[:, None])
+    ids = legal_appends(state, rules)
+    ids[:, rules.pad_id] = full_of
+    ids[:, rules.bos_id] = full_of & room
+    return xp.concatenate([places, ids], 1)
 
 
 def is_open(state: State, rules: Rules) -> Array:
@@ -172,63 +249,43 @@ def truncated(state: State, rules: Rules) -> Array:
     return state.steps >= rules.step_limit
 
 
-def legal_actions(state: State, rules: Rules) -> Array:
-    """Returns which actions are legal in each row, ``(N, V)`` bool; one always is."""
-    if isinstance(rules.legal, np.ndarray):
-        return np.tile(rules.legal, (len(state.tokens), 1))
-    return rules.legal.repeat(len(state.tokens), 1)
+def _candidates(state: State) -> Array:
+    if state.candidates is None:
+        raise ValueError("there is nothing to choose from: the state has no candidates")
+    return state.candidates
 
 
-def observe(state: State, obs_mode: str) -> Array | dict[str, Array]:
-    """Returns what an agent sees of N rows; each array is new, ``(N, T)`` int64.
+def _is_candidate(phrases: Array, rules: Rules) -> Array:
+    """Returns which of ``(..., L)`` phrases are text: not empty, and without an illegal id."""
+    padded = phrases == rules.pad_id
+    return (padded | rules.legal[phrases]).all(-1) & ~padded[..., 0]
 
-    Args:
-        state: N rows.
-        obs_mode: ``"tokens"`` for the ids alone; ``"dict"`` for ``tokens``, ``attention_mask`` (1
-            where there is text, 0 where there is padding) and ``prompt_mask`` (1 on the prompt).
+
+def _stop_reason(state: State, *, ended: Array, spent: Array) -> Array:
+    where = namespace(state.tokens).where
+    return where(ended, _END_OF_TEXT, where(spent, _LENGTH, state.stop_reason))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionKind:
+    """One kind of action.
+
+    Attributes:
+        move: What an action does.
+        permits: Whether it has an effect.
+        legal: A mask of the actions, for agents.
     """
-    tokens = _copy(state.tokens)
-    if obs_mode == "tokens":
-        return tokens
-    return {
-        "tokens": tokens,
-        "attention_mask": _before(tokens, state.length),
-        "prompt_mask": _before(tokens, state.prompt_length),
+
+    move: Callable[[State, Array, Rules, Array | None], State]
+    permits: Callable[[State, Array, Rules], Array]
+    legal: Callable[[State, Rules], Array]
+
+
+ACTION_KINDS: Mapping[str, ActionKind] = MappingProxyType(
+    {
+        "append": ActionKind(move=append, permits=permits_append, legal=legal_appends),
+        "choose": ActionKind(move=choose, permits=permits_choice, legal=legal_choices),
+        "edit": ActionKind(move=edit, permits=permits_edit, legal=legal_edits),
     }
-
-
-def take_rows(state: State, rows: Array) -> State:
-    """Returns a new state of the rows whose numbers are given."""
-    return State(**{field.name: getattr(state, field.name)[rows] for field in fields(State)})
-
-
-def replace_rows(state: State, rows: Array, fresh: State) -> State:
-    """Returns a new state in which ``fresh`` stands at the given row numbers."""
-    replaced = {}
-    for field in fields(State):
-        replaced[field.name] = _copy(getattr(state, field.name))
-        replaced[field.name][rows] = getattr(fresh, field.name)
-    return State(**replaced)
-
-
-def _before(tokens: Array, end: Array) -> Array:
-    xp = _namespace(tokens)
-    places = (
-        np.arange(tokens.shape[1]) if xp is np else xp.arange(tokens.shape[1], device=tokens.device)
-    )
-    return xp.where(places < end[:, None], 1, 0)
-
-
-def _row_numbers(tokens: Array) -> Array:
-    if isinstance(tokens, np.ndarray):
-        return np.arange(len(tokens))
-    return _namespace(tokens).arange(len(tokens), device=tokens.device)
-
-
-def _copy(array: Array) -> Array:
-    return array.copy() if isinstance(array, np.ndarray) else array.clone()
-
-
-def _namespace(array: Array) -> ModuleType:
-    # An array that is not numpy's is torch's, so this finds a module that is already loaded.
-    return np if isinstance(array, np.ndarray) else importlib.import_module("torch")
+)
+"""The kinds by name."""

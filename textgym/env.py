@@ -2,135 +2,134 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
+from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
-from textgym import dynamics
-from textgym.handles import release
-from textgym.rendering import render_ansi
-from textgym.world import Settings, WorldView, build_world, check_actions
+from textgym.row import Row
+from textgym.settings import RENDER_MODES, Settings
+from textgym.states import observe
+from textgym.types import Example
+from textgym.view import WorldView, draw
+from textgym.world import build_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
-    from textgym.dynamics import State
-    from textgym.handles import Handle
-    from textgym.types import Task, Tokenizer
+    from textgym.rendering import Span
 
-__all__ = ["TextEnv"]
+__all__ = ["Snapshot", "TextEnv"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An episode of a ``TextEnv`` at one moment, to go back to; opaque, and picklable."""
+
+    row: Row
+    example: Example
+    example_id: int
+    score: float | None
+    potential: float
+    before: str
+    generator: Mapping[str, Any]
 
 
 class TextEnv(WorldView, gym.Env[Any, Any]):
-    """Write a text token by token; it is scored when it is finished.
+    """Write a text, by tokens, by choices or by edits; it is scored when it is finished.
 
     Description:
-        An episode starts with the beginning-of-text id and a prompt. Every action appends one
-        token to it.
+        An episode starts with the beginning-of-text id and a prompt. The text behind the prompt is
+        the completion; when something is edited, it starts as a draft.
 
     Action space:
-        ``Discrete(V)``: the id of the next token. The end-of-text id is an action like any other.
-        The tokenizer's forbidden ids are illegal: ``action_masks()`` says so, and by default such
-        an action changes nothing and uses one of the allowance. An id outside the space raises.
+        ``action_kind="append"``: ``Discrete(V)``, the id of the next token; the end-of-text id is
+        an action like any other.
+        ``"choose"``: ``Discrete(K)``, the number of a candidate; number 0 ends the text, and the
+        others are tokens or short phrases that a proposer proposes for the text so far.
+        ``"edit"``: ``MultiDiscrete([T, V])``, a place, counted from the beginning of the prompt,
+        and an id: replace, append at the end, delete (the padding id), insert (the beginning-of-
+        text id doubles the token there), stop (the end-of-text id). See ``textgym.dynamics.edit``.
+        ``action_masks()`` says what is legal; by default an illegal action changes nothing and uses
+        one of the allowance. An action outside the space raises.
 
     Observation space:
         ``Box(0, V-1, (T,), int64)``: prompt and completion, padded to the right, where T is
-        ``prompt_tokens + completion_tokens``. With ``obs_mode="dict"``, ``tokens``,
-        ``attention_mask`` and ``prompt_mask``, each ``(T,)`` int64.
+        ``prompt_tokens + completion_tokens``; with candidates, ``(T + K * L,)``, and ``layout``
+        says where they are. With ``obs_mode="dict"``, ``tokens``, ``attention_mask`` and
+        ``prompt_mask``, each ``(T,)`` int64, and ``candidates``, ``(K * L,)``.
 
     Rewards:
         The completion's score when it is finished, and 0 before. With ``dense=True`` each step pays
-        what it adds to the score of the text so far, where the empty completion counts as 0; the
-        sum is the same score.
+        what it adds to the score of the text so far, where the beginning counts as 0; the sum is
+        the same score.
 
     Starting state:
-        An example drawn uniformly from the split, or ``reset(options={"example_id": k})``. A prompt
-        longer than its room keeps its last tokens.
+        An example drawn uniformly from the split, or ``reset(options={"example_id": k})``, or
+        ``reset(options={"prompt": text})``. A prompt longer than its room keeps its last tokens.
 
     Episode end:
-        ``terminated`` at the end-of-text token and when the allowance of ``completion_tokens``
-        actions, which is part of the task, is used up; ``info["stop_reason"]`` says which.
-        ``truncated`` is always False here; it belongs to an outside ``TimeLimit``.
+        ``terminated`` at the end-of-text token, and when the room of ``completion_tokens`` or the
+        allowance of ``max_actions``, which are part of the task, is used up;
+        ``info["stop_reason"]`` says which. ``truncated`` is always False here; it belongs to an
+        outside ``TimeLimit``.
 
     Info:
-        After ``reset``: ``example_id`` and ``prompt_length``. When the text is finished:
-        ``stop_reason`` (a ``StopReason``), ``score`` and ``completion_length`` (in tokens, the end
-        of text included). With ``emit_mask=True``, always ``action_mask``, ``(V,)`` int8.
+        After ``reset``: ``example_id`` (-1 for a caller's own prompt) and ``prompt_length``. When
+        the text is finished: ``stop_reason`` (a ``StopReason``), ``score``, ``completion_length``
+        (in tokens, a written end of text included) and, for a weighted list of rewards,
+        ``reward_terms``. With ``emit_mask=True`` or constraints, always ``action_mask``, int8.
+
+    Arguments:
+        See ``textgym.settings.Settings``.
 
     Version history:
         v0: the first.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium declares it
-        "render_modes": ["human", "ansi"],
+        "render_modes": list(RENDER_MODES),
         "render_fps": 4,
     }
 
-    def __init__(  # noqa: PLR0913 - Gymnasium hands over an environment's settings one by one
-        self,
-        *,
-        task: str | Task | Handle,
-        tokenizer: str | Path | Tokenizer | Handle | None = None,
-        reward: Any = None,
-        reward_kwargs: Mapping[str, Any] | None = None,
-        split: str = "train",
-        obs_mode: str = "tokens",
-        prompt_tokens: int | None = None,
-        completion_tokens: int | None = None,
-        dense: bool = False,
-        emit_mask: bool = False,
-        invalid_action: str = "noop",
-        render_mode: str | None = None,
-    ) -> None:
+    def __init__(self, **settings: Any) -> None:
         """Makes the environment; names are resolved and loaded at once.
 
         Args:
-            task: A registered task's name, or a task.
-            tokenizer: What ``load_tokenizer`` takes, or a tokenizer; ``None`` for the task's.
-            reward: What ``textgym.rewards.resolve`` takes; ``None`` for the task's.
-            reward_kwargs: If given, ``reward`` names a factory that is called with them.
-            split: Which of the task's splits the prompts come from.
-            obs_mode: ``"tokens"`` or ``"dict"``.
-            prompt_tokens: Room for the prompt; ``None`` for the task's.
-            completion_tokens: The allowance; ``None`` for the task's.
-            dense: Pay each step what it adds to the score.
-            emit_mask: Put ``action_mask`` into every info.
-            invalid_action: ``"noop"`` or ``"raise"``: what an illegal action does.
-            render_mode: ``None``, ``"ansi"`` (``render`` returns a string) or ``"human"`` (every
-                step is printed).
+            **settings: The arguments of ``textgym.settings.Settings``; ``task`` is required.
 
         Raises:
+            TypeError: If there is an unknown argument.
             ValueError: If a name or choice is unknown; the message lists the known ones.
             ModuleNotFoundError: If a package is missing; the message says how to get it.
         """
-        self._world = build_world(
-            Settings(
-                task=release(task),
-                tokenizer=release(tokenizer),
-                reward=release(reward),
-                reward_kwargs=release(reward_kwargs),
-                split=split,
-                obs_mode=obs_mode,
-                prompt_tokens=prompt_tokens,
-                completion_tokens=completion_tokens,
-                dense=dense,
-                emit_mask=emit_mask,
-                invalid_action=invalid_action,
-                render_mode=render_mode,
-            )
+        self._world = build_world(Settings.of(settings))
+        self._moves = self._world.moves(self._world.rules)
+        self._appends = self.action_kind == "append" and self._moves.plain
+        self._shows_mask = (
+            self._world.settings.emit_mask or self._world.settings.constraints is not None
         )
-        self._state: State | None = None
-        self._example_id = 0
+        self._legal = self._world.rules.legal.tolist()
+        self._row: Row | None = None
+        self._example = Example(prompt="")
+        self._example_id = -1
         self._score: float | None = None
         self._potential = 0.0
-        self.render_mode = render_mode
+        self._before = ""
+        self.render_mode = self._world.settings.render_mode
         self.observation_space = self._world.observation_space()
         self.action_space = self._world.action_space()
+        self._sizes = (
+            self.action_space.nvec
+            if isinstance(self.action_space, spaces.MultiDiscrete)
+            else np.array([self.action_space.n])
+        )
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -138,8 +137,10 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         """Starts an episode.
 
         Args:
-            seed: Seeds ``self.np_random``, by which examples are drawn.
-            options: ``{"example_id": k}`` starts with that example, and draws nothing.
+            seed: Seeds ``self.np_random``, by which examples and drafts are drawn.
+            options: ``{"example_id": k}`` starts with that example and ``{"prompt": text}`` with a
+                prompt of your own, for which the reward's columns are ``None``; neither draws an
+                example. It is not changed.
 
         Returns:
             The observation and the info.
@@ -148,20 +149,22 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             ValueError: If an option is unknown or there is no such example.
         """
         super().reset(seed=seed)
-        self._example_id = self._choose_example(options or {})
-        self._state = self._world.start([self._example_id])
+        self._choose_example(options or {})
+        state = self._world.start([self._example], [self.np_random])
+        self._row = Row.of(self._moves.begin(state))
         self._score, self._potential = None, 0.0
+        self._before = self._completion(self._row)
         info: dict[str, Any] = {
             "example_id": self._example_id,
-            "prompt_length": int(self._state.prompt_length[0]),
+            "prompt_length": self._row.prompt_length,
         }
-        return self._finish_call(self._state, info)
+        return self._finish_call(self._row, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Appends one token.
+        """Takes one action.
 
         Args:
-            action: Its id.
+            action: An integer; for edits, two.
 
         Returns:
             The observation, the reward, whether the text is finished, False, and the info.
@@ -170,28 +173,31 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             ResetNeeded: If there is no episode, or it is over.
             ValueError: If the action is outside the space, or it is illegal and
                 ``invalid_action="raise"``.
-            RewardError: If the reward fails.
+            RewardError: If the reward fails. The text has not changed then.
         """
-        if self._state is None or dynamics.is_finished(self._state)[0]:
+        row = self._row
+        if row is None or row.stop_reason:
             raise ResetNeeded("there is no running episode; call reset() before step()")
-        actions = np.asarray(action)
-        if actions.size != 1 or not np.issubdtype(actions.dtype, np.integer):
-            raise ValueError(f"an action is one integer, got {action!r}")
-        actions = actions.reshape(1).astype(np.int64)
-        check_actions(self._world, actions, np.ones(1, dtype=np.bool_))
-        state = dynamics.append(self._state, actions, self._world.rules)
-        terminated = bool(dynamics.is_finished(state)[0])
-        reward = 0.0
-        info: dict[str, Any] = {}
-        if terminated or self._world.settings.dense:
-            reward, info = self._pay(state, terminated=terminated)
-        self._state = state
-        observation, info = self._finish_call(state, info)
-        return observation, reward, terminated, False, info
+        after = self._append(row, action) if self._appends else self._move(row, action)
+        reward, info = 0.0, dict[str, Any]()
+        if after.stop_reason or self._world.settings.dense:
+            reward, info = self._pay(after)
+        if self.action_kind == "edit":
+            self._before = self._completion(row)
+        self._row = after
+        observation, info = self._finish_call(after, info)
+        return observation, reward, after.is_finished, False, info
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
-        """Returns which actions are legal, ``(V,)`` bool; the end of text always is."""
-        return self._world.rules.legal.copy()  # type: ignore[no-any-return]
+        """Returns which actions are legal, bool; at least one is.
+
+        ``(V,)`` for tokens, ``(K,)`` for candidates, and for edits ``(T + V,)``: the places, then
+        the ids, as sb3-contrib wants them.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return self._moves.legal(self._require_row().state())[0]  # type: ignore[no-any-return]
 
     def text(self) -> tuple[str, str]:
         """Returns the prompt and the completion so far.
@@ -199,43 +205,132 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         Raises:
             ResetNeeded: If there is no episode yet.
         """
-        if self._state is None:
+        return self._example.prompt, self._completion(self._require_row())
+
+    def save_state(self) -> Snapshot:
+        """Returns this moment of the episode, the generator's included, for ``restore_state``.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return Snapshot(
+            row=self._require_row(),
+            example=self._example,
+            example_id=self._example_id,
+            score=self._score,
+            potential=self._potential,
+            before=self._before,
+            generator=copy.deepcopy(self.np_random.bit_generator.state),
+        )
+
+    def restore_state(self, snapshot: Snapshot) -> None:
+        """Goes back to a moment that was saved, of this environment or of one like it."""
+        self._row, self._example = snapshot.row, snapshot.example
+        self._example_id, self._score = snapshot.example_id, snapshot.score
+        self._potential, self._before = snapshot.potential, snapshot.before
+        self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
+
+    def render(self) -> Any:
+        """Returns the text with its score.
+
+        Returns:
+            A string with mode ``"ansi"``, a picture ``(H, W, 3)`` uint8 with ``"rgb_array"``,
+            ``None`` else. What the last edit changed is marked.
+        """
+        if self.render_mode in (None, "human"):
+            return None
+        return draw(self._frame(), str(self.render_mode))
+
+    def _require_row(self) -> Row:
+        if self._row is None:
             raise ResetNeeded("there is no episode yet; call reset() first")
-        prompt = self._world.examples[self._example_id].prompt
-        return prompt, self._world.completions(self._state)[0]
+        return self._row
 
-    def render(self) -> str | None:
-        """Returns the text with its score in mode ``"ansi"``, else ``None``."""
-        return render_ansi(*self.text(), self._score) if self.render_mode == "ansi" else None
-
-    def _choose_example(self, options: Mapping[str, Any]) -> int:
-        unknown = set(options) - {"example_id"}
+    def _choose_example(self, options: Mapping[str, Any]) -> None:
+        unknown = set(options) - {"example_id", "prompt"}
         if unknown:
-            raise ValueError(f"unknown options {sorted(unknown)}; known: example_id")
+            raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, prompt")
+        if len(options) > 1:
+            raise ValueError("example_id and prompt are two ways to start; give one of them")
+        if "prompt" in options:
+            self._example, self._example_id = self._world.example_of(options["prompt"]), -1
+            return
         if "example_id" in options:
-            return self._world.example_id(options["example_id"])
-        return int(self.np_random.integers(len(self._world.examples)))
+            self._example_id = self._world.example_id(options["example_id"])
+        else:
+            self._example_id = int(self.np_random.integers(len(self._world.examples)))
+        self._example = self._world.examples[self._example_id]
 
-    def _pay(self, state: State, *, terminated: bool) -> tuple[float, dict[str, Any]]:
-        score = float(self._world.score([self._example_id], self._world.completions(state))[0])
-        reward = score
+    def _append(self, row: Row, action: Any) -> Row:
+        """The way of most steps: no arrays but the text itself."""
+        token = action if type(action) is int else self._read(action)
+        if not 0 <= token < len(self._legal):
+            raise ValueError(f"action {token} is not in 0..{len(self._legal) - 1}")
+        legal = self._legal[token]
+        if not legal and self._world.settings.invalid_action == "raise":
+            raise _illegal(token)
+        return row.append(token, self._world.rules, legal=legal)
+
+    def _read(self, action: Any) -> int:
+        array = np.asarray(action)
+        if array.size != 1 or array.dtype.kind not in "iu":
+            raise ValueError(f"an action is one integer, got {action!r}")
+        return int(array.reshape(()))
+
+    def _move(self, row: Row, action: Any) -> Row:
+        size = len(self._sizes)
+        array = np.asarray(action)
+        if array.size != size or array.dtype.kind not in "iu":
+            raise ValueError(f"an action is {size} integer{'s' * (size > 1)}, got {action!r}")
+        array = array.astype(np.int64).reshape(1, size)
+        if ((array < 0) | (array >= self._sizes)).any():
+            last = " and ".join(f"0..{size - 1}" for size in self._sizes)
+            raise ValueError(f"action {action} is not in {last}")
+        array = array if size > 1 else array[:, 0]
+        state = row.state()
+        if (
+            self._world.settings.invalid_action == "raise"
+            and not self._moves.permits(state, array)[0]
+        ):
+            raise _illegal(action)
+        return Row.of(self._moves(state, array))
+
+    def _completion(self, row: Row) -> str:
+        return self._world.tokenizer.decode(row.tokens[row.prompt_length : row.length].tolist())
+
+    def _pay(self, row: Row) -> tuple[float, dict[str, Any]]:
+        scores, terms = self._world.score([self._example], [self._completion(row)])
+        score = reward = float(scores[0])
         if self._world.settings.dense:
             reward, self._potential = score - self._potential, score
-        if not terminated:
+        if not row.is_finished:
             return reward, {}
         self._score = score
-        return reward, {
-            "stop_reason": int(state.stop_reason[0]),
+        info: dict[str, Any] = {
+            "stop_reason": row.stop_reason,
             "score": score,
-            "completion_length": int(state.length[0] - state.prompt_length[0]),
+            "completion_length": row.length - row.prompt_length,
         }
+        if terms:
+            info["reward_terms"] = {name: float(values[0]) for name, values in terms.items()}
+        return reward, info
 
-    def _finish_call(self, state: State, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if self._world.settings.emit_mask:
+    def _frame(self) -> list[Span]:
+        prompt, completion = self.text()
+        return self._spans(prompt, self._before, completion, self._score)
+
+    def _finish_call(self, row: Row, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if self._shows_mask:
             info["action_mask"] = self.action_masks().astype(np.int8)
         if self.render_mode == "human":
-            sys.stdout.write(f"{render_ansi(*self.text(), self._score)}\n")
-        observation = dynamics.observe(state, self._world.settings.obs_mode)
+            sys.stdout.write(f"{draw(self._frame(), 'ansi')}\n")
+        if self._appends and self._world.settings.obs_mode == "tokens":
+            return row.tokens.copy(), info
+        observation = observe(row.state(), self._world.settings.obs_mode)
         if isinstance(observation, dict):
             return {key: value[0] for key, value in observation.items()}, info
         return observation[0], info
+
+
+def _illegal(action: Any) -> ValueError:
+    return ValueError(f"action {action} is illegal; action_masks() says which are legal")

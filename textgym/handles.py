@@ -10,7 +10,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Handle", "hold", "release"]
 
-_HELD = frozenset({"task", "tokenizer", "reward", "reward_kwargs"})
+_HELD = frozenset(
+    {"task", "tokenizer"}
+    | {
+        f"{role}{kwargs}"
+        for role in ("reward", "proposer", "drafter")
+        for kwargs in ("", "_kwargs")
+    }
+)
 _PLAIN = (str, int, float, bool, Path, type(None))
 
 
@@ -38,7 +45,7 @@ class Handle:
 
 
 def hold(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Puts every object among an environment's task, tokenizer and reward into a handle."""
+    """Puts every object among an environment's arguments into a handle."""
     return {key: _hold(value) if key in _HELD else value for key, value in kwargs.items()}
 
 

@@ -12,9 +12,9 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from textgym.dynamics import Array
+    from textgym.states import Array
 
-__all__ = ["add_entries", "mark", "rows_of"]
+__all__ = ["add_entries", "add_terms", "mark", "rows_of"]
 
 
 def add_entries(
@@ -32,6 +32,19 @@ def add_entries(
         array = np.zeros(count, dtype=values.dtype)
         array[rows] = values
         infos[key], infos[f"_{key}"] = array, mark(rows, count)
+
+
+def add_terms(
+    infos: dict[str, Any],
+    count: int,
+    rows: npt.NDArray[np.int64],
+    terms: dict[str, npt.NDArray[np.float64]],
+) -> None:
+    """Adds the parts of a weighted reward under ``reward_terms``, if there are any; see above."""
+    if terms:
+        nested: dict[str, Any] = {}
+        add_entries(nested, count, rows, **terms)
+        infos["reward_terms"], infos["_reward_terms"] = nested, mark(rows, count)
 
 
 def mark(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:

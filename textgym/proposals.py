@@ -16,7 +16,7 @@ from textgym.factories import load_factory
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from textgym.dynamics import Array
+    from textgym.states import Array
     from textgym.types import Example, Task, Tokenizer
 
 __all__ = ["BigramProposer", "ListProposer", "Proposer", "ordinary_ids", "resolve_proposer"]

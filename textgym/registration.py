@@ -9,22 +9,26 @@ from textgym.tasks import known_tasks
 __all__ = ["register_ids", "registered_ids"]
 
 _NAMESPACE = "TextGym"
+_SUFFIXES = {"append": "", "choose": "-Choose", "edit": "-Edit"}
 
 
 def register_ids() -> None:
-    """Registers ``TextGym/<Task>-v0`` for every known task that is not registered yet.
+    """Registers every known task with every kind of action, unless it is registered already.
 
-    ``import textgym`` calls it; call it again after ``register_task``.
+    ``TextGym/<Task>-v0`` appends tokens, ``TextGym/<Task>-Choose-v0`` chooses candidates, and
+    ``TextGym/<Task>-Edit-v0`` edits a draft. ``import textgym`` calls this; call it again after
+    ``register_task``.
     """
     for task in known_tasks():
-        env_id = f"{_NAMESPACE}/{task}-v0"
-        if env_id not in gym.registry:
-            gym.register(
-                env_id,
-                entry_point="textgym.env:TextEnv",
-                vector_entry_point="textgym.vector:TextVectorEnv",
-                kwargs={"task": task},
-            )
+        for kind, suffix in _SUFFIXES.items():
+            env_id = f"{_NAMESPACE}/{task}{suffix}-v0"
+            if env_id not in gym.registry:
+                gym.register(
+                    env_id,
+                    entry_point="textgym.env:TextEnv",
+                    vector_entry_point="textgym.vector:TextVectorEnv",
+                    kwargs={"task": task, "action_kind": kind},
+                )
 
 
 def registered_ids() -> list[str]:

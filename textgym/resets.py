@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,43 +12,64 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-__all__ = ["read_example_ids", "read_mask", "read_seeds"]
+    from textgym.types import Example
+    from textgym.world import World
 
-_OPTIONS = frozenset({"example_id", "reset_mask"})
+__all__ = ["ResetOptions", "read_options", "read_seeds"]
+
+_OPTIONS = ("example_id", "group", "prompt", "reset_mask")
 
 
-def read_mask(options: Mapping[str, Any] | None, count: int) -> npt.NDArray[np.bool_]:
-    """Returns which rows are reset, ``(count,)`` bool; all of them without a ``reset_mask``.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResetOptions:
+    """What the options of a reset mean.
+
+    Attributes:
+        mask: Which rows are reset, ``(N,)`` bool.
+        examples: What each row starts with, and its number (-1 for a caller's own prompt); ``None``
+            to draw them.
+        group: How many rows that follow each other start alike.
+    """
+
+    mask: npt.NDArray[np.bool_]
+    examples: tuple[tuple[Example, int], ...] | None
+    group: int
+
+
+def read_options(options: Mapping[str, Any] | None, count: int, world: World) -> ResetOptions:
+    """Reads the options of a reset of ``count`` rows.
 
     Raises:
-        ValueError: If an option is unknown, or the mask has another shape or dtype or is empty.
+        ValueError: If an option is unknown, has another shape, names no example, or does not go
+            with the others.
+        TypeError: If an example is no integer or a prompt no text.
     """
-    unknown = set(options or {}) - _OPTIONS
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    unknown = set(given) - set(_OPTIONS)
     if unknown:
-        raise ValueError(f"unknown options {sorted(unknown)}; known: {', '.join(sorted(_OPTIONS))}")
-    if options is None or "reset_mask" not in options:
-        return np.ones(count, dtype=np.bool_)
-    mask = _host(options["reset_mask"])
-    if mask.shape != (count,) or mask.dtype != np.bool_ or not mask.any():
-        raise ValueError(
-            f"reset_mask must be {count} booleans, at least one of them True; got {mask.dtype} of "
-            f"shape {mask.shape}: {mask}"
-        )
-    return mask
-
-
-def read_example_ids(options: Mapping[str, Any] | None, count: int) -> npt.NDArray[Any] | None:
-    """Returns the chosen example of each row, ``(count,)``, or ``None`` to draw them.
-
-    Raises:
-        ValueError: If it is neither one number nor ``count`` of them.
-    """
-    if options is None or options.get("example_id") is None:
-        return None
-    numbers = _host(options["example_id"])
-    if numbers.shape not in ((), (count,)):
-        raise ValueError(f"example_id must be one integer or {count}, got shape {numbers.shape}")
-    return np.broadcast_to(numbers, (count,))
+        raise ValueError(f"unknown options {sorted(unknown)}; known: {', '.join(_OPTIONS)}")
+    if "example_id" in given and "prompt" in given:
+        raise ValueError("example_id and prompt are two ways to start; give one of them")
+    mask = _read_mask(given, count)
+    group = _read_group(given, mask)
+    examples = None
+    if "example_id" in given:
+        numbers = _host(given["example_id"])
+        if numbers.shape not in ((), (count,)):
+            raise ValueError(
+                f"example_id must be one integer or {count}, got shape {numbers.shape}"
+            )
+        chosen = np.broadcast_to(numbers, (count,))
+        # Rows that are not reset may have any number.
+        ids = [world.example_id(chosen[row]) if mask[row] else 0 for row in range(count)]
+        examples = tuple((world.examples[number], number) for number in ids)
+    elif "prompt" in given:
+        prompts = given["prompt"]
+        prompts = [prompts] * count if isinstance(prompts, str) else list(prompts)
+        if len(prompts) != count:
+            raise ValueError(f"prompt must be one text or {count}, got {len(prompts)}")
+        examples = tuple((world.example_of(prompt), -1) for prompt in prompts)
+    return ResetOptions(mask=mask, examples=examples, group=group)
 
 
 def read_seeds(seed: int | Sequence[int | None] | None, count: int) -> Sequence[int | None]:
@@ -63,6 +85,30 @@ def read_seeds(seed: int | Sequence[int | None] | None, count: int) -> Sequence[
     if len(seed) != count:
         raise ValueError(f"seeds must be {count}, one for each row; got {len(seed)}")
     return seed
+
+
+def _read_mask(given: Mapping[str, Any], count: int) -> npt.NDArray[np.bool_]:
+    if "reset_mask" not in given:
+        return np.ones(count, dtype=np.bool_)
+    mask = _host(given["reset_mask"])
+    if mask.shape != (count,) or mask.dtype != np.bool_ or not mask.any():
+        raise ValueError(
+            f"reset_mask must be {count} booleans, at least one of them True; got {mask.dtype} of "
+            f"shape {mask.shape}: {mask}"
+        )
+    return mask
+
+
+def _read_group(given: Mapping[str, Any], mask: npt.NDArray[np.bool_]) -> int:
+    group = given.get("group", 1)
+    if isinstance(group, bool) or not isinstance(group, int) or group < 1 or len(mask) % group:
+        raise ValueError(f"group must be a positive divisor of {len(mask)} rows, got {group!r}")
+    together = mask.reshape(-1, group)
+    if (together != together[:, :1]).any():
+        raise ValueError(f"reset_mask must reset groups of {group} rows as a whole: {mask}")
+    if group > 1 and {"example_id", "prompt"} & set(given):
+        raise ValueError("a group starts with an example that is drawn; leave example_id, prompt")
+    return group
 
 
 def _host(value: Any) -> npt.NDArray[Any]:

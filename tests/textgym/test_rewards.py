@@ -239,4 +239,4 @@ def test_every_name_of_the_extra_is_a_module():
     import importlib.metadata
 
     installed = importlib.metadata.packages_distributions()
-    assert all(name in installed for name in rewards._TASKS_EXTRA)
+    assert all(name in installed for name in rewards._EXTRAS["tasks"])

@@ -192,7 +192,7 @@ def test_actions_of_any_integer_kind_are_taken(backend, convert):
         ({"reset_mask": np.zeros(3, bool)}, "at least one of them True"),
         ({"example_id": np.array([1, 2])}, "must be one integer or 3"),
         ({"example_id": 8}, "Alphabet has examples 0 to 7"),
-        ({"mask": 1}, r"unknown options \['mask'\]; known: example_id, reset_mask"),
+        ({"mask": 1}, r"unknown options \['mask'\]; known: example_id, group, prompt, reset_mask"),
     ],
 )
 def test_options_that_mean_nothing_are_refused_before_anything_changes(options, message):

@@ -21,7 +21,7 @@ class DictObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
 
     For whoever has an id and not the environment's arguments. Each is ``(T,)`` int64: the ids; 1
     where there is text and 0 where there is padding; 1 on the prompt. Where there is something to
-    choose, ``candidates`` is ``(K, L)`` int64.
+    choose, ``candidates`` is ``(K * L,)`` int64.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -36,7 +36,7 @@ class DictObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
         RecordConstructorArgs.__init__(self)
         gym.Wrapper.__init__(self, env)
         layout = find_layout(env, env.observation_space, type(self).__name__)
-        self._view = make_dict_view(layout, env.observation_space, env.action_space)
+        self._view = make_dict_view(layout, env.observation_space)
         self.observation_space = self._view.space
         self._prompt_length = 0
 

@@ -74,9 +74,7 @@ class DictView:
             "prompt_mask": _cast(places < starts, np.int64),
         }
         if "candidates" in self.space.spaces:
-            candidates = observation[..., self.layout.width :]
-            shape = (*candidates.shape[:-1], *(self.space["candidates"].shape or ()))
-            view["candidates"] = candidates.reshape(shape)
+            view["candidates"] = observation[..., self.layout.width :]
         return view
 
 
@@ -136,15 +134,12 @@ class MaskView:
         return {self.observation_key: observation, self.mask_key: _cast(mask, self.dtype)}
 
 
-def make_dict_view(
-    layout: Layout, observations: spaces.Space[Any], actions: spaces.Space[Any]
-) -> DictView:
+def make_dict_view(layout: Layout, observations: spaces.Space[Any]) -> DictView:
     """Makes the view of an environment.
 
     Args:
         layout: Where its tokens are.
         observations: The space of one observation.
-        actions: The space of one action.
 
     Raises:
         ValueError: If the observations are a dictionary already.
@@ -158,9 +153,8 @@ def make_dict_view(
         "prompt_mask": spaces.Box(0, 1, (width,), np.int64),
     }
     rest = (observations.shape or (width,))[0] - width
-    if rest and isinstance(actions, spaces.Discrete):
-        shape = (int(actions.n), rest // int(actions.n))
-        parts["candidates"] = spaces.Box(0, size - 1, shape, np.int64)
+    if rest:
+        parts["candidates"] = spaces.Box(0, size - 1, (rest,), np.int64)
     return DictView(layout=layout, space=spaces.Dict(parts))
 
 

@@ -83,4 +83,4 @@ def test_a_majority_is_what_most_prefer_and_an_even_split_is_no_answer(answers, 
 def test_a_majority_keeps_pairs_apart_however_their_answers_are_mixed():
     one, two = _answered("1", "aab"), _answered("2", "bba")
     mixed = [two[0], *one, *two[1:]]
-    assert [("2", "B"), ("1", "A")] == [(p.pair_id, p.chosen) for p in majority(mixed)]
+    assert [(p.pair_id, p.chosen) for p in majority(mixed)] == [("2", "B"), ("1", "A")]

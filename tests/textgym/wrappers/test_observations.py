@@ -143,7 +143,7 @@ def test_candidates_get_a_key_of_their_own():
         "tokens": [1, 3, 4, 0, 0],
         "attention_mask": [1, 1, 1, 0, 0],
         "prompt_mask": [1, 1, 0, 0, 0],
-        "candidates": [[3, 0, 0], [4, 5, 0]],
+        "candidates": [3, 0, 0, 4, 5, 0],
     }
 
 

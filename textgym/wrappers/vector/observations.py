@@ -38,7 +38,7 @@ class DictObservation(Batch):
         super().__init__(env)
         single = env.single_observation_space
         layout = find_layout(env, single, type(self).__name__)
-        self._view = make_dict_view(layout, single, env.single_action_space)
+        self._view = make_dict_view(layout, single)
         self._show(self._view.space)
         self._prompt_lengths = np.zeros(self.num_envs, dtype=np.int64)
 

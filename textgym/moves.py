@@ -1,0 +1,159 @@
+"""What an action does in one environment: the dynamics, with its proposer and its constraint.
+
+The dynamics are pure and know neither; here the candidates of the next choice are proposed, and a
+constraint follows the text that is being written.
+
+Simplification: a constraint runs on the host, in numpy, also when the state is on a device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textgym.dynamics import ACTION_KINDS
+from textgym.states import Array, namespace, numbers_like
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from textgym.constraints import Constraint
+    from textgym.proposals import Proposer
+    from textgym.states import Rules, State
+
+__all__ = ["Moves"]
+
+
+class Moves:
+    """One kind of action under one set of rules."""
+
+    def __init__(
+        self,
+        kind: str,
+        rules: Rules,
+        proposer: Proposer | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Puts the kind together.
+
+        Args:
+            kind: A name in ``ACTION_KINDS``.
+            rules: The rules, with arrays of the kind that states will have.
+            proposer: Proposes what can be chosen; for ``"choose"`` alone.
+            constraint: What completions may consist of; not for ``"edit"``.
+        """
+        self._kind = ACTION_KINDS[kind]
+        self._rules, self._proposer, self._constraint = rules, proposer, constraint
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the dynamics is needed."""
+        return self._proposer is None and self._constraint is None
+
+    def begin(self, state: State) -> State:
+        """Adds candidates and the constraint's beginning to states that are laid out."""
+        if self._constraint is not None:
+            automaton = self._constraint.start(len(state.tokens))
+            state = dataclasses.replace(state, automaton=_beside(automaton, state.tokens))
+        return self._propose(state)
+
+    def __call__(self, state: State, action: Array) -> State:
+        """Makes one move in every row.
+
+        Args:
+            state: N rows.
+            action: In their space, ``(N,)`` or ``(N, 2)`` int64.
+        """
+        allowed = None if self._constraint is None else self._allowed(state, action)
+        moved = self._kind.move(state, action, self._rules, allowed)
+        if self._constraint is not None:
+            moved = self._follow(state, moved)
+        return self._propose(moved)
+
+    def permits(self, state: State, action: Array) -> Array:
+        """Returns whether each row's action is legal, ``(N,)`` bool."""
+        permitted = self._kind.permits(state, action, self._rules)
+        if self._constraint is None:
+            return permitted
+        return permitted & self._allowed(state, action)
+
+    def legal(self, state: State) -> Array:
+        """Returns which actions are legal, ``(N, A)`` bool; at least one is."""
+        if self._constraint is None:
+            return self._kind.legal(state, self._rules)
+        if state.candidates is None:
+            mask = self._constraint.mask(_host(state.automaton), _written(state))
+            return _beside(mask, state.tokens)
+        count = state.candidates.shape[1]
+        allowed = [
+            self._allowed(state, numbers_like(state.length, len(state.tokens)) * 0 + number)
+            for number in range(count)
+        ]
+        legal = self._kind.legal(state, self._rules) & namespace(state.tokens).stack(allowed, 1)
+        # Where no candidate fits, the first one, the end of text, is the way out.
+        legal[:, 0] = legal[:, 0] | ~legal.any(1)
+        return legal
+
+    def _propose(self, state: State) -> State:
+        """Puts the end of text first, and what the proposer proposes behind it."""
+        if self._proposer is None:
+            return state
+        proposed = self._proposer.propose(state.tokens, state.length)
+        end = proposed[:, :1] * 0 + self._rules.pad_id
+        end[:, 0, 0] = self._rules.eos_id
+        candidates = namespace(proposed).concatenate([end, proposed], 1)
+        return dataclasses.replace(state, candidates=candidates)
+
+    def _allowed(self, state: State, action: Array) -> Array:
+        """Whether the constraint allows all that an action appends, ``(N,)`` bool."""
+        rows = np.arange(len(state.tokens))
+        chosen = _host(action)
+        phrase = (
+            chosen[:, None] if state.candidates is None else _host(state.candidates)[rows, chosen]
+        )
+        return _beside(self._allows(state, phrase), state.tokens)
+
+    def _allows(self, state: State, phrase: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        constraint, automaton, written = self._constraint, _host(state.automaton), _written(state)
+        allowed = np.ones(len(phrase), dtype=np.bool_)
+        if constraint is None:
+            return allowed
+        for number in range(phrase.shape[1]):
+            token = phrase[:, number]
+            takes = token != self._rules.pad_id if number else np.ones_like(allowed)
+            # What does not fit is not appended, and so not asked for.
+            place = np.minimum(written + number, self._rules.completion_tokens)
+            takes = takes & (place < self._rules.completion_tokens)
+            allowed = allowed & (~takes | constraint.allows(automaton, place, token))
+            automaton = np.where(takes & allowed, constraint.advance(automaton, token), automaton)
+        return allowed
+
+    def _follow(self, before: State, after: State) -> State:
+        """Moves the constraint over the tokens that were appended."""
+        constraint, rows = self._constraint, np.arange(len(before.tokens))
+        if constraint is None:
+            return after
+        automaton, tokens = _host(before.automaton), _host(after.tokens)
+        start, taken = _host(before.length), _host(after.length) - _host(before.length)
+        for number in range(int(taken.max(initial=0))):
+            token = tokens[rows, np.where(number < taken, start + number, 0)]
+            moved = constraint.advance(automaton, token)
+            automaton = np.where(number < taken, moved, automaton)
+        return dataclasses.replace(after, automaton=_beside(automaton, after.tokens))
+
+
+def _written(state: State) -> npt.NDArray[np.int64]:
+    return _host(state.length - state.prompt_length)
+
+
+def _host(array: Any) -> npt.NDArray[Any]:
+    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
+
+
+def _beside(array: npt.NDArray[Any], other: Array) -> Array:
+    """Returns the array where ``other`` is: in numpy, or in torch on its device."""
+    if isinstance(other, np.ndarray):
+        return array
+    return namespace(other).from_numpy(np.ascontiguousarray(array)).to(other.device)

@@ -1,0 +1,206 @@
+"""N texts on their way, as plain arrays, numpy or torch alike, and the rules that they obey.
+
+Every function is pure: it returns new arrays and writes into none that it was given, so whatever
+has been handed out stays as it was. Nothing here brings a value from a device to the host.
+
+Shapes: N rows (texts), T places in a row, V ids, K candidates of at most L ids.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from textgym.types import StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import ModuleType
+
+__all__ = [
+    "Array",
+    "Rules",
+    "State",
+    "copy_of",
+    "lay_out",
+    "map_fields",
+    "namespace",
+    "numbers_like",
+    "observe",
+    "replace_rows",
+    "take_rows",
+]
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rules:
+    """What stays the same over an episode.
+
+    Attributes:
+        prompt_tokens: Room for the prompt, the beginning-of-text id included.
+        completion_tokens: Room for the completion, the end-of-text id included.
+        max_actions: The allowance: after so many actions a text is finished. For appended tokens it
+            is ``completion_tokens``.
+        pad_id: Fills a row to the right of its text. As an edit, it deletes.
+        bos_id: The first id of every row. As an edit, it inserts.
+        eos_id: The action that ends a text.
+        legal: Which ids a completion may hold, ``(V,)`` bool. The end of text always is one,
+            padding and the beginning of text never are.
+        step_limit: After how many actions an outside limit cuts the episode; ``None`` for never.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    max_actions: int
+    pad_id: int
+    bos_id: int
+    eos_id: int
+    legal: Array
+    step_limit: int | None = None
+
+    @property
+    def width(self) -> int:
+        """T, the number of places in a row."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class State:
+    """N texts on their way.
+
+    Attributes:
+        tokens: Prompt, completion, padding; ``(N, T)`` int64.
+        prompt_length: How many places the prompt takes, ``(N,)`` int64. The completion follows.
+        length: How many places prompt and completion take, ``(N,)`` int64.
+        steps: How many actions have been taken, ``(N,)`` int64.
+        stop_reason: A ``StopReason``, ``(N,)`` int64.
+        candidates: What can be chosen next, ``(N, K, L)`` int64, padded; ``None`` where nothing is
+            to be chosen.
+        automaton: Where each text is in its constraint, ``(N,)`` int64; ``None`` without one.
+    """
+
+    tokens: Array
+    prompt_length: Array
+    length: Array
+    steps: Array
+    stop_reason: Array
+    candidates: Array | None = None
+    automaton: Array | None = None
+
+
+def lay_out(
+    prompts: Sequence[Sequence[int]],
+    rules: Rules,
+    drafts: Sequence[Sequence[int]] | None = None,
+) -> State:
+    """Makes the states in which episodes start, as numpy arrays.
+
+    A prompt that is too long keeps the beginning-of-text id and its own last
+    ``prompt_tokens - 1`` ids: what stands nearest to the completion matters most. A draft that is
+    too long keeps its first ``completion_tokens`` ids.
+
+    Args:
+        prompts: N prompts' ids, without special ids.
+        rules: The rules.
+        drafts: N drafts' ids, which follow the prompts; ``None`` to start with the prompts alone.
+    """
+    room = rules.prompt_tokens - 1
+    count = len(prompts)
+    tokens = np.full((count, rules.width), rules.pad_id, dtype=np.int64)
+    tokens[:, 0] = rules.bos_id
+    prompt_length = np.ones(count, dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        kept = prompt[max(0, len(prompt) - room) :]
+        tokens[row, 1 : 1 + len(kept)] = kept
+        prompt_length[row] += len(kept)
+    length = prompt_length.copy()
+    for row, draft in enumerate(drafts or ()):
+        kept = draft[: rules.completion_tokens]
+        tokens[row, length[row] : length[row] + len(kept)] = kept
+        length[row] += len(kept)
+    return State(
+        tokens=tokens,
+        prompt_length=prompt_length,
+        length=length,
+        steps=np.zeros(count, dtype=np.int64),
+        stop_reason=np.full(count, int(StopReason.RUNNING), dtype=np.int64),
+    )
+
+
+def observe(state: State, obs_mode: str) -> Array | dict[str, Array]:
+    """Returns what an agent sees of N rows; each array is new, int64.
+
+    Args:
+        state: N rows.
+        obs_mode: ``"tokens"`` for the ids alone, ``(N, T)``, followed by the candidates if there
+            are any, ``(N, T + K * L)``; ``"dict"`` for ``tokens``, ``attention_mask`` (1 where
+            there is text, 0 where there is padding), ``prompt_mask`` (1 on the prompt), each
+            ``(N, T)``, and ``candidates``, ``(N, K * L)``.
+    """
+    tokens, candidates = copy_of(state.tokens), state.candidates
+    if obs_mode == "tokens":
+        if candidates is None:
+            return tokens
+        return namespace(tokens).concatenate([tokens, candidates.reshape(len(tokens), -1)], 1)
+    seen = {
+        "tokens": tokens,
+        "attention_mask": _before(tokens, state.length),
+        "prompt_mask": _before(tokens, state.prompt_length),
+    }
+    if candidates is not None:
+        seen["candidates"] = copy_of(candidates.reshape(len(tokens), -1))
+    return seen
+
+
+def take_rows(state: State, rows: Array) -> State:
+    """Returns a new state of the rows whose numbers are given."""
+    return map_fields(lambda array: array[rows], state)
+
+
+def replace_rows(state: State, rows: Array, fresh: State) -> State:
+    """Returns a new state in which ``fresh`` stands at the given row numbers."""
+
+    def replaced(old: Array, new: Array) -> Array:
+        result = copy_of(old)
+        result[rows] = new
+        return result
+
+    return map_fields(replaced, state, fresh)
+
+
+def map_fields(function: Callable[..., Array], *states: State) -> State:
+    """Makes a state by applying a function to each array of one state, or of several alike."""
+    made = {}
+    for field in fields(State):
+        arrays = [getattr(state, field.name) for state in states]
+        made[field.name] = None if arrays[0] is None else function(*arrays)
+    return State(**made)
+
+
+def copy_of(array: Array) -> Array:
+    """Returns a copy of an array."""
+    return array.copy() if isinstance(array, np.ndarray) else array.clone()
+
+
+def numbers_like(array: Array, count: int) -> Array:
+    """Returns ``0..count-1`` beside an array, ``(count,)`` int64."""
+    if isinstance(array, np.ndarray):
+        return np.arange(count)
+    return namespace(array).arange(count, device=array.device)
+
+
+def namespace(array: Array) -> ModuleType:
+    """Returns the module whose functions take the array."""
+    # An array that is not numpy's is torch's, so this finds a module that is already loaded.
+    return np if isinstance(array, np.ndarray) else importlib.import_module("torch")
+
+
+def _before(tokens: Array, end: Array) -> Array:
+    places = numbers_like(tokens, tokens.shape[1])
+    return namespace(tokens).where(places < end[:, None], 1, 0)
