@@ -62,7 +62,8 @@ class GoldJudge:
         *,
         seed: int = 0,
         window_words: int = 30,
-        windows_per_text: int = 4,
+        windows_per_text: int = 8,
+        inverse_regularisation: float = 2.0,
     ) -> Self:
         """Learns from whole texts and from short windows of them, since completions are short.
 
@@ -72,6 +73,9 @@ class GoldJudge:
             seed: Decides where the windows are cut.
             window_words: Length of a window, in words.
             windows_per_text: How many windows each text adds.
+            inverse_regularisation: scikit-learn's ``C``. On windows of reviews that were held out,
+                2 has the smallest log-loss of 0.5 to 8 and probabilities that are what they say;
+                at 1 they are timid, and a change of a text looks smaller than it is.
 
         Raises:
             ValueError: If there are not both labels, or not as many labels as texts.
@@ -88,7 +92,7 @@ class GoldJudge:
             [*texts, *(window for group in cut for window in group)]
         )
         targets = np.concatenate([labels, np.repeat(labels, [len(group) for group in cut])])
-        model = _sklearn().linear_model.LogisticRegression(max_iter=200)
+        model = _sklearn().linear_model.LogisticRegression(C=inverse_regularisation, max_iter=300)
         model.fit(features, targets)
         return cls(
             list(vectorizer.get_feature_names_out()),

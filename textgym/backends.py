@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from textgym.states import Array, State, map_fields
 
-__all__ = ["Backend", "NumpyBackend", "TorchBackend", "make_backend"]
+__all__ = ["Backend", "NumpyBackend", "TorchBackend", "check_actions", "make_backend"]
 
 
 class Backend(Protocol):
@@ -182,3 +182,26 @@ def make_backend(name: str, device: Any) -> Backend:
 def _no_actions(shape: tuple[int, ...], dtype: Any, got: tuple[int, ...]) -> ValueError:
     wanted = f"{shape[0]} integers" if len(shape) == 1 else f"integers of shape {shape}"
     return ValueError(f"actions must be {wanted}, got {dtype} of shape {got}")
+
+
+def check_actions(
+    actions: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64]
+) -> None:
+    """Checks that the actions of open rows are in their space.
+
+    Args:
+        actions: ``(N,)`` or ``(N, 2)``, on the host.
+        alive: Which rows are open, ``(N,)``.
+        sizes: How many values an action has, or each of its two parts.
+
+    Raises:
+        ValueError: If one is outside.
+    """
+    outside = (actions < 0) | (actions >= sizes)
+    if not outside.any():
+        return
+    outside = alive & outside.reshape(len(actions), -1).any(1)
+    if outside.any():
+        row = int(outside.argmax())
+        last = " and ".join(f"0..{size - 1}" for size in np.atleast_1d(sizes))
+        raise ValueError(f"row {row}: action {actions[row]} is not in {last}")

@@ -14,10 +14,8 @@ Departures from ``gymnasium.vector.SyncVectorEnv``:
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +27,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from textgym import dynamics
-from textgym.backends import Backend, make_backend
-from textgym.infos import add_entries, add_terms, mark, rows_of
+from textgym.backends import Backend, check_actions, make_backend
+from textgym.branching import Branching
+from textgym.episodes import Episodes
+from textgym.infos import mark, rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.states import Array, State, map_fields, observe, replace_rows, take_rows
-from textgym.types import Example
 from textgym.view import WorldView, draw
 from textgym.world import build_world
 
@@ -42,25 +41,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from textgym.rendering import Span
+    from textgym.types import Example
 
-__all__ = ["BatchSnapshot", "TextVectorEnv"]
+__all__ = ["TextVectorEnv"]
 
-_ARRAYS = ("_example_ids", "_scores", "_potentials", "_closed")
 _BY_ROW = frozenset({"action_masks", "render"})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchSnapshot:
-    """The episodes of a ``TextVectorEnv`` at one moment, to go back to; opaque, and picklable."""
-
-    state: State
-    examples: tuple[Example, ...]
-    arrays: Mapping[str, npt.NDArray[Any]]
-    before: tuple[str, ...]
-    generators: tuple[Mapping[str, Any], ...]
-
-
-class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
+class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
     """N texts at once; row i, seeded ``seed + i``, is bit for bit a ``TextEnv``.
 
     ``TextEnv`` describes spaces, rewards, endings and infos. All texts that are finished in a step
@@ -124,16 +112,11 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         )
         self._state: State | None = None
         self._generators = [seeding.np_random() for _ in range(num_envs)]
-        self._examples = [Example(prompt="")] * num_envs
-        self._example_ids = np.full(num_envs, -1)
-        self._scores = np.full(num_envs, np.nan)
-        self._potentials = np.zeros(num_envs)
-        self._closed = np.ones(num_envs, dtype=np.bool_)
-        self._before = [""] * num_envs
+        self._episodes = Episodes.none_yet(num_envs)
         self._keeps_before = self.render_mode is not None and self.action_kind == "edit"
         single = self.single_action_space
         self._sizes = (
-            single.nvec if isinstance(single, spaces.MultiDiscrete) else np.int64(single.n)
+            single.nvec if isinstance(single, spaces.MultiDiscrete) else np.array([single.n])
         )
 
     @property  # type: ignore[misc] # as SyncVectorEnv's: a tuple, and nothing sets it
@@ -195,7 +178,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         chosen = None if wish.examples is None else [wish.examples[row] for row in rows]
         infos: dict[str, Any] = {}
         self._state = self._restart(self._state, rows, infos, chosen, wish.group)
-        self._closed = self._closed & ~wish.mask
+        self._episodes.closed = self._episodes.closed & ~wish.mask
         self._add_mask(infos, self._state, mark(rows, self.num_envs))
         self._print()
         return observe(self._state, self._world.settings.obs_mode), infos
@@ -219,15 +202,19 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
                 ``invalid_action="raise"``. No row has changed then.
             RewardError: If the reward fails. No row has changed then.
         """
-        was_closed, before = self._closed, self._require_state()
+        episodes, before = self._episodes, self._require_state()
+        was_closed = episodes.closed
         sent = self._backend.actions(actions, self.action_space.shape or (self.num_envs,))
         state = self._moves(before, self._backend.clip(sent, self._sizes))
         host_actions, host = self._backend.fetch(sent, state)
-        self._check_actions(before, host_actions, ~was_closed)
+        check_actions(host_actions, ~was_closed, self._sizes)
+        if self._world.settings.invalid_action == "raise":
+            self._require_legal(before, host_actions, ~was_closed)
         finished = ~was_closed & dynamics.is_finished(host)
-        rewards, infos = self._pay(host, finished, ~was_closed)
+        rewards, infos = episodes.pay(self._world, host, finished)
         now_closed = finished | (~was_closed & dynamics.truncated(host, self._rules))
-        self._remember(before)
+        if self._keeps_before:
+            episodes.before = self._world.completions(self._host(before))
 
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and was_closed.any():
             state = self._restart(state, np.flatnonzero(was_closed), infos)
@@ -240,7 +227,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         elif self.autoreset_mode is AutoresetMode.DISABLED:
             now_closed = now_closed | was_closed
 
-        self._state, self._closed = state, now_closed
+        self._state, episodes.closed = state, now_closed
         if self._shows_mask:
             self._add_mask(infos, state, np.ones(self.num_envs, dtype=np.bool_))
         self._print()
@@ -268,68 +255,8 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         Raises:
             ResetNeeded: If there is no episode yet.
         """
-        prompts = [example.prompt for example in self._examples]
+        prompts = [example.prompt for example in self._episodes.examples]
         return prompts, self._world.completions(self._host(self._require_state()))
-
-    def save_state(self) -> BatchSnapshot:
-        """Returns this moment of all episodes, generators included, for ``restore_state``.
-
-        Raises:
-            ResetNeeded: If there is no episode yet.
-        """
-        return BatchSnapshot(
-            state=self._require_state(),
-            examples=tuple(self._examples),
-            arrays={name: getattr(self, name).copy() for name in _ARRAYS},
-            before=tuple(self._before),
-            generators=tuple(
-                copy.deepcopy(generator.bit_generator.state) for generator in self.np_random
-            ),
-        )
-
-    def restore_state(self, snapshot: BatchSnapshot) -> None:
-        """Goes back to a moment that was saved, of this environment or of one like it.
-
-        Raises:
-            ValueError: If the snapshot has another number of rows.
-        """
-        if len(snapshot.examples) != self.num_envs:
-            raise ValueError(
-                f"the snapshot has {len(snapshot.examples)} rows, this environment {self.num_envs}"
-            )
-        self._state = snapshot.state
-        self._examples, self._before = list(snapshot.examples), list(snapshot.before)
-        for name in _ARRAYS:
-            setattr(self, name, snapshot.arrays[name].copy())
-        for generator, state in zip(self.np_random, snapshot.generators, strict=True):
-            generator.bit_generator.state = copy.deepcopy(state)
-
-    def fork(self, sources: Sequence[int] | npt.NDArray[np.int64]) -> Any:
-        """Makes every row a copy of another row's episode, as it is now.
-
-        Generators stay where they are, so that what rows draw from now on differs.
-
-        Args:
-            sources: Which row each row becomes a copy of, ``(N,)`` integers.
-
-        Returns:
-            The observation of all rows.
-
-        Raises:
-            ResetNeeded: If there is no episode yet.
-            ValueError: If they are no N row numbers.
-        """
-        state, rows = self._require_state(), np.asarray(sources)
-        if rows.shape != (self.num_envs,) or rows.dtype.kind not in "iu":
-            raise ValueError(f"sources must be {self.num_envs} integers, got {sources!r}")
-        if ((rows < 0) | (rows >= self.num_envs)).any():
-            raise ValueError(f"sources must be rows 0 to {self.num_envs - 1}, got {sources!r}")
-        self._state = take_rows(state, self._backend.send(rows))
-        self._examples = [self._examples[row] for row in rows]
-        self._before = [self._before[row] for row in rows]
-        for name in _ARRAYS:
-            setattr(self, name, getattr(self, name)[rows])
-        return observe(self._state, self._world.settings.obs_mode)
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Calls a method of this environment, or reads an attribute, and gives it to every row.
@@ -353,11 +280,6 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             return None
         return tuple(draw(spans, str(self.render_mode)) for spans in self._frames())
 
-    def _require_state(self) -> State:
-        if self._state is None:
-            raise ResetNeeded("there is no episode yet; call reset() first")
-        return self._state
-
     def _restart(
         self,
         state: State | None,
@@ -375,74 +297,28 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             chosen = [(self._world.examples[number], number) for number in ids]
         fresh = self._world.start([example for example, _ in chosen], generators)
         places = np.repeat(np.arange(len(leaders)), group)
-        fresh = take_rows(fresh, places) if group > 1 else fresh
-        for row, place in zip(rows.tolist(), places.tolist(), strict=True):
-            self._examples[row], self._example_ids[row] = chosen[place]
-        self._scores[rows], self._potentials[rows] = np.nan, 0.0
+        if group > 1:
+            fresh, chosen = take_rows(fresh, places), [chosen[place] for place in places.tolist()]
         if self._keeps_before:
             for row, draft in zip(rows.tolist(), self._world.completions(fresh), strict=True):
-                self._before[row] = draft
-        add_entries(
-            infos,
-            self.num_envs,
-            rows,
-            example_id=self._example_ids[rows],
-            prompt_length=fresh.prompt_length,
-        )
+                self._episodes.before[row] = draft
+        self._episodes.begin(rows, chosen, infos, fresh.prompt_length)
         sent = self._moves.begin(map_fields(self._backend.send, fresh))
         if state is None:
             return sent
         return replace_rows(state, self._backend.send(rows), sent)
 
-    def _check_actions(
+    def _require_legal(
         self, before: State, actions: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_]
     ) -> None:
-        """Raises for an open row's action outside the space, or illegal where that raises."""
-        outside = (actions < 0) | (actions >= self._sizes)
-        if outside.any():
-            outside = alive & outside.reshape(self.num_envs, -1).any(1)
-            if outside.any():
-                row = int(outside.argmax())
-                last = " and ".join(f"0..{size - 1}" for size in np.atleast_1d(self._sizes))
-                raise ValueError(f"row {row}: action {actions[row]} is not in {last}")
-        if self._world.settings.invalid_action == "raise":
-            safe = np.where(alive.reshape(-1, *[1] * (actions.ndim - 1)), actions, 0)
-            illegal = alive & ~self._host_moves.permits(self._host(before), safe)
-            if illegal.any():
-                row = int(illegal.argmax())
-                raise ValueError(
-                    f"row {row}: action {actions[row]} is illegal; action_masks() says which are "
-                    "legal"
-                )
-
-    def _pay(
-        self, host: State, finished: npt.NDArray[np.bool_], alive: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
-        """Scores the rows that need it in one batch; returns the rewards and the infos."""
-        rewards = np.zeros(self.num_envs)
-        infos: dict[str, Any] = {}
-        rows = np.flatnonzero(alive if self._world.settings.dense else finished)
-        if not rows.size:
-            return rewards, infos
-        completions = self._world.completions(take_rows(host, rows))
-        scores, terms = self._world.score([self._examples[row] for row in rows], completions)
-        rewards[rows] = scores - self._potentials[rows]
-        if self._world.settings.dense:
-            self._potentials[rows] = scores
-        ended = finished[rows]
-        rows, scores = rows[ended], scores[ended]
-        if rows.size:
-            self._scores[rows] = scores
-            add_entries(
-                infos,
-                self.num_envs,
-                rows,
-                stop_reason=host.stop_reason[rows],
-                score=scores,
-                completion_length=host.length[rows] - host.prompt_length[rows],
+        """Raises for an open row's illegal action, asked on the host of what was there before."""
+        safe = np.where(alive.reshape(-1, *[1] * (actions.ndim - 1)), actions, 0)
+        illegal = alive & ~self._host_moves.permits(self._host(before), safe)
+        if illegal.any():
+            row = int(illegal.argmax())
+            raise ValueError(
+                f"row {row}: action {actions[row]} is illegal; action_masks() says which are legal"
             )
-            add_terms(infos, self.num_envs, rows, {k: v[ended] for k, v in terms.items()})
-        return rewards, infos
 
     def _final_infos(
         self, state: State, infos: dict[str, Any], closed: npt.NDArray[np.bool_]
@@ -470,16 +346,11 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         # There are no actions to fetch; any other column takes their place.
         return self._backend.fetch(state.steps, state)[1]
 
-    def _remember(self, before: State) -> None:
-        """Keeps what the edit that is shown next found."""
-        if self._keeps_before:
-            self._before = self._world.completions(self._host(before))
-
     def _frames(self) -> list[list[Span]]:
         return [
             self._spans(prompt, before, after, None if np.isnan(score) else float(score))
-            for prompt, before, after, score in zip(
-                self.texts()[0], self._before, self.texts()[1], self._scores, strict=True
+            for prompt, after, before, score in zip(
+                *self.texts(), self._episodes.before, self._episodes.scores, strict=True
             )
         ]
 

@@ -17,17 +17,21 @@ def main() -> None:
     import tyro
 
     from reward_models.preferences import StoreError
+    from textgym.cli.envs import EnvsConfig, list_envs
     from textgym.cli.quickstart import QuickstartConfig, quickstart
     from textgym.cli.run import RunError
     from textgym.rewards import RewardError
 
     try:
         config = tyro.extras.subcommand_cli_from_dict(
-            {"quickstart": QuickstartConfig},
+            {"quickstart": QuickstartConfig, "envs": EnvsConfig},
             prog="textgym",
             description="Text generation as a Gymnasium environment, and the loop around it.",
         )
-        quickstart(config)
+        if isinstance(config, EnvsConfig):
+            list_envs(config)
+        else:
+            quickstart(config)
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command goes on from here")
     except (RunError, RewardError, StoreError, ModuleNotFoundError, FileNotFoundError) as error:

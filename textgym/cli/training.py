@@ -74,9 +74,12 @@ def train_the_judge(run: Run, plan: Plan) -> Mapping[str, Any]:
     judge.save(run.out / "judge")
     openings = [" ".join(r.text.split()[:30]) for r in test]
     labels = [r.label for r in test]
+    positive = judge.score(openings)
+    likelihood = np.where(np.asarray(labels) == 1, positive, 1 - positive)
     return {
         "accuracy": judge.accuracy([r.text for r in test], labels),
         "accuracy_on_30_words": judge.accuracy(openings, labels),
+        "log_loss_on_30_words": float(-np.log(likelihood).mean()),
     }
 
 

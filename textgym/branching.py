@@ -1,0 +1,104 @@
+"""Going back to a moment of many episodes, and copying episodes into each other's rows.
+
+What search and grouped sampling need: a state is never written into, so keeping one is free.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+
+from textgym.states import observe, take_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import numpy.typing as npt
+
+    from textgym.backends import Backend
+    from textgym.episodes import Episodes
+    from textgym.states import State
+    from textgym.world import World
+
+__all__ = ["BatchSnapshot", "Branching"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSnapshot:
+    """The episodes of a ``TextVectorEnv`` at one moment, to go back to; opaque, and picklable."""
+
+    state: State
+    episodes: Episodes
+    generators: tuple[Mapping[str, Any], ...]
+
+
+class Branching:
+    """Snapshots and forks of a ``TextVectorEnv``."""
+
+    num_envs: int
+    _world: World
+    _backend: Backend
+    _state: State | None
+    _episodes: Episodes
+    _generators: list[tuple[np.random.Generator, int]]
+
+    def _require_state(self) -> State:
+        if self._state is None:
+            raise ResetNeeded("there is no episode yet; call reset() first")
+        return self._state
+
+    def save_state(self) -> BatchSnapshot:
+        """Returns this moment of all episodes, generators included, for ``restore_state``.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return BatchSnapshot(
+            state=self._require_state(),
+            episodes=self._episodes.take(np.arange(self.num_envs)),
+            generators=tuple(
+                copy.deepcopy(generator.bit_generator.state) for generator, _ in self._generators
+            ),
+        )
+
+    def restore_state(self, snapshot: BatchSnapshot) -> None:
+        """Goes back to a moment that was saved, of this environment or of one like it.
+
+        Raises:
+            ValueError: If the snapshot has another number of rows.
+        """
+        rows = len(snapshot.generators)
+        if rows != self.num_envs:
+            raise ValueError(f"the snapshot has {rows} rows, this environment {self.num_envs}")
+        self._state = snapshot.state
+        self._episodes = snapshot.episodes.take(np.arange(rows))
+        for (generator, _), state in zip(self._generators, snapshot.generators, strict=True):
+            generator.bit_generator.state = copy.deepcopy(state)
+
+    def fork(self, sources: Sequence[int] | npt.NDArray[np.int64]) -> Any:
+        """Makes every row a copy of another row's episode, as it is now.
+
+        Generators stay where they are, so that what rows draw from now on differs.
+
+        Args:
+            sources: Which row each row becomes a copy of, ``(N,)`` integers.
+
+        Returns:
+            The observation of all rows.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+            ValueError: If they are no N row numbers.
+        """
+        state, rows = self._require_state(), np.asarray(sources)
+        if rows.shape != (self.num_envs,) or rows.dtype.kind not in "iu":
+            raise ValueError(f"sources must be {self.num_envs} integers, got {sources!r}")
+        if ((rows < 0) | (rows >= self.num_envs)).any():
+            raise ValueError(f"sources must be rows 0 to {self.num_envs - 1}, got {sources!r}")
+        self._state = take_rows(state, self._backend.send(rows))
+        self._episodes = self._episodes.take(rows)
+        return observe(self._state, self._world.settings.obs_mode)
