@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: quickstart test check fmt bench clean
+.PHONY: quickstart test check oldest fmt bench clean
 .DEFAULT_GOAL := check
 
 $(BIN)/python:
@@ -34,6 +34,10 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow and not learning" -q
+
+oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
+	PYTHONPATH=$(VENV)/oldest $(BIN)/python -m pytest tests/contracts tests/textgym -m "not slow" -q
 
 fmt: $(VENV)/.installed-dev  ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -141,6 +141,8 @@ def _require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
         raise ValueError(
             'collect needs an environment made with backend="torch" and autoreset_mode="Disabled"'
         )
+    if envs.action_kind != "append" or envs.converses:
+        raise ValueError("collect appends tokens to one text: it neither chooses, edits nor talks")
     if envs.tokenizer.vocab_size != policy.vocab_size:
         raise ValueError(
             f"the policy has {policy.vocab_size} actions, the environment's tokenizer "

@@ -15,7 +15,7 @@ from textgym.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES = ["README.md", "ENVIRONMENTS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 ROOMS = ["textgym", "reward_models", "agents", "examples", "tests"]
 
 
@@ -84,12 +84,18 @@ def test_contributing_s_python_runs(tmp_path):
     assert result.stdout == "(8,) TextGym/Echo-v0\n"
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_every_make_target_exists(page):
+def test_the_page_of_environments_runs(tmp_path):
+    code = "\n".join(_blocks((ROOT / "ENVIRONMENTS.md").read_text(encoding="utf-8"), "python"))
+    result = _run(code, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "[0.01]\n"
+
+
+def test_every_make_target_exists():
     targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
-    named = {name for code in _code(page) for name in re.findall(r"\bmake ([a-z]+)\b", code)}
-    assert named
-    assert named <= set(targets)
+    code = [code for page in PAGES for code in _code(page)]
+    named = {name for text in code for name in re.findall(r"\bmake ([a-z]+)\b", text)}
+    assert {"quickstart", "test"} <= named <= set(targets)
 
 
 def _named_commands(page):
@@ -111,7 +117,7 @@ def test_every_command_and_option_exists():
     """As the command's own help lists them."""
     commands, options = map(set.union, *(_named_commands(page) for page in PAGES))
     known = re.search(r"usage: textgym \[-h\] \{([\w,-]+)\}", _help()).group(1).split(",")
-    assert commands == {"quickstart"}
+    assert commands == {"envs", "quickstart"}
     assert commands <= set(known)
     listed = _help("quickstart")
     assert {"--seed", "--smoke"} <= options

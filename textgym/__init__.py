@@ -13,10 +13,11 @@ from textgym.rewards import RewardError, known_rewards
 from textgym.tasks import get_task, is_available, known_tasks, register_task, required_packages
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 from textgym.trajectories import Trajectory, read_trajectories
-from textgym.types import Example, RewardFunction, StopReason, Task, Tokenizer
+from textgym.types import Conversation, Example, RewardFunction, StopReason, Task, Tokenizer
 from textgym.vector import TextVectorEnv
 
 __all__ = [
+    "Conversation",
     "Example",
     "RewardError",
     "RewardFunction",

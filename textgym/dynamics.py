@@ -70,18 +70,23 @@ def append(state: State, action: Array, rules: Rules, allowed: Array | None = No
     places = xp.where(alive, state.length, 0)
     tokens = copy_of(state.tokens)
     tokens[rows, places] = xp.where(written, action, tokens[rows, places])
-    steps = state.steps + alive
+    length, steps = state.length + written, state.steps + alive
+    spent, authored = steps >= rules.max_actions, state.authored
+    if authored is not None:
+        # Replies take room without taking actions.
+        spent = spent | (length - state.prompt_length >= rules.completion_tokens)
+        authored = copy_of(authored)
+        authored[rows, places] = authored[rows, places] | written
     return State(
         tokens=tokens,
         prompt_length=state.prompt_length,
-        length=state.length + written,
+        length=length,
         steps=steps,
         stop_reason=_stop_reason(
-            state,
-            ended=written & (action == rules.eos_id),
-            spent=alive & (steps >= rules.max_actions),
+            state, ended=written & (action == rules.eos_id), spent=alive & spent
         ),
         automaton=state.automaton,
+        authored=authored,
     )
 
 
@@ -108,10 +113,13 @@ def choose(state: State, action: Array, rules: Rules, allowed: Array | None = No
     room = state.prompt_length + rules.completion_tokens - state.length
     taken = xp.where(takes, xp.minimum((phrase != rules.pad_id).sum(1), room), 0)
     tokens = copy_of(state.tokens)
+    authored = None if state.authored is None else copy_of(state.authored)
     for number in range(phrase.shape[1]):
         writes = number < taken
         places = xp.where(writes, state.length + number, 0)
         tokens[rows, places] = xp.where(writes, phrase[:, number], tokens[rows, places])
+        if authored is not None:
+            authored[rows, places] = authored[rows, places] | writes
     length, steps = state.length + taken, state.steps + alive
     last = phrase[rows, xp.where(taken > 0, taken - 1, 0)]
     full = length - state.prompt_length >= rules.completion_tokens
@@ -127,6 +135,7 @@ def choose(state: State, action: Array, rules: Rules, allowed: Array | None = No
         ),
         candidates=state.candidates,
         automaton=state.automaton,
+        authored=authored,
     )
 
 

@@ -16,7 +16,7 @@ from gymnasium.error import ResetNeeded
 from textgym.row import Row
 from textgym.settings import RENDER_MODES, Settings
 from textgym.states import observe
-from textgym.types import Example
+from textgym.types import Example, StopReason
 from textgym.view import WorldView, draw
 from textgym.world import build_world
 
@@ -111,9 +111,17 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         """
         self._world = build_world(Settings.of(settings))
         self._moves = self._world.moves(self._world.rules)
-        self._appends = self.action_kind == "append" and self._moves.plain
-        self._shows_mask = (
-            self._world.settings.emit_mask or self._world.settings.constraints is not None
+        self._appends = self.action_kind == "append" and self._moves.plain and not self.converses
+        chosen = self._world.settings
+        self._dense, self._raises = chosen.dense, chosen.invalid_action == "raise"
+        self._shows_mask = chosen.emit_mask or chosen.constraints is not None
+        self._answers, self._edits = self.converses, self.action_kind == "edit"
+        # The usual step returns a copy of the tokens and has nothing else to do.
+        self._plain = (
+            self._appends
+            and chosen.obs_mode == "tokens"
+            and not self._shows_mask
+            and chosen.render_mode != "human"
         )
         self._legal = self._world.rules.legal.tolist()
         self._row: Row | None = None
@@ -179,12 +187,17 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         if row is None or row.stop_reason:
             raise ResetNeeded("there is no running episode; call reset() before step()")
         after = self._append(row, action) if self._appends else self._move(row, action)
+        if self._answers and after.stop_reason == StopReason.END_OF_TEXT:
+            answered = self._world.answer(after.state(), [self._example])
+            after = Row.of(self._moves.propose(answered))
         reward, info = 0.0, dict[str, Any]()
-        if after.stop_reason or self._world.settings.dense:
+        if after.stop_reason or self._dense:
             reward, info = self._pay(after)
-        if self.action_kind == "edit":
+        if self._edits:
             self._before = self._completion(row)
         self._row = after
+        if self._plain:
+            return after.tokens.copy(), reward, after.is_finished, False, info
         observation, info = self._finish_call(after, info)
         return observation, reward, after.is_finished, False, info
 
@@ -267,7 +280,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         if not 0 <= token < len(self._legal):
             raise ValueError(f"action {token} is not in 0..{len(self._legal) - 1}")
         legal = self._legal[token]
-        if not legal and self._world.settings.invalid_action == "raise":
+        if not legal and self._raises:
             raise _illegal(token)
         return row.append(token, self._world.rules, legal=legal)
 
@@ -288,20 +301,17 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             raise ValueError(f"action {action} is not in {last}")
         array = array if size > 1 else array[:, 0]
         state = row.state()
-        if (
-            self._world.settings.invalid_action == "raise"
-            and not self._moves.permits(state, array)[0]
-        ):
+        if self._raises and not self._moves.permits(state, array)[0]:
             raise _illegal(action)
         return Row.of(self._moves(state, array))
 
     def _completion(self, row: Row) -> str:
-        return self._world.tokenizer.decode(row.tokens[row.prompt_length : row.length].tolist())
+        return self._world.completions(row.state())[0]
 
     def _pay(self, row: Row) -> tuple[float, dict[str, Any]]:
         scores, terms = self._world.score([self._example], [self._completion(row)])
         score = reward = float(scores[0])
-        if self._world.settings.dense:
+        if self._dense:
             reward, self._potential = score - self._potential, score
         if not row.is_finished:
             return reward, {}
@@ -309,7 +319,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         info: dict[str, Any] = {
             "stop_reason": row.stop_reason,
             "score": score,
-            "completion_length": row.length - row.prompt_length,
+            "completion_length": int(self._world.completion_lengths(row.state())[0]),
         }
         if terms:
             info["reward_terms"] = {name: float(values[0]) for name, values in terms.items()}
@@ -317,15 +327,14 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
 
     def _frame(self) -> list[Span]:
         prompt, completion = self.text()
-        return self._spans(prompt, self._before, completion, self._score)
+        parts = self._parts(self._require_row().state())[0]
+        return self._spans(prompt, self._before, completion, self._score, parts)
 
     def _finish_call(self, row: Row, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if self._shows_mask:
             info["action_mask"] = self.action_masks().astype(np.int8)
         if self.render_mode == "human":
             sys.stdout.write(f"{draw(self._frame(), 'ansi')}\n")
-        if self._appends and self._world.settings.obs_mode == "tokens":
-            return row.tokens.copy(), info
         observation = observe(row.state(), self._world.settings.obs_mode)
         if isinstance(observation, dict):
             return {key: value[0] for key, value in observation.items()}, info

@@ -110,7 +110,7 @@ class Episodes:
                 rows,
                 stop_reason=host.stop_reason[rows],
                 score=scores,
-                completion_length=host.length[rows] - host.prompt_length[rows],
+                completion_length=world.completion_lengths(host)[rows],
             )
             add_terms(infos, count, rows, {name: part[ended] for name, part in terms.items()})
         return rewards, infos

@@ -57,7 +57,7 @@ class Moves:
         if self._constraint is not None:
             automaton = self._constraint.start(len(state.tokens))
             state = dataclasses.replace(state, automaton=_beside(automaton, state.tokens))
-        return self._propose(state)
+        return self.propose(state)
 
     def __call__(self, state: State, action: Array) -> State:
         """Makes one move in every row.
@@ -70,7 +70,7 @@ class Moves:
         moved = self._kind.move(state, action, self._rules, allowed)
         if self._constraint is not None:
             moved = self._follow(state, moved)
-        return self._propose(moved)
+        return self.propose(moved)
 
     def permits(self, state: State, action: Array) -> Array:
         """Returns whether each row's action is legal, ``(N,)`` bool."""
@@ -96,7 +96,7 @@ class Moves:
         legal[:, 0] = legal[:, 0] | ~legal.any(1)
         return legal
 
-    def _propose(self, state: State) -> State:
+    def propose(self, state: State) -> State:
         """Puts the end of text first, and what the proposer proposes behind it."""
         if self._proposer is None:
             return state

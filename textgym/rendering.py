@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Span", "Style", "edit_spans", "render_ansi", "render_edit", "text_spans", "to_ansi"]
+__all__ = [
+    "Span",
+    "Style",
+    "conversation_spans",
+    "edit_spans",
+    "render_ansi",
+    "render_edit",
+    "text_spans",
+    "to_ansi",
+]
 
 _PLAIN = "\x1b[0m"
 
@@ -51,6 +60,26 @@ def text_spans(prompt: str, completion: str, score: float | None) -> list[Span]:
     return [
         Span(text=_escape(prompt), style=Style.PROMPT),
         Span(text=_escape(completion), style=Style.COMPLETION),
+        *_score_spans(score),
+    ]
+
+
+def conversation_spans(
+    prompt: str, parts: Sequence[tuple[bool, str]], score: float | None
+) -> list[Span]:
+    """Makes the spans of a conversation: what the other side says is shown as a prompt.
+
+    Args:
+        prompt: The opening.
+        parts: Whether the agent wrote it, and the text, turn by turn.
+        score: The completion's score once there is one.
+    """
+    return [
+        Span(text=_escape(prompt), style=Style.PROMPT),
+        *(
+            Span(text=_escape(text), style=Style.COMPLETION if mine else Style.PROMPT)
+            for mine, text in parts
+        ),
         *_score_spans(score),
     ]
 

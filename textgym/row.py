@@ -40,6 +40,7 @@ class Row:
         stop_reason: The number of a ``StopReason``.
         candidates: ``(K, L)`` int64, or ``None``.
         automaton: Where the text is in its constraint, or ``None``.
+        authored: ``(T,)`` int64, or ``None``.
     """
 
     tokens: npt.NDArray[np.int64]
@@ -49,6 +50,7 @@ class Row:
     stop_reason: int
     candidates: npt.NDArray[np.int64] | None = None
     automaton: int | None = None
+    authored: npt.NDArray[np.int64] | None = None
 
     @classmethod
     def of(cls, state: State) -> Row:
@@ -61,6 +63,7 @@ class Row:
             int(state.stop_reason[0]),
             None if state.candidates is None else state.candidates[0],
             None if state.automaton is None else int(state.automaton[0]),
+            None if state.authored is None else state.authored[0],
         )
 
     @property
@@ -96,6 +99,7 @@ class Row:
             stop_reason=_one(self.stop_reason),
             candidates=None if self.candidates is None else self.candidates[None],
             automaton=None if self.automaton is None else _one(self.automaton),
+            authored=None if self.authored is None else self.authored[None],
         )
 
 

@@ -53,6 +53,7 @@ class Rules:
         legal: Which ids a completion may hold, ``(V,)`` bool. The end of text always is one,
             padding and the beginning of text never are.
         step_limit: After how many actions an outside limit cuts the episode; ``None`` for never.
+        converses: Whether the end of text ends a turn, and the other side may reply.
     """
 
     prompt_tokens: int
@@ -63,6 +64,7 @@ class Rules:
     eos_id: int
     legal: Array
     step_limit: int | None = None
+    converses: bool = False
 
     @property
     def width(self) -> int:
@@ -83,6 +85,8 @@ class State:
         candidates: What can be chosen next, ``(N, K, L)`` int64, padded; ``None`` where nothing is
             to be chosen.
         automaton: Where each text is in its constraint, ``(N,)`` int64; ``None`` without one.
+        authored: 1 where the agent wrote, 0 on prompt, replies and padding, ``(N, T)`` int64;
+            ``None`` unless somebody replies: then all behind the prompt is the agent's.
     """
 
     tokens: Array
@@ -92,6 +96,7 @@ class State:
     stop_reason: Array
     candidates: Array | None = None
     automaton: Array | None = None
+    authored: Array | None = None
 
 
 def lay_out(
@@ -130,6 +135,7 @@ def lay_out(
         length=length,
         steps=np.zeros(count, dtype=np.int64),
         stop_reason=np.full(count, int(StopReason.RUNNING), dtype=np.int64),
+        authored=np.zeros_like(tokens) if rules.converses else None,
     )
 
 
@@ -140,19 +146,19 @@ def observe(state: State, obs_mode: str) -> Array | dict[str, Array]:
         state: N rows.
         obs_mode: ``"tokens"`` for the ids alone, ``(N, T)``, followed by the candidates if there
             are any, ``(N, T + K * L)``; ``"dict"`` for ``tokens``, ``attention_mask`` (1 where
-            there is text, 0 where there is padding), ``prompt_mask`` (1 on the prompt), each
-            ``(N, T)``, and ``candidates``, ``(N, K * L)``.
+            there is text, 0 where there is padding), ``prompt_mask`` (1 on what the agent did not
+            write: the prompt, and replies), each ``(N, T)``, and ``candidates``, ``(N, K * L)``.
     """
     tokens, candidates = copy_of(state.tokens), state.candidates
     if obs_mode == "tokens":
         if candidates is None:
             return tokens
         return namespace(tokens).concatenate([tokens, candidates.reshape(len(tokens), -1)], 1)
-    seen = {
-        "tokens": tokens,
-        "attention_mask": _before(tokens, state.length),
-        "prompt_mask": _before(tokens, state.prompt_length),
-    }
+    text = _before(tokens, state.length)
+    foreign = (
+        _before(tokens, state.prompt_length) if state.authored is None else text - state.authored
+    )
+    seen = {"tokens": tokens, "attention_mask": text, "prompt_mask": foreign}
     if candidates is not None:
         seen["candidates"] = copy_of(candidates.reshape(len(tokens), -1))
     return seen

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Example", "RewardFunction", "StopReason", "Task", "Tokenizer"]
+__all__ = ["Conversation", "Example", "RewardFunction", "StopReason", "Task", "Tokenizer"]
 
 
 class StopReason(enum.IntEnum):
@@ -115,6 +115,28 @@ class Task(Protocol):
         Raises:
             ValueError: If ``split`` is unknown; the message lists the known ones.
             ModuleNotFoundError: If the data's package is missing; the message says how to get it.
+        """
+
+
+@runtime_checkable
+class Conversation(Protocol):
+    """What a task has beside ``Task`` if somebody answers the agent.
+
+    The agent's end of text then ends its turn. The reply is written behind it, and the agent goes
+    on, until there is no reply, no room or no allowance left. The reward sees the agent's turns,
+    joined by line breaks.
+    """
+
+    def reply(self, example: Example, turns: Sequence[str]) -> str | None:
+        """Returns what the other side says next; it depends on the arguments alone.
+
+        Args:
+            example: What the episode started with.
+            turns: The agent's turns so far, without their ends of text.
+
+        Returns:
+            The text, with whatever sets it off from the turns around it; ``None`` when the
+            conversation is over.
         """
 
 

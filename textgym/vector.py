@@ -34,6 +34,7 @@ from textgym.infos import mark, rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.states import Array, State, map_fields, observe, replace_rows, take_rows
+from textgym.types import StopReason
 from textgym.view import WorldView, draw
 from textgym.world import build_world
 
@@ -210,6 +211,8 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         check_actions(host_actions, ~was_closed, self._sizes)
         if self._world.settings.invalid_action == "raise":
             self._require_legal(before, host_actions, ~was_closed)
+        if self._rules.converses:
+            state, host = self._answer(state, host, ~was_closed)
         finished = ~was_closed & dynamics.is_finished(host)
         rewards, infos = episodes.pay(self._world, host, finished)
         now_closed = finished | (~was_closed & dynamics.truncated(host, self._rules))
@@ -308,6 +311,19 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             return sent
         return replace_rows(state, self._backend.send(rows), sent)
 
+    def _answer(
+        self, state: State, host: State, alive: npt.NDArray[np.bool_]
+    ) -> tuple[State, State]:
+        """Lets the other side reply where a turn has just ended."""
+        rows = np.flatnonzero(alive & (host.stop_reason == int(StopReason.END_OF_TEXT)))
+        if not rows.size:
+            return state, host
+        examples = [self._episodes.examples[row] for row in rows]
+        answered = self._world.answer(take_rows(host, rows), examples)
+        sent = map_fields(self._backend.send, answered)
+        state = self._moves.propose(replace_rows(state, self._backend.send(rows), sent))
+        return state, replace_rows(host, rows, answered)
+
     def _require_legal(
         self, before: State, actions: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_]
     ) -> None:
@@ -348,9 +364,13 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
 
     def _frames(self) -> list[list[Span]]:
         return [
-            self._spans(prompt, before, after, None if np.isnan(score) else float(score))
-            for prompt, after, before, score in zip(
-                *self.texts(), self._episodes.before, self._episodes.scores, strict=True
+            self._spans(prompt, before, after, None if np.isnan(score) else float(score), parts)
+            for prompt, after, before, score, parts in zip(
+                *self.texts(),
+                self._episodes.before,
+                self._episodes.scores,
+                self._parts(self._host(self._require_state())),
+                strict=True,
             )
         ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from textgym.handles import hold
-from textgym.rendering import edit_spans, text_spans, to_ansi
+from textgym.rendering import conversation_spans, edit_spans, text_spans, to_ansi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
     from textgym.rendering import Span
+    from textgym.states import State
     from textgym.types import Task, Tokenizer
     from textgym.world import World
 
@@ -72,6 +73,11 @@ class WorldView:
         return len(self._world.examples)
 
     @property
+    def converses(self) -> bool:
+        """Whether somebody replies, so that an episode has several turns."""
+        return self._world.rules.converses
+
+    @property
     def layout(self) -> dict[str, slice]:
         """Where things are in an observation of ``obs_mode="tokens"``.
 
@@ -85,10 +91,24 @@ class WorldView:
             parts["candidates"] = slice(width, width + count * length)
         return parts
 
-    def _spans(self, prompt: str, before: str, after: str, score: float | None) -> list[Span]:
+    def _parts(self, state: State) -> list[list[tuple[bool, str]]]:
+        """Returns each row's turns in a conversation; nothing elsewhere."""
+        rows = range(len(state.tokens))
+        return [self._world.parts(state, row) if self.converses else [] for row in rows]
+
+    def _spans(
+        self,
+        prompt: str,
+        before: str,
+        after: str,
+        score: float | None,
+        parts: Sequence[tuple[bool, str]],
+    ) -> list[Span]:
         """Makes what is shown of a text; ``before`` is what the last edit found."""
         if self.action_kind == "edit":
             return edit_spans(prompt, before, after, score)
+        if parts:
+            return conversation_spans(prompt, parts, score)
         return text_spans(prompt, after, score)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from textgym.moves import Moves
 from textgym.states import Rules, State, lay_out
 from textgym.tasks import get_task
 from textgym.tokenizers import load_tokenizer
-from textgym.types import Example
+from textgym.types import Conversation, Example, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,7 +145,12 @@ class World:
         return lay_out(ids, self.rules, self.drafter.draft(examples, generators))
 
     def completions(self, state: State) -> list[str]:
-        """Decodes what stands after each row's prompt, for a state of numpy arrays."""
+        """Decodes what the agent wrote in each row, for a state of numpy arrays.
+
+        Its turns in a conversation are joined by line breaks.
+        """
+        if state.authored is not None:
+            return ["\n".join(self.turns(state, row)) for row in range(len(state.tokens))]
         return self.tokenizer.decode_batch(
             [
                 tokens[start:stop].tolist()
@@ -153,6 +159,63 @@ class World:
                 )
             ]
         )
+
+    def parts(self, state: State, row: int) -> list[tuple[bool, str]]:
+        """Decodes what stands after a row's prompt in a conversation, turn by turn.
+
+        Returns:
+            Whether the agent wrote it, and the text.
+        """
+        start, stop = int(state.prompt_length[row]), int(state.length[row])
+        if state.authored is None:
+            raise ValueError("only a conversation has turns")
+        authored, ids = state.authored[row, start:stop], state.tokens[row, start:stop]
+        # A turn ends with its end of text, also where the reply to it is empty.
+        turned = (np.diff(authored) != 0) | (authored[:-1] * ids[:-1] == self.rules.eos_id)
+        edges = [0, *(np.flatnonzero(turned) + 1).tolist(), stop - start]
+        return [
+            (
+                bool(authored[a]),
+                self.tokenizer.decode(state.tokens[row, start + a : start + b].tolist()),
+            )
+            for a, b in itertools.pairwise(edges)
+            if b > a
+        ]
+
+    def turns(self, state: State, row: int) -> list[str]:
+        """Decodes the agent's turns in a row of a conversation."""
+        return [text for mine, text in self.parts(state, row) if mine]
+
+    def completion_lengths(self, state: State) -> npt.NDArray[np.int64]:
+        """Counts the tokens of each completion, ``(N,)``; replies are none of them."""
+        if state.authored is not None:
+            return np.asarray(state.authored.sum(1))
+        return np.asarray(state.length - state.prompt_length)
+
+    def answer(self, state: State, examples: Sequence[Example]) -> State:
+        """Lets the other side reply in rows whose turn has just ended, for numpy arrays.
+
+        A row goes on if there is a reply, room for it and for another action, and allowance. Where
+        only the room or the allowance is missing, the text is finished by its length.
+
+        Args:
+            state: The rows.
+            examples: What each started with.
+        """
+        tokens, length, reason = state.tokens.copy(), state.length.copy(), state.stop_reason.copy()
+        for row, example in enumerate(examples):
+            text = self.task.reply(example, self.turns(state, row))  # type: ignore[attr-defined] # a Conversation's
+            if text is None:
+                continue
+            ids = self.tokenizer.encode(text)
+            stop = length[row] + len(ids)
+            room = stop - state.prompt_length[row] < self.rules.completion_tokens
+            if room and state.steps[row] < self.rules.max_actions:
+                tokens[row, length[row] : stop] = ids
+                length[row], reason[row] = stop, int(StopReason.RUNNING)
+            else:
+                reason[row] = int(StopReason.LENGTH)
+        return dataclasses.replace(state, tokens=tokens, length=length, stop_reason=reason)
 
     def score(
         self, examples: Sequence[Example], completions: Sequence[str]
@@ -252,6 +315,7 @@ def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
         bos_id=bos,
         eos_id=eos,
         legal=legal,
+        converses=isinstance(task, Conversation) and settings.action_kind != "edit",
     )
 
 
@@ -268,10 +332,11 @@ def _constrain(
     if set(spec) <= _STATIC:
         legal = constraint.mask(constraint.start(1), np.zeros(1, dtype=np.int64))[0]
         return dataclasses.replace(rules, legal=legal), None
-    if settings.action_kind == "edit":
+    if settings.action_kind == "edit" or rules.converses:
         raise ValueError(
-            f"constraints {sorted(set(spec) - _STATIC)} follow a text that grows, but an edit "
-            f"changes it anywhere; known for edits: {sorted(_STATIC)}"
+            f"constraints {sorted(set(spec) - _STATIC)} follow one text that grows, but an edit "
+            "changes it anywhere and a conversation has several; known for both: "
+            f"{sorted(_STATIC)}"
         )
     return rules, constraint
 

@@ -74,5 +74,5 @@ def test_edits_know_the_constraints_that_never_change():
     ids = env.action_masks()[8:]
     assert not ids[C]
     assert ids[D]
-    with pytest.raises(ValueError, match=r"known for edits: .*allow.*forbid"):
+    with pytest.raises(ValueError, match=r"known for both: .*allow.*forbid"):
         TextEnv(task="Alphabet", action_kind="edit", constraints={"choices": ["a"]})

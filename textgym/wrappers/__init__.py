@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from textgym.trajectories import Trajectory, read_trajectories
 from textgym.wrappers import vector
+from textgym.wrappers.flattening import FlattenAction
 from textgym.wrappers.observations import ActionMaskObservation, DictObservation, TextObservation
 from textgym.wrappers.recording import RecordTrajectories
 from textgym.wrappers.terms import LengthTerm, RepetitionTerm
@@ -11,6 +12,7 @@ from textgym.wrappers.terms import LengthTerm, RepetitionTerm
 __all__ = [
     "ActionMaskObservation",
     "DictObservation",
+    "FlattenAction",
     "LengthTerm",
     "RecordTrajectories",
     "RepetitionTerm",

@@ -88,6 +88,8 @@ def test_all_names_are_known_installed_or_not(monkeypatch):
         "Bandit",
         "Continuation",
         "Corridor",
+        "Dialogue",
+        "Guess",
         "QuestionAnswering",
         "Sentiment",
         "Summarization",
@@ -101,6 +103,7 @@ def test_all_names_are_known_installed_or_not(monkeypatch):
         "Bandit",
         "Continuation",
         "Corridor",
+        "Guess",
         "Summarization",
     ]
 

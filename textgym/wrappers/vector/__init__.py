@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textgym.wrappers.vector.flattening import FlattenAction
 from textgym.wrappers.vector.observations import (
     ActionMaskObservation,
     DictObservation,
@@ -13,6 +14,7 @@ from textgym.wrappers.vector.terms import LengthTerm, RepetitionTerm
 __all__ = [
     "ActionMaskObservation",
     "DictObservation",
+    "FlattenAction",
     "LengthTerm",
     "RecordTrajectories",
     "RepetitionTerm",
