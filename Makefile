@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# One process a core, each with one thread: torch's own threads gain nothing on small models.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: quickstart test check oldest fmt bench clean
 .DEFAULT_GOAL := check
@@ -26,18 +28,18 @@ quickstart: $(VENV)/.installed  ## the main job on real text, about eight minute
 	$(BIN)/textgym quickstart $(ARGS)
 
 test: $(VENV)/.installed-dev  ## every test, the learning tests included
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks $(ARGS)
+	$(PYTEST) tests --ignore=tests/benchmarks $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests --ignore=tests/benchmarks -m "not slow and not learning" -q
+	$(PYTEST) tests --ignore=tests/benchmarks -m "not slow and not learning" -q
 
 oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
-	PYTHONPATH=$(VENV)/oldest $(BIN)/python -m pytest tests/contracts tests/textgym -m "not slow" -q
+	PYTHONPATH=$(VENV)/oldest $(PYTEST) tests/contracts tests/textgym -m "not slow" -q
 
 fmt: $(VENV)/.installed-dev  ## format and mend what can be mended
 	$(BIN)/ruff format .

@@ -206,9 +206,11 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         episodes, before = self._episodes, self._require_state()
         was_closed = episodes.closed
         sent = self._backend.actions(actions, self.action_space.shape or (self.num_envs,))
-        state = self._moves(before, self._backend.clip(sent, self._sizes))
+        safe = self._backend.clip(sent, self._sizes)
+        state = self._moves(before, safe)
         host_actions, host = self._backend.fetch(sent, state)
-        check_actions(host_actions, ~was_closed, self._sizes)
+        if safe is not sent:
+            check_actions(host_actions, ~was_closed, self._sizes)
         if self._world.settings.invalid_action == "raise":
             self._require_legal(before, host_actions, ~was_closed)
         if self._rules.converses:

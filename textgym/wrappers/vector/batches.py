@@ -33,7 +33,7 @@ __all__ = [
 _FORWARDED = frozenset({"action_masks", "autoreset_mode", "call", "device", "texts"})
 
 
-class Batch(VectorWrapper):  # type: ignore[type-arg] # not generic in Gymnasium 1.1
+class Batch(VectorWrapper):  # it takes no types in Gymnasium 1.1
     """A wrapper that hands on what Gymnasium's does not, where the environment has it.
 
     These are ``action_masks()``, ``texts()``, ``call()``, ``autoreset_mode`` and ``device``. What
