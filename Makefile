@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --editable ".[tasks,constraints,baselines,bench,dev]"
-	@$(BIN)/python -m pip install --quiet ".[questions]" || \
+	@$(BIN)/python -m pip install --quiet --editable ".[questions]" || \
 	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
 	@touch $@ $(VENV)/.installed
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
-MOST_LINES = 81
+MOST_LINES = 82
 
 pytestmark = pytest.mark.slow
 

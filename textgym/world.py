@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["World", "build_world"]
 
 _SHOWN = 80  # characters of an offending prompt
+_KEPT_PROMPTS = 100_000
 _STATIC = frozenset({"forbid", "allow"})
 
 
@@ -49,6 +50,7 @@ class World:
         proposer: Proposes candidates; ``None`` unless something is chosen.
         drafter: Makes drafts; ``None`` unless something is edited.
         constraint: Follows a completion; ``None`` where the rules say it all.
+        encoded: The ids of prompts that have been used.
     """
 
     settings: Settings
@@ -60,6 +62,7 @@ class World:
     proposer: Proposer | None = None
     drafter: Drafter | None = None
     constraint: Constraint | None = None
+    encoded: dict[str, list[int]] = field(default_factory=dict)
 
     def moves(self, rules: Rules) -> Moves:
         """Makes the moves of this world under its rules, whose arrays may be on a device."""
@@ -135,7 +138,7 @@ class World:
         """
         prompts = [example.prompt for example in examples]
         try:
-            ids = self.tokenizer.encode_batch(prompts)
+            ids = self._encode(prompts)
         except UnicodeEncodeError as error:
             raise ValueError(
                 f"the prompt {_culprit(prompts)!r} is no valid text: {error.reason}"
@@ -143,6 +146,16 @@ class World:
         if self.drafter is None:
             return lay_out(ids, self.rules)
         return lay_out(ids, self.rules, self.drafter.draft(examples, generators))
+
+    def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Encodes prompts, each once as long as there are not very many."""
+        known = self.encoded
+        if len(known) > _KEPT_PROMPTS:
+            known.clear()
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        if new:
+            known.update(zip(new, self.tokenizer.encode_batch(new), strict=True))
+        return [known[prompt] for prompt in prompts]
 
     def completions(self, state: State) -> list[str]:
         """Decodes what the agent wrote in each row, for a state of numpy arrays.

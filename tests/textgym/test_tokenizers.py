@@ -70,6 +70,17 @@ def test_a_batch_is_encoded_and_decoded_as_its_rows(texts):
     assert texts == tokenizer.decode_batch(rows)
 
 
+@given(st.lists(st.integers(0, 4095) | st.integers(4, 259), max_size=12))
+@example([4 + byte for byte in b"\xed\xa0\x80"])
+@example([4 + byte for byte in b"\xf0\x9f\x8e"])
+@example([4 + byte for byte in b"\xc0\xaf\xe2\x82a\xff"])
+def test_any_ids_are_decoded_as_sentencepiece_decodes_them(ids):
+    """Bytes that are no character's included; from 4 on the first 256 ids are bytes."""
+    tokenizer = load_tokenizer("reviews-4096")
+    expected = tokenizer._processor.decode([token for token in ids if token > 3])
+    assert expected == tokenizer.decode(ids)
+
+
 def test_a_batch_large_enough_for_threads_is_encoded_as_its_rows(tiny):
     texts = [f"the good film {number}▁" for number in range(2100)]
     rows = tiny.encode_batch(texts)

@@ -143,7 +143,8 @@ def test_a_user_s_task_is_known_by_name_and_gets_an_id(monkeypatch):
         env = gym.make("TextGym/Letters-v0")
         assert isinstance(env.unwrapped.task, Letters)
     finally:
-        del gym.registry["TextGym/Letters-v0"]
+        for suffix in ("", "-Choose", "-Edit"):
+            del gym.registry[f"TextGym/Letters{suffix}-v0"]
 
 
 def test_a_name_that_is_taken_is_refused():
