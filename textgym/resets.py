@@ -65,9 +65,9 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
         examples = tuple((world.examples[number], number) for number in ids)
     elif "prompt" in given:
         prompts = given["prompt"]
-        prompts = [prompts] * count if isinstance(prompts, str) else list(prompts)
-        if len(prompts) != count:
-            raise ValueError(f"prompt must be one text or {count}, got {len(prompts)}")
+        prompts = [prompts] * count if isinstance(prompts, str) else prompts
+        if not hasattr(prompts, "__len__") or len(prompts) != count:
+            raise ValueError(f"prompt must be one text or {count}, got {prompts!r}")
         examples = tuple((world.example_of(prompt), -1) for prompt in prompts)
     return ResetOptions(mask=mask, examples=examples, group=group)
 

@@ -136,13 +136,7 @@ class World:
         Raises:
             ValueError: If a prompt cannot be encoded.
         """
-        prompts = [example.prompt for example in examples]
-        try:
-            ids = self._encode(prompts)
-        except UnicodeEncodeError as error:
-            raise ValueError(
-                f"the prompt {_culprit(prompts)!r} is no valid text: {error.reason}"
-            ) from None
+        ids = self._encode([example.prompt for example in examples])
         if self.drafter is None:
             return lay_out(ids, self.rules)
         return lay_out(ids, self.rules, self.drafter.draft(examples, generators))
@@ -153,6 +147,8 @@ class World:
         if len(known) > _KEPT_PROMPTS:
             known.clear()
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        for prompt in new:
+            _check_text(prompt)
         if new:
             known.update(zip(new, self.tokenizer.encode_batch(new), strict=True))
         return [known[prompt] for prompt in prompts]
@@ -354,9 +350,10 @@ def _constrain(
     return rules, constraint
 
 
-def _culprit(prompts: Sequence[str]) -> str:
-    """Returns the first text that UTF-8 cannot hold, shortened."""
-    for prompt in prompts:
-        if prompt != prompt.encode("utf-8", "ignore").decode("utf-8"):
-            return prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
-    return prompts[0]
+def _check_text(prompt: str) -> None:
+    """Raises for a prompt that UTF-8 cannot hold: a lone surrogate is half a character."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
+        raise ValueError(f"the prompt {shown!r} is no valid text: {error.reason}") from None

@@ -102,7 +102,7 @@ def test_a_group_starts_alike_and_groups_differ():
         ({"group": 3}, "group must be a positive divisor of 4 rows, got 3"),
         ({"group": 2, "example_id": 1}, "a group starts with an example that is drawn"),
         ({"group": 2, "reset_mask": np.array([True, False, True, True])}, "groups of 2 rows"),
-        ({"prompt": ["a", "b"]}, "prompt must be one text or 4, got 2"),
+        ({"prompt": ["a", "b"]}, "prompt must be one text or 4, got"),
         ({"prompt": "a", "example_id": 1}, "two ways to start"),
     ],
 )
