@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from agents.advantages import generalised_advantages, masked_mean, standardise
+from agents.guards import GuardError, require_agreement, require_gradient, require_unit_ratio
 from agents.kl import adapted_coefficient, k1, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss
 from agents.rollout import Rollout, collect
@@ -34,15 +35,6 @@ if TYPE_CHECKING:
     from textgym.vector import TextVectorEnv
 
 __all__ = ["PPO", "GuardError", "PPOConfig"]
-
-# What rounding explains, in float32 and in bfloat16: the mean difference of log-probabilities
-# between cached decoding and a whole forward pass, and the largest of a ratio from 1.
-_SAMPLER_GAP = {False: 1e-3, True: 0.05}
-_RATIO_OFF = {False: 1e-3, True: 0.3}
-
-
-class GuardError(RuntimeError):
-    """An invariant of the training loop does not hold; the message says which."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,13 +208,7 @@ class PPO:
         old = self._evaluate(self.policy, rollout, slice(None))
         reference = self._evaluate(self.reference, rollout, slice(None))
         gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
-        allowed = _SAMPLER_GAP[config.bf16]
-        if not gap <= allowed:
-            raise GuardError(
-                f"the sampler's log-probabilities differ from the update's by {gap:.3g} on average "
-                f"(allowed: {allowed}): the key-value cache, the mask or the "
-                "temperature is not the same in both"
-            )
+        require_agreement(gap, bf16=config.bf16)
         log_ratio = old.log_probs - reference.log_probs
         rewards = rollout.rewards - self.kl_coefficient * torch.where(mask, k1(log_ratio), 0.0)
         bootstrap = None
@@ -265,7 +251,8 @@ class PPO:
                 mask = rollout.mask[rows]
                 new = self._evaluate(self.policy, rollout, rows)
                 if not history:
-                    self._require_unit_ratio(new.log_probs, batch.old_log_probs[rows], mask)
+                    old = batch.old_log_probs[rows]
+                    require_unit_ratio(new.log_probs, old, mask, bf16=config.bf16)
                 policy = clipped_policy_loss(
                     new.log_probs,
                     batch.old_log_probs[rows],
@@ -295,25 +282,9 @@ class PPO:
         norm = float(
             torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
         )
-        if not np.isfinite(norm):
-            raise GuardError(f"the gradient's norm is {norm} in iteration {self.iteration + 1}")
-        if norm == 0.0:
-            raise GuardError(
-                "the gradient is exactly 0: the policy is frozen, or no action made a difference "
-                "(are all rewards equal and the KL coefficient 0?)"
-            )
+        require_gradient(norm, self.iteration + 1)
         self.optimizer.step()
         return norm
-
-    def _require_unit_ratio(self, new: Tensor, old: Tensor, mask: Tensor) -> None:
-        """Before the first update, the policy that learns is the policy that acted."""
-        off = float(torch.where(mask, torch.expm1(new.detach() - old).abs(), 0.0).max())
-        allowed = _RATIO_OFF[self.config.bf16]
-        if not off <= allowed:
-            raise GuardError(
-                f"the probability ratio is off 1 by {off:.3g} before the first update (allowed: "
-                f"{allowed}): is dropout on, or does the update use another mask or temperature?"
-            )
 
     def save(self, folder: Path) -> None:
         """Writes everything that a resumed run needs into ``folder``, which must exist."""

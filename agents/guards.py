@@ -1,0 +1,78 @@
+"""What must hold while a policy is trained; each broken promise stops the run and says which.
+
+The tolerances are what rounding explains, in float32 and in bfloat16.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+__all__ = ["GuardError", "require_agreement", "require_gradient", "require_unit_ratio"]
+
+_SAMPLER_GAP = {False: 1e-3, True: 0.05}
+_RATIO_OFF = {False: 1e-3, True: 0.3}
+
+
+class GuardError(RuntimeError):
+    """An invariant of the training loop does not hold; the message says which."""
+
+
+def require_agreement(gap: float, *, bf16: bool) -> None:
+    """Requires that sampler and update give the same log-probabilities.
+
+    Args:
+        gap: The mean absolute difference over the actions, in nats.
+        bf16: Whether the update computes in bfloat16.
+
+    Raises:
+        GuardError: If they differ by more than rounding.
+    """
+    if not gap <= _SAMPLER_GAP[bf16]:
+        raise GuardError(
+            f"the sampler's log-probabilities differ from the update's by {gap:.3g} on average "
+            f"(allowed: {_SAMPLER_GAP[bf16]}): the key-value cache, the mask or the "
+            "temperature is not the same in both"
+        )
+
+
+def require_unit_ratio(new: Tensor, old: Tensor, mask: Tensor, *, bf16: bool) -> None:
+    """Requires, before the first update, that the policy that learns is the policy that acted.
+
+    Args:
+        new: Log-probabilities, ``(N, C)``.
+        old: Those of the policy that acted, ``(N, C)``.
+        mask: Where there was an action, ``(N, C)`` bool.
+        bf16: Whether the update computes in bfloat16.
+
+    Raises:
+        GuardError: If a ratio of probabilities is off 1 by more than rounding.
+    """
+    off = float(torch.where(mask, torch.expm1(new.detach() - old).abs(), 0.0).max())
+    if not off <= _RATIO_OFF[bf16]:
+        raise GuardError(
+            f"the probability ratio is off 1 by {off:.3g} before the first update (allowed: "
+            f"{_RATIO_OFF[bf16]}): is dropout on, or does the update use another mask or "
+            "temperature?"
+        )
+
+
+def require_gradient(norm: float, iteration: int) -> None:
+    """Requires a gradient that is finite and not exactly 0.
+
+    Args:
+        norm: Its norm.
+        iteration: The number of the iteration, from 1.
+
+    Raises:
+        GuardError: If it is not.
+    """
+    if not math.isfinite(norm):
+        raise GuardError(f"the gradient's norm is {norm} in iteration {iteration}")
+    if norm == 0.0:
+        raise GuardError(
+            "the gradient is exactly 0: the policy is frozen, or no action made a difference "
+            "(are all rewards equal and the KL coefficient 0?)"
+        )
