@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
+    from gymnasium.vector import AutoresetMode
 
     from textgym.backends import Backend
     from textgym.episodes import Episodes
@@ -34,12 +35,14 @@ class BatchSnapshot:
     state: State
     episodes: Episodes
     generators: tuple[Mapping[str, Any], ...]
+    taken_from: tuple[str, ...]
 
 
 class Branching:
     """Snapshots and forks of a ``TextVectorEnv``."""
 
     num_envs: int
+    autoreset_mode: AutoresetMode
     _world: World
     _backend: Backend
     _state: State | None
@@ -50,6 +53,17 @@ class Branching:
         if self._state is None:
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._state
+
+    def _kinship(self) -> tuple[str, ...]:
+        """What two environments must have in common for a snapshot to fit both."""
+        settings, rules = self._world.settings, self._world.rules
+        return (
+            self._world.task.name,
+            settings.action_kind,
+            type(self._backend).__name__,
+            f"{rules.prompt_tokens}+{rules.completion_tokens}",
+            str(self.autoreset_mode),
+        )
 
     def save_state(self) -> BatchSnapshot:
         """Returns this moment of all episodes, generators included, for ``restore_state``.
@@ -63,6 +77,7 @@ class Branching:
             generators=tuple(
                 copy.deepcopy(generator.bit_generator.state) for generator, _ in self._generators
             ),
+            taken_from=self._kinship(),
         )
 
     def restore_state(self, snapshot: BatchSnapshot) -> None:
@@ -74,6 +89,11 @@ class Branching:
         rows = len(snapshot.generators)
         if rows != self.num_envs:
             raise ValueError(f"the snapshot has {rows} rows, this environment {self.num_envs}")
+        if snapshot.taken_from != self._kinship():
+            raise ValueError(
+                f"the snapshot is of {' '.join(snapshot.taken_from)}, this environment is "
+                f"{' '.join(self._kinship())}"
+            )
         self._state = snapshot.state
         self._episodes = snapshot.episodes.take(np.arange(rows))
         for (generator, _), state in zip(self._generators, snapshot.generators, strict=True):
@@ -99,6 +119,6 @@ class Branching:
             raise ValueError(f"sources must be {self.num_envs} integers, got {sources!r}")
         if ((rows < 0) | (rows >= self.num_envs)).any():
             raise ValueError(f"sources must be rows 0 to {self.num_envs - 1}, got {sources!r}")
-        self._state = take_rows(state, self._backend.send(rows))
+        self._state = take_rows(state, self._backend.send(rows.astype(np.int64)))
         self._episodes = self._episodes.take(rows)
         return observe(self._state, self._world.settings.obs_mode)

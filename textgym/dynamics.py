@@ -147,8 +147,8 @@ def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None
         * an id that a text may hold, at a place of the completion, replaces what is there, and at
           the place right behind the completion it is appended, if there is room;
         * the padding id deletes the place, and what follows moves up;
-        * the beginning-of-text id inserts: the token there is doubled, and what follows moves
-          down, if there is room. The double can then be replaced.
+        * the beginning-of-text id inserts: the token there, if it may be written, is doubled, and
+          what follows moves down, if there is room. The double can then be replaced.
     All else is illegal, places of the prompt above all.
 
     Args:
@@ -205,7 +205,9 @@ def permits_edit(state: State, action: Array, rules: Rules) -> Array:
     room = state.length - state.prompt_length < rules.completion_tokens
     stops = token == rules.eos_id
     plain = rules.legal[token] & ~stops
-    inserts, deletes = (token == rules.bos_id) & room, token == rules.pad_id
+    rows = numbers_like(state.tokens, len(state.tokens))
+    doubles = room & rules.legal[state.tokens[rows, place]]
+    inserts, deletes = (token == rules.bos_id) & doubles, token == rules.pad_id
     behind = (place == state.length) & room & plain
     return stops | behind | (inside & (plain | deletes | inserts))
 

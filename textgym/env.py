@@ -82,9 +82,10 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
 
     Info:
         After ``reset``: ``example_id`` (-1 for a caller's own prompt) and ``prompt_length``. When
-        the text is finished: ``stop_reason`` (a ``StopReason``), ``score``, ``completion_length``
-        (in tokens, a written end of text included) and, for a weighted list of rewards,
-        ``reward_terms``. With ``emit_mask=True`` or constraints, always ``action_mask``, int8.
+        the text is finished: ``stop_reason`` (the number of a ``StopReason``), ``score``,
+        ``completion_length`` (in tokens, a written end of text included) and, for a weighted list
+        of rewards, ``reward_terms``. With ``emit_mask=True`` or constraints, always
+        ``action_mask``, int8.
 
     Arguments:
         See ``textgym.settings.Settings``.
@@ -156,10 +157,11 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         Raises:
             ValueError: If an option is unknown or there is no such example.
         """
+        given = _read_options(options)
         super().reset(seed=seed)
-        self._choose_example(options or {})
-        state = self._world.start([self._example], [self.np_random])
-        self._row = Row.of(self._moves.begin(state))
+        example, number = self._choose_example(given)
+        row = Row.of(self._moves.begin(self._world.start([example], [self.np_random])))
+        self._row, self._example, self._example_id = row, example, number
         self._score, self._potential = None, 0.0
         self._before = self._completion(self._row)
         info: dict[str, Any] = {
@@ -259,20 +261,14 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._row
 
-    def _choose_example(self, options: Mapping[str, Any]) -> None:
-        unknown = set(options) - {"example_id", "prompt"}
-        if unknown:
-            raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, prompt")
-        if len(options) > 1:
-            raise ValueError("example_id and prompt are two ways to start; give one of them")
+    def _choose_example(self, options: Mapping[str, Any]) -> tuple[Example, int]:
         if "prompt" in options:
-            self._example, self._example_id = self._world.example_of(options["prompt"]), -1
-            return
+            return self._world.example_of(options["prompt"]), -1
         if "example_id" in options:
-            self._example_id = self._world.example_id(options["example_id"])
+            number = self._world.example_id(options["example_id"])
         else:
-            self._example_id = int(self.np_random.integers(len(self._world.examples)))
-        self._example = self._world.examples[self._example_id]
+            number = int(self.np_random.integers(len(self._world.examples)))
+        return self._world.examples[number], number
 
     def _append(self, row: Row, action: Any) -> Row:
         """The way of most steps: no arrays but the text itself."""
@@ -339,6 +335,16 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         if isinstance(observation, dict):
             return {key: value[0] for key, value in observation.items()}, info
         return observation[0], info
+
+
+def _read_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    unknown = set(given) - {"example_id", "prompt"}
+    if unknown:
+        raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, prompt")
+    if len(given) > 1:
+        raise ValueError("example_id and prompt are two ways to start; give one of them")
+    return given
 
 
 def _illegal(action: Any) -> ValueError:

@@ -86,12 +86,9 @@ class Moves:
         if state.candidates is None:
             mask = self._constraint.mask(_host(state.automaton), _written(state))
             return _beside(mask, state.tokens)
-        count = state.candidates.shape[1]
-        allowed = [
-            self._allowed(state, numbers_like(state.length, len(state.tokens)) * 0 + number)
-            for number in range(count)
-        ]
-        legal = self._kind.legal(state, self._rules) & namespace(state.tokens).stack(allowed, 1)
+        candidates = _host(state.candidates)
+        allowed = np.stack([self._allows(state, phrase) for phrase in candidates.swapaxes(0, 1)], 1)
+        legal = self._kind.legal(state, self._rules) & _beside(allowed, state.tokens)
         # Where no candidate fits, the first one, the end of text, is the way out.
         legal[:, 0] = legal[:, 0] | ~legal.any(1)
         return legal
@@ -108,12 +105,9 @@ class Moves:
 
     def _allowed(self, state: State, action: Array) -> Array:
         """Whether the constraint allows all that an action appends, ``(N,)`` bool."""
-        rows = np.arange(len(state.tokens))
-        chosen = _host(action)
-        phrase = (
-            chosen[:, None] if state.candidates is None else _host(state.candidates)[rows, chosen]
-        )
-        return _beside(self._allows(state, phrase), state.tokens)
+        if state.candidates is not None:
+            return self.legal(state)[numbers_like(state.tokens, len(state.tokens)), action]
+        return _beside(self._allows(state, _host(action)[:, None]), state.tokens)
 
     def _allows(self, state: State, phrase: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
         constraint, automaton, written = self._constraint, _host(state.automaton), _written(state)

@@ -68,7 +68,11 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
         prompts = [prompts] * count if isinstance(prompts, str) else prompts
         if not hasattr(prompts, "__len__") or len(prompts) != count:
             raise ValueError(f"prompt must be one text or {count}, got {prompts!r}")
-        examples = tuple((world.example_of(prompt), -1) for prompt in prompts)
+        # Rows that are not reset may have anything.
+        examples = tuple(
+            (world.example_of(prompt if mask[row] else ""), -1)
+            for row, prompt in enumerate(prompts)
+        )
     return ResetOptions(mask=mask, examples=examples, group=group)
 
 
@@ -101,14 +105,15 @@ def _read_mask(given: Mapping[str, Any], count: int) -> npt.NDArray[np.bool_]:
 
 def _read_group(given: Mapping[str, Any], mask: npt.NDArray[np.bool_]) -> int:
     group = given.get("group", 1)
-    if isinstance(group, bool) or not isinstance(group, int) or group < 1 or len(mask) % group:
+    whole = isinstance(group, int | np.integer) and not isinstance(group, bool)
+    if not whole or group < 1 or len(mask) % group:
         raise ValueError(f"group must be a positive divisor of {len(mask)} rows, got {group!r}")
     together = mask.reshape(-1, group)
     if (together != together[:, :1]).any():
         raise ValueError(f"reset_mask must reset groups of {group} rows as a whole: {mask}")
     if group > 1 and {"example_id", "prompt"} & set(given):
         raise ValueError("a group starts with an example that is drawn; leave example_id, prompt")
-    return group
+    return int(group)
 
 
 def _host(value: Any) -> npt.NDArray[Any]:

@@ -47,7 +47,7 @@ class CheckedReward:
     function: RewardFunction
 
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+        self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:
         """Scores a batch; see ``textgym.types.RewardFunction``.
 
@@ -58,7 +58,9 @@ class CheckedReward:
                 how to get it.
         """
         try:
-            scores = self.function(prompts, completions, **columns)
+            # Lists of its own, so that a reward can change nothing of ours.
+            given = {key: list(values) for key, values in columns.items()}
+            scores = self.function(list(prompts), list(completions), **given)
         except ModuleNotFoundError as error:
             raise _missing_package(self.name, error) from error
         except Exception as error:
@@ -112,13 +114,13 @@ class WeightedReward:
         return " + ".join(reward.name for reward, _ in self.parts)
 
     def __call__(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+        self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:
         """Scores a batch; see ``CheckedReward`` for what it raises."""
         return self.terms(prompts, completions, **columns)[0]
 
     def terms(
-        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+        self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> tuple[list[float], dict[str, list[float]]]:
         """Scores a batch, and says what each part gave.
 
@@ -133,6 +135,11 @@ class WeightedReward:
             total = [sum_ + weight * score for sum_, score in zip(total, scores, strict=True)]
             name = reward.name
             terms[f"{name} {len(terms) + 1}" if name in terms else name] = scores
+        for row, score in enumerate(total):
+            if not math.isfinite(score):
+                raise RewardError(
+                    f"the weighted sum {self.name!r} is {score}; {_show(prompts, completions, row)}"
+                )
         return total, terms
 
 
@@ -191,7 +198,10 @@ def _weighted(pairs: Sequence[Any]) -> WeightedReward:
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != len(("reward", "weight")):
             raise ValueError(f"a list of rewards holds [reward, weight] pairs; got {pair!r}")
-        parts.append((resolve(pair[0]), float(pair[1])))
+        weight = _as_float(pair[1])
+        if not math.isfinite(weight):
+            raise ValueError(f"a weight is a finite number; got {pair[1]!r} for {pair[0]!r}")
+        parts.append((resolve(pair[0]), weight))
     if not parts:
         raise ValueError("a list of rewards holds at least one [reward, weight] pair")
     return WeightedReward(tuple(parts))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from textgym.dynamics import ACTION_KINDS
@@ -23,6 +23,13 @@ _CHOICES = {
     "invalid_action": ("noop", "raise"),
     "render_mode": (None, *RENDER_MODES),
 }
+_READ_BY = {
+    "num_choices": "choose",
+    "proposer": "choose",
+    "proposer_kwargs": "choose",
+    "drafter": "edit",
+    "drafter_kwargs": "edit",
+}
 _SIZES = ("prompt_tokens", "completion_tokens", "max_actions", "num_choices")
 
 
@@ -42,7 +49,8 @@ class Settings:
         completion_tokens: Room for the completion; ``None`` for the task's.
         max_actions: The allowance of choices or edits; ``None`` for ``completion_tokens``, as it
             always is when tokens are appended.
-        num_choices: K, for ``"choose"``: the end of text, and what the proposer proposes.
+        num_choices: K, for ``"choose"``: the end of text, and what the proposer proposes. A
+            proposer that is an object proposes as many as it does.
         proposer: For ``"choose"``: what ``textgym.proposals.resolve_proposer`` takes.
         proposer_kwargs: Of the proposer.
         drafter: For ``"edit"``: what ``textgym.drafts.resolve_drafter`` takes.
@@ -92,9 +100,22 @@ class Settings:
                 isinstance(size, bool) or not isinstance(size, int) or size < 1
             ):
                 raise ValueError(f"{name} must be a positive integer or None, got {size!r}")
+        for name in ("dense", "emit_mask"):
+            if getattr(self, name) not in (True, False):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        self._check_kind()
+
+    def _check_kind(self) -> None:
+        """Refuses what another kind of action would read, and nothing here."""
         if self.action_kind == "append" and self.max_actions is not None:
             raise ValueError("max_actions is for choices and edits; use completion_tokens")
-        if self.action_kind == "choose" and self.num_choices < len(("end of text", "another")):
+        for field in fields(self):
+            kind = _READ_BY.get(field.name, self.action_kind)
+            if kind != self.action_kind and getattr(self, field.name) != field.default:
+                raise ValueError(
+                    f"{field.name} is for action_kind={kind!r}, but this is {self.action_kind!r}"
+                )
+        if self.action_kind == "choose" and (self.num_choices or 0) < len(("the end", "another")):
             raise ValueError("num_choices must be at least 2: the end of text, and a candidate")
 
     @classmethod

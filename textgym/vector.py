@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TextVectorEnv"]
 
-_BY_ROW = frozenset({"action_masks", "render"})
+_BY_ROW = frozenset({"action_masks", "np_random", "np_random_seed", "render"})
+_SPACES = frozenset({"action_space", "observation_space"})
 
 
 class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
@@ -83,7 +84,8 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             ModuleNotFoundError: If a package is missing; the message says how to get it.
         """
         for name, value in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
-            if value is not None and (not isinstance(value, int) or value < 1):
+            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if value is not None and (not whole or value < 1):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.num_envs = num_envs
@@ -173,9 +175,9 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             raise ResetNeeded("the first reset must start every row; leave reset_mask out")
         rows = np.flatnonzero(wish.mask)
         seeds = read_seeds(seed, self.num_envs)
-        for row in rows.tolist():
-            if seeds[row] is not None:
-                self._generators[row] = seeding.np_random(seeds[row])
+        seeded = {r: seeding.np_random(seeds[r]) for r in rows.tolist() if seeds[r] is not None}
+        for row, generator in seeded.items():
+            self._generators[row] = generator
         chosen = None if wish.examples is None else [wish.examples[row] for row in rows]
         infos: dict[str, Any] = {}
         self._state = self._restart(self._state, rows, infos, chosen, wish.group)
@@ -216,21 +218,27 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         if self._rules.converses:
             state, host = self._answer(state, host, ~was_closed)
         finished = ~was_closed & dynamics.is_finished(host)
+        unpaid = episodes.potentials.copy()
         rewards, infos = episodes.pay(self._world, host, finished)
         now_closed = finished | (~was_closed & dynamics.truncated(host, self._rules))
         if self._keeps_before:
             episodes.before = self._world.completions(self._host(before))
 
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP and was_closed.any():
-            state = self._restart(state, np.flatnonzero(was_closed), infos)
-        terminated = dynamics.is_finished(state)
-        truncated = dynamics.truncated(state, self._rules)
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and now_closed.any():
-            infos = self._final_infos(state, infos, now_closed)
-            state = self._restart(state, np.flatnonzero(now_closed), infos)
-            now_closed = np.zeros_like(now_closed)
-        elif self.autoreset_mode is AutoresetMode.DISABLED:
-            now_closed = now_closed | was_closed
+        try:
+            if self.autoreset_mode is AutoresetMode.NEXT_STEP and was_closed.any():
+                state = self._restart(state, np.flatnonzero(was_closed), infos)
+            terminated = dynamics.is_finished(state)
+            truncated = dynamics.truncated(state, self._rules)
+            if self.autoreset_mode is AutoresetMode.SAME_STEP and now_closed.any():
+                infos = self._final_infos(state, infos, now_closed)
+                state = self._restart(state, np.flatnonzero(now_closed), infos)
+                now_closed = np.zeros_like(now_closed)
+            elif self.autoreset_mode is AutoresetMode.DISABLED:
+                now_closed = now_closed | was_closed
+        except Exception:
+            # What was paid in a step that failed is paid when it is taken again.
+            episodes.potentials = unpaid
+            raise
 
         self._state, episodes.closed = state, now_closed
         if self._shows_mask:
@@ -266,14 +274,15 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """Calls a method of this environment, or reads an attribute, and gives it to every row.
 
-        What agent libraries expect of a batch of environments; ``action_masks`` and ``text`` give
-        each row its own.
+        What agent libraries expect of a batch of environments; what each row has of its own, such
+        as ``action_masks``, ``text`` and ``np_random``, each gets, and spaces are a single row's.
         """
         if name == "text":
             return tuple(zip(*self.texts(), strict=True))
-        value = getattr(self, name)
+        value = getattr(self, f"single_{name}" if name in _SPACES else name)
         result = value(*args, **kwargs) if callable(value) else value
-        return tuple(result) if name in _BY_ROW else (result,) * self.num_envs
+        by_row = name in _BY_ROW and result is not None
+        return tuple(result) if by_row else (result,) * self.num_envs
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
         """Returns an attribute for every row."""
@@ -304,11 +313,12 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         places = np.repeat(np.arange(len(leaders)), group)
         if group > 1:
             fresh, chosen = take_rows(fresh, places), [chosen[place] for place in places.tolist()]
+        sent = self._moves.begin(map_fields(self._backend.send, fresh))
+        # Nothing that can fail comes after this.
         if self._keeps_before:
             for row, draft in zip(rows.tolist(), self._world.completions(fresh), strict=True):
                 self._episodes.before[row] = draft
         self._episodes.begin(rows, chosen, infos, fresh.prompt_length)
-        sent = self._moves.begin(map_fields(self._backend.send, fresh))
         if state is None:
             return sent
         return replace_rows(state, self._backend.send(rows), sent)

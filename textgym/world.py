@@ -180,7 +180,7 @@ class World:
             raise ValueError("only a conversation has turns")
         authored, ids = state.authored[row, start:stop], state.tokens[row, start:stop]
         # A turn ends with its end of text, also where the reply to it is empty.
-        turned = (np.diff(authored) != 0) | (authored[:-1] * ids[:-1] == self.rules.eos_id)
+        turned = (np.diff(authored) != 0) | ((authored[:-1] == 1) & (ids[:-1] == self.rules.eos_id))
         edges = [0, *(np.flatnonzero(turned) + 1).tolist(), stop - start]
         return [
             (
@@ -340,6 +340,9 @@ def _constrain(
     constraint = compile_constraints(spec, tokenizer, rules.legal, rules.completion_tokens)
     if set(spec) <= _STATIC:
         legal = constraint.mask(constraint.start(1), np.zeros(1, dtype=np.int64))[0]
+        if settings.action_kind != "append":
+            # Candidate 0 and the edit that stops are there in every state, whatever is forbidden.
+            legal[rules.eos_id] = True
         return dataclasses.replace(rules, legal=legal), None
     if settings.action_kind == "edit" or rules.converses:
         raise ValueError(

@@ -95,7 +95,8 @@ def test_the_allowance_ends_it_too():
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 @pytest.mark.parametrize("seed", range(4))
 def test_a_batch_of_conversations_is_a_batch_of_singles(kind, mode, seed):
-    kwargs = {"task": Parrot(), "action_kind": kind, "num_choices": 4, "obs_mode": "dict"}
+    kwargs = {"task": Parrot(), "action_kind": kind, "obs_mode": "dict"}
+    kwargs |= {"num_choices": 4} if kind == "choose" else {}
     sync = SyncVectorEnv([lambda: TextEnv(**kwargs)] * 4, autoreset_mode=mode)
     native = TextVectorEnv(num_envs=4, autoreset_mode=mode, emit_mask=False, **kwargs)
     generator = np.random.default_rng(seed)

@@ -95,7 +95,7 @@ class Dialogue:
         """
         if not turns:
             raise ValueError("Dialogue replies to a turn, and there is none yet")
-        later = example.columns["later"]
+        later = example.columns["later"] or ()  # a caller's own prompt has none
         return f"\n{_ask(later[len(turns) - 1])}" if len(turns) <= len(later) else None
 
 

@@ -47,7 +47,7 @@ def unigram_f1(
         Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text", 2016.
     """
     return [
-        _f1(_words(completion), _words(wanted))
+        _f1(_words(completion), _words(_require(wanted)))
         for _, completion, wanted in zip(prompts, completions, reference, strict=True)
     ]
 
@@ -72,9 +72,17 @@ def exact_match(
         The scores, ``(N,)``.
     """
     return [
-        float(completion.split() == wanted.split())
+        float(completion.split() == _require(wanted).split())
         for _, completion, wanted in zip(prompts, completions, reference, strict=True)
     ]
+
+
+def _require(reference: str | None) -> str:
+    if reference is None:
+        raise ValueError(
+            "there is no reference to compare with; a prompt of your own needs another reward"
+        )
+    return reference
 
 
 def _f1(written: list[str], wanted: list[str]) -> float:
