@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["action_log_probs", "draw"]
+__all__ = ["action_log_probs", "draw", "invert"]
 
 
 def action_log_probs(logits: Tensor, legal: Tensor, temperature: float) -> Tensor:
@@ -43,9 +43,23 @@ def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         ``(N,)`` int64 actions; an action of probability 0 is never drawn.
     """
-    cumulative = log_probs.exp().cumsum(dim=-1)
+    uniform = torch.rand(len(log_probs), generator=generator, device=log_probs.device)
+    return invert(log_probs.exp(), uniform)
+
+
+def invert(probs: Tensor, uniform: Tensor) -> Tensor:
+    """Turns one uniform number a row into an action, by the cumulative distribution.
+
+    Args:
+        probs: ``(N, V)`` of any floating dtype, positive somewhere in every row.
+        uniform: ``(N,)`` of the same dtype, in [0, 1).
+
+    Returns:
+        ``(N,)`` int64; an action of probability 0 is never returned.
+    """
+    cumulative = probs.cumsum(dim=-1)
     total = cumulative[:, -1:]
-    uniform = torch.rand(total.shape, generator=generator, device=total.device)
     # Rounding may carry the product up to the total, beyond which no action lies.
-    threshold = torch.minimum(uniform * total, torch.nextafter(total, torch.zeros_like(total)))
+    below = torch.nextafter(total, torch.zeros_like(total))
+    threshold = torch.minimum(uniform[:, None] * total, below)
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)

@@ -18,7 +18,10 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import torch
 
+from agents.decoding import invert
 from agents.policy import TransformerPolicy
+from textgym.states import Rules, lay_out
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -128,8 +131,15 @@ class LanguageModelDrafter:
             raise ValueError(f"the temperature of drafts must be above 0, got {temperature!r}")
         self._model = _NextToken(path, tokenizer, device)
         self._tokenizer = tokenizer
-        self._prompt_tokens = prompt_tokens
-        self._completion_tokens = completion_tokens
+        self._rules = Rules(
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            max_actions=completion_tokens,
+            pad_id=tokenizer.pad_id,
+            bos_id=tokenizer.bos_id,
+            eos_id=tokenizer.eos_id,
+            legal=legal_ids(tokenizer),
+        )
         self._temperature = temperature
 
     @torch.no_grad()
@@ -143,14 +153,18 @@ class LanguageModelDrafter:
         """
         if not examples:
             return []
-        noise = np.stack([generator.random(self._completion_tokens) for generator in generators])
+        completion_tokens = self._rules.completion_tokens
+        noise = np.stack([generator.random(completion_tokens) for generator in generators])
         uniform = torch.from_numpy(noise)
-        tokens, start = self._prompts(examples)
+        ids = self._tokenizer.encode_batch([example.prompt for example in examples])
+        state = lay_out(ids, self._rules)
+        tokens, start = torch.from_numpy(state.tokens), torch.from_numpy(state.prompt_length)
         length, rows = start.clone(), torch.arange(len(start))
         running = torch.ones_like(start, dtype=torch.bool)
-        for step in range(self._completion_tokens):
+        for step in range(completion_tokens):
             logits = self._model.logits(tokens, length).cpu()
-            token = _invert(logits / self._temperature, uniform[:, step])
+            probs = (logits / self._temperature).softmax(dim=1)
+            token = invert(probs, uniform[:, step])
             running = running & (token != self._tokenizer.eos_id)
             if not running.any():
                 break
@@ -159,20 +173,6 @@ class LanguageModelDrafter:
         return [
             row[first:last].tolist() for row, first, last in zip(tokens, start, length, strict=True)
         ]
-
-    def _prompts(self, examples: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        """Lays out the prompts with room for the drafts: ``(N, T)`` and their lengths, ``(N,)``."""
-        room = self._prompt_tokens - 1
-        encoded = self._tokenizer.encode_batch([example.prompt for example in examples])
-        width = self._prompt_tokens + self._completion_tokens
-        tokens = torch.full((len(encoded), width), self._tokenizer.pad_id)
-        tokens[:, 0] = self._tokenizer.bos_id
-        length = torch.ones(len(encoded), dtype=torch.int64)
-        for row, ids in enumerate(encoded):
-            kept = ids[max(0, len(ids) - room) :]
-            tokens[row, 1 : 1 + len(kept)] = torch.tensor(kept, dtype=torch.int64)
-            length[row] += len(kept)
-        return tokens, length
 
 
 class _NextToken:
@@ -183,8 +183,7 @@ class _NextToken:
         self._policy = TransformerPolicy.from_pretrained(path, device).double()
         size = self._policy.vocab_size
         legal = torch.zeros(max(size, tokenizer.vocab_size), dtype=torch.bool)
-        legal[: tokenizer.vocab_size] = True
-        legal[[tokenizer.pad_id, *tokenizer.forbidden_ids]] = False
+        legal[: tokenizer.vocab_size] = torch.from_numpy(legal_ids(tokenizer))
         if legal[size:].any() or tokenizer.bos_id >= size:
             raise ValueError(
                 f"the model in {path} knows {size} ids and the tokenizer has "
@@ -212,13 +211,3 @@ class _NextToken:
         hidden = self._policy.trunk(tokens)[rows, length.to(device) - 1]
         head = self._policy.model.get_output_embeddings()  # type: ignore[no-untyped-call] # transformers' is
         return cast("Tensor", head(hidden)).masked_fill(~self._legal, -torch.inf)
-
-
-def _invert(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Draws a token per row, ``(N,)``, from logits ``(N, V)`` and uniform numbers ``(N,)``."""
-    cumulative = logits.softmax(dim=1).cumsum(dim=1)
-    total = cumulative[:, -1:]
-    # Rounding may carry the product up to the total, beyond which no token lies.
-    below = torch.nextafter(total, torch.zeros_like(total))
-    threshold = torch.minimum(uniform[:, None] * total, below)
-    return torch.searchsorted(cumulative, threshold, right=True).squeeze(1)

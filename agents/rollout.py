@@ -91,12 +91,15 @@ def collect(
     is_open = torch.ones(envs.num_envs, dtype=torch.bool, device=policy.device)
     cut = torch.zeros_like(is_open)
     columns: list[tuple[Tensor, ...]] = []
+    legal = envs.action_masks()[0]
     legals: list[Tensor] = []
     scores = np.full(envs.num_envs, np.nan)
     stop_reasons = np.zeros(envs.num_envs, dtype=np.int64)
     for _ in range(envs.completion_tokens):
-        legals.append(envs.action_masks())
-        action, log_prob, value = actor.act(legals[-1], temperature, generator)
+        if not envs.mask_is_fixed:
+            legal = envs.action_masks()
+            legals.append(legal)
+        action, log_prob, value = actor.act(legal, temperature, generator)
         action = torch.where(is_open, action, envs.tokenizer.eos_id)
         _, reward, terminated, truncated, info = envs.step(action)
         columns.append((action, log_prob, value, reward, is_open))
@@ -121,19 +124,11 @@ def collect(
         values=torch.where(mask, values, 0.0),
         rewards=rewards.float(),
         mask=mask,
-        legal=_compact(legals),
+        legal=torch.stack(legals, dim=1) if legals else legal,
         truncated=cut,
         scores=scores,
         stop_reasons=stop_reasons,
     )
-
-
-def _compact(legals: list[Tensor]) -> Tensor:
-    """Keeps one ``(V,)`` mask if all steps and rows share it, which is the usual case."""
-    first = legals[0][0]
-    if all(torch.equal(legal, first.expand_as(legal)) for legal in legals):
-        return first
-    return torch.stack(legals, dim=1)
 
 
 def _require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:

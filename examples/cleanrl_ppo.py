@@ -36,7 +36,7 @@ def main():
     legal = torch.as_tensor(envs.unwrapped.action_masks()[0])
     actions = int(envs.single_action_space.n)  # as many as there are ids
     agent = Agent(envs.single_observation_space.shape[0], actions, actions)
-    optimizer = torch.optim.Adam(agent.parameters(), lr=2.5e-3, eps=1e-5)
+    optimizer = torch.optim.Adam(agent.parameters(), lr=5e-3, eps=1e-5)
     means = []
     for _ in range(UPDATES):
         columns, returns = [], []
@@ -59,7 +59,6 @@ def main():
             delta = rewards[step] + after * going_on - values[step]
             carry = delta + LAM * going_on * carry
             advantages[step], after = carry, values[step]
-        targets = advantages + values
         normal = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
         for _ in range(EPOCHS):
             for rows in torch.randperm(ROWS).chunk(2):
@@ -67,7 +66,8 @@ def main():
                 ratio = (choice.log_prob(actions[:, rows].flatten()) - old[:, rows].flatten()).exp()
                 gain = normal[:, rows].flatten()
                 loss = -torch.min(ratio * gain, ratio.clamp(1 - CLIP, 1 + CLIP) * gain).mean()
-                loss = loss + 0.5 * ((value - targets[:, rows].flatten()) ** 2).mean()
+                loss = loss + 0.5 * ((value - (advantages + values)[:, rows].flatten()) ** 2).mean()
+                loss = loss - 0.05 * choice.entropy().mean()
                 optimizer.zero_grad()
                 loss.backward()
                 nn.utils.clip_grad_norm_(agent.parameters(), 0.5)

@@ -15,17 +15,32 @@ from gymnasium.error import ResetNeeded
 from textgym.states import observe, take_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
-    from gymnasium.vector import AutoresetMode
 
     from textgym.backends import Backend
     from textgym.episodes import Episodes
+    from textgym.row import Row
     from textgym.states import State
+    from textgym.types import Example
     from textgym.world import World
 
-__all__ = ["BatchSnapshot", "Branching"]
+__all__ = ["BatchSnapshot", "Branching", "Snapshot", "require_kin"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """An episode of a ``TextEnv`` at one moment, to go back to; opaque, and picklable."""
+
+    row: Row
+    previous: Row | None
+    example: Example
+    example_id: int
+    score: float | None
+    potential: float
+    generator: Mapping[str, Any]
+    taken_from: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +48,7 @@ class BatchSnapshot:
     """The episodes of a ``TextVectorEnv`` at one moment, to go back to; opaque, and picklable."""
 
     state: State
+    previous: State | None
     episodes: Episodes
     generators: tuple[Mapping[str, Any], ...]
     taken_from: tuple[str, ...]
@@ -42,10 +58,11 @@ class Branching:
     """Snapshots and forks of a ``TextVectorEnv``."""
 
     num_envs: int
-    autoreset_mode: AutoresetMode
+    _kinship: Callable[[], tuple[str, ...]]
     _world: World
     _backend: Backend
     _state: State | None
+    _previous: State | None
     _episodes: Episodes
     _generators: list[tuple[np.random.Generator, int]]
 
@@ -53,17 +70,6 @@ class Branching:
         if self._state is None:
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._state
-
-    def _kinship(self) -> tuple[str, ...]:
-        """What two environments must have in common for a snapshot to fit both."""
-        settings, rules = self._world.settings, self._world.rules
-        return (
-            self._world.task.name,
-            settings.action_kind,
-            type(self._backend).__name__,
-            f"{rules.prompt_tokens}+{rules.completion_tokens}",
-            str(self.autoreset_mode),
-        )
 
     def save_state(self) -> BatchSnapshot:
         """Returns this moment of all episodes, generators included, for ``restore_state``.
@@ -73,6 +79,7 @@ class Branching:
         """
         return BatchSnapshot(
             state=self._require_state(),
+            previous=self._previous,
             episodes=self._episodes.take(np.arange(self.num_envs)),
             generators=tuple(
                 copy.deepcopy(generator.bit_generator.state) for generator, _ in self._generators
@@ -89,12 +96,8 @@ class Branching:
         rows = len(snapshot.generators)
         if rows != self.num_envs:
             raise ValueError(f"the snapshot has {rows} rows, this environment {self.num_envs}")
-        if snapshot.taken_from != self._kinship():
-            raise ValueError(
-                f"the snapshot is of {' '.join(snapshot.taken_from)}, this environment is "
-                f"{' '.join(self._kinship())}"
-            )
-        self._state = snapshot.state
+        require_kin(snapshot.taken_from, self._kinship())
+        self._state, self._previous = snapshot.state, snapshot.previous
         self._episodes = snapshot.episodes.take(np.arange(rows))
         for (generator, _), state in zip(self._generators, snapshot.generators, strict=True):
             generator.bit_generator.state = copy.deepcopy(state)
@@ -119,6 +122,21 @@ class Branching:
             raise ValueError(f"sources must be {self.num_envs} integers, got {sources!r}")
         if ((rows < 0) | (rows >= self.num_envs)).any():
             raise ValueError(f"sources must be rows 0 to {self.num_envs - 1}, got {sources!r}")
-        self._state = take_rows(state, self._backend.send(rows.astype(np.int64)))
+        sent = self._backend.send(rows.astype(np.int64))
+        self._state = take_rows(state, sent)
+        if self._previous is not None:
+            self._previous = take_rows(self._previous, sent)
         self._episodes = self._episodes.take(rows)
         return observe(self._state, self._world.settings.obs_mode)
+
+
+def require_kin(taken_from: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+    """Refuses a snapshot of an environment of another kind.
+
+    Raises:
+        ValueError: If it is; the message says what both are.
+    """
+    if taken_from != wanted:
+        raise ValueError(
+            f"the snapshot is of {' '.join(taken_from)}, this environment is {' '.join(wanted)}"
+        )

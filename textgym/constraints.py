@@ -9,31 +9,28 @@ Shapes: N rows (texts), V ids, S states, C tokens of allowance.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from textgym.automata import (
-    DEAD,
-    ByteAutomaton,
-    Edges,
-    Reach,
-    TokenWalker,
-    automaton_of_anything,
-    automaton_of_choices,
-    automaton_of_regex,
-    distances,
-    reach_of,
+from textgym.automata import DEAD, Reach, TokenWalker, reach_of
+from textgym.constraint_specs import (
+    automaton_of,
+    check_choices,
+    check_keys,
+    minimum_of,
+    pieces_of,
+    usable_ids,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from textgym.types import Tokenizer
 
 __all__ = ["Constraint", "compile_constraints"]
 
-_KEYS = ("allow", "choices", "forbid", "min_tokens", "regex")
 _UNSEEN = -1
 _FIRST_MASKS = 16
 
@@ -187,16 +184,16 @@ def compile_constraints(
         ValueError: If the value is not of this form, or nothing satisfies it.
         ModuleNotFoundError: If ``regex`` lacks its package; the message says how to get it.
     """
-    _check_keys(spec)
-    minimum = _minimum(spec, completion_tokens)
-    usable = _usable(spec, tokenizer, legal)
+    check_keys(spec)
+    minimum = minimum_of(spec, completion_tokens)
+    usable = usable_ids(spec, tokenizer, legal)
     if not usable[tokenizer.eos_id]:
         minimum = completion_tokens
     usable[tokenizer.eos_id] = False
     if not usable.any():
         raise ValueError("constraints: forbid and allow leave no token legal")
-    automaton = _automaton(spec)
-    walker = TokenWalker(automaton, _pieces(spec, tokenizer, usable))
+    automaton = automaton_of(spec)
+    walker = TokenWalker(automaton, pieces_of(spec, tokenizer, usable))
     edges = walker.edges(automaton.start, completion_tokens)
     reach = reach_of(automaton.final, edges, minimum, completion_tokens)
     if not reach.open[0, automaton.start]:
@@ -205,116 +202,5 @@ def compile_constraints(
             f"{completion_tokens} legal tokens; allow more tokens or ask for less"
         )
     if "choices" in spec:
-        _check_choices(spec["choices"], automaton, edges, minimum, completion_tokens)
+        check_choices(spec["choices"], automaton, edges, minimum, completion_tokens)
     return _Compiled(walker, automaton.start, reach, tokenizer.eos_id, len(legal))
-
-
-def _check_keys(spec: Mapping[str, Any]) -> None:
-    if not isinstance(spec, Mapping):
-        raise ValueError(f"constraints must be a dictionary, got {spec!r}")  # noqa: TRY004 - a setting
-    unknown = sorted(set(spec) - set(_KEYS))
-    if unknown:
-        raise ValueError(f"unknown constraint {unknown[0]!r}; known: {', '.join(_KEYS)}")
-    if "regex" in spec and "choices" in spec:
-        raise ValueError("constraints: regex and choices exclude each other; give one of them")
-
-
-def _minimum(spec: Mapping[str, Any], completion_tokens: int) -> int:
-    minimum = spec.get("min_tokens", 0)
-    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
-        raise ValueError(f"constraints: min_tokens must be an integer from 0 on, got {minimum!r}")
-    if minimum > completion_tokens:
-        raise ValueError(
-            f"constraints: min_tokens {minimum} is more than the allowance of {completion_tokens}"
-        )
-    return minimum
-
-
-def _usable(
-    spec: Mapping[str, Any], tokenizer: Tokenizer, legal: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.bool_]:
-    usable = legal.copy()
-    if "allow" in spec:
-        allowed = np.zeros_like(legal)
-        allowed[[tokenizer.eos_id, *_ids("allow", spec["allow"], tokenizer)]] = True
-        usable &= allowed
-    if "forbid" in spec:
-        usable[_ids("forbid", spec["forbid"], tokenizer)] = False
-    return usable
-
-
-def _ids(key: str, items: Any, tokenizer: Tokenizer) -> list[int]:
-    if not _is_list(items):
-        raise ValueError(f"constraints: {key} must be a list of texts or ids, got {items!r}")
-    return [_id(key, item, tokenizer) for item in items]
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
-
-
-def _id(key: str, item: Any, tokenizer: Tokenizer) -> int:
-    if isinstance(item, str):
-        ids = tokenizer.encode(item)
-        if len(ids) != 1:
-            parts = [tokenizer.decode([token]) for token in ids]
-            raise ValueError(
-                f"constraints: {key}: {item!r} is no single token but {len(ids)}: {parts} "
-                f"(ids {ids}); give tokens, or use regex or choices for texts"
-            )
-        return ids[0]
-    if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
-        raise ValueError(
-            f"constraints: {key}: {item!r} is neither a text nor an id from 0 to "
-            f"{tokenizer.vocab_size - 1}"
-        )
-    return item
-
-
-def _automaton(spec: Mapping[str, Any]) -> ByteAutomaton:
-    if "regex" in spec:
-        if not isinstance(spec["regex"], str):
-            raise ValueError(f"constraints: regex must be a text, got {spec['regex']!r}")
-        return automaton_of_regex(spec["regex"])
-    if "choices" in spec:
-        choices = spec["choices"]
-        if not _is_list(choices) or not all(isinstance(text, str) for text in choices):
-            raise ValueError(f"constraints: choices must be a list of texts, got {choices!r}")
-        if not choices:
-            raise ValueError("constraints: choices is empty; give at least one text")
-        return automaton_of_choices(choices)
-    return automaton_of_anything()
-
-
-def _pieces(
-    spec: Mapping[str, Any], tokenizer: Tokenizer, usable: npt.NDArray[np.bool_]
-) -> list[bytes]:
-    """Returns what each token writes; nothing for those that are not usable."""
-    if "regex" not in spec and "choices" not in spec:
-        # Only their number matters, so any byte does, and the tokenizer need not know any.
-        return [b"." if use else b"" for use in usable]
-    token_bytes = getattr(tokenizer, "token_bytes", None)
-    if token_bytes is None:
-        raise ValueError(
-            f"constraints: regex and choices need to know what a token writes, and "
-            f"{type(tokenizer).__name__} has no method token_bytes(id) -> bytes"
-        )
-    return [token_bytes(token) if use else b"" for token, use in enumerate(usable)]
-
-
-def _check_choices(
-    choices: Sequence[str],
-    automaton: ByteAutomaton,
-    edges: Edges,
-    minimum: int,
-    completion_tokens: int,
-) -> None:
-    sources, targets = edges
-    start = np.arange(len(automaton.final)) == automaton.start
-    lengths = distances(targets, sources, start, completion_tokens)
-    for choice in choices:
-        if not lengths[minimum:, automaton.read(choice)].any():
-            raise ValueError(
-                f"constraints: choice {choice!r} cannot be written in {minimum} to "
-                f"{completion_tokens} legal tokens; allow more tokens or leave it out"
-            )

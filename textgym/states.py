@@ -20,10 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import ModuleType
 
+    import numpy.typing as npt
+
 __all__ = [
     "Array",
     "Rules",
     "State",
+    "beside",
     "copy_of",
     "lay_out",
     "map_fields",
@@ -32,6 +35,7 @@ __all__ = [
     "observe",
     "replace_rows",
     "take_rows",
+    "to_host",
 ]
 
 Array: TypeAlias = Any
@@ -199,6 +203,18 @@ def numbers_like(array: Array, count: int) -> Array:
     if isinstance(array, np.ndarray):
         return np.arange(count)
     return namespace(array).arange(count, device=array.device)
+
+
+def to_host(array: Any) -> npt.NDArray[Any]:
+    """Returns an array in numpy, with the same values."""
+    return np.asarray(array.cpu() if hasattr(array, "cpu") else array)
+
+
+def beside(array: npt.NDArray[Any], other: Array) -> Array:
+    """Returns an array of numpy's where ``other`` is: in numpy, or in torch on its device."""
+    if isinstance(other, np.ndarray | np.generic):
+        return array
+    return namespace(other).as_tensor(np.ascontiguousarray(array), device=other.device)
 
 
 def namespace(array: Array) -> ModuleType:

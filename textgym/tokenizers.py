@@ -11,6 +11,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from textgym.unigram import SentencePieceTokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ __all__ = [
     "CharacterTokenizer",
     "HuggingFaceTokenizer",
     "SentencePieceTokenizer",
+    "legal_ids",
     "load_tokenizer",
     "train_tokenizer",
 ]
@@ -241,6 +245,13 @@ class HuggingFaceTokenizer:
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""
         self._tokenizer.save_pretrained(str(path))
+
+
+def legal_ids(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
+    """Returns which ids a completion may hold, ``(V,)`` bool, the end of text among them."""
+    legal = np.ones(tokenizer.vocab_size, dtype=np.bool_)
+    legal[[*tokenizer.forbidden_ids, tokenizer.pad_id]] = False
+    return legal
 
 
 def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:

@@ -39,6 +39,11 @@ class Example:
     prompt: str
     columns: Mapping[str, Any] = field(default_factory=dict)
 
+    def text(self, column: str) -> str:
+        """Returns a column as text; one that is not there, or is ``None``, is empty."""
+        value = self.columns.get(column)
+        return "" if value is None else str(value)
+
 
 @runtime_checkable
 class Tokenizer(Protocol):

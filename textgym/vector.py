@@ -16,11 +16,10 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
@@ -29,14 +28,14 @@ from gymnasium.vector.utils import batch_space
 from textgym import dynamics
 from textgym.backends import Backend, check_actions, make_backend
 from textgym.branching import Branching
+from textgym.building import build_world
 from textgym.episodes import Episodes
 from textgym.infos import mark, rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
-from textgym.states import Array, State, map_fields, observe, replace_rows, take_rows
+from textgym.states import Array, State, map_fields, observe, replace_rows, take_rows, to_host
 from textgym.types import StopReason
 from textgym.view import WorldView, draw
-from textgym.world import build_world
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -45,6 +44,9 @@ if TYPE_CHECKING:
     from textgym.types import Example
 
 __all__ = ["TextVectorEnv"]
+
+_Fresh: TypeAlias = "tuple[State, npt.NDArray[np.int64], Sequence[tuple[Example, int]]]"
+"""The states of rows that start anew, the lengths of their prompts on the host, their examples."""
 
 _BY_ROW = frozenset({"action_masks", "np_random", "np_random_seed", "render"})
 _SPACES = frozenset({"action_space", "observation_space"})
@@ -98,8 +100,6 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             step_limit=max_episode_steps,
         )
         self._moves = self._world.moves(self._rules)
-        # Whether an action is illegal is asked on the host, of what was there before it.
-        self._host_moves = self._world.moves(self._world.rules)
         self.metadata = {
             "render_modes": list(RENDER_MODES),
             "render_fps": 4,
@@ -110,17 +110,11 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         self.single_action_space = self._world.action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._shows_mask = (
-            self._world.settings.emit_mask or self._world.settings.constraints is not None
-        )
         self._state: State | None = None
+        self._previous: State | None = None
         self._generators = [seeding.np_random() for _ in range(num_envs)]
         self._episodes = Episodes.none_yet(num_envs)
-        self._keeps_before = self.render_mode is not None and self.action_kind == "edit"
-        single = self.single_action_space
-        self._sizes = (
-            single.nvec if isinstance(single, spaces.MultiDiscrete) else np.array([single.n])
-        )
+        self._sizes = self._world.action_sizes()
 
     @property  # type: ignore[misc] # as SyncVectorEnv's: a tuple, and nothing sets it
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -180,7 +174,8 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             self._generators[row] = generator
         chosen = None if wish.examples is None else [wish.examples[row] for row in rows]
         infos: dict[str, Any] = {}
-        self._state = self._restart(self._state, rows, infos, chosen, wish.group)
+        fresh = self._draw(rows, chosen, wish.group)
+        self._state = self._begin(self._state, rows, fresh, infos)
         self._episodes.closed = self._episodes.closed & ~wish.mask
         self._add_mask(infos, self._state, mark(rows, self.num_envs))
         self._print()
@@ -214,35 +209,27 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         if safe is not sent:
             check_actions(host_actions, ~was_closed, self._sizes)
         if self._world.settings.invalid_action == "raise":
-            self._require_legal(before, host_actions, ~was_closed)
+            self._require_legal(before, safe, ~was_closed)
         if self._rules.converses:
             state, host = self._answer(state, host, ~was_closed)
         finished = ~was_closed & dynamics.is_finished(host)
-        unpaid = episodes.potentials.copy()
-        rewards, infos = episodes.pay(self._world, host, finished)
         now_closed = finished | (~was_closed & dynamics.truncated(host, self._rules))
-        if self._keeps_before:
-            episodes.before = self._world.completions(self._host(before))
-
-        try:
-            if self.autoreset_mode is AutoresetMode.NEXT_STEP and was_closed.any():
-                state = self._restart(state, np.flatnonzero(was_closed), infos)
-            terminated = dynamics.is_finished(state)
-            truncated = dynamics.truncated(state, self._rules)
-            if self.autoreset_mode is AutoresetMode.SAME_STEP and now_closed.any():
-                infos = self._final_infos(state, infos, now_closed)
-                state = self._restart(state, np.flatnonzero(now_closed), infos)
-                now_closed = np.zeros_like(now_closed)
-            elif self.autoreset_mode is AutoresetMode.DISABLED:
-                now_closed = now_closed | was_closed
-        except Exception:
-            # What was paid in a step that failed is paid when it is taken again.
-            episodes.potentials = unpaid
-            raise
-
-        self._state, episodes.closed = state, now_closed
-        if self._shows_mask:
-            self._add_mask(infos, state, np.ones(self.num_envs, dtype=np.bool_))
+        restarting = self._restarting(was_closed, now_closed)
+        rewards, infos, payment = episodes.pay(self._world, host, finished)
+        fresh = self._draw(restarting) if restarting.size else None
+        # Nothing that can fail comes after this.
+        episodes.book(payment, dense=self._world.settings.dense)
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP and fresh is not None:
+            state = self._begin(state, restarting, fresh, infos)
+        terminated, truncated = dynamics.is_finished(state), dynamics.truncated(state, self._rules)
+        if self.autoreset_mode is AutoresetMode.SAME_STEP and fresh is not None:
+            infos = self._final_infos(state, infos, now_closed)
+            state = self._begin(state, restarting, fresh, infos)
+            now_closed = np.zeros_like(now_closed)
+        elif self.autoreset_mode is AutoresetMode.DISABLED:
+            now_closed = now_closed | was_closed
+        self._state, self._previous, episodes.closed = state, before, now_closed
+        self._add_mask(infos, state, np.ones(self.num_envs, dtype=np.bool_))
         self._print()
         return (
             observe(state, self._world.settings.obs_mode),
@@ -294,34 +281,46 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             return None
         return tuple(draw(spans, str(self.render_mode)) for spans in self._frames())
 
-    def _restart(
+    def _restarting(
+        self, was_closed: npt.NDArray[np.bool_], now_closed: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Returns the rows that start anew in this step."""
+        if self.autoreset_mode is AutoresetMode.DISABLED:
+            return np.zeros(0, dtype=np.int64)
+        same = self.autoreset_mode is AutoresetMode.SAME_STEP
+        return np.flatnonzero(now_closed if same else was_closed)
+
+    def _draw(
         self,
-        state: State | None,
         rows: npt.NDArray[np.int64],
-        infos: dict[str, Any],
         chosen: Sequence[tuple[Example, int]] | None = None,
         group: int = 1,
-    ) -> State:
-        """Lays new prompts into the given rows and notes them in ``infos``."""
+    ) -> _Fresh:
+        """Makes what rows start with; of this environment, only generators are changed."""
         leaders = rows[::group]
         generators = [self._generators[row][0] for row in leaders]
         if chosen is None:
             count = len(self._world.examples)
             ids = [int(generator.integers(count)) for generator in generators]
             chosen = [(self._world.examples[number], number) for number in ids]
-        fresh = self._world.start([example for example, _ in chosen], generators)
-        places = np.repeat(np.arange(len(leaders)), group)
+        laid = self._world.start([example for example, _ in chosen], generators)
         if group > 1:
-            fresh, chosen = take_rows(fresh, places), [chosen[place] for place in places.tolist()]
-        sent = self._moves.begin(map_fields(self._backend.send, fresh))
-        # Nothing that can fail comes after this.
-        if self._keeps_before:
-            for row, draft in zip(rows.tolist(), self._world.completions(fresh), strict=True):
-                self._episodes.before[row] = draft
-        self._episodes.begin(rows, chosen, infos, fresh.prompt_length)
-        if state is None:
-            return sent
-        return replace_rows(state, self._backend.send(rows), sent)
+            places = np.repeat(np.arange(len(leaders)), group)
+            laid, chosen = take_rows(laid, places), [chosen[place] for place in places.tolist()]
+        begun = self._moves.begin(map_fields(self._backend.send, laid))
+        return begun, laid.prompt_length, chosen
+
+    def _begin(
+        self,
+        state: State | None,
+        rows: npt.NDArray[np.int64],
+        fresh: _Fresh,
+        infos: dict[str, Any],
+    ) -> State:
+        """Puts what was drawn into the given rows and notes it in ``infos``."""
+        begun, prompt_length, chosen = fresh
+        self._episodes.begin(rows, chosen, infos, prompt_length)
+        return begun if state is None else replace_rows(state, self._backend.send(rows), begun)
 
     def _answer(
         self, state: State, host: State, alive: npt.NDArray[np.bool_]
@@ -336,16 +335,14 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         state = self._moves.propose(replace_rows(state, self._backend.send(rows), sent))
         return state, replace_rows(host, rows, answered)
 
-    def _require_legal(
-        self, before: State, actions: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_]
-    ) -> None:
-        """Raises for an open row's illegal action, asked on the host of what was there before."""
-        safe = np.where(alive.reshape(-1, *[1] * (actions.ndim - 1)), actions, 0)
-        illegal = alive & ~self._host_moves.permits(self._host(before), safe)
+    def _require_legal(self, before: State, actions: Array, alive: npt.NDArray[np.bool_]) -> None:
+        """Raises for an open row's illegal action, asked of what was there before it."""
+        illegal = alive & ~to_host(self._moves.permits(before, actions))
         if illegal.any():
             row = int(illegal.argmax())
+            action = to_host(actions)[row]
             raise ValueError(
-                f"row {row}: action {actions[row]} is illegal; action_masks() says which are legal"
+                f"row {row}: action {action} is illegal; action_masks() says which are legal"
             )
 
     def _final_infos(
@@ -366,7 +363,7 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
     def _add_mask(
         self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_]
     ) -> None:
-        if self._shows_mask:
+        if self._world.settings.shows_mask:
             shown = self._moves.legal(state) & self._backend.send(present)[:, None]
             infos["action_mask"], infos["_action_mask"] = self._backend.as_int8(shown), present
 
@@ -374,17 +371,14 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         # There are no actions to fetch; any other column takes their place.
         return self._backend.fetch(state.steps, state)[1]
 
+    def _kinship(self) -> tuple[str, ...]:
+        return (*super()._kinship(), type(self._backend).__name__, str(self.autoreset_mode))
+
     def _frames(self) -> list[list[Span]]:
-        return [
-            self._spans(prompt, before, after, None if np.isnan(score) else float(score), parts)
-            for prompt, after, before, score, parts in zip(
-                *self.texts(),
-                self._episodes.before,
-                self._episodes.scores,
-                self._parts(self._host(self._require_state())),
-                strict=True,
-            )
-        ]
+        prompts = [example.prompt for example in self._episodes.examples]
+        previous = None if self._previous is None else self._host(self._previous)
+        state = self._host(self._require_state())
+        return self._frames_of(prompts, previous, state, self._episodes.scores)
 
     def _print(self) -> None:
         if self.render_mode == "human":

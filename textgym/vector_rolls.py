@@ -12,6 +12,8 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
+from textgym.states import to_host
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -97,7 +99,7 @@ def host(value: Any) -> Any:
     """Returns an array of numpy's with the same values; a string stays as it is."""
     if isinstance(value, str):
         return value
-    return np.asarray(value.cpu() if hasattr(value, "cpu") else value)
+    return to_host(value)
 
 
 def map_leaves(function: Callable[[Any], Any], value: Any) -> Any:

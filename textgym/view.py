@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from textgym.handles import hold
 from textgym.rendering import conversation_spans, edit_spans, text_spans, to_ansi
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
     from gymnasium.envs.registration import EnvSpec
 
     from textgym.rendering import Span
     from textgym.states import State
-    from textgym.types import Task, Tokenizer
+    from textgym.types import Example, Task, Tokenizer
     from textgym.world import World
 
 __all__ = ["WorldView", "draw"]
@@ -78,6 +81,11 @@ class WorldView:
         return self._world.rules.converses
 
     @property
+    def mask_is_fixed(self) -> bool:
+        """Whether the same actions are legal in every state, so that one look is enough."""
+        return self.action_kind == "append" and self._world.constraint is None
+
+    @property
     def layout(self) -> dict[str, slice]:
         """Where things are in an observation of ``obs_mode="tokens"``.
 
@@ -91,25 +99,50 @@ class WorldView:
             parts["candidates"] = slice(width, width + count * length)
         return parts
 
-    def _parts(self, state: State) -> list[list[tuple[bool, str]]]:
-        """Returns each row's turns in a conversation; nothing elsewhere."""
-        rows = range(len(state.tokens))
-        return [self._world.parts(state, row) if self.converses else [] for row in rows]
+    @property
+    def examples(self) -> Sequence[Example]:
+        """The examples of the split."""
+        return self._world.examples
 
-    def _spans(
+    def example_of(self, prompt: str) -> Example:
+        """Makes the example that a caller's own prompt starts with; its columns are ``None``."""
+        return self._world.example_of(prompt)
+
+    def _kinship(self) -> tuple[str, ...]:
+        """What two environments must have in common for a snapshot to fit both."""
+        rules = self._world.rules
+        return (
+            self._world.task.name,
+            self.action_kind,
+            f"{rules.prompt_tokens}+{rules.completion_tokens}",
+        )
+
+    def _frames_of(
         self,
-        prompt: str,
-        before: str,
-        after: str,
-        score: float | None,
-        parts: Sequence[tuple[bool, str]],
-    ) -> list[Span]:
-        """Makes what is shown of a text; ``before`` is what the last edit found."""
+        prompts: Sequence[str],
+        previous: State | None,
+        state: State,
+        scores: npt.NDArray[np.float64],
+    ) -> list[list[Span]]:
+        """Makes what is shown of N texts.
+
+        Args:
+            prompts: N prompts.
+            previous: What the last action found, in numpy; ``None`` before any.
+            state: The texts, in numpy.
+            scores: ``(N,)``; NaN where there is none yet.
+        """
+        known = [None if np.isnan(score) else float(score) for score in scores]
+        after = self._world.completions(state)
         if self.action_kind == "edit":
-            return edit_spans(prompt, before, after, score)
-        if parts:
-            return conversation_spans(prompt, parts, score)
-        return text_spans(prompt, after, score)
+            # A text that no action has changed yet is as it was.
+            old = after if previous is None else self._world.completions(previous)
+            before = [o if s else a for o, a, s in zip(old, after, state.steps, strict=True)]
+            return [edit_spans(*row) for row in zip(prompts, before, after, known, strict=True)]
+        if self.converses:
+            parts = [self._world.parts(state, row) for row in range(len(prompts))]
+            return [conversation_spans(*row) for row in zip(prompts, parts, known, strict=True)]
+        return [text_spans(*row) for row in zip(prompts, after, known, strict=True)]
 
 
 def draw(spans: Sequence[Span], mode: str) -> Any:

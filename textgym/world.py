@@ -1,11 +1,10 @@
-"""What the settings of an environment resolve to: a task, a tokenizer, a reward, and the rules."""
+"""What an environment is about: examples, and how they become states, texts and scores."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +13,8 @@ from gymnasium import spaces
 
 from textgym import rewards
 from textgym.moves import Moves
-from textgym.states import Rules, State, lay_out
-from textgym.tasks import get_task
-from textgym.tokenizers import load_tokenizer
-from textgym.types import Conversation, Example, StopReason
+from textgym.states import State, lay_out
+from textgym.types import Example, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,13 +24,13 @@ if TYPE_CHECKING:
     from textgym.proposals import Proposer
     from textgym.rewards import CheckedReward, WeightedReward
     from textgym.settings import Settings
+    from textgym.states import Rules
     from textgym.types import Task, Tokenizer
 
-__all__ = ["World", "build_world"]
+__all__ = ["World"]
 
 _SHOWN = 80  # characters of an offending prompt
 _KEPT_PROMPTS = 100_000
-_STATIC = frozenset({"forbid", "allow"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -97,6 +94,11 @@ class World:
         if self.settings.action_kind == "edit":
             return spaces.MultiDiscrete([self.rules.width, size])
         return spaces.Discrete(size if self.proposer is None else self.candidates_shape()[0])
+
+    def action_sizes(self) -> npt.NDArray[np.int64]:
+        """Returns how many values an action has, ``(1,)``, or each of its parts, ``(2,)``."""
+        space = self.action_space()
+        return space.nvec if isinstance(space, spaces.MultiDiscrete) else np.array([space.n])
 
     def example_id(self, number: Any) -> int:
         """Checks a number that a caller chose an example by.
@@ -246,111 +248,6 @@ class World:
             total, terms = self.reward.terms(prompts, completions, **columns)
             return np.array(total), {name: np.array(scores) for name, scores in terms.items()}
         return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
-
-
-def build_world(settings: Settings) -> World:
-    """Resolves names, loads what they name, and makes the rules.
-
-    Raises:
-        ValueError: If a name is unknown, the split is empty or a size does not fit.
-        ModuleNotFoundError: If a package is missing; the message says how to get it.
-    """
-    task = get_task(str(settings.task)) if isinstance(settings.task, str | Path) else settings.task
-    named = task.tokenizer if settings.tokenizer is None else settings.tokenizer
-    tokenizer = load_tokenizer(named) if isinstance(named, str | Path) else named
-    reward = rewards.resolve(
-        task.reward if settings.reward is None else settings.reward, settings.reward_kwargs
-    )
-    examples = task.examples(settings.split)
-    if not examples:
-        raise ValueError(f"split {settings.split!r} of {task.name} has no examples")
-    rules = _rules(task, tokenizer, settings)
-    rules, constraint = _constrain(rules, tokenizer, settings)
-    proposer, drafter = None, None
-    if settings.action_kind == "choose":
-        from textgym.proposals import resolve_proposer
-
-        proposer = resolve_proposer(
-            settings.proposer,
-            settings.num_choices - 1,
-            tokenizer,
-            task,
-            examples,
-            settings.proposer_kwargs,
-        )
-    elif settings.action_kind == "edit":
-        from textgym.drafts import resolve_drafter
-
-        drafter = resolve_drafter(
-            settings.drafter,
-            tokenizer,
-            task,
-            rules.prompt_tokens,
-            rules.completion_tokens,
-            settings.drafter_kwargs,
-        )
-    return World(
-        settings=settings,
-        task=task,
-        tokenizer=tokenizer,
-        reward=reward,
-        examples=examples,
-        rules=rules,
-        proposer=proposer,
-        drafter=drafter,
-        constraint=constraint,
-    )
-
-
-def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
-    pad, bos, eos = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
-    if eos in (*tokenizer.forbidden_ids, pad):
-        raise ValueError(
-            f"the tokenizer forbids its own end-of-text id {eos}, so no text could end"
-        )
-    if settings.action_kind == "edit" and bos == eos:
-        raise ValueError(
-            f"the tokenizer begins and ends a text with the same id {eos}, but an edit inserts by "
-            "the one and stops by the other; use a tokenizer with two ids"
-        )
-    legal = np.ones(tokenizer.vocab_size, dtype=np.bool_)
-    legal[[*tokenizer.forbidden_ids, pad]] = False
-    completion_tokens = settings.completion_tokens or task.completion_tokens
-    return Rules(
-        prompt_tokens=settings.prompt_tokens or task.prompt_tokens,
-        completion_tokens=completion_tokens,
-        max_actions=settings.max_actions or completion_tokens,
-        pad_id=pad,
-        bos_id=bos,
-        eos_id=eos,
-        legal=legal,
-        converses=isinstance(task, Conversation) and settings.action_kind != "edit",
-    )
-
-
-def _constrain(
-    rules: Rules, tokenizer: Tokenizer, settings: Settings
-) -> tuple[Rules, Constraint | None]:
-    """Puts what never changes into the rules, and leaves the rest to a constraint."""
-    spec = settings.constraints
-    if spec is None:
-        return rules, None
-    from textgym.constraints import compile_constraints
-
-    constraint = compile_constraints(spec, tokenizer, rules.legal, rules.completion_tokens)
-    if set(spec) <= _STATIC:
-        legal = constraint.mask(constraint.start(1), np.zeros(1, dtype=np.int64))[0]
-        if settings.action_kind != "append":
-            # Candidate 0 and the edit that stops are there in every state, whatever is forbidden.
-            legal[rules.eos_id] = True
-        return dataclasses.replace(rules, legal=legal), None
-    if settings.action_kind == "edit" or rules.converses:
-        raise ValueError(
-            f"constraints {sorted(set(spec) - _STATIC)} follow one text that grows, but an edit "
-            "changes it anywhere and a conversation has several; known for both: "
-            f"{sorted(_STATIC)}"
-        )
-    return rules, constraint
 
 
 def _check_text(prompt: str) -> None:

@@ -9,7 +9,7 @@ from gymnasium.vector import SyncVectorEnv
 
 from agents.rollout import collect
 from tests.contracts.test_native_batch import roll
-from textgym import Conversation, Example, StopReason, TextEnv, TextVectorEnv
+from textgym import Conversation, Example, StopReason, TextEnv, TextVectorEnv, wrappers
 
 A, B, C, D = 3, 4, 5, 6
 PAD, BOS, EOS = 0, 1, 2
@@ -150,3 +150,26 @@ def test_a_rollout_of_one_text_does_not_talk():
 
 def test_a_task_that_replies_is_a_conversation():
     assert isinstance(Parrot(), Conversation)
+
+
+@pytest.mark.parametrize("name", ["DictObservation", "RepetitionTerm", "RecordTrajectories"])
+@pytest.mark.parametrize("batch", [False, True])
+def test_a_wrapper_that_reads_one_completion_refuses_a_conversation(name, batch, tmp_path):
+    """The replies were read as the agent's: recorded, counted as repetition, shown as its own."""
+    arguments = {"RepetitionTerm": (1.0,), "RecordTrajectories": (tmp_path / "episodes.jsonl",)}
+    room = wrappers.vector if batch else wrappers
+    env = TextVectorEnv(task=Parrot(), num_envs=2) if batch else make()
+    with pytest.raises(ValueError, match=f"{name} reads one completion .* Parrot is a conv"):
+        getattr(room, name)(env, *arguments.get(name, ()))
+
+
+def test_what_asks_the_environment_wraps_a_conversation():
+    texts = wrappers.TextObservation(make())
+    texts.reset(options={"example_id": 0})
+    for action in (B, EOS):
+        texts.step(action)
+    assert texts.step(C)[0] == {"prompt": "a", "completion": "b\nc"}
+    lengths = wrappers.LengthTerm(make(), weight=1.0)
+    lengths.reset(options={"example_id": 0})
+    steps = [lengths.step(action) for action in (B, EOS, EOS, EOS)]
+    assert steps[-1][4]["reward_terms"]["length"] == 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from textgym import rewards
+from textgym.factories import EXTRAS
 from textgym.rewards import RewardError, known_rewards, resolve
 from textgym.tasks.toys import bandit_score
 
@@ -239,4 +239,4 @@ def test_every_name_of_the_extra_is_a_module():
     import importlib.metadata
 
     installed = importlib.metadata.packages_distributions()
-    assert all(name in installed for name in rewards._EXTRAS["tasks"])
+    assert all(name in installed for name in EXTRAS["tasks"])

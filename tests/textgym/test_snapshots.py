@@ -145,3 +145,31 @@ def test_the_parts_of_a_weighted_reward_are_told():
     _, reward, *_, info = env.step(EOS)
     assert reward == 1.75
     assert info["reward_terms"] == {"one": 1.0, "length": 1.0, "one 3": 1.0}
+
+
+def test_a_text_s_snapshot_of_another_task_is_refused():
+    one, two = TextEnv(task="Alphabet"), TextEnv(task="Bandit")
+    one.reset(seed=0)
+    with pytest.raises(ValueError, match=r"of Alphabet append 2\+6, this environment is Bandit"):
+        two.restore_state(one.save_state())
+
+
+def test_a_forked_edit_shows_what_its_source_changed():
+    envs = TextVectorEnv(
+        task="Alphabet",
+        action_kind="edit",
+        num_envs=2,
+        drafter_kwargs={"rate": 0.0},
+        render_mode="ansi",
+        autoreset_mode="SameStep",
+    )
+    envs.reset(options={"example_id": np.array([0, 1])})
+    first = envs.render()
+    envs.step(np.array([[3, 7], [2, 0]]))
+    changed = envs.render()
+    assert "\x1b[31;9mc\x1b[0m\x1b[32me\x1b[0m" in changed[0]
+    envs.fork([1, 0])
+    assert envs.render() == changed[::-1]
+    envs.step(np.array([[0, EOS], [2, 3]]))
+    assert "\x1b[31" not in envs.render()[0]
+    assert "\x1b[31" not in first[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -32,7 +33,7 @@ from textgym.data.reviews import load_reviews
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from textgym.cli.plan import Plan
@@ -174,9 +175,21 @@ def gather_preferences(run: Run, plan: Plan) -> Mapping[str, Any]:
             if batch not in written:
                 store.add_pairs(_write_pairs(envs, policy, plan, batch))
             bar.update(batch + 1, plan.pair_batches, "pairs written")
+        # What all annotators look at is the same, so it is worked out once.
+        known = functools.cache(lambda text: vader([""], [text])[0])
+
+        def score(
+            prompts: Sequence[str],  # noqa: ARG001 - a reward's signature
+            completions: Sequence[str],
+            **_: Sequence[Any],
+        ) -> list[float]:
+            return [known(text) for text in completions]
+
         for number in range(plan.annotators):
             annotator = SimulatedAnnotator(
-                score=vader, seed=plan.seed * plan.annotators + number, name=f"simulated {number}"
+                score=score,
+                seed=plan.seed * plan.annotators + number,
+                name=f"simulated {number}",
             )
             pending = store.pending(annotator.name)
             for start in range(0, len(pending), _ANSWERS_AT_ONCE):

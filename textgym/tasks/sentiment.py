@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textgym.data.reviews import POOLS, load_reviews
+from textgym.tasks.splits import check_split
 from textgym.types import Example
 
 if TYPE_CHECKING:
@@ -45,10 +46,7 @@ class Sentiment:
             ModuleNotFoundError: If the reviews' package is missing; the message says how to get it.
             FileNotFoundError: If another version of the package is installed.
         """
-        if split not in self.splits:
-            raise ValueError(
-                f"unknown split {split!r} of {self.name}; known: {', '.join(self.splits)}"
-            )
+        check_split(self, split)
         return _examples(split)
 
 

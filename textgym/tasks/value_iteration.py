@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING
 
+from textgym.proposals import ordinary_ids
 from textgym.rewards import resolve
 from textgym.tokenizers import load_tokenizer
 
@@ -68,9 +69,7 @@ def optimal_values(
         RewardError: If the reward fails; see ``textgym.rewards``.
     """
     tokenizer, reward = load_tokenizer(task.tokenizer), resolve(task.reward)
-    letters = sorted(
-        set(range(tokenizer.vocab_size)) - {*tokenizer.forbidden_ids, tokenizer.eos_id}
-    )
+    letters = ordinary_ids(tokenizer).tolist()
     levels = _levels(task, letters)
     texts = list(itertools.chain.from_iterable(levels))
     scores = dict(zip(texts, _score(reward, tokenizer, example, texts), strict=True))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.trajectories import Trajectory, TrajectoryFile
-from textgym.types import Example
-from textgym.wrappers.layout import examples_of, find_layout
+from textgym.wrappers.layout import find_layout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from gymnasium import spaces
 
     from textgym.trajectories import Action
+    from textgym.types import Example
 
 __all__ = ["Draft", "Recorder"]
 
@@ -70,8 +70,7 @@ class Recorder:
             ValueError: If there are no tokens to be read.
         """
         self.layout = find_layout(env, space, wrapper)
-        self._tokenizer = env.unwrapped.tokenizer
-        self._examples = examples_of(env)
+        self._env = env.unwrapped
         self._file = TrajectoryFile(path)
 
     def begin(self, example_id: int, prompt_length: int, prompt: str, seed: int | None) -> Draft:
@@ -83,13 +82,9 @@ class Recorder:
             prompt: The prompt's text.
             seed: What its reset was seeded with, if it was.
         """
-        if example_id >= 0:
-            example = self._examples[example_id]
-        else:
-            # What the environment makes of it: a prompt of which nothing else is known.
-            example = Example(prompt=prompt, columns=dict.fromkeys(self._examples[0].columns))
+        inner = self._env
         return Draft(
-            example=example,
+            example=inner.examples[example_id] if example_id >= 0 else inner.example_of(prompt),
             example_id=example_id,
             prompt_length=prompt_length,
             seed=None if seed is None else int(seed),
@@ -109,7 +104,7 @@ class Recorder:
         finished = "score" in info
         return Trajectory(
             prompt=draft.example.prompt,
-            completion=self._tokenizer.decode(completion_ids),
+            completion=self._env.tokenizer.decode(completion_ids),
             prompt_ids=tuple(prompt_ids),
             completion_ids=tuple(completion_ids),
             actions=tuple(draft.actions),

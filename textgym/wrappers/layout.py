@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from textgym.view import WorldView
 
+if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from textgym.types import Example
 
-__all__ = ["Layout", "examples_of", "find_layout", "require_text"]
+__all__ = ["Layout", "find_layout", "require_text"]
 
 # In this order: what this package's own observations call it, then what masks wrap it in.
 _KEYS = ("tokens", "observation", "observations", "obs")
@@ -64,10 +63,16 @@ def find_layout(env: Any, space: spaces.Space[Any], wrapper: str) -> Layout:
         wrapper: Who wants to know, for messages.
 
     Raises:
-        ValueError: If it is no environment of this package, or its observations hold no tokens.
+        ValueError: If it is no environment of this package, its observations hold no tokens, or
+            what stands behind the prompt is a conversation and not one completion.
     """
     require_text(env, wrapper)
     inner = env.unwrapped
+    if inner.converses:
+        raise ValueError(
+            f"{wrapper} reads one completion behind the prompt, but {inner.task.name} is a "
+            'conversation with several; its own observations of obs_mode="dict" tell them apart'
+        )
     width = inner.prompt_tokens + inner.completion_tokens
     path = _path(space, width)
     if path is None:
@@ -85,17 +90,11 @@ def require_text(env: Any, wrapper: str) -> None:
     Raises:
         ValueError: If it is of another kind, Gymnasium's batches included.
     """
-    if not hasattr(env.unwrapped, "tokenizer"):
-        raise ValueError(
+    if not isinstance(env.unwrapped, WorldView):
+        raise ValueError(  # noqa: TRY004 - an environment is wrapped at the wrong place
             f"{wrapper} needs a TextEnv or TextVectorEnv, got {type(env.unwrapped).__name__}; "
             "in a SyncVectorEnv or AsyncVectorEnv wrap each single environment"
         )
-
-
-def examples_of(env: Any) -> Sequence[Example]:
-    """Returns the examples that an environment of this package draws from."""
-    examples: Sequence[Example] = env.unwrapped._world.examples  # noqa: SLF001 - of this package
-    return examples
 
 
 def _path(space: spaces.Space[Any], width: int) -> tuple[str, ...] | None:

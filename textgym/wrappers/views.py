@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
+from textgym.states import beside
 from textgym.vector_rolls import action_parts
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ __all__ = [
     "DictView",
     "MaskView",
     "TextView",
-    "beside",
     "make_dict_view",
     "make_mask_view",
     "make_text_view",
@@ -206,15 +206,6 @@ def make_mask_view(
         dtype=dtype,
         size=size,
     )
-
-
-def beside(array: npt.NDArray[Any], other: Any) -> Any:
-    """Returns an array where ``other`` is: in numpy, or in torch on its device."""
-    if isinstance(other, np.ndarray | np.generic):
-        return array
-    import torch
-
-    return torch.as_tensor(array, device=other.device)
 
 
 def _cast(array: Any, dtype: npt.DTypeLike) -> Any:

@@ -15,7 +15,6 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from tests.textgym.tiles import Tiles
 from textgym import TextEnv, TextVectorEnv, wrappers
 from textgym.testing import check_vector_env
-from textgym.tokenizers import CharacterTokenizer
 from textgym.vector_rolls import equal
 
 MODES = ["NextStep", "SameStep", "Disabled"]
@@ -121,30 +120,6 @@ def test_the_dictionary_is_the_environment_s_own(mode):
 def test_a_dictionary_is_not_viewed_again():
     with pytest.raises(ValueError, match="a dictionary already, with 'tokens'"):
         wrappers.DictObservation(TextEnv(task="Alphabet", obs_mode="dict"))
-
-
-class Choosing(gym.Env):
-    """Shows 2 candidates of 3 ids behind a text of 2 + 3 places."""
-
-    tokenizer, prompt_tokens, completion_tokens = CharacterTokenizer("abc"), 2, 3
-    action_space = gym.spaces.Discrete(2)
-    observation_space = gym.spaces.Box(0, 5, (11,), np.int64)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        return np.array([1, 3, 4, 0, 0, 3, 0, 0, 4, 5, 0]), {"prompt_length": 2}
-
-
-def test_candidates_get_a_key_of_their_own():
-    env = wrappers.DictObservation(Choosing())
-    observation, _ = env.reset()
-    assert observation in env.observation_space
-    assert {key: value.tolist() for key, value in observation.items()} == {
-        "tokens": [1, 3, 4, 0, 0],
-        "attention_mask": [1, 1, 1, 0, 0],
-        "prompt_mask": [1, 1, 0, 0, 0],
-        "candidates": [3, 0, 0, 4, 5, 0],
-    }
 
 
 def test_texts_are_what_the_environment_says():

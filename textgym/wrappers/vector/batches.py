@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from textgym.vector_rolls import host
+from textgym.states import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -88,7 +88,7 @@ def entry(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
 def marked(infos: Mapping[str, Any], key: str) -> list[int]:
     """Returns the numbers of the rows in which an info means something."""
     mask = infos.get(f"_{key}")
-    return [] if mask is None else np.flatnonzero(host(mask)).tolist()
+    return [] if mask is None else np.flatnonzero(to_host(mask)).tolist()
 
 
 def with_new_prompts(

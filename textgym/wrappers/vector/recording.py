@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.resets import read_seeds
-from textgym.vector_rolls import host
+from textgym.states import to_host
 from textgym.wrappers.episodes import Draft, Recorder
 from textgym.wrappers.vector.batches import Batch, ended_infos, ended_observation, entry, marked
 
@@ -52,19 +52,19 @@ class RecordTrajectories(Batch):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Makes a step, and writes down the episodes that it ended."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
-        done, paid = host(actions), host(rewards)
+        done, paid = to_host(actions), to_host(rewards)
         for row, draft in self._drafts.items():
             draft.note(done[row], float(paid[row]))
         ended = [
             row
-            for row in np.flatnonzero(host(terminated) | host(truncated)).tolist()
+            for row in np.flatnonzero(to_host(terminated) | to_host(truncated)).tolist()
             if row in self._drafts
         ]
         finished = []
         for row in ended:
             tokens = self._recorder.layout.tokens(ended_observation(observation, infos, row))
             info = entry(ended_infos(infos), row)
-            finished.append(self._recorder.finish(self._drafts.pop(row), host(tokens), info))
+            finished.append(self._recorder.finish(self._drafts.pop(row), to_host(tokens), info))
         if finished:
             self._recorder.write(finished)
         self._begin(infos, [None] * self.num_envs)

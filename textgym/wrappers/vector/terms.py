@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.vector_rolls import host
+from textgym.states import beside, to_host
 from textgym.wrappers.layout import find_layout, require_text
 from textgym.wrappers.terms import measure_length, measure_repetition
 from textgym.wrappers.vector.batches import (
@@ -20,7 +20,6 @@ from textgym.wrappers.vector.batches import (
     marked,
     with_new_prompts,
 )
-from textgym.wrappers.views import beside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +116,7 @@ class RepetitionTerm(Batch):
         measures = {}
         for row in marked(ended_infos(infos), "score"):
             tokens = self._layout.tokens(ended_observation(observation, infos, row))
-            _, ids = self._layout.split(host(tokens), int(self._prompt_lengths[row]))
+            _, ids = self._layout.split(to_host(tokens), int(self._prompt_lengths[row]))
             measures[row] = measure_repetition(ids, self._n)
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
         rewards, infos = _pay(rewards, infos, self._name, self._weight, measures)

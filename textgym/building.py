@@ -1,0 +1,128 @@
+"""From settings to a world: names are resolved, what they name is loaded, the rules are made."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from textgym import rewards
+from textgym.states import Rules
+from textgym.tasks import get_task
+from textgym.tokenizers import legal_ids, load_tokenizer
+from textgym.types import Conversation
+from textgym.world import World
+
+if TYPE_CHECKING:
+    from textgym.constraints import Constraint
+    from textgym.settings import Settings
+    from textgym.types import Task, Tokenizer
+
+__all__ = ["build_world"]
+
+_STATIC = frozenset({"forbid", "allow"})
+
+
+def build_world(settings: Settings) -> World:
+    """Resolves names, loads what they name, and makes the rules.
+
+    Raises:
+        ValueError: If a name is unknown, the split is empty or a size does not fit.
+        ModuleNotFoundError: If a package is missing; the message says how to get it.
+    """
+    task = get_task(str(settings.task)) if isinstance(settings.task, str | Path) else settings.task
+    named = task.tokenizer if settings.tokenizer is None else settings.tokenizer
+    tokenizer = load_tokenizer(named) if isinstance(named, str | Path) else named
+    reward = rewards.resolve(
+        task.reward if settings.reward is None else settings.reward, settings.reward_kwargs
+    )
+    examples = task.examples(settings.split)
+    if not examples:
+        raise ValueError(f"split {settings.split!r} of {task.name} has no examples")
+    rules = _rules(task, tokenizer, settings)
+    rules, constraint = _constrain(rules, tokenizer, settings)
+    proposer, drafter = None, None
+    if settings.action_kind == "choose":
+        from textgym.proposals import resolve_proposer
+
+        proposer = resolve_proposer(
+            settings.proposer,
+            settings.num_choices - 1,
+            tokenizer,
+            task,
+            examples,
+            settings.proposer_kwargs,
+        )
+    elif settings.action_kind == "edit":
+        from textgym.drafts import resolve_drafter
+
+        drafter = resolve_drafter(
+            settings.drafter,
+            tokenizer,
+            task,
+            rules.prompt_tokens,
+            rules.completion_tokens,
+            settings.drafter_kwargs,
+        )
+    return World(
+        settings=settings,
+        task=task,
+        tokenizer=tokenizer,
+        reward=reward,
+        examples=examples,
+        rules=rules,
+        proposer=proposer,
+        drafter=drafter,
+        constraint=constraint,
+    )
+
+
+def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
+    pad, bos, eos = tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id
+    if eos in (*tokenizer.forbidden_ids, pad):
+        raise ValueError(
+            f"the tokenizer forbids its own end-of-text id {eos}, so no text could end"
+        )
+    if settings.action_kind == "edit" and bos == eos:
+        raise ValueError(
+            f"the tokenizer begins and ends a text with the same id {eos}, but an edit inserts by "
+            "the one and stops by the other; use a tokenizer with two ids"
+        )
+    completion_tokens = settings.completion_tokens or task.completion_tokens
+    return Rules(
+        prompt_tokens=settings.prompt_tokens or task.prompt_tokens,
+        completion_tokens=completion_tokens,
+        max_actions=settings.max_actions or completion_tokens,
+        pad_id=pad,
+        bos_id=bos,
+        eos_id=eos,
+        legal=legal_ids(tokenizer),
+        converses=isinstance(task, Conversation) and settings.action_kind != "edit",
+    )
+
+
+def _constrain(
+    rules: Rules, tokenizer: Tokenizer, settings: Settings
+) -> tuple[Rules, Constraint | None]:
+    """Puts what never changes into the rules, and leaves the rest to a constraint."""
+    spec = settings.constraints
+    if spec is None:
+        return rules, None
+    from textgym.constraints import compile_constraints
+
+    constraint = compile_constraints(spec, tokenizer, rules.legal, rules.completion_tokens)
+    if set(spec) <= _STATIC:
+        legal = constraint.mask(constraint.start(1), np.zeros(1, dtype=np.int64))[0]
+        if settings.action_kind != "append":
+            # Candidate 0 and the edit that stops are there in every state, whatever is forbidden.
+            legal[rules.eos_id] = True
+        return dataclasses.replace(rules, legal=legal), None
+    if settings.action_kind == "edit" or rules.converses:
+        raise ValueError(
+            f"constraints {sorted(set(spec) - _STATIC)} follow one text that grows, but an edit "
+            "changes it anywhere and a conversation has several; known for both: "
+            f"{sorted(_STATIC)}"
+        )
+    return rules, constraint
