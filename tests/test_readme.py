@@ -11,6 +11,7 @@ import torch
 from transformers import GPT2Config
 
 from reward_models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
+from textgym.cli import COMMANDS
 from textgym.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
@@ -99,11 +100,19 @@ def test_every_make_target_exists():
 
 
 def _named_commands(page):
-    """The subcommands of ``textgym`` that a page names, and the options that it gives them."""
-    lines = [line for code in _code(page) for line in code.splitlines()]
-    lines = [line for line in lines if re.search(r"\btextgym [a-z]|\bARGS=|^--", line)]
-    commands = {name for line in lines for name in re.findall(r"\btextgym ([a-z]+)", line)}
-    return commands, {o for line in lines for o in re.findall(r"--[a-z][a-z-]*", line)}
+    """Each command line that a page shows: the command's name, and the options given to it.
+
+    A span that starts with an option belongs to no command; its name is empty.
+    """
+    for line in (line for code in _code(page) for line in code.splitlines()):
+        options = re.findall(r"--[a-z][a-z-]*", line)
+        if named := re.search(r"\btextgym ([a-z][\w-]*)(?: ([a-z][\w-]*))?", line):
+            two, one = " ".join(filter(None, named.groups())), named[1]
+            yield two if two in COMMANDS else one, options
+        elif re.search(r"\bARGS=", line):
+            yield "quickstart", options
+        elif line.startswith("--"):
+            yield "", options
 
 
 def _help(*arguments):
@@ -115,13 +124,18 @@ def _help(*arguments):
 
 def test_every_command_and_option_exists():
     """As the command's own help lists them."""
-    commands, options = map(set.union, *(_named_commands(page) for page in PAGES))
-    known = re.search(r"usage: textgym \[-h\] \{([\w,-]+)\}", _help()).group(1).split(",")
-    assert commands == {"envs", "quickstart"}
-    assert commands <= set(known)
-    listed = _help("quickstart")
-    assert {"--seed", "--smoke"} <= options
-    assert [o for o in options if not re.search(rf"{o}(?![\w-])", listed)] == []
+    shown = [line for page in PAGES for line in _named_commands(page)]
+    listed = {name: _help(*name.split()) for name in {name for name, _ in shown if name}}
+    assert {"envs", "quickstart"} <= listed.keys()
+    assert {"--seed", "--smoke"} <= {option for _, options in shown for option in options}
+    listed[""] = "\n".join(listed.values())
+    unknown = [
+        (name, option)
+        for name, options in shown
+        for option in options
+        if not re.search(rf"{option}(?![\w-])", listed[name])
+    ]
+    assert unknown == []
 
 
 def _tree():

@@ -12,11 +12,17 @@ import pytest
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
 from reward_models.training import RewardTrainingConfig
+from textgym.cli import COMMANDS
 from textgym.cli.plan import Plan
-from textgym.cli.quickstart import QuickstartConfig
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = [PPOConfig, SFTConfig, RewardTrainingConfig, QuickstartConfig, Plan]
+DOCUMENTED = [
+    PPOConfig,
+    SFTConfig,
+    RewardTrainingConfig,
+    *(command.load()[0] for command in COMMANDS.values()),
+]
+CONFIGS = [*DOCUMENTED, Plan]
 FIELDS = [(c, f.name) for c in CONFIGS for f in dataclasses.fields(c)]
 
 
@@ -38,7 +44,7 @@ def test_every_field_is_read_somewhere(config, name):
     assert re.search(rf"(config|plan|self\.config|language_model|ppo)\.{name}\b", source)
 
 
-@pytest.mark.parametrize("config", [PPOConfig, SFTConfig, RewardTrainingConfig, QuickstartConfig])
+@pytest.mark.parametrize("config", DOCUMENTED)
 def test_every_field_says_what_it_does(config):
     """The command line's help is made of the strings below the fields."""
     body = ast.parse(inspect.getsource(config)).body[0].body

@@ -1,10 +1,65 @@
-"""The front door: the ``textgym`` command, and the only place that knows all three packages."""
+"""The front door: the ``textgym`` command, and the only place that knows all three packages.
+
+A command is one line of ``COMMANDS``: a frozen config, whose docstrings are its help, and a
+function that takes it. Both are imported when the command is called, so that the help is fast.
+"""
 
 from __future__ import annotations
 
+import importlib
 import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["COMMANDS", "GROUPS", "Command", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command is.
+
+    Attributes:
+        module: The module that holds both of the below.
+        config: The name of its frozen dataclass of settings.
+        run: The name of the function that takes the config and does the work.
+        summary: One line for the list of commands.
+    """
+
+    module: str
+    config: str
+    run: str
+    summary: str
+
+    def load(self) -> tuple[type[Any], Callable[[Any], None]]:
+        """Imports the command.
+
+        Returns:
+            The config's class and the function that takes it.
+        """
+        module = importlib.import_module(self.module)
+        return getattr(module, self.config), getattr(module, self.run)
+
+
+# One line a command, sorted; a key of two words is a command of a group.
+# fmt: off
+COMMANDS: Mapping[str, Command] = {
+    "envs": Command("textgym.cli.envs", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
+    "quickstart": Command("textgym.cli.quickstart", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
+}
+"""Every command by its name."""
+# fmt: on
+
+GROUPS: Mapping[str, str] = {
+    "reward": "train, measure and compare rewards",
+    "train": "train a policy with one of the algorithms",
+}
+"""What the commands of a group have in common; a group without commands is not shown."""
+
+_EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
 
 
 def main() -> None:
@@ -14,25 +69,66 @@ def main() -> None:
     # Nothing here needs a hub, and a tokenizer's worker threads would fight over two cores.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import tyro
-
-    from reward_models.preferences import StoreError
-    from textgym.cli.envs import EnvsConfig, list_envs
-    from textgym.cli.quickstart import QuickstartConfig, quickstart
-    from textgym.cli.run import RunError
-    from textgym.rewards import RewardError
-
+    name, arguments = _split(sys.argv[1:])
     try:
-        config = tyro.extras.subcommand_cli_from_dict(
-            {"quickstart": QuickstartConfig, "envs": EnvsConfig},
-            prog="textgym",
-            description="Text generation as a Gymnasium environment, and the loop around it.",
-        )
-        if isinstance(config, EnvsConfig):
-            list_envs(config)
-        else:
-            quickstart(config)
+        import tyro
+
+        config, run = COMMANDS[name].load()
+        run(tyro.cli(config, prog=f"textgym {name}", args=arguments))
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command goes on from here")
-    except (RunError, RewardError, StoreError, ModuleNotFoundError, FileNotFoundError) as error:
+    except Exception as error:
+        if not isinstance(error, _foreseeable()):
+            raise
         sys.exit(f"error: {error}")
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Finds the command's name; prints the list of commands and exits where there is none."""
+    for words in (1, 2):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS:
+            return name, arguments[words:]
+    first = arguments[0] if arguments else ""
+    if any(name.startswith(f"{first} ") for name in COMMANDS):
+        _listing(first).parse_args(arguments[1:] or ["--help"])
+    _listing("").parse_args(arguments or ["--help"])
+    raise AssertionError("the parser knows a command that the table does not")
+
+
+def _listing(group: str) -> argparse.ArgumentParser:
+    """Makes the parser of one level: it shows the level's help, and refuses unknown words."""
+    import argparse
+
+    described = "Text generation as a Gymnasium environment, and the loop around it."
+    if group:
+        described = f"{group}: {GROUPS[group]}."
+    parser = argparse.ArgumentParser(
+        prog=f"textgym {group}".strip(), description=described, epilog=_EPILOG
+    )
+    entries = parser.add_subparsers(title="commands", required=True)
+    for word, summary in _level(group).items():
+        entries.add_parser(word, help=summary)
+    return parser
+
+
+def _level(group: str) -> dict[str, str]:
+    """Each word that may come next, and what it means."""
+    shown = {}
+    for name, command in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        if group:
+            if first == group and second:
+                shown[second] = command.summary
+        else:
+            shown[first] = GROUPS[first] if second else command.summary
+    return dict(sorted(shown.items()))
+
+
+def _foreseeable() -> tuple[type[Exception], ...]:
+    """What is one line, not a stack trace; imported when it is needed."""
+    from reward_models.preferences import StoreError
+    from textgym.cli.errors import CommandError
+    from textgym.rewards import RewardError
+
+    return CommandError, RewardError, StoreError, ModuleNotFoundError, FileNotFoundError

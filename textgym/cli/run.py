@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from textgym.checkpoints import write_json
+from textgym.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,7 +36,7 @@ __all__ = ["Bar", "Run", "RunError", "Stage", "run_stages"]
 _CONFIG_FILE = "config.json"
 
 
-class RunError(RuntimeError):
+class RunError(CommandError):
     """A run cannot go on; the message says why and what to do."""
 
 

@@ -1,0 +1,151 @@
+"""The table of commands: help at every level, lazily; bad input in one line."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from reward_models.preferences import StoreError
+from textgym import cli
+from textgym.cli import COMMANDS, GROUPS, Command
+from textgym.cli.errors import CommandError
+from textgym.cli.run import RunError
+from textgym.rewards import RewardError
+
+HERE = Command(__name__, "Config", "run", "say something")
+
+
+def _config():
+    import dataclasses
+
+    @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+    class Config:
+        """Say a word."""
+
+        word: str = "nothing"
+        """What is said."""
+
+    return Config
+
+
+@pytest.fixture
+def say(monkeypatch):
+    """A command of one word and one of two; what they are given is kept."""
+    said = []
+    config = _config()
+    monkeypatch.setattr(Command, "load", lambda self: (config, said.append))
+    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE, "reward say": HERE})
+    return said
+
+
+def _call(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["textgym", *arguments])
+    cli.main()
+
+
+@pytest.mark.parametrize("words", [("say",), ("reward", "say")])
+def test_a_command_gets_its_config(monkeypatch, say, words):
+    _call(monkeypatch, *words, "--word", "yes")
+    assert [config.word for config in say] == ["yes"]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ((), ("{reward,say}", GROUPS["reward"], "say something")),
+        (("--help",), ("{reward,say}", GROUPS["reward"], "say something")),
+        (("reward",), ("usage: textgym reward", "{say}", GROUPS["reward"])),
+        (("reward", "--help"), ("usage: textgym reward", "{say}", "say something")),
+        (("reward", "say", "--help"), ("usage: textgym reward say", "Say a word.", "What is said")),
+        (("say", "--help"), ("usage: textgym say", "Say a word.", "What is said")),
+    ],
+)
+def test_every_level_explains_itself(monkeypatch, say, capsys, words, shown):
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, *words)
+    assert left.value.code == 0
+    text = capsys.readouterr().out
+    assert [part for part in shown if part not in text] == []
+    assert say == []
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("sya",), "invalid choice: 'sya' (choose from "),
+        (("reward", "sya"), "invalid choice: 'sya' (choose from "),
+        (("say", "--wrod", "x"), "--wrod"),
+    ],
+)
+def test_what_is_unknown_is_refused(monkeypatch, say, capsys, words, message):
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, *words)
+    assert left.value.code == 2
+    written = capsys.readouterr()
+    assert message in written.out + written.err
+    assert say == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        CommandError("no such split"),
+        RunError("choose another --out"),
+        RewardError("reward 'x' raised"),
+        StoreError("no store"),
+        ModuleNotFoundError("pip install it"),
+        FileNotFoundError("no such folder"),
+    ],
+)
+def test_a_foreseeable_failure_is_one_line(monkeypatch, error):
+    def fail(config):
+        raise error
+
+    monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
+    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE})
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, "say")
+    assert left.value.code == f"error: {error}"
+
+
+def test_a_defect_keeps_its_stack_trace(monkeypatch):
+    def fail(config):
+        raise IndexError("a bug")
+
+    monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
+    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE})
+    with pytest.raises(IndexError, match="a bug"):
+        _call(monkeypatch, "say")
+
+
+def test_the_table_is_sorted_and_its_groups_are_explained():
+    """Sorted, so that two people who add a command rarely meet in one line."""
+    assert sorted(COMMANDS) == list(COMMANDS)
+    groups = {name.split()[0] for name in COMMANDS if " " in name}
+    assert groups <= GROUPS.keys()
+    assert not groups & COMMANDS.keys()
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_is_where_the_table_says(name):
+    config, run = COMMANDS[name].load()
+    assert config.__module__ == run.__module__ == COMMANDS[name].module
+    assert config.__doc__
+
+
+def test_the_list_of_commands_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['textgym']\n"
+        "try:\n    from textgym.cli import main; main()\n"
+        "except SystemExit:\n"
+        "    print([m for m in ('torch', 'transformers', 'tyro', 'rich') if m in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert result.stdout.splitlines()[-1] == "[]"
