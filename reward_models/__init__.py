@@ -5,6 +5,10 @@ Importing this package loads nothing heavy; its modules are imported by name, fo
 """
 
 __all__ = [
+    "agreement",
+    "best_of_n",
+    "bootstrap",
+    "calibration",
     "evaluation",
     "gold",
     "losses",

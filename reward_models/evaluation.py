@@ -1,7 +1,7 @@
 """How good a reward is at ordering pairs, and how far its confidence can be trusted.
 
 Simplifications: intervals treat pairs as independent, which pairs that share a prompt are not
-quite; no temperature is fitted before the calibration is measured.
+quite; no temperature is fitted before the calibration is measured. The reward card does both.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import norm
 
+from reward_models.calibration import brier, calibration_error, probabilities
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import ArrayLike
 
     from reward_models.preferences.pairs import Preference
     from textgym.types import RewardFunction
 
-__all__ = ["PairReport", "calibration_error", "evaluate_reward", "wilson_interval"]
+__all__ = ["PairReport", "evaluate_reward", "wilson_interval"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +69,14 @@ def evaluate_reward(reward: RewardFunction, preferences: Sequence[Preference]) -
     ties = int(np.sum(delta == 0))
     right = float(np.sum(delta > 0)) + ties / 2
     low, high = wilson_interval(right, len(delta))
-    probability = (1 + np.tanh(delta / 2)) / 2
+    probability = probabilities(delta)
     return PairReport(
         pairs=len(delta),
         ties=ties,
         accuracy=right / len(delta),
         low=low,
         high=high,
-        brier=float(np.mean((1 - probability) ** 2)),
+        brier=brier(probability),
         calibration_error=calibration_error(probability),
     )
 
@@ -103,23 +103,3 @@ def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> 
     scale = 1 + z**2 / trials
     centre = share + z**2 / (2 * trials)
     return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
-def calibration_error(probability: ArrayLike, bins: int = 15) -> float:
-    """Expected calibration error over bins of equal mass (Naeini et al. 2015).
-
-    Args:
-        probability: What the model gave to the labelled choice, ``(N,)`` in [0, 1]. Its confidence
-            is ``max(p, 1 - p)``; it was right where ``p`` is over one half, half right at one half.
-        bins: Number of bins; with fewer pairs than bins each pair is one.
-
-    Returns:
-        The mean over pairs of ``|accuracy - confidence|`` of their bin, in [0, 1].
-    """
-    given = np.asarray(probability, dtype=np.float64)
-    confidence = np.maximum(given, 1 - given)
-    right = (np.sign(given - 1 / 2) + 1) / 2
-    order = np.argsort(confidence, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    gaps = [len(part) * abs(right[part].mean() - confidence[part].mean()) for part in parts]
-    return float(sum(gaps) / len(order))

@@ -1,12 +1,10 @@
 """Pair accuracy, its interval and calibration, against numbers from outside."""
 
-import math
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from reward_models.evaluation import calibration_error, evaluate_reward, wilson_interval
+from reward_models.evaluation import evaluate_reward, wilson_interval
 from reward_models.preferences import Preference
 
 
@@ -52,21 +50,3 @@ def test_impossible_counts_are_refused(successes, trials):
     """More successes than trials is a bug of the caller."""
     with pytest.raises(ValueError, match="impossible"):
         wilson_interval(successes, trials)
-
-
-def test_calibration_error_equals_a_table_worked_by_hand():
-    """Two bins of two: confidences .6 and .9, accuracies 1/2 and 1, so (.1 + .1) / 2."""
-    given = [0.6, 0.4, 0.9, 0.9]
-    assert math.isclose(0.1, calibration_error(given, bins=2), abs_tol=1e-12)
-
-
-def test_a_calibrated_reward_has_a_small_error_and_an_overconfident_one_a_large_one():
-    """Labels drawn from the scores' own probabilities, then scores blown up five-fold."""
-    rng = np.random.default_rng(0)
-    delta = rng.normal(size=20_000)
-    first_is_chosen = rng.random(20_000) < 1 / (1 + np.exp(-delta))
-    lead_of_the_chosen = np.where(first_is_chosen, delta, -delta)
-    small = calibration_error(1 / (1 + np.exp(-lead_of_the_chosen)))
-    large = calibration_error(1 / (1 + np.exp(-5 * lead_of_the_chosen)))
-    assert small < 0.02
-    assert large > 0.15

@@ -1,0 +1,207 @@
+"""PURE: how far people agree with each other, which bounds what any reward can reach with them.
+
+A table of answers has a row for each annotator and a column for each item; ``None`` where an
+annotator gave no answer. Answers to a pair are coded as the item that was preferred, never as the
+side that it stood on.
+
+Simplifications: intervals draw items, not annotators; every annotator counts alike.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Level",
+    "answer_table",
+    "cohen_kappa",
+    "krippendorff_alpha",
+    "mean_pairwise_kappa",
+    "percent_agreement",
+    "with_majority",
+]
+
+Level = Literal["nominal", "ordinal", "interval"]
+
+_PAIR = 2
+
+
+def answer_table(
+    answers: Sequence[tuple[str, str, Hashable]],
+) -> tuple[list[list[Hashable | None]], list[str], list[str]]:
+    """Lays answers out, one row for each annotator and one column for each item.
+
+    Args:
+        answers: ``(annotator, item, answer)``; a later answer to the same takes its place.
+
+    Returns:
+        The table, the annotators' names and the items' names, both sorted.
+    """
+    by_place: Mapping[tuple[str, str], Hashable] = {(who, item): a for who, item, a in answers}
+    annotators = sorted({who for who, _, _ in answers})
+    items = sorted({item for _, item, _ in answers})
+    table = [[by_place.get((who, item)) for item in items] for who in annotators]
+    return table, annotators, items
+
+
+def percent_agreement(table: Sequence[Sequence[Hashable | None]]) -> float:
+    """Share of pairs of answers to one item that are equal, over all items, in [0, 1].
+
+    An item with k answers has ``k (k - 1) / 2`` such pairs.
+
+    Raises:
+        ValueError: If no item has two answers.
+    """
+    equal = together = 0
+    for given in _pairable(table):
+        together += math.comb(len(given), _PAIR)
+        equal += sum(math.comb(count, _PAIR) for count in Counter(given).values())
+    return equal / together
+
+
+def cohen_kappa(first: Sequence[Hashable | None], second: Sequence[Hashable | None]) -> float:
+    """Agreement of two annotators beyond chance, ``(p_o - p_e) / (1 - p_e)`` (Cohen 1960).
+
+    Args:
+        first: One annotator's answers, ``(N,)``.
+        second: The other's to the same items, ``(N,)``. Items that one of them left out are left
+            out.
+
+    Returns:
+        1 for full agreement, 0 for that of chance, below 0 for less.
+
+    Raises:
+        ValueError: If no item was answered by both, or both gave one and the same answer to all.
+    """
+    both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
+    if not both:
+        raise ValueError("no item was answered by both annotators: kappa needs such items")
+    observed = sum(a == b for a, b in both) / len(both)
+    ones, others = Counter(a for a, _ in both), Counter(b for _, b in both)
+    expected = sum(ones[answer] * others[answer] for answer in ones) / len(both) ** 2
+    if expected == 1:
+        raise ValueError(
+            f"both annotators gave the same one answer to all {len(both)} items, and agreement "
+            "beyond chance cannot be told from chance then"
+        )
+    return (observed - expected) / (1 - expected)
+
+
+def mean_pairwise_kappa(table: Sequence[Sequence[Hashable | None]]) -> float:
+    """Mean of Cohen's kappa over all pairs of annotators that have one (Light 1971).
+
+    Raises:
+        ValueError: If no pair of annotators has a kappa.
+    """
+    found = []
+    for first, second in itertools.combinations(table, _PAIR):
+        try:
+            found.append(cohen_kappa(first, second))
+        except ValueError:  # such as two people who saw different items
+            continue
+    if not found:
+        raise ValueError(
+            f"none of the pairs among {len(table)} annotators has a kappa: two people must have "
+            "answered the same items, and not all alike"
+        )
+    return float(np.mean(found))
+
+
+def krippendorff_alpha(
+    table: Sequence[Sequence[Hashable | None]], level: Level = "nominal"
+) -> float:
+    """Agreement beyond chance of any number of annotators with gaps, ``1 - D_o / D_e``.
+
+    Krippendorff 2011, "Computing Krippendorff's alpha-reliability". At least .8 counts as good,
+    at least .667 as tentative.
+
+    Args:
+        table: ``(annotators, items)``; numbers where ``level`` is not nominal.
+        level: How far two answers are apart: equal or not, by rank, or by squared difference.
+
+    Returns:
+        1 for full agreement, 0 for that of chance, below 0 for less.
+
+    Raises:
+        ValueError: If no item has two answers, or all answers are the same.
+    """
+    units = _pairable(table)
+    values = sorted({answer for given in units for answer in given}, key=_order)
+    if len(values) == 1:
+        raise ValueError(
+            f"all answers are {values[0]!r}, and agreement beyond chance cannot be told from "
+            "chance then"
+        )
+    place = {value: number for number, value in enumerate(values)}
+    coincidences = np.zeros((len(values), len(values)))
+    for given in units:
+        counts = np.zeros(len(values))
+        for answer in given:
+            counts[place[answer]] += 1
+        coincidences += (np.outer(counts, counts) - np.diag(counts)) / (len(given) - 1)
+    margins = coincidences.sum(axis=0)
+    distance = _distances(values, margins, level)
+    observed = float((coincidences * distance).sum())
+    expected = float((np.outer(margins, margins) * distance).sum()) / (margins.sum() - 1)
+    return float(1 - observed / expected)
+
+
+def with_majority(table: Sequence[Sequence[Hashable | None]]) -> float:
+    """How often an annotator agrees with the majority of the others, in [0, 1].
+
+    Each answer is held against the most frequent among the others' answers to its item; where k
+    of them are equally frequent, it gets 1 / k if it is among them.
+
+    Raises:
+        ValueError: If no item has two answers.
+    """
+    credit = []
+    for given in _pairable(table):
+        counts = Counter(given)
+        for answer in given:
+            others = counts - Counter([answer])
+            top = max(others.values())
+            best = [other for other, count in others.items() if count == top]
+            credit.append((answer in best) / len(best))
+    return float(np.mean(credit))
+
+
+def _pairable(table: Sequence[Sequence[Hashable | None]]) -> list[list[Hashable]]:
+    """Returns the answers of each item that has two or more."""
+    columns = zip(*table, strict=True)
+    units = [[answer for answer in column if answer is not None] for column in columns]
+    units = [given for given in units if len(given) >= _PAIR]
+    if not units:
+        raise ValueError("no item has two answers: agreement needs items that two people answered")
+    return units
+
+
+def _order(value: Hashable) -> tuple[float, str]:
+    number = float(value) if isinstance(value, int | float) else 0.0
+    return number, str(value)
+
+
+def _distances(
+    values: Sequence[Hashable], margins: NDArray[np.float64], level: Level
+) -> NDArray[np.float64]:
+    """Squared distances of all pairs of values, ``(K, K)``."""
+    if level == "nominal":
+        return 1 - np.eye(len(values))
+    if not all(isinstance(value, int | float) for value in values):
+        raise ValueError(f"level {level!r} needs numbers, and {values[0]!r} is among the answers")
+    if level == "interval":
+        numbers = np.array(values, dtype=np.float64)
+    else:
+        # Between two ranks lie all the answers between them and half of those at either end.
+        numbers = np.cumsum(margins) - margins / 2
+    return np.asarray((numbers[:, None] - numbers[None, :]) ** 2, dtype=np.float64)
