@@ -1,16 +1,48 @@
-"""What people (or stand-ins for people) prefer: pairs, answers, and the file that keeps them."""
+"""What people (or stand-ins for people) prefer: pairs, answers, and the files that keep them."""
 
 from reward_models.preferences.annotators import SimulatedAnnotator
-from reward_models.preferences.pairs import Answer, Pair, Preference, build_pairs, majority
+from reward_models.preferences.formats import (
+    PreferenceData,
+    data_hash,
+    export_preferences,
+    read_preferences,
+    split_by_prompt,
+)
+from reward_models.preferences.pairs import (
+    Answer,
+    Pair,
+    Preference,
+    build_pairs,
+    majority,
+    vote_shares,
+)
+from reward_models.preferences.rankings import (
+    Item,
+    Ranking,
+    Rating,
+    pairs_of_rankings,
+    pairs_of_ratings,
+)
 from reward_models.preferences.store import PreferenceStore, StoreError
 
 __all__ = [
     "Answer",
+    "Item",
     "Pair",
     "Preference",
+    "PreferenceData",
     "PreferenceStore",
+    "Ranking",
+    "Rating",
     "SimulatedAnnotator",
     "StoreError",
     "build_pairs",
+    "data_hash",
+    "export_preferences",
     "majority",
+    "pairs_of_rankings",
+    "pairs_of_ratings",
+    "read_preferences",
+    "split_by_prompt",
+    "vote_shares",
 ]

@@ -15,7 +15,16 @@ from typing import TYPE_CHECKING, Literal, get_args
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["CHOICES", "Answer", "Choice", "Pair", "Preference", "build_pairs", "majority"]
+__all__ = [
+    "CHOICES",
+    "Answer",
+    "Choice",
+    "Pair",
+    "Preference",
+    "build_pairs",
+    "majority",
+    "vote_shares",
+]
 
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
@@ -88,6 +97,9 @@ class Preference:
         rejected: The other completion.
         annotator: Who decided.
         strength: How much better, from 1 to 4; None if it was not asked.
+        probability: How likely ``chosen`` is the better one: 1 for a plain answer, .5 for a tie,
+            between them for a share of votes.
+        margin: How much better ``chosen`` should score, in units of log-odds.
     """
 
     pair_id: str
@@ -96,6 +108,8 @@ class Preference:
     rejected: str
     annotator: str = ""
     strength: int | None = None
+    probability: float = 1.0
+    margin: float = 0.0
 
 
 def build_pairs(
@@ -160,6 +174,41 @@ def majority(preferences: Sequence[Preference]) -> list[Preference]:
         if 2 * for_first != len(given):
             winner = given[0] if 2 * for_first > len(given) else _opposite(given[0])
             decided.append(replace(winner, annotator=f"majority of {len(given)}", strength=None))
+    return decided
+
+
+def vote_shares(preferences: Sequence[Preference]) -> list[Preference]:
+    """Turns several people's answers to the same pairs into one soft answer a pair.
+
+    Unlike ``majority`` it keeps how sure the people were together, and evenly split pairs.
+
+    Args:
+        preferences: At most one for each annotator and pair, ties among them.
+
+    Returns:
+        One a pair, in the order of their first preference: ``chosen`` is what most preferred, and
+        ``probability`` its share of the votes, a tie being half a vote for each side.
+    """
+    votes: dict[str, list[Preference]] = {}
+    for preference in preferences:
+        votes.setdefault(preference.pair_id, []).append(preference)
+    decided = []
+    for given in votes.values():
+        first = given[0]
+        for_first = [
+            vote.probability if vote.chosen == first.chosen else 1 - vote.probability
+            for vote in given
+        ]
+        share = sum(for_first) / len(given)
+        winner = first if share >= 1 / 2 else _opposite(first)
+        decided.append(
+            replace(
+                winner,
+                annotator=f"votes of {len(given)}",
+                strength=None,
+                probability=max(share, 1 - share),
+            )
+        )
     return decided
 
 

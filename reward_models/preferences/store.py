@@ -150,27 +150,30 @@ class PreferenceStore:
         unanswered = sa.select(_PAIRS).where(_PAIRS.c.pair_id.not_in(answered))
         return self._read_pairs(_of_split(unanswered, split))
 
-    def preferences(self, split: str | None = None) -> list[Preference]:
+    def preferences(self, split: str | None = None, *, ties: bool = False) -> list[Preference]:
         """Returns the decided comparisons: one for each annotator and pair, the latest round.
 
-        Ties, ``both_bad`` and skipped pairs are left out; ``answer_counts`` says how many there
-        are. The order is that of the pairs, then of the annotators' names.
+        ``both_bad`` and skipped pairs are left out, and so are ties unless ``ties`` asks for them,
+        with probability .5; ``answer_counts`` says how many there are. The order is that of the
+        pairs, then of the annotators' names.
         """
         latest = _latest_answers()
+        wanted = ("a", "b", "tie") if ties else ("a", "b")
         query = (
             sa.select(_PAIRS, latest.c.annotator, latest.c.answer, latest.c.strength)
             .join(latest, latest.c.pair_id == _PAIRS.c.pair_id)
-            .where(latest.c.answer.in_(("a", "b")))
+            .where(latest.c.answer.in_(wanted))
             .order_by(_PAIRS.c.position, latest.c.annotator)
         )
         return [
             Preference(
                 pair_id=row["pair_id"],
                 prompt=row["prompt"],
-                chosen=row["a"] if row["answer"] == "a" else row["b"],
-                rejected=row["b"] if row["answer"] == "a" else row["a"],
+                chosen=row["b"] if row["answer"] == "b" else row["a"],
+                rejected=row["a"] if row["answer"] == "b" else row["b"],
                 annotator=row["annotator"],
                 strength=row["strength"],
+                probability=0.5 if row["answer"] == "tie" else 1.0,
             )
             for row in self._read(_of_split(query, split))
         ]

@@ -4,7 +4,13 @@ from collections import Counter
 
 import pytest
 
-from reward_models.preferences import Preference, PreferenceStore, build_pairs, majority
+from reward_models.preferences import (
+    Preference,
+    PreferenceStore,
+    build_pairs,
+    majority,
+    vote_shares,
+)
 
 SAMPLES = [(f"prompt {i % 5}", f" text {i}") for i in range(40)]
 
@@ -84,3 +90,18 @@ def test_a_majority_keeps_pairs_apart_however_their_answers_are_mixed():
     one, two = _answered("1", "aab"), _answered("2", "bba")
     mixed = [two[0], *one, *two[1:]]
     assert [(p.pair_id, p.chosen) for p in majority(mixed)] == [("2", "B"), ("1", "A")]
+
+
+def test_vote_shares_keep_how_sure_the_people_were():
+    """Two of three prefer y; a tie is half a vote; an even split is one half."""
+    y, x = (
+        Preference(pair_id="1", prompt="p", chosen=one, rejected=other)
+        for one, other in ("yx", "xy")
+    )
+    tie = Preference(pair_id="1", prompt="p", chosen="x", rejected="y", probability=0.5)
+    (shared,) = vote_shares([x, y, y])
+    assert (shared.chosen, shared.rejected, shared.annotator) == ("y", "x", "votes of 3")
+    assert shared.probability == pytest.approx(2 / 3)
+    assert vote_shares([tie, y])[0].chosen == "y"
+    assert vote_shares([tie, y])[0].probability == pytest.approx(3 / 4)
+    assert vote_shares([x, y])[0].probability == pytest.approx(1 / 2)
