@@ -11,6 +11,8 @@ import pytest
 
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
+from reward_models.fitting import FitConfig
+from reward_models.labelled import LSTMTrainingConfig
 from reward_models.training import RewardTrainingConfig
 from textgym.cli import COMMANDS
 from textgym.cli.plan import Plan
@@ -20,6 +22,8 @@ DOCUMENTED = [
     PPOConfig,
     SFTConfig,
     RewardTrainingConfig,
+    LSTMTrainingConfig,
+    FitConfig,
     *(command.load()[0] for command in COMMANDS.values()),
 ]
 CONFIGS = [*DOCUMENTED, Plan]

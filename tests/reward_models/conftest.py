@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from textgym.tokenizers import train_tokenizer
 
@@ -44,3 +45,19 @@ def language_model(tokenizer, tmp_path_factory):
     )
     GPT2LMHeadModel(config).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def words():
+    """A tokenizer of whole words that writes [CLS] and [SEP] around a text, and has no eos."""
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    known = [*special, *sorted(set(WORDS))]
+    backend = Tokenizer(models.WordLevel({word: i for i, word in enumerate(known)}, "[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+    )
+    names = zip(("pad_token", "unk_token", "cls_token", "sep_token"), special, strict=True)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **dict(names))

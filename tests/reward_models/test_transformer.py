@@ -71,11 +71,22 @@ def test_pooling_reads_real_tokens_only():
     torch.testing.assert_close(torch.tensor([[3.0], [6.0]]), pool(states, mask, "last"))
 
 
-@pytest.mark.parametrize("mask", [[[0, 1, 1]], [[1, 0, 1]], [[0, 0, 0]]])
-def test_padding_that_is_not_on_the_right_is_refused(model, mask):
-    """Left padding would shift every position, and change the score without a word."""
-    with pytest.raises(ValueError, match="pad on the right"):
+@pytest.mark.parametrize("mask", [[[1, 0, 1]], [[0, 0, 0]]])
+def test_padding_between_tokens_is_refused(model, mask):
+    """What stands behind a hole would be read at a place that is not its own."""
+    with pytest.raises(ValueError, match="pad on one side"):
         model(torch.tensor([[5, 6, 7]]), torch.tensor(mask))
+
+
+def test_the_side_of_the_padding_does_not_matter(model):
+    """Taken as it is, padding on the left would shift every position."""
+    rows = [[1, 9, 8, 7, 6], [1, 5, 4], [1]]
+    right, right_mask = pad_rows(rows, 0)
+    left = torch.tensor([[0] * (5 - len(row)) + row for row in rows])
+    left_mask = torch.tensor([[0] * (5 - len(row)) + [1] * len(row) for row in rows])
+    alone = torch.cat([model(torch.tensor([row]), torch.ones(1, len(row)).long()) for row in rows])
+    torch.testing.assert_close(alone, model(left, left_mask), atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone, model(right, right_mask), atol=1e-5, rtol=0)
 
 
 def test_the_trunk_is_the_language_model_s_and_its_dropout_is_off(language_model):
@@ -231,7 +242,9 @@ def test_another_model_s_folder_is_refused(language_model, tokenizer, tmp_path):
 def test_impossible_settings_are_refused(language_model, reward, tokenizer, tmp_path):
     """Each where it is given, not at the first score."""
     with pytest.raises(ValueError, match="choose 'mean' or 'last'"):
-        PreferenceModelConfig(pooling="first")
+        PreferenceModelConfig(pooling="middle")
+    with pytest.raises(ValueError, match="its first token has read nothing"):
+        PreferenceModel.from_language_model(language_model, pooling="first", max_length=40)
     with pytest.raises(ValueError, match="score_std is 0"):
         PreferenceModelConfig(score_std=0.0)
     with pytest.raises(ValueError, match="has 64 positions"):
