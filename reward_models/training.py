@@ -1,8 +1,8 @@
-"""Trains a preference model on comparisons: transformers' ``Trainer`` with a loss of ours.
+"""Trains a reward model on comparisons: transformers' ``Trainer`` with a loss of ours.
 
-Both completions of a pair go through one forward pass, so a batch of N pairs is 2N rows. A run
-that was stopped goes on from its last whole checkpoint, and ends with the weights that it would
-have had anyway.
+All texts of a comparison go through one forward pass, so a batch of N pairs is 2N rows. A run that
+was stopped goes on from its last whole checkpoint, and ends with the weights that it would have had
+anyway.
 
 Simplifications: one process and one device; no evaluation during training; every parameter is
 trained.
@@ -10,26 +10,33 @@ trained.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from transformers import Trainer, TrainingArguments
+from scipy.stats import spearmanr
 from transformers.trainer_callback import PrinterCallback
 
+from reward_models.comparisons import Collator, digest_of, encode_comparisons, kind_of
 from reward_models.evaluation import evaluate_reward
-from reward_models.losses import centring, noisy_bradley_terry
-from reward_models.transformer import (
-    TOKENIZER_FILE,
-    PreferenceModel,
-    PreferenceReward,
-    encode_rows,
-    pad_rows,
+from reward_models.objectives import (
+    TieThreshold,
+    objective_for,
+    scale_ratings,
 )
+from reward_models.preferences.pairs import Preference
+from reward_models.preferences.rankings import (
+    Ranking,
+    Rating,
+    pairs_of_rankings,
+    pairs_of_ratings,
+)
+from reward_models.provenance import provenance
+from reward_models.scoring import TOKENIZER_FILE, PreferenceReward
+from reward_models.trainer import ComparisonTrainer, training_arguments
+from reward_models.transformer import PreferenceModel
 from textgym.checkpoints import atomic_folder, last_checkpoint, write_json
 
 if TYPE_CHECKING:
@@ -37,65 +44,97 @@ if TYPE_CHECKING:
 
     from transformers import TrainerCallback
 
-    from reward_models.preferences.pairs import Preference
-    from textgym.types import Tokenizer
+    from reward_models.comparisons import Comparison, Kind
+    from reward_models.preferences.rankings import Item
+    from reward_models.scoring import Reader
 
-__all__ = ["RewardTrainingConfig", "RewardTrainingData", "train_reward_model"]
-
-EncodedPair = dict[Literal["chosen", "rejected"], list[int]]
+__all__ = [
+    "RewardTrainingConfig",
+    "RewardTrainingData",
+    "fit_reward_model",
+    "train_reward_model",
+]
 
 _METRICS_FILE = "metrics.json"
+_PROVENANCE_FILE = "training.json"
 _WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
-_REFERENCE_PAIRS = 500  # 1,000 texts: their standard deviation is known to about 2 %
+_REFERENCE_ITEMS = 500  # 1,000 texts of pairs: their standard deviation is known to about 2 %
+_TIE = 0.5
+_FEWEST_TO_CORRELATE = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardTrainingConfig:
-    """How a preference model is trained. The defaults suit a model of four million parameters."""
+    """How a reward model is trained. The defaults suit a model of four million parameters."""
 
     learning_rate: float = 5e-4
-    """Highest step size of AdamW; it falls to 0 along a line."""
+    """Highest step size of AdamW; it falls to 0 along a line. Higher learns faster, or nothing;
+    pretrained models of more than 100 million parameters want about 1e-5."""
     epochs: int = 1
-    """Passes over the pairs. Answers are noisy, and a second pass learns the noise."""
+    """Passes over the comparisons. Answers are noisy, and a second pass learns the noise too."""
     batch_size: int = 32
-    """Pairs in one update."""
+    """Comparisons in one update. More makes updates smoother and fewer, and takes more memory."""
     max_length: int = 64
-    """Most tokens of prompt and completion; of a longer text the last ones are read."""
-    pooling: Literal["mean", "last"] = "mean"
-    """How a text's states become one."""
+    """Most tokens of prompt and completion; of a longer text the last ones are read. More is
+    slower, and sees more."""
+    pooling: Literal["mean", "last", "first"] = "mean"
+    """How a text's states become one: their mean, or the last token's, or an encoder's first."""
     label_noise: float = 0.0
-    """Share of the answers taken for coin tosses; twice the share that is turned round."""
+    """Share of the answers taken for coin tosses; twice the share that is turned round. More
+    makes the model less sure, and deaf to single absurd answers."""
+    ties: Literal["half", "threshold"] = "half"
+    """A tie is half an answer for either text, or a lead below a threshold that is learned as well
+    (Rao and Kupper)."""
+    margin_scale: float = 1.0
+    """What margins in the data are multiplied by; more pulls clear winners further away, 0 ignores
+    margins."""
+    rating_loss: Literal["differences", "squared", "cross_entropy"] = "differences"
+    """What of ratings is learned: their differences within a prompt, their values, or (between the
+    lowest and the highest) the probability of a good text."""
     centring: float = 0.01
-    """Weight of the squared sum of a pair's scores; 0 leaves their level free."""
+    """Weight of the squared sum of a pair's scores. More keeps scores nearer 0; 0 leaves their
+    level free."""
     warmup: float = 0.05
-    """Share of the updates in which the step size rises from 0."""
+    """Share of the updates in which the step size rises from 0. More is gentler to the start."""
     weight_decay: float = 0.01
-    """AdamW's weight decay."""
+    """AdamW's weight decay. More keeps weights smaller."""
     max_grad_norm: float = 1.0
-    """Gradients are scaled down to this norm."""
+    """Gradients are scaled down to this norm. More lets odd batches move the model further."""
     bf16: bool = False
     """Compute in bfloat16: faster wherever the processor has instructions for it."""
     seed: int = 0
-    """Decides the head's first weights and the order of the pairs."""
+    """Decides the first weights of what is new and the order of the comparisons."""
     save_steps: int = 100
-    """Updates between checkpoints."""
+    """Updates between checkpoints. More loses more work when a run is killed, and writes less."""
     logging_steps: int = 25
-    """Updates between two reports to the callbacks."""
+    """Updates between two reports to the callbacks. More makes reports smoother and rarer."""
+
+    def __post_init__(self) -> None:
+        """Checks what cannot go together.
+
+        Raises:
+            ValueError: If ties have a threshold and answers are noisy.
+        """
+        if self.ties == "threshold" and self.label_noise:
+            raise ValueError(
+                f"label_noise is {self.label_noise}, but the loss with a threshold for ties knows "
+                "no noise: set it to 0, or ties to 'half'"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardTrainingData:
-    """What a preference model is trained and measured on.
+    """What a reward model is trained and measured on.
 
     Attributes:
-        train: The comparisons to learn from.
-        evaluation: Held-out comparisons; empty for none.
+        train: What to learn from: preferences, rankings or ratings, all of one kind.
+        evaluation: Held-out ones of the same kind; empty for none.
         reference: ``(prompt, completion)`` texts of the reference policy whose scores shall have
-            mean 0 and variance 1; empty takes both completions of the first 500 training pairs.
+            mean 0 and variance 1; empty takes all completions of the first 500 to learn from.
     """
 
-    train: Sequence[Preference]
-    evaluation: Sequence[Preference] = ()
+    train: Sequence[Item]
+    evaluation: Sequence[Item] = ()
     reference: Sequence[tuple[str, str]] = ()
 
 
@@ -103,140 +142,138 @@ def train_reward_model(
     config: RewardTrainingConfig,
     data: RewardTrainingData,
     language_model_folder: str | Path,
-    tokenizer: Tokenizer,
+    tokenizer: Reader,
     out: str | Path,
     device: str = "cpu",
     callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
-    """Trains, measures, normalises and saves a reward model that ``load_reward(out)`` loads.
-
-    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same config, pairs
-    and language model goes on from there; another one starts anew. ``Trainer`` seeds the global
-    generators of Python, numpy and torch with ``config.seed``.
+    """Trains a ``PreferenceModel`` that starts from a language model; see ``fit_reward_model``.
 
     Args:
         config: How to train.
         data: What to train and measure on.
         language_model_folder: What the language model's ``save_pretrained`` wrote.
         tokenizer: The language model's tokenizer; it is saved beside the model.
-        out: The folder to write. It is made, and files of an earlier run are replaced.
+        out: The folder to write.
         device: ``cpu`` or ``cuda``.
-        callbacks: transformers' callbacks; ``on_log`` gets ``loss``, ``accuracy`` and more.
-
-    Returns:
-        ``pairs``, ``dropped_identical`` (both texts read the same after truncation), ``steps``,
-        ``score_mean`` and ``score_std`` of the reference texts before normalisation, and with
-        evaluation pairs a ``PairReport``'s fields as ``evaluation_accuracy`` and so on. The same
-        is in ``out/metrics.json``, which a stopped run has not.
+        callbacks: transformers' callbacks.
 
     Raises:
-        ValueError: If no pair is left to learn from, the tokenizer cannot be saved or does not fit
-            the language model, or the device is unknown.
+        ValueError: As there; or if the tokenizer does not fit the language model.
         FileNotFoundError: If there is no language model.
     """
-    out = Path(out)
     model = PreferenceModel.from_language_model(
         language_model_folder,
         pooling=config.pooling,
         max_length=config.max_length,
         seed=config.seed,
     )
+    return fit_reward_model(config, data, model, tokenizer, out, device, callbacks)
+
+
+def fit_reward_model(
+    config: RewardTrainingConfig,
+    data: RewardTrainingData,
+    model: Any,
+    tokenizer: Reader,
+    out: str | Path,
+    device: str = "cpu",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, float]:
+    """Trains, measures, normalises and saves a reward model that ``load_reward(out)`` loads.
+
+    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same config, data
+    and first weights goes on from there; another one starts anew. ``Trainer`` seeds the global
+    generators of Python, numpy and torch with ``config.seed``.
+
+    Args:
+        config: How to train.
+        data: What to train and measure on.
+        model: A ``ScorerModel`` of transformers with its first weights, which is trained in place,
+            such as a ``PreferenceModel``, or an ``LSTMScorer`` whose output is ``score``.
+        tokenizer: The model's tokenizer; it is saved beside the model.
+        out: The folder to write. It is made, and files of an earlier run are replaced.
+        device: ``cpu`` or ``cuda``.
+        callbacks: transformers' callbacks; ``on_log`` gets ``loss``, ``accuracy`` and more.
+
+    Returns:
+        ``pairs`` (or ``rankings``, or ``ratings``) learned from, ``dropped_identical`` (two texts
+        read the same after truncation), ``steps``, ``score_mean`` and ``score_std`` of the
+        reference texts before normalisation; ``tie_threshold`` where one is learned,
+        ``rating_offset`` and ``rating_scale`` of ratings; and with held-out data a ``PairReport``'s
+        fields as ``evaluation_accuracy`` and so on, and ``evaluation_spearman`` of ratings. The
+        same is in ``out/metrics.json``, which a stopped run has not; what it was made from is in
+        ``out/training.json``.
+
+    Raises:
+        ValueError: If nothing is left to learn from, the tokenizer cannot be saved or does not fit
+            the model, or the device is unknown.
+    """
+    out = Path(out)
     _require_fitting(tokenizer, model, device)
-    pairs = _encode_pairs(data.train, tokenizer, config.max_length)
-    checkpoints = out / "checkpoints" / _digest(config, pairs, model)
-    trainer = _PairTrainer(
-        model=model,
-        args=_training_arguments(config, checkpoints, device),
-        train_dataset=pairs,
-        data_collator=_Collator(tokenizer.pad_id),
+    kind = kind_of(data.train)
+    grouped = kind == "ratings" and config.rating_loss == "differences"
+    max_tokens = model.config.max_tokens  # what the reward will read, too
+    learned = encode_comparisons(data.train, tokenizer, max_tokens, grouped=grouped)
+    metrics: dict[str, float] = {
+        kind: sum(len(one["rows"]) for one in learned) if kind == "ratings" else len(learned),
+        "dropped_identical": 0 if kind == "ratings" else len(data.train) - len(learned),
+    }
+    if kind == "ratings":
+        metrics |= scale_ratings(learned, config.rating_loss)
+    start = digest_of(asdict(config), learned, model)
+    threshold = _threshold(config, kind, learned)
+    trainer = ComparisonTrainer(
+        model=_with(model, threshold),
+        args=training_arguments(config, out / "checkpoints" / start, device),
+        train_dataset=learned,
+        data_collator=Collator(tokenizer.pad_id),
         callbacks=list(callbacks),
-        config=config,
+        kind=kind,
+        objective=objective_for(kind, config, threshold),
     )
     trainer.remove_callback(PrinterCallback)
-    last = last_checkpoint(checkpoints, complete_when=_WRITTEN_LAST)
+    last = last_checkpoint(out / "checkpoints" / start, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    metrics: dict[str, float] = {
-        "pairs": len(pairs),
-        "dropped_identical": len(data.train) - len(pairs),
-        "steps": result.global_step,
-    }
+    metrics["steps"] = result.global_step
     # Under bf16, Trainer left an autocast around the model's forward; scores are float32.
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if threshold is not None:
+        metrics["tie_threshold"] = float(threshold().detach())
+        del model.tie_threshold
     reward = PreferenceReward(model, tokenizer, device=device)
-    if data.evaluation:  # before normalising: calibration is a matter of raw scores
-        report = asdict(evaluate_reward(reward, data.evaluation))
-        metrics |= {f"evaluation_{name}": value for name, value in report.items()}
-    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_PAIRS]))
-    _save(model, tokenizer, metrics, out)
+    # Before normalising: calibration is a matter of raw scores.
+    metrics |= _evaluate(reward, data.evaluation)
+    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_ITEMS]))
+    origin = provenance(asdict(config), data.train, data.evaluation, start)
+    _save(model, tokenizer, {_METRICS_FILE: metrics, _PROVENANCE_FILE: origin}, out)
     return metrics
 
 
-class _PairTrainer(Trainer):
-    """``Trainer`` with the Bradley-Terry loss; counts how many pairs a batch orders rightly."""
-
-    def __init__(self, *, config: RewardTrainingConfig, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._config = config
-        self._ordered: list[torch.Tensor] = []
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
-        *_unused: Any,
-        **_also_unused: Any,
-    ) -> torch.Tensor:
-        """Returns the mean loss of N pairs: rows 0 to N - 1 are the chosen ones."""
-        chosen, rejected = model(**inputs).chunk(2)
-        self._ordered.append((chosen.detach() > rejected.detach()).float())
-        loss = noisy_bradley_terry(chosen, rejected, self._config.label_noise)
-        return (loss + self._config.centring * centring(chosen, rejected)).mean()
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Adds the accuracy since the last report to what is reported."""
-        if self._ordered:
-            logs["accuracy"] = float(torch.cat(self._ordered).mean())
-            self._ordered.clear()
-        super().log(logs, start_time)
+def _threshold(
+    config: RewardTrainingConfig, kind: Kind, learned: Sequence[Comparison]
+) -> TieThreshold | None:
+    """A threshold if ties shall have one, and there are any."""
+    ties = sum(one["numbers"][0] == _TIE for one in learned) if kind == "pairs" else 0
+    if config.ties == "half" or not ties:
+        return None
+    soft = sum(_TIE < one["numbers"][0] < 1 for one in learned)
+    if soft:
+        raise ValueError(
+            f"{soft} pairs have a probability between a tie and an answer, which the loss with a "
+            "threshold for ties cannot use: set ties to 'half'"
+        )
+    return TieThreshold(ties / len(learned))
 
 
-class _Collator:
-    """Makes a batch of pairs: chosen rows above rejected rows, padded to the longest of them."""
-
-    def __init__(self, pad_id: int) -> None:
-        self._pad_id = pad_id
-
-    def __call__(self, pairs: Sequence[EncodedPair]) -> dict[str, torch.Tensor]:
-        rows = [pair["chosen"] for pair in pairs] + [pair["rejected"] for pair in pairs]
-        ids, mask = pad_rows(rows, self._pad_id)
-        return {"input_ids": ids, "attention_mask": mask}
+def _with(model: Any, threshold: TieThreshold | None) -> Any:
+    """Lets a threshold be trained, and saved in checkpoints, with the model."""
+    if threshold is not None:
+        model.tie_threshold = threshold
+    return model
 
 
-def _training_arguments(
-    config: RewardTrainingConfig, folder: Path, device: str
-) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=str(folder),
-        learning_rate=config.learning_rate,
-        num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
-        warmup_steps=config.warmup,
-        weight_decay=config.weight_decay,
-        max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
-        seed=config.seed,
-        save_steps=config.save_steps,
-        save_total_limit=1,
-        logging_steps=config.logging_steps,
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
-    )
-
-
-def _require_fitting(tokenizer: Tokenizer, model: PreferenceModel, device: str) -> None:
+def _require_fitting(tokenizer: Any, model: torch.nn.Module, device: str) -> None:
     if device not in ("cpu", "cuda"):
         raise ValueError(
             f"device is {device!r}; training knows 'cpu' and 'cuda'. "
@@ -247,44 +284,41 @@ def _require_fitting(tokenizer: Tokenizer, model: PreferenceModel, device: str) 
             f"{type(tokenizer).__name__} has no method save(path), so the reward model could not "
             "be loaded again: give it one, or use a sentencepiece tokenizer"
         )
-    rows = model.trunk.get_input_embeddings().num_embeddings
+    # The first of a model's embeddings is that of the tokens.
+    rows = next(m.num_embeddings for m in model.modules() if isinstance(m, torch.nn.Embedding))
     if tokenizer.vocab_size > rows:
         raise ValueError(
-            f"the tokenizer has {tokenizer.vocab_size} ids, but the language model knows {rows}: "
-            "use the tokenizer that the language model was trained with"
+            f"the tokenizer has {tokenizer.vocab_size} ids, but the model knows {rows}: "
+            "use the tokenizer that the model was trained with"
         )
 
 
-def _encode_pairs(
-    preferences: Sequence[Preference], tokenizer: Tokenizer, max_length: int
-) -> list[EncodedPair]:
-    """Encodes the pairs whose two rows differ: equal rows have no gradient, only a loss."""
-    chosen, rejected = (
-        encode_rows(tokenizer, texts, max_length)
-        for texts in (
-            [preference.prompt + preference.chosen for preference in preferences],
-            [preference.prompt + preference.rejected for preference in preferences],
-        )
-    )
-    pairs: list[EncodedPair] = [
-        {"chosen": better, "rejected": worse}
-        for better, worse in zip(chosen, rejected, strict=True)
-        if better != worse
-    ]
-    if not pairs:
-        raise ValueError(
-            f"none of {len(preferences)} preferences is left to learn from: there are none, or "
-            f"both texts of each are equal within max_length = {max_length} tokens"
-        )
-    return pairs
+def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, float]:
+    """Measures on held-out comparisons; a tie has no order to be right about."""
+    pairs = [item for item in held_out if isinstance(item, Preference) and item.probability > _TIE]
+    pairs += pairs_of_rankings([item for item in held_out if isinstance(item, Ranking)])
+    ratings = [item for item in held_out if isinstance(item, Rating)]
+    pairs += pairs_of_ratings(ratings)
+    figures: dict[str, float] = {}
+    if len({item.rating for item in ratings}) >= _FEWEST_TO_CORRELATE - 1:
+        scores = reward.raw([r.prompt for r in ratings], [r.completion for r in ratings])
+        correlation = float(spearmanr(scores.numpy(), [r.rating for r in ratings]).statistic)
+        figures |= {"evaluation_ratings": len(ratings), "evaluation_spearman": correlation}
+    if pairs:
+        report = asdict(evaluate_reward(reward, pairs))
+        figures |= {f"evaluation_{name}": value for name, value in report.items()}
+    return figures
 
 
-def _texts(preferences: Sequence[Preference]) -> list[tuple[str, str]]:
-    return [
-        (preference.prompt, completion)
-        for preference in preferences
-        for completion in (preference.chosen, preference.rejected)
-    ]
+def _texts(items: Sequence[Item]) -> list[tuple[str, str]]:
+    texts = []
+    for item in items:
+        if isinstance(item, Preference):
+            completions: tuple[str, ...] = (item.chosen, item.rejected)
+        else:
+            completions = item.completions if isinstance(item, Ranking) else (item.completion,)
+        texts += [(item.prompt, completion) for completion in completions]
+    return texts
 
 
 def _normalise(reward: PreferenceReward, reference: Sequence[tuple[str, str]]) -> dict[str, float]:
@@ -302,25 +336,15 @@ def _normalise(reward: PreferenceReward, reference: Sequence[tuple[str, str]]) -
     return {"score_mean": mean, "score_std": std}
 
 
-def _save(model: PreferenceModel, tokenizer: Any, metrics: dict[str, float], out: Path) -> None:
+def _save(model: Any, tokenizer: Any, records: dict[str, Any], out: Path) -> None:
     """Writes beside the files of ``out``, then moves each; checkpoints have served their time."""
     staging = out / "staging"
     with atomic_folder(staging) as folder:
         model.save_pretrained(folder)
         tokenizer.save(folder / TOKENIZER_FILE)
-        write_json(folder / _METRICS_FILE, metrics)
+        for name, record in records.items():
+            write_json(folder / name, record)
     for path in staging.iterdir():
         path.replace(out / path.name)
     staging.rmdir()
     shutil.rmtree(out / "checkpoints", ignore_errors=True)
-
-
-def _digest(
-    config: RewardTrainingConfig, pairs: Sequence[EncodedPair], model: PreferenceModel
-) -> str:
-    """Hashes everything that decides the weights: only the same run may go on from a checkpoint."""
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(json.dumps([asdict(config), pairs]).encode())
-    for name, weight in model.state_dict().items():
-        digest.update(name.encode() + weight.numpy().tobytes())
-    return digest.hexdigest()

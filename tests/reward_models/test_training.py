@@ -205,6 +205,7 @@ def test_only_the_finished_model_is_left_in_the_folder(
         "model.safetensors",
         "notes.txt",
         "tokenizer.model",
+        "training.json",
     } == {path.name for path in tmp_path.iterdir()}
 
 
