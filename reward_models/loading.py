@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from reward_models.caching import CachedReward
 from reward_models.pretrained import find_checkpoint, model_type, require_files, wholeness
 from textgym.factories import load_attribute
+from textgym.rewards import describe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,6 +33,7 @@ _ARCHITECTURES: Mapping[str, str] = MappingProxyType({})
 """Who loads a folder of any other type, by how the first of its ``architectures`` ends."""
 
 
+@describe(reads=["prompt"], is_factory=True)
 def load_reward(
     path: str | Path,
     device: str = "cpu",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from textgym.env import TextEnv
 from textgym.registration import register_ids, registered_ids
 from textgym.rescoring import rescore, rescore_many
-from textgym.rewards import RewardError, known_rewards
+from textgym.rewards import RewardError, known_rewards, register_reward
 from textgym.tasks import get_task, is_available, known_tasks, register_task, required_packages
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 from textgym.trajectories import Trajectory, read_trajectories
@@ -34,6 +34,7 @@ __all__ = [
     "load_tokenizer",
     "read_trajectories",
     "register_ids",
+    "register_reward",
     "register_task",
     "registered_ids",
     "required_packages",

@@ -289,7 +289,9 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         return self._world.completions(row.state())[0]
 
     def _pay(self, row: Row) -> tuple[float, dict[str, Any]]:
-        scores, terms = self._world.score([self._example], [self._completion(row)])
+        state = row.state()
+        completions = self._world.completions(state)
+        scores, terms = self._world.score([self._example], completions, state)
         score = reward = float(scores[0])
         if self._dense:
             reward, self._potential = score - self._potential, score
@@ -299,7 +301,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         info: dict[str, Any] = {
             "stop_reason": row.stop_reason,
             "score": score,
-            "completion_length": int(self._world.completion_lengths(row.state())[0]),
+            "completion_length": int(self._world.completion_lengths(state)[0]),
         }
         if terms:
             info["reward_terms"] = {name: float(values[0]) for name, values in terms.items()}

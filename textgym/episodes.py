@@ -96,8 +96,9 @@ class Episodes:
         rows = np.flatnonzero(~self.closed if dense else finished)
         if not rows.size:
             return rewards, infos, (rows, np.zeros(0), np.zeros(0, dtype=np.bool_))
-        completions = world.completions(take_rows(host, rows))
-        scores, terms = world.score([self.examples[row] for row in rows], completions)
+        taken = take_rows(host, rows)
+        examples = [self.examples[row] for row in rows]
+        scores, terms = world.score(examples, world.completions(taken), taken)
         rewards[rows] = scores - self.potentials[rows]
         ended = finished[rows]
         if ended.any():

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from textgym import rewards
 from textgym.moves import Moves
+from textgym.rewards import CheckedReward
 from textgym.states import State, lay_out
 from textgym.types import Example, StopReason
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from textgym.constraints import Constraint
     from textgym.drafts import Drafter
     from textgym.proposals import Proposer
-    from textgym.rewards import CheckedReward, WeightedReward
+    from textgym.rewards import Scorer
     from textgym.settings import Settings
     from textgym.states import Rules
     from textgym.types import Task, Tokenizer
@@ -53,7 +53,7 @@ class World:
     settings: Settings
     task: Task
     tokenizer: Tokenizer
-    reward: CheckedReward | WeightedReward
+    reward: Scorer
     examples: Sequence[Example]
     rules: Rules
     proposer: Proposer | None = None
@@ -162,14 +162,7 @@ class World:
         """
         if state.authored is not None:
             return ["\n".join(self.turns(state, row)) for row in range(len(state.tokens))]
-        return self.tokenizer.decode_batch(
-            [
-                tokens[start:stop].tolist()
-                for tokens, start, stop in zip(
-                    state.tokens, state.prompt_length, state.length, strict=True
-                )
-            ]
-        )
+        return self.tokenizer.decode_batch(self.written(state))
 
     def parts(self, state: State, row: int) -> list[tuple[bool, str]]:
         """Decodes what stands after a row's prompt in a conversation, turn by turn.
@@ -228,26 +221,40 @@ class World:
                 reason[row] = int(StopReason.LENGTH)
         return dataclasses.replace(state, tokens=tokens, length=length, stop_reason=reason)
 
+    def written(self, state: State) -> list[list[int]]:
+        """Returns the ids that the agent wrote in each row, for a state of numpy arrays."""
+        if state.authored is not None:
+            return [t[a == 1].tolist() for t, a in zip(state.tokens, state.authored, strict=True)]
+        spans = zip(state.tokens, state.prompt_length, state.length, strict=True)
+        return [tokens[start:stop].tolist() for tokens, start, stop in spans]
+
     def score(
-        self, examples: Sequence[Example], completions: Sequence[str]
+        self, examples: Sequence[Example], completions: Sequence[str], state: State
     ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
         """Scores a batch of completions in one call.
 
+        Args:
+            examples: What each started with.
+            completions: The texts.
+            state: The rows that they are decoded from, in numpy.
+
         Returns:
-            The scores, ``(n,)``, and, if the reward is a weighted list, the scores of its parts by
+            The scores, ``(n,)``, and, if the reward is made of others, what each of these gave by
             name, each ``(n,)`` and without its weight.
 
         Raises:
             RewardError: If the reward fails; see ``textgym.rewards``.
         """
-        columns = {
+        columns: dict[str, list[Any]] = {
             key: [example.columns[key] for example in examples] for key in examples[0].columns
         }
+        if self.reward.reads_ids:
+            columns["completion_ids"] = self.written(state)
         prompts = [example.prompt for example in examples]
-        if isinstance(self.reward, rewards.WeightedReward):
-            total, terms = self.reward.terms(prompts, completions, **columns)
-            return np.array(total), {name: np.array(scores) for name, scores in terms.items()}
-        return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
+        if isinstance(self.reward, CheckedReward):
+            return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
+        total, terms = self.reward.terms(prompts, completions, **columns)
+        return np.array(total), {name: np.array(scores) for name, scores in terms.items()}
 
 
 def _check_text(prompt: str) -> None:

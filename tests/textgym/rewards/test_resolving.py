@@ -117,7 +117,9 @@ def test_reward_kwargs_do_not_go_with_a_list():
 
 
 def test_an_unknown_name_lists_the_known_ones(somebodys_package):
-    with pytest.raises(ValueError, match=r"unknown reward 'vadr'; known: .*length, lost, .*zero;"):
+    with pytest.raises(
+        ValueError, match=r"unknown reward 'vadr'; known: .*length, .*lost, .*zero;"
+    ):
         resolve("vadr")
 
 

@@ -1,0 +1,101 @@
+"""Every reward of ours that is known by name keeps the contract of rewards, and says what it is."""
+
+import math
+import pickle
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+
+import pytest
+from transformers import GPT2LMHeadModel
+
+from reward_models.transformer import PreferenceModel
+from textgym.factories import EXTRAS
+from textgym.rewards import CheckedReward, known_rewards, resolve
+from textgym.rewards.registry import find_reward, info_of
+from textgym.testing import check_reward_function
+
+SETTINGS = {
+    "keywords": {"keywords": ["film", "dull", "words words"]},
+    "length_window": {"low": 3, "high": 9},
+    "log_likelihood": {"path": "{language_model}"},
+    "perplexity": {"path": "{language_model}"},
+    "preference_model": {"path": "{preference_model}"},
+}
+"""What those need that cannot be made without settings; add yours here."""
+
+COLUMNS = {"reference": ["a delight from beginning to end", " was dull"]}
+OURS = sorted(
+    entry.name
+    for entry in entry_points(group="textgym.rewards")
+    if entry.value.partition(".")[0] in ("textgym", "reward_models")
+)
+
+
+@pytest.fixture(scope="module")
+def folders(language_model, tokenizer, tmp_path_factory):
+    folders = {
+        name: tmp_path_factory.mktemp(name) for name in ("language_model", "preference_model")
+    }
+    GPT2LMHeadModel.from_pretrained(language_model).save_pretrained(folders["language_model"])
+    model = PreferenceModel.from_language_model(language_model, max_length=64)
+    model.save_pretrained(folders["preference_model"])
+    for folder in folders.values():
+        tokenizer.save(folder / "tokenizer.model")
+    return {name: str(folder) for name, folder in folders.items()}
+
+
+def _make(name, folders):
+    info = info_of(find_reward(name))
+    for module in info.needs:
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    settings = {
+        key: value.format(**folders) if isinstance(value, str) else value
+        for key, value in SETTINGS.get(name, {}).items()
+    }
+    return resolve(name, settings) if settings else resolve(name)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_keeps_the_contract(name, folders):
+    reward = _make(name, folders)
+    assert isinstance(reward, CheckedReward)
+    assert name == reward.name
+    check_reward_function(reward, columns=COLUMNS)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_goes_into_another_process(name, folders):
+    """A vector environment's workers get their rewards pickled, unless they make them."""
+    reward = _make(name, folders)
+    given = ["The film"], [" was dull"]
+    columns = {key: [value] for key, value in COLUMNS.items()}
+    there = pickle.loads(pickle.dumps(reward))  # noqa: S301 - it was pickled a line ago
+    assert there(*given, **columns) == reward(*given, **columns)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_its_scores_are_in_the_range_that_it_names(name, folders, sentence):
+    info = info_of(find_reward(name))
+    texts = ["", "a", " words" * 50, "The film was dull.", "?!", sentence(3), " was dull"]
+    columns = {key: [value] * len(texts) for key, value in COLUMNS.items()}
+    scores = _make(name, folders)(["The film"] * len(texts), texts, **columns)
+    low = -math.inf if info.low is None else info.low
+    high = math.inf if info.high is None else info.high
+    assert all(low <= score <= high for score in scores)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_it_says_what_it_is_and_what_it_needs(name):
+    target = find_reward(name)
+    info = info_of(target)
+    assert len((target.__doc__ or "").strip().splitlines()[0]) > 15
+    assert set(info.needs) <= set(EXTRAS.get(info.extra, ()))
+
+
+def test_there_is_a_reward_of_each_kind():
+    """Metadata that is older than pyproject.toml would leave the tests above with nothing to do."""
+    expected = {"bleu", "chrf", "constant", "keywords", "log_likelihood", "rouge", "squad_f1"}
+    assert expected <= set(OURS) <= set(known_rewards()), (
+        "the installed metadata is older than pyproject.toml; install again: pip install -e ."
+    )

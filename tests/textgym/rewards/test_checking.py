@@ -1,0 +1,53 @@
+"""What is wrong with what a reward is given is said before it is called."""
+
+import pytest
+
+from textgym.rewards import RewardError, resolve
+
+
+def count(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
+
+
+def labelled(prompts, completions, *, label, weight=1, **columns):
+    return [float(value) for value in label]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions", "columns", "message"),
+    [
+        (["p", "q"], ["a", None], {}, "'count' was given None as completion 1 of 2; it must be a"),
+        (["p", 3], ["a", "b"], {}, "'count' was given 3 as prompt 1 of 2"),
+        (["p"], ["a", "b"], {}, "was given 2 completions and 1 values of 'prompts'"),
+        (["p", "q"], ["a", "b"], {"label": [1]}, "2 completions and 1 values of 'label'"),
+        (["p", "q"], ["a", "b"], {"label": [1, 2, 3]}, "2 completions and 3 values of 'label'"),
+    ],
+)
+def test_bad_input_is_named(prompts, completions, columns, message):
+    with pytest.raises(RewardError, match=message):
+        resolve(count)(prompts, completions, **columns)
+
+
+def test_a_missing_column_is_named_beside_those_that_are_there():
+    with pytest.raises(RewardError, match=r"'labelled' reads the column 'label'.* are: reference$"):
+        resolve(labelled)(["p"], ["a"], reference=["b"])
+    with pytest.raises(RewardError, match="the columns are: none"):
+        resolve({"chat": {"reward": labelled}})(["p"], ["a"])
+
+
+def test_a_type_error_of_the_reward_itself_is_not_taken_for_a_missing_column():
+    def broken(prompts, completions, *, label, **columns):
+        return [label + 1 for _ in completions]
+
+    with pytest.raises(RewardError, match="'broken' raised TypeError: can only concatenate"):
+        resolve(broken)(["p"], ["a"], label=[1])
+
+
+def test_no_text_gets_no_score():
+    assert resolve(count)([], [], label=[]) == []
+    with pytest.raises(RewardError, match="returned 1 scores for 0 completions; there was no text"):
+        resolve(lambda prompts, completions, **columns: [0.0])([], [])
+
+
+def test_the_one_term_of_a_reward_is_itself():
+    assert resolve(count).terms(["", ""], ["a", "bb"]) == ([1.0, 2.0], {"count": [1.0, 2.0]})

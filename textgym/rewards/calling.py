@@ -1,0 +1,194 @@
+"""How a function is called that was written for another trainer, or for none.
+
+TRL calls a reward by keywords: ``prompts``, ``completions`` and ``completion_ids``, the data's
+columns, then ``trainer_state``, ``log_extra``, ``log_metric`` and sometimes ``environments``
+(``GRPOTrainer._calculate_rewards`` of TRL 1.16). A function names what it wants, in any order.
+Here it gets what there is: the texts, the columns, and the ids that the agent wrote. There is no
+trainer: its state and its environments are ``None``, and what is logged through it is dropped.
+
+Simplifications: a function that looks ``completion_ids`` up in its ``**kwargs`` without naming it
+is not given them, and coroutines of several rewards run one after the other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+__all__ = ["AdaptedReward", "ChatReward", "FilledReward", "adapt"]
+
+_IDS = "completion_ids"
+
+
+def _drop(*_: Any, **__: Any) -> None:
+    """Takes what a function wants to log."""
+
+
+_OF_A_TRAINER: Mapping[str, Any] = MappingProxyType(
+    {"trainer_state": None, "environments": None, "log_extra": _drop, "log_metric": _drop}
+)
+
+
+def adapt(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes a function that can be called as ``function(prompts, completions, **columns)``.
+
+    One that can be called so already is returned as it is.
+
+    Args:
+        function: It takes prompts and completions first, whatever it calls them, or it names
+            ``completions`` or ``completion_ids``, wherever they stand, or takes keywords alone.
+            Without ``**kwargs`` it is given the columns that it names. It may be a coroutine
+            function.
+    """
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return function  # something built in, which does not say what it takes
+    kinds = {parameter.kind for parameter in parameters}
+    names = [parameter.name for parameter in parameters]
+    in_order = names[:2] == ["prompts", "completions"]
+    kind = inspect.Parameter
+    has_places = not kinds.isdisjoint(
+        {kind.POSITIONAL_ONLY, kind.POSITIONAL_OR_KEYWORD, kind.VAR_POSITIONAL}
+    )
+    names_texts = not {"completions", _IDS}.isdisjoint(names)
+    by_name = not in_order and (names_texts or not has_places)
+    takes_all = kind.VAR_KEYWORD in kinds
+    special = by_name or not {_IDS, *_OF_A_TRAINER}.isdisjoint(names) or _is_async(function)
+    if takes_all and not special:
+        return function
+    return AdaptedReward(
+        function,
+        by_name=by_name,
+        named=tuple(names if by_name else names[2:]),
+        takes_all=takes_all,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class AdaptedReward:
+    """A function that is called in its own way.
+
+    Attributes:
+        function: The function, or one that returns a coroutine.
+        by_name: Whether it is given the texts by their names, not by their places.
+        named: The arguments that it names, but for the texts where these are given by places.
+        takes_all: Whether it takes arguments that it does not name.
+    """
+
+    function: Callable[..., Any]
+    by_name: bool
+    named: tuple[str, ...]
+    takes_all: bool
+
+    @property
+    def __name__(self) -> str:
+        """What the function is called."""
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether it wants the ids that the agent wrote."""
+        return _IDS in self.named
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> Any:
+        """Scores a batch, as the function does.
+
+        Raises:
+            ValueError: If the function names ``completion_ids`` and there are none.
+        """
+        if self.reads_ids and _IDS not in columns:
+            raise ValueError(
+                "it reads completion_ids, which only an environment can give: texts alone do not "
+                "say what their tokens were"
+            )
+        given = {name: _OF_A_TRAINER[name] for name in self.named if name in _OF_A_TRAINER}
+        given |= columns
+        if self.by_name:
+            given |= {"prompts": prompts, "completions": completions}
+        if not self.takes_all:
+            given = {name: value for name, value in given.items() if name in self.named}
+        texts = () if self.by_name else (prompts, completions)
+        result = self.function(*texts, **given)
+        return _outcome(result) if inspect.isawaitable(result) else result
+
+
+@dataclass(frozen=True, slots=True)
+class ChatReward:
+    """A function that reads messages, as TRL gives them for conversational data.
+
+    A prompt becomes ``[{"role": "user", "content": prompt}]``, and a completion the same with the
+    role ``"assistant"``.
+
+    Attributes:
+        function: The function.
+    """
+
+    function: Callable[..., Any]
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether it wants the ids that the agent wrote."""
+        return bool(getattr(self.function, "reads_ids", False))
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> Any:
+        """Scores a batch, as the function does."""
+        return self.function(_said("user", prompts), _said("assistant", completions), **columns)
+
+
+@dataclass(frozen=True, slots=True)
+class FilledReward:
+    """A function that may return ``None`` for a text that it cannot judge, as TRL allows.
+
+    Attributes:
+        function: The function.
+        value: The score of such a text.
+    """
+
+    function: Callable[..., Any]
+    value: float
+
+    @property
+    def reads_ids(self) -> bool:
+        """Whether it wants the ids that the agent wrote."""
+        return bool(getattr(self.function, "reads_ids", False))
+
+    def __call__(
+        self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
+    ) -> Any:
+        """Scores a batch, as the function does, without a ``None``."""
+        scores = self.function(prompts, completions, **columns)
+        if not isinstance(scores, list | tuple):
+            return scores
+        return [self.value if score is None else score for score in scores]
+
+
+def _said(role: str, texts: Sequence[str]) -> list[list[dict[str, str]]]:
+    return [[{"role": role, "content": text}] for text in texts]
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    # What is called when an instance is called; functions have one too, and it is no coroutine's.
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - it is looked at, not called
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _outcome(awaitable: Awaitable[Any]) -> Any:
+    """Waits in a thread of its own, because this one may run an event loop, as in a notebook."""
+
+    async def wait() -> Any:
+        return await awaitable
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, wait()).result()
