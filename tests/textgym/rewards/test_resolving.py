@@ -84,7 +84,7 @@ def test_a_folder_is_short_for_the_preference_model(tmp_path):
     """The folder below holds no weights, so it is the loader of that very folder that complains."""
     (tmp_path / "config.json").write_text("{}")
     for reward in (tmp_path, str(tmp_path)):
-        with pytest.raises(FileNotFoundError, match=str(tmp_path)):
+        with pytest.raises(ValueError, match=f"{tmp_path} holds no whole reward model"):
             resolve(reward)
     with pytest.raises(ValueError, match="a folder takes no reward_kwargs"):
         resolve(tmp_path, {"device": "cpu"})
