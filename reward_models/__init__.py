@@ -10,6 +10,8 @@ __all__ = [
     "bootstrap",
     "caching",
     "calibration",
+    "card",
+    "charts",
     "evaluation",
     "fitting",
     "gold",

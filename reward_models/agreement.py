@@ -10,28 +10,34 @@ Simplifications: intervals draw items, not annotators; every annotator counts al
 from __future__ import annotations
 
 import itertools
-import math
 from collections import Counter
+from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
 __all__ = [
     "Level",
+    "Outsider",
     "answer_table",
     "cohen_kappa",
     "krippendorff_alpha",
+    "krippendorff_interval",
+    "majority_credits",
     "mean_pairwise_kappa",
+    "pair_agreements",
     "percent_agreement",
     "with_majority",
 ]
 
 Level = Literal["nominal", "ordinal", "interval"]
+
+Outsider = Mapping[Hashable, float]
 
 _PAIR = 2
 
@@ -57,16 +63,37 @@ def answer_table(
 def percent_agreement(table: Sequence[Sequence[Hashable | None]]) -> float:
     """Share of pairs of answers to one item that are equal, over all items, in [0, 1].
 
-    An item with k answers has ``k (k - 1) / 2`` such pairs.
+    Raises:
+        ValueError: If no item has two answers.
+    """
+    return float(np.mean(pair_agreements(table)[0]))
+
+
+def pair_agreements(
+    table: Sequence[Sequence[Hashable | None]], outsider: Sequence[Outsider] | None = None
+) -> tuple[list[float], list[int]]:
+    """Holds every two answers to one item against each other; k answers make ``k (k - 1) / 2``.
+
+    Args:
+        table: ``(annotators, items)``.
+        outsider: What somebody else says of each item, such as a reward; each answer is held
+            against that instead. An answer with its weight, or two where it is undecided.
+
+    Returns:
+        1 where the two are equal and 0 where not, and the item of each, a number; both ``(M,)``.
 
     Raises:
         ValueError: If no item has two answers.
     """
-    equal = together = 0
-    for given in _pairable(table):
-        together += math.comb(len(given), _PAIR)
-        equal += sum(math.comb(count, _PAIR) for count in Counter(given).values())
-    return equal / together
+    values, items = [], []
+    for item, given in _pairable(table):
+        if outsider is None:
+            equal = [float(a == b) for a, b in itertools.combinations(given, _PAIR)]
+        else:
+            equal = [outsider[item].get(answer, 0.0) for answer in given]
+        values += equal
+        items += [item] * len(equal)
+    return values, items
 
 
 def cohen_kappa(first: Sequence[Hashable | None], second: Sequence[Hashable | None]) -> float:
@@ -135,25 +162,31 @@ def krippendorff_alpha(
     Raises:
         ValueError: If no item has two answers, or all answers are the same.
     """
-    units = _pairable(table)
-    values = sorted({answer for given in units for answer in given}, key=_order)
-    if len(values) == 1:
-        raise ValueError(
-            f"all answers are {values[0]!r}, and agreement beyond chance cannot be told from "
-            "chance then"
-        )
-    place = {value: number for number, value in enumerate(values)}
-    coincidences = np.zeros((len(values), len(values)))
-    for given in units:
-        counts = np.zeros(len(values))
-        for answer in given:
-            counts[place[answer]] += 1
-        coincidences += (np.outer(counts, counts) - np.diag(counts)) / (len(given) - 1)
-    margins = coincidences.sum(axis=0)
-    distance = _distances(values, margins, level)
-    observed = float((coincidences * distance).sum())
-    expected = float((np.outer(margins, margins) * distance).sum()) / (margins.sum() - 1)
-    return float(1 - observed / expected)
+    coincidences, values = _coincidences(table)
+    total = coincidences.sum(axis=0)
+    return _alpha(total, _distances(values, total.sum(axis=0), level))
+
+
+def krippendorff_interval(
+    table: Sequence[Sequence[Hashable | None]], rng: np.random.Generator, repetitions: int = 2000
+) -> tuple[float, float]:
+    """The 95 % interval of the nominal alpha, by drawing items with replacement.
+
+    Raises:
+        ValueError: As ``krippendorff_alpha``; or if there is one item only.
+    """
+    coincidences, values = _coincidences(table)
+    items = len(coincidences)
+    if items == 1:
+        raise ValueError("an interval needs two items or more that two people answered")
+    distance = _distances(values, np.ones(len(values)), "nominal")
+    counts = rng.multinomial(items, np.full(items, 1 / items), size=repetitions)
+    drawn = np.tensordot(counts, coincidences, axes=1)
+    # A resample in which all answers are the same has no alpha.
+    varied = (drawn.sum(axis=1) > 0).sum(axis=1) > 1
+    alphas = [_alpha(total, distance) for total in drawn[varied]]
+    low, high = np.quantile(alphas, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def with_majority(table: Sequence[Sequence[Hashable | None]]) -> float:
@@ -165,25 +198,74 @@ def with_majority(table: Sequence[Sequence[Hashable | None]]) -> float:
     Raises:
         ValueError: If no item has two answers.
     """
-    credit = []
-    for given in _pairable(table):
+    return float(np.mean(majority_credits(table)[0]))
+
+
+def majority_credits(
+    table: Sequence[Sequence[Hashable | None]], outsider: Sequence[Outsider] | None = None
+) -> tuple[list[float], list[int]]:
+    """Holds each answer against the others' answers to its item; see ``with_majority``.
+
+    Args:
+        table: ``(annotators, items)``.
+        outsider: As in ``pair_agreements``: takes the place of each answer in turn, so that it is
+            held against the very majorities that people are.
+
+    Returns:
+        What each answer gets, in [0, 1], and its item, a number; both ``(M,)``.
+
+    Raises:
+        ValueError: If no item has two answers.
+    """
+    credit, items = [], []
+    for item, given in _pairable(table):
         counts = Counter(given)
         for answer in given:
             others = counts - Counter([answer])
             top = max(others.values())
             best = [other for other, count in others.items() if count == top]
-            credit.append((answer in best) / len(best))
-    return float(np.mean(credit))
+            said = {answer: 1.0} if outsider is None else outsider[item]
+            credit.append(sum(said.get(other, 0.0) for other in best) / len(best))
+            items.append(item)
+    return credit, items
 
 
-def _pairable(table: Sequence[Sequence[Hashable | None]]) -> list[list[Hashable]]:
-    """Returns the answers of each item that has two or more."""
-    columns = zip(*table, strict=True)
-    units = [[answer for answer in column if answer is not None] for column in columns]
-    units = [given for given in units if len(given) >= _PAIR]
+def _pairable(table: Sequence[Sequence[Hashable | None]]) -> list[tuple[int, list[Hashable]]]:
+    """Returns the number and the answers of each item that has two answers or more."""
+    columns = enumerate(zip(*table, strict=True))
+    units = [(item, [answer for answer in given if answer is not None]) for item, given in columns]
+    units = [(item, given) for item, given in units if len(given) >= _PAIR]
     if not units:
         raise ValueError("no item has two answers: agreement needs items that two people answered")
     return units
+
+
+def _coincidences(
+    table: Sequence[Sequence[Hashable | None]],
+) -> tuple[NDArray[np.float64], list[Hashable]]:
+    """How often each two values meet in an item, ``(items, K, K)``, and the K values in order."""
+    units = [given for _, given in _pairable(table)]
+    values = sorted({answer for given in units for answer in given}, key=_order)
+    if len(values) == 1:
+        raise ValueError(
+            f"all answers are {values[0]!r}, and agreement beyond chance cannot be told from "
+            "chance then"
+        )
+    place = {value: number for number, value in enumerate(values)}
+    counts = np.zeros((len(units), len(values)))
+    for row, given in enumerate(units):
+        for answer in given:
+            counts[row, place[answer]] += 1
+    meetings = counts[:, :, None] * counts[:, None, :] - np.eye(len(values)) * counts[:, :, None]
+    return meetings / (counts.sum(axis=1) - 1)[:, None, None], values
+
+
+def _alpha(total: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
+    """Alpha of summed coincidences, ``(K, K)``."""
+    margins = total.sum(axis=0)
+    observed = float((total * distance).sum())
+    expected = float((np.outer(margins, margins) * distance).sum()) / (margins.sum() - 1)
+    return float(1 - observed / expected)
 
 
 def _order(value: Hashable) -> tuple[float, str]:

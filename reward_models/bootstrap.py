@@ -82,10 +82,15 @@ def cluster_interval(
         ValueError: If there are fewer than two clusters, or the statistic is never finite.
     """
     number = _numbered(clusters, len(clusters))
-    order = np.argsort(number, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(number))[:-1])
-    drawn = rng.integers(0, len(members), size=(repetitions, len(members)))
-    values = np.array([statistic(np.concatenate([members[c] for c in row])) for row in drawn])
+    order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
+    starts = np.cumsum(sizes) - sizes
+    values = np.empty(repetitions)
+    for repetition in range(repetitions):
+        drawn = rng.integers(0, len(sizes), size=len(sizes))
+        ends = np.cumsum(sizes[drawn])
+        # The place of each row in ``order``: its cluster's start, and how far into it the row is.
+        into = np.arange(ends[-1]) - np.repeat(ends - sizes[drawn], sizes[drawn])
+        values[repetition] = statistic(order[np.repeat(starts[drawn], sizes[drawn]) + into])
     finite = values[np.isfinite(values)]
     if not len(finite):
         raise ValueError("the statistic has no value in any resample: give more varied rows")

@@ -24,6 +24,7 @@ __all__ = [
     "ReliabilityBin",
     "brier",
     "calibration_error",
+    "chance_calibration_error",
     "fit_temperature",
     "negative_log_likelihood",
     "probabilities",
@@ -107,6 +108,31 @@ def calibration_error(probability: ArrayLike, bins: int = BINS) -> float:
     parts = reliability(probability, bins)
     gaps = [part.pairs * abs(part.accuracy - part.confidence) for part in parts]
     return float(sum(gaps) / sum(part.pairs for part in parts))
+
+
+def chance_calibration_error(
+    probability: ArrayLike, rng: np.random.Generator, bins: int = BINS, repetitions: int = 200
+) -> tuple[float, float]:
+    """The calibration error that chance alone would give a calibrated reward on as many pairs.
+
+    Args:
+        probability: As in ``reliability``; what counts is how sure they are.
+        rng: Draws which pairs would be right.
+        bins: As in ``reliability``.
+        repetitions: How often labels are drawn.
+
+    Returns:
+        The mean, and what only one draw in twenty is above.
+
+    Raises:
+        ValueError: If there is no comparison.
+    """
+    given = _checked(probability)
+    confidence = np.maximum(given, 1 - given)
+    right = rng.random((repetitions, len(given))) < confidence
+    drawn = np.where(right, confidence, 1 - confidence)
+    errors = [calibration_error(row, bins) for row in drawn]
+    return float(np.mean(errors)), float(np.quantile(errors, 0.95))
 
 
 def brier(probability: ArrayLike) -> float:

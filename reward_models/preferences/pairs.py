@@ -100,6 +100,8 @@ class Preference:
         probability: How likely ``chosen`` is the better one: 1 for a plain answer, .5 for a tie,
             between them for a share of votes.
         margin: How much better ``chosen`` should score, in units of log-odds.
+        subset: The part of the data that the pair is counted in, such as who wrote the two texts;
+            empty for none.
     """
 
     pair_id: str
@@ -110,6 +112,7 @@ class Preference:
     strength: int | None = None
     probability: float = 1.0
     margin: float = 0.0
+    subset: str = ""
 
 
 def build_pairs(

@@ -150,6 +150,7 @@ def _preference(
         strength=int(_number(row, "strength", low=1, high=4)) if strength else None,
         probability=max(probability, 1 - probability),
         margin=margin,
+        subset=str(row.values.get("subset") or ""),
     )
 
 

@@ -154,7 +154,8 @@ class PreferenceStore:
         """Returns the decided comparisons: one for each annotator and pair, the latest round.
 
         ``both_bad`` and skipped pairs are left out, and so are ties unless ``ties`` asks for them,
-        with probability .5; ``answer_counts`` says how many there are. The order is that of the
+        with probability .5; ``answer_counts`` says how many there are. The subset of a pair names
+        the policies that wrote it, where two did. The order is that of the
         pairs, then of the annotators' names.
         """
         latest = _latest_answers()
@@ -174,6 +175,7 @@ class PreferenceStore:
                 annotator=row["annotator"],
                 strength=row["strength"],
                 probability=0.5 if row["answer"] == "tie" else 1.0,
+                subset=_writers(row),
             )
             for row in self._read(_of_split(query, split))
         ]
@@ -271,6 +273,12 @@ def _sqlite_url(path: Path) -> sa.URL:
 
 def _of_split(query: sa.Select[Any], split: str | None) -> sa.Select[Any]:
     return query if split is None else query.where(_PAIRS.c.split == split)
+
+
+def _writers(row: dict[str, Any]) -> str:
+    """Names two different policies that wrote a pair's texts; empty if it was one."""
+    names = sorted({row["policy_a"], row["policy_b"]})
+    return " and ".join(names) if len(names) > 1 and all(names) else ""
 
 
 def _latest_answers() -> sa.Subquery:

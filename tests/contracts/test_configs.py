@@ -11,6 +11,7 @@ import pytest
 
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
+from reward_models.card import CardConfig
 from reward_models.fitting import FitConfig
 from reward_models.labelled import LSTMTrainingConfig
 from reward_models.training import RewardTrainingConfig
@@ -24,6 +25,7 @@ DOCUMENTED = [
     RewardTrainingConfig,
     LSTMTrainingConfig,
     FitConfig,
+    CardConfig,
     *(command.load()[0] for command in COMMANDS.values()),
 ]
 CONFIGS = [*DOCUMENTED, Plan]

@@ -7,7 +7,10 @@ from reward_models.agreement import (
     answer_table,
     cohen_kappa,
     krippendorff_alpha,
+    krippendorff_interval,
+    majority_credits,
     mean_pairwise_kappa,
+    pair_agreements,
     percent_agreement,
     with_majority,
 )
@@ -106,3 +109,36 @@ def test_answers_are_laid_out_and_the_last_one_counts():
     table, annotators, items = answer_table(answers)
     assert table == [["a", None], [None, "tie"]]
     assert (annotators, items) == (["x", "y"], ["1", "2"])
+
+
+def test_an_outsider_is_held_against_the_same_answers_as_people_are():
+    """Items aab and bb: it says a, then cannot decide, which is half of each."""
+    table = [["a", "b"], ["a", "b"], ["b", None]]
+    outsider = [{"a": 1.0}, {"a": 0.5, "b": 0.5}]
+    assert pair_agreements(table, outsider) == ([1, 1, 0, 0.5, 0.5], [0, 0, 0, 1, 1])
+    # Without one a the others are a and b, half a point; without b they are a and a.
+    assert majority_credits(table, outsider) == ([0.5, 0.5, 1, 0.5, 0.5], [0, 0, 0, 1, 1])
+
+
+def test_an_outsider_who_answers_like_a_person_agrees_like_one():
+    """Four people who know the truth with .8, one of whom is not counted among them."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, size=20_000)
+    people = [np.where(rng.random(20_000) < 0.2, 1 - truth, truth).tolist() for _ in range(4)]
+    table, outsider = people[:3], [{answer: 1.0} for answer in people[3]]
+    assert np.mean(majority_credits(table, outsider)[0]) == pytest.approx(
+        with_majority(table), abs=0.01
+    )
+    assert np.mean(pair_agreements(table, outsider)[0]) == pytest.approx(0.68, abs=0.01)
+
+
+def test_alpha_s_interval_holds_alpha_and_narrows_with_items():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, size=1600)
+    table = [np.where(rng.random(1600) < 0.1, 1 - truth, truth).tolist() for _ in range(3)]
+    wide = krippendorff_interval([row[:100] for row in table], rng)
+    narrow = krippendorff_interval(table, rng)
+    assert narrow[0] < 0.64 < narrow[1]
+    assert narrow[1] - narrow[0] == pytest.approx((wide[1] - wide[0]) / 4, rel=0.35)
+    with pytest.raises(ValueError, match="two items"):
+        krippendorff_interval([["a"], ["b"]], rng)

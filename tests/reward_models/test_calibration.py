@@ -8,6 +8,7 @@ import pytest
 from reward_models.calibration import (
     brier,
     calibration_error,
+    chance_calibration_error,
     fit_temperature,
     negative_log_likelihood,
     probabilities,
@@ -51,6 +52,17 @@ def test_the_error_of_a_calibrated_reward_is_what_chance_alone_gives():
     given = np.where(rng.random((200, 600)) < 0.7, 0.7, 0.3)
     mean = np.mean([calibration_error(row) for row in given])
     assert mean == pytest.approx(0.37 * math.sqrt(15 / 600), rel=0.05)
+
+
+def test_chance_gives_a_calibrated_reward_what_it_says():
+    """Whatever the confidences: of 1,000 sets drawn, one in twenty is above the bound."""
+    rng = np.random.default_rng(2)
+    confidence = rng.uniform(0.5, 1, size=400)
+    mean, high = chance_calibration_error(confidence, rng, repetitions=1000)
+    drawn = np.where(rng.random((1000, 400)) < confidence, confidence, 1 - confidence)
+    errors = np.array([calibration_error(row) for row in drawn])
+    assert mean == pytest.approx(errors.mean(), rel=0.05)
+    assert 0.03 < np.mean(errors > high) < 0.08
 
 
 def test_a_tie_is_half_right_and_without_confidence():

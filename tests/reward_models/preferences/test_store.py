@@ -121,6 +121,7 @@ def test_preferences_leave_out_undecided_answers_and_the_counts_show_them(store)
             chosen=" first 0",
             rejected=" second 0",
             annotator="ann",
+            subset="one and two",
         ),
         Preference(
             pair_id="pair 1",
@@ -128,6 +129,7 @@ def test_preferences_leave_out_undecided_answers_and_the_counts_show_them(store)
             chosen=" second 1",
             rejected=" first 1",
             annotator="ann",
+            subset="one and two",
         ),
     ] == store.preferences()
     assert dict.fromkeys(choices, 1) == store.answer_counts()

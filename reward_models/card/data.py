@@ -1,0 +1,245 @@
+"""What a reward card is measured on: labelled pairs, and the answers that the labels are made of.
+
+A pair that several people answered is labelled with what most of them preferred; a tie is half an
+answer for either. The temperature is fitted on pairs of its own, which share no prompt with the
+pairs that everything is measured on.
+
+Simplifications: everything is in memory; every annotator counts alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reward_models.preferences.formats import read_preferences, split_by_prompt
+from reward_models.preferences.pairs import Preference, vote_shares
+from reward_models.preferences.rankings import (
+    Ranking,
+    Rating,
+    pairs_of_rankings,
+    pairs_of_ratings,
+)
+from reward_models.preferences.store import PreferenceStore
+from textgym.data.tables import is_table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reward_models.agreement import Outsider
+    from reward_models.preferences.rankings import Item
+
+__all__ = ["CardData", "card_data", "coded_answers", "coded_scores", "read_card_data"]
+
+_SQLITE_HEADER = b"SQLite format 3\0"
+_TIE = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardData:
+    """Labelled pairs to measure on.
+
+    Attributes:
+        source: Where they are from, for the reader.
+        test: What everything is measured on, one label a pair.
+        validation: What the temperature is fitted on; shares no prompt with ``test``.
+        groups: By the name of a division, the part that each test pair is in; empty for none.
+        answers: All that was answered about test pairs, by whom; ties with probability .5.
+        left_out: How many answers or pairs do not count, by the reason.
+    """
+
+    source: str
+    test: Sequence[Preference]
+    validation: Sequence[Preference] = ()
+    groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    answers: Sequence[Preference] = ()
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+
+def read_card_data(
+    source: str,
+    *,
+    split: str | None = None,
+    validation: str | None = None,
+    share: float = 0.25,
+    seed: int = 0,
+) -> CardData:
+    """Reads a preference store or a file of preferences.
+
+    Args:
+        source: A store, or a file that ``read_preferences`` reads. Of a file with a column
+            ``split`` only what is held out is measured on.
+        split: Of a store, the split to measure on; None for all.
+        validation: What the temperature is fitted on: the name of the store's split, or a file.
+            None takes a share of the prompts away.
+        share: That share, in [0, 1).
+        seed: Decides which prompts.
+
+    Raises:
+        ValueError: If the file cannot be read, holds no decided pair, or has no such split.
+        FileNotFoundError: If there is no such file.
+        StoreError: If the store is damaged.
+    """
+    if not is_table(source) and not Path(source).is_file():
+        raise FileNotFoundError(
+            f"there is no {source}: name a preference store, or a file of preferences"
+        )
+    if _is_store(Path(source)):
+        answers, left_out = _read_store(Path(source), split)
+        other = None if validation is None else _read_store(Path(source), validation)[0]
+    elif split is not None:
+        raise ValueError(f"{source} is a file, and --split names a split of a store: leave it out")
+    else:
+        answers, left_out = _read_file(source)
+        other = None if validation is None else _read_file(validation)[0]
+    if other is None:
+        test, rest = _divided(answers, share, seed)
+        return card_data(test, rest, source=source, left_out=left_out)
+    return card_data(answers, other, source=source, left_out=left_out)
+
+
+def card_data(
+    answers: Sequence[Preference],
+    validation: Sequence[Preference],
+    *,
+    source: str,
+    left_out: Mapping[str, int] | None = None,
+) -> CardData:
+    """Makes labels of answers.
+
+    Args:
+        answers: What was answered about the pairs to measure on; ties have the probability .5.
+        validation: The same for the pairs that the temperature is fitted on. Those that share a
+            prompt with the others are left out.
+        source: Where they are from.
+        left_out: What was left out before, by the reason.
+
+    Raises:
+        ValueError: If no pair is decided.
+    """
+    named = [replace(answer, pair_id=_identity(answer)) for answer in answers]
+    voted = vote_shares(named)
+    test = [label for label in voted if label.probability > _TIE]
+    if not test:
+        raise ValueError(
+            f"{source} holds no decided pair to measure on: {len(answers)} answers, "
+            f"{len(voted)} pairs, all of them tied"
+        )
+    prompts = {label.prompt for label in test}
+    other = vote_shares([replace(answer, pair_id=_identity(answer)) for answer in validation])
+    apart = [label for label in other if label.prompt not in prompts and label.probability > _TIE]
+    counts = Counter(answer.pair_id for answer in named)
+    reasons = {
+        **(left_out or {}),
+        "pairs that are tied or evenly split": len(voted) - len(test),
+        "validation pairs whose prompt is measured on": sum(o.prompt in prompts for o in other),
+    }
+    kept = {label.pair_id for label in test}
+    return CardData(
+        source=source,
+        test=test,
+        validation=apart,
+        groups={
+            name: parts
+            for name, parts in {
+                "subset": [label.subset for label in test],
+                "people": [_unanimity(label, counts[label.pair_id]) for label in test],
+            }.items()
+            if any(parts)
+        },
+        answers=[answer for answer in named if answer.pair_id in kept and answer.annotator],
+        left_out={reason: number for reason, number in reasons.items() if number},
+    )
+
+
+def coded_answers(answers: Sequence[Preference]) -> list[tuple[str, str, str]]:
+    """Codes answers for measuring agreement: ``(annotator, pair, first, second or tie)``.
+
+    First is the text that comes first in the alphabet: a name for the text, whatever its side.
+    """
+    return [
+        (answer.annotator, answer.pair_id, "tie" if answer.probability == _TIE else _code(answer))
+        for answer in answers
+    ]
+
+
+def coded_scores(pairs: Sequence[Preference], right: Sequence[float]) -> dict[str, Outsider]:
+    """Codes what a reward prefers of each pair in the same way; half of each where it ties.
+
+    Args:
+        pairs: The labelled pairs, ``(N,)``.
+        right: 1 where the reward prefers the chosen text, 0 where the other, .5 where neither.
+    """
+    coded: dict[str, Outsider] = {}
+    for pair, share in zip(pairs, right, strict=True):
+        chosen = _code(pair)
+        other = "second" if chosen == "first" else "first"
+        coded[pair.pair_id] = {chosen: share, other: 1 - share}
+    return coded
+
+
+def _code(preference: Preference) -> str:
+    return "first" if preference.chosen <= preference.rejected else "second"
+
+
+def _is_store(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
+
+
+def _read_store(path: Path, split: str | None) -> tuple[list[Preference], dict[str, int]]:
+    with PreferenceStore(path) as store:
+        answers = store.preferences(split, ties=True)
+        counts = store.answer_counts(split)
+        splits = sorted({pair.split for pair in store.pairs()})
+    if not answers:
+        which = f"split {split!r}" if split is not None else "the store"
+        raise ValueError(
+            f"{path}: {which} has no answers to measure on; its splits: {', '.join(splits)}"
+        )
+    return answers, {f"answers: {kind}": counts[kind] for kind in ("both_bad", "skip")}
+
+
+def _read_file(name: str) -> tuple[list[Preference], dict[str, int]]:
+    data = read_preferences(name)
+    left_out = dict(data.left_out)
+    items = data.held_out or data.items
+    if data.held_out:
+        left_out["rows of the split train"] = len(data.items)
+    return _as_pairs(items), left_out
+
+
+def _as_pairs(items: Sequence[Item]) -> list[Preference]:
+    pairs = [item for item in items if isinstance(item, Preference)]
+    pairs += pairs_of_rankings([item for item in items if isinstance(item, Ranking)])
+    return pairs + pairs_of_ratings([item for item in items if isinstance(item, Rating)])
+
+
+def _divided(
+    answers: Sequence[Preference], share: float, seed: int
+) -> tuple[Sequence[Preference], Sequence[Preference]]:
+    """Takes a share of the prompts away; of too few prompts, none."""
+    if len({answer.prompt for answer in answers}) == 1:
+        return answers, ()
+    test, validation = split_by_prompt(answers, share, seed)
+    return [t for t in test if isinstance(t, Preference)], [
+        v for v in validation if isinstance(v, Preference)
+    ]
+
+
+def _identity(preference: Preference) -> str:
+    """Names the pair by its texts: whoever answered it, and whichever was chosen."""
+    texts = [preference.prompt, *sorted((preference.chosen, preference.rejected))]
+    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
+
+
+def _unanimity(label: Preference, answers: int) -> str:
+    if answers == 1:
+        return ""
+    return "all agree" if label.probability == 1 else "they differ"

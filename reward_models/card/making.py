@@ -1,0 +1,200 @@
+"""Puts a reward card together: one dictionary of plain JSON values.
+
+Simplifications: a reward with a method ``raw`` is taken at its raw scores, any other at its own,
+for log-odds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import textgym
+from reward_models.bootstrap import REPETITIONS
+from reward_models.card.data import coded_answers, coded_scores
+from reward_models.card.measures import Sampling, undefined
+from reward_models.card.pairs import (
+    ScoredPairs,
+    accuracy_rows,
+    bias_rows,
+    calibration_section,
+    margin_section,
+    member_rows,
+    score_pairs,
+    spread_section,
+)
+from reward_models.card.people import agreement_section
+from reward_models.card.texts import (
+    Texts,
+    change_rows,
+    limit_section,
+    steadiness_section,
+    throughput_rows,
+    truncation_rows,
+)
+from reward_models.preferences.formats import data_hash
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from reward_models.card.data import CardData
+    from textgym.types import RewardFunction
+
+__all__ = ["CardConfig", "code_hash", "folder_hash", "make_card", "scores_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CardConfig:
+    """How a reward card is measured."""
+
+    seed: int = 0
+    """Decides which texts are changed, how they are shuffled, and every interval."""
+    repetitions: int = REPETITIONS
+    """Resamples behind each interval: more make its ends steadier and the card slower."""
+    texts: int = 400
+    """Most texts that are changed, cut, and scored in other batches: more are slower and surer."""
+
+
+def make_card(
+    reward: RewardFunction,
+    data: CardData,
+    config: CardConfig,
+    *,
+    name: str,
+    members: Mapping[str, RewardFunction] | None = None,
+    folders: Sequence[Path] = (),
+) -> dict[str, Any]:
+    """Measures a reward.
+
+    Args:
+        reward: What is measured.
+        data: What it is measured on.
+        config: How.
+        name: What the card calls it.
+        members: The models that ``reward`` is made of, or its other seeds, by name.
+        folders: Where the weights are, for their hash.
+
+    Returns:
+        The card, of JSON values. A figure is ``{"value", "low", "high"}``; one that is undefined
+        has the value None, a ``why``, and a line under ``undefined``.
+
+    Raises:
+        RewardError: If a checked reward fails on a text.
+    """
+    scores = scores_of(reward)
+    sampling = Sampling(seed=config.seed, repetitions=config.repetitions)
+    test, validation = score_pairs(scores, data.test), score_pairs(scores, data.validation)
+    texts = Texts.sample(test, config.texts, sampling.generator())
+    card = {
+        "reward": {
+            "name": name,
+            "scale": "raw scores, as log-odds"
+            if _raw(reward) is not None
+            else "the reward's own scores, taken as log-odds",
+        },
+        "data": {
+            "source": data.source,
+            "pairs": len(data.test),
+            "prompts": len({pair.prompt for pair in data.test}),
+            "validation_pairs": len(data.validation),
+            "left_out": dict(data.left_out),
+        },
+        "accuracy": accuracy_rows(test, data.groups, sampling),
+        "people": agreement_section(
+            coded_answers(data.answers), coded_scores(data.test, test.right.tolist()), sampling
+        ),
+        "calibration": calibration_section(test, validation, sampling),
+        "margins": margin_section(test),
+        "biases": bias_rows(test, sampling),
+        "changes": change_rows(scores, texts, sampling),
+        "truncation": {
+            "rows": truncation_rows(scores, texts, sampling),
+            "limit": limit_section(_function(reward), texts),
+        },
+        "steadiness": steadiness_section(scores, texts),
+        "throughput": throughput_rows(scores, texts),
+        "members": _members(members or {}, (name, test, validation), data, sampling),
+        "provenance": {
+            "textgym": version("textgym"),
+            "code_hash": code_hash(),
+            "data_hash": data_hash([*data.test, *data.validation]),
+            "weights": {str(folder): folder_hash(folder) for folder in folders},
+            "settings": asdict(config),
+        },
+    }
+    return card | {"undefined": undefined(card)}
+
+
+def scores_of(
+    reward: RewardFunction,
+) -> Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]]:
+    """Makes a function of prompts and completions that gives an array, ``(N,)`` float64.
+
+    A reward around a Bradley-Terry model is taken at its raw scores, whose differences are
+    log-odds; its own have been scaled to variance 1.
+    """
+    given = _raw(reward) or reward
+
+    def scores(prompts: Sequence[str], completions: Sequence[str]) -> NDArray[np.float64]:
+        return np.asarray(given(list(prompts), list(completions)), dtype=np.float64)
+
+    return scores
+
+
+def code_hash() -> str:
+    """Returns 32 hexadecimal digits that any change of textgym's or the judge's code changes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for package in (Path(textgym.__file__).parent, Path(__file__).parents[1]):
+        for path in sorted(package.rglob("*.py")):
+            digest.update(path.relative_to(package.parent).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def folder_hash(folder: Path) -> str:
+    """Returns 32 hexadecimal digits of the files of a folder, those of its subfolders left out."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        digest.update(path.name.encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def _members(
+    members: Mapping[str, RewardFunction],
+    whole: tuple[str, ScoredPairs, ScoredPairs],
+    data: CardData,
+    sampling: Sampling,
+) -> dict[str, Any] | None:
+    if not members:
+        return None
+    name, test, validation = whole
+    scored = {
+        member: (
+            score_pairs(scores_of(reward), data.test),
+            score_pairs(scores_of(reward), data.validation),
+        )
+        for member, reward in members.items()
+    }
+    everyone = scored | {name: (test, validation)}
+    return {
+        "rows": member_rows(everyone, sampling),
+        "spread": spread_section([pairs for pairs, _ in scored.values()], sampling),
+    }
+
+
+def _function(reward: Any) -> Any:
+    """Returns what is inside a checked reward."""
+    return getattr(reward, "function", reward)
+
+
+def _raw(reward: Any) -> Any:
+    return getattr(_function(reward), "raw", None)

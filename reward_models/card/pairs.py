@@ -1,0 +1,305 @@
+"""What labelled pairs say of a reward: order, confidence, margins, and what it likes too much.
+
+Simplifications: length is counted in characters, which every language has; repetition in words. A
+label that people disagree on counts like any other.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reward_models.calibration import (
+    brier,
+    calibration_error,
+    chance_calibration_error,
+    fit_temperature,
+    negative_log_likelihood,
+    probabilities,
+    reliability,
+)
+from reward_models.card.measures import Measure, Sampling, measured, rank_correlation
+from reward_models.card.probes import repetition
+from reward_models.evaluation import wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from reward_models.preferences.pairs import Preference
+
+__all__ = [
+    "ScoredPairs",
+    "accuracy_rows",
+    "bias_rows",
+    "calibration_section",
+    "margin_section",
+    "member_rows",
+    "score_pairs",
+    "spread_section",
+]
+
+_MARGIN_BINS = 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPairs:
+    """Labelled pairs and a reward's scores of both texts.
+
+    Attributes:
+        pairs: The labels, ``(N,)``.
+        chosen: Scores of the chosen completions, ``(N,)`` float64.
+        rejected: Scores of the others, ``(N,)`` float64.
+    """
+
+    pairs: Sequence[Preference]
+    chosen: NDArray[np.float64]
+    rejected: NDArray[np.float64]
+
+    @property
+    def lead(self) -> NDArray[np.float64]:
+        """Scores of the chosen over the rejected completions, ``(N,)``."""
+        return self.chosen - self.rejected
+
+    @property
+    def right(self) -> NDArray[np.float64]:
+        """1 where the scores order the pair as its label does, .5 where they tie, ``(N,)``."""
+        return (np.sign(self.lead) + 1) / 2
+
+    @property
+    def prompts(self) -> list[str]:
+        """The prompts, ``(N,)``: what the intervals draw."""
+        return [pair.prompt for pair in self.pairs]
+
+
+def score_pairs(
+    scores: Callable[[Sequence[str], Sequence[str]], NDArray[np.float64]],
+    pairs: Sequence[Preference],
+) -> ScoredPairs:
+    """Scores both completions of each pair in one call."""
+    prompts = [pair.prompt for pair in pairs]
+    texts = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    given = scores(prompts + prompts, texts) if pairs else np.zeros(0)
+    return ScoredPairs(pairs=pairs, chosen=given[: len(pairs)], rejected=given[len(pairs) :])
+
+
+def accuracy_rows(
+    scored: ScoredPairs, groups: Mapping[str, Sequence[str]], sampling: Sampling
+) -> list[dict[str, Any]]:
+    """Measures the accuracy on all pairs and on each part of each division.
+
+    Args:
+        scored: The pairs.
+        groups: By the name of a division, the part that each pair is in, ``(N,)``; empty for none.
+        sampling: How intervals are drawn.
+
+    Returns:
+        A row for all pairs, then one for each part; the parts of ``longer text`` say which of the
+        two texts has more characters.
+    """
+    differences = [len(pair.chosen) - len(pair.rejected) for pair in scored.pairs]
+    names = {1: "the chosen one", 0: "neither", -1: "the rejected one"}
+    lengths = {"longer text": [names[int(np.sign(difference))] for difference in differences]}
+    rows = [_accuracy_row("all pairs", "", scored, np.ones(len(scored.pairs), bool), sampling)]
+    for division, parts in {**groups, **lengths}.items():
+        for part in sorted(set(parts) - {""}):
+            mask = np.array([name == part for name in parts])
+            rows.append(_accuracy_row(part, division, scored, mask, sampling))
+    return rows
+
+
+def _accuracy_row(
+    name: str, division: str, scored: ScoredPairs, mask: NDArray[np.bool_], sampling: Sampling
+) -> dict[str, Any]:
+    right = scored.right[mask]
+    prompts = [prompt for prompt, kept in zip(scored.prompts, mask, strict=True) if kept]
+    return {
+        "name": name,
+        "division": division,
+        "pairs": len(right),
+        "prompts": len(set(prompts)),
+        "ties": int(np.sum(right == 1 / 2)),
+        "accuracy": sampling.mean(right, prompts).as_json(),
+        "wilson": list(wilson_interval(float(right.sum()), len(right))) if len(right) else None,
+    }
+
+
+def calibration_section(
+    test: ScoredPairs, validation: ScoredPairs, sampling: Sampling
+) -> dict[str, Any]:
+    """Measures confidence as it is, and at the temperature that fits the validation pairs.
+
+    Returns:
+        ``temperature``, ``before`` and ``after``; ``after`` is None where there is no temperature.
+    """
+    leads = validation.lead
+    if not len(leads):
+        temperature = Measure(value=None, why="there are no validation pairs to fit it on")
+    else:
+        temperature = sampling.statistic(
+            lambda rows: fit_temperature(leads[rows]), validation.prompts
+        )
+    return {
+        "validation_pairs": len(leads),
+        "temperature": temperature.as_json(),
+        "before": _confidence(test, 1.0, sampling),
+        "after": None
+        if temperature.value is None
+        else _confidence(test, temperature.value, sampling),
+    }
+
+
+def _confidence(test: ScoredPairs, temperature: float, sampling: Sampling) -> dict[str, Any]:
+    given = probabilities(test.lead, temperature)
+    losses = np.logaddexp(0.0, -test.lead / temperature)
+    expected, high = chance_calibration_error(given, sampling.generator())
+    bins = reliability(given)
+    return {
+        "calibration_error": calibration_error(given),
+        "calibration_error_of_chance": {"mean": expected, "one_in_twenty": high},
+        "brier": sampling.mean((1 - given) ** 2, test.prompts).as_json() | {"value": brier(given)},
+        "negative_log_likelihood": sampling.mean(losses, test.prompts).as_json()
+        | {"value": negative_log_likelihood(test.lead, temperature)},
+        "bins": [
+            {
+                "pairs": part.pairs,
+                "confidence": part.confidence,
+                "accuracy": part.accuracy,
+                "wilson": list(wilson_interval(part.accuracy * part.pairs, part.pairs)),
+            }
+            for part in bins
+        ],
+    }
+
+
+def margin_section(scored: ScoredPairs) -> dict[str, Any]:
+    """Counts the leads of the chosen texts in bins of equal width, 0 at an edge of one."""
+    lead = scored.lead
+    reach = float(np.abs(lead).max()) or 1.0
+    counts, edges = np.histogram(lead, bins=_MARGIN_BINS, range=(-reach, reach))
+    return {
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "mean": float(lead.mean()),
+        "median": float(np.median(lead)),
+    }
+
+
+def bias_rows(scored: ScoredPairs, sampling: Sampling) -> list[dict[str, Any]]:
+    """Measures how far scores follow length and repetition, beyond what the labels do.
+
+    Returns:
+        A row for each feature. ``correlation`` is Spearman's over all texts; ``within_pairs`` that
+        of the two differences within a pair, whichever text was chosen; ``reward_prefers`` and
+        ``people_prefer`` the shares of pairs in which the text with more of it has the higher score
+        or was chosen, and ``excess`` the difference between them.
+    """
+    features: dict[str, Callable[[str], float]] = {"length": len, "repetition": repetition}
+    return [_bias_row(name, feature, scored, sampling) for name, feature in features.items()]
+
+
+def _bias_row(
+    name: str, feature: Callable[[str], float], scored: ScoredPairs, sampling: Sampling
+) -> dict[str, Any]:
+    chosen = np.array([feature(pair.chosen) for pair in scored.pairs], dtype=np.float64)
+    rejected = np.array([feature(pair.rejected) for pair in scored.pairs], dtype=np.float64)
+    texts = np.concatenate([chosen, rejected])
+    scores = np.concatenate([scored.chosen, scored.rejected])
+    more, lead, everyone = chosen - rejected, scored.lead, scored.prompts
+    differ = np.flatnonzero(more)
+    prompts = [everyone[row] for row in differ.tolist()]
+    # Half a point where the scores tie, as in the accuracy.
+    by_reward = (np.sign(lead[differ] * more[differ]) + 1) / 2
+    by_people = (np.sign(more[differ]) + 1) / 2
+
+    def within(rows: NDArray[np.intp]) -> float:
+        # Both ways round, so that which of the two is called the chosen one does not matter.
+        return rank_correlation(
+            np.concatenate([lead[rows], -lead[rows]]), np.concatenate([more[rows], -more[rows]])
+        )
+
+    return {
+        "name": name,
+        "pairs_that_differ": len(differ),
+        "correlation": sampling.statistic(
+            lambda rows: rank_correlation(scores[rows], texts[rows]), everyone * 2
+        ).as_json(),
+        "within_pairs": sampling.statistic(within, everyone).as_json(),
+        "reward_prefers": sampling.mean(by_reward, prompts).as_json(),
+        "people_prefer": sampling.mean(by_people, prompts).as_json(),
+        "excess": sampling.mean(by_reward - by_people, prompts).as_json(),
+    }
+
+
+def member_rows(
+    members: Mapping[str, tuple[ScoredPairs, ScoredPairs]], sampling: Sampling
+) -> list[dict[str, Any]]:
+    """Measures each of several models, such as those of several seeds, and what is made of them.
+
+    Args:
+        members: The test and the validation pairs under each model's scores, by its name.
+        sampling: How intervals are drawn.
+
+    Returns:
+        Accuracy, temperature, calibration error and log-likelihood of each.
+    """
+    rows = []
+    for name, (test, validation) in members.items():
+        section = calibration_section(test, validation, sampling)
+        row = {
+            "name": name,
+            "accuracy": sampling.mean(test.right, test.prompts).as_json(),
+            "temperature": section["temperature"],
+        }
+        for when in ("before", "after"):
+            found = section[when]
+            for figure in ("calibration_error", "negative_log_likelihood"):
+                row[f"{figure}_{when}"] = None if found is None else _number(found[figure])
+        rows.append(row)
+    return rows
+
+
+def spread_section(members: Sequence[ScoredPairs], sampling: Sampling) -> dict[str, Any]:
+    """Measures how far several models of one kind differ.
+
+    Returns:
+        ``accuracy``, from the lowest to the highest; ``correlation``, Spearman's of their scores,
+        mean over pairs of models; ``disputed``, the share of pairs that they do not all order
+        alike; ``deviation``, the standard deviation between them of a text's score, mean over
+        texts, in units of their standard deviation between texts.
+    """
+    whole = [np.concatenate([member.chosen, member.rejected]) for member in members]
+    orders = np.stack([np.sign(member.lead) for member in members])
+    accuracies = [float(member.right.mean()) for member in members]
+
+    def correlation() -> float:
+        if len(whole) == 1:
+            raise ValueError("one model has nothing to differ from: name two or more")
+        pairs = itertools.combinations(whole, 2)
+        return float(np.mean([rank_correlation(one, other) for one, other in pairs]))
+
+    def deviation() -> float:
+        if len(whole) == 1:
+            raise ValueError("one model has nothing to differ from: name two or more")
+        if any(scores.std() == 0 for scores in whole):
+            raise ValueError("one of the models gives all texts the same score")
+        standard = np.stack([(scores - scores.mean()) / scores.std() for scores in whole])
+        return float(standard.std(axis=0).mean())
+
+    return {
+        "models": len(members),
+        "accuracy": {"lowest": min(accuracies), "highest": max(accuracies)},
+        "correlation": measured(correlation).as_json(),
+        "disputed": sampling.mean(
+            np.any(orders != orders[0], axis=0), members[0].prompts
+        ).as_json(),
+        "deviation": measured(deviation).as_json(),
+    }
+
+
+def _number(figure: Any) -> float:
+    return float(figure["value"] if isinstance(figure, dict) else figure)

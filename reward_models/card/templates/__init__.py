@@ -1,0 +1,1 @@
+"""The HTML templates of this package; they are read as package data."""

@@ -1,0 +1,148 @@
+"""Labels out of answers, the split for the temperature, and where the answers come from."""
+
+import json
+
+import pytest
+
+from reward_models.card.data import card_data, coded_answers, coded_scores, read_card_data
+from reward_models.preferences import Answer, Pair, Preference, PreferenceStore
+
+
+def answer(chosen, rejected, annotator="x", prompt="p", probability=1.0):
+    return Preference(
+        pair_id="any",
+        prompt=prompt,
+        chosen=chosen,
+        rejected=rejected,
+        annotator=annotator,
+        probability=probability,
+    )
+
+
+def test_a_label_is_what_most_preferred_whichever_way_the_rows_are_written():
+    answers = [answer("a", "b", "x"), answer("b", "a", "y"), answer("a", "b", "z")]
+    data = card_data(answers, [], source="here")
+    assert [(label.chosen, label.rejected) for label in data.test] == [("a", "b")]
+    assert data.groups == {"people": ["they differ"]}
+    assert len(data.answers) == 3
+
+
+def test_a_tied_pair_is_no_label_and_is_counted():
+    answers = [
+        answer("a", "b", "x"),
+        answer("b", "a", "y"),
+        answer("c", "d", probability=0.5),
+        answer("e", "f"),
+    ]
+    data = card_data(answers, [], source="here")
+    assert [label.chosen for label in data.test] == ["e"]
+    assert data.left_out == {"pairs that are tied or evenly split": 2}
+    with pytest.raises(ValueError, match="here holds no decided pair"):
+        card_data(answers[:3], [], source="here")
+
+
+def test_no_prompt_is_both_fitted_and_measured_on():
+    """A temperature that has seen the test prompts flatters."""
+    validation = [answer("a", "b", prompt="p"), answer("a", "b", prompt="q")]
+    data = card_data([answer("c", "d", prompt="p")], validation, source="here")
+    assert [label.prompt for label in data.validation] == ["q"]
+    assert data.left_out == {"validation pairs whose prompt is measured on": 1}
+
+
+def test_answers_and_scores_are_coded_alike():
+    """By the text, not by which was chosen: 'a' is the first of a and b."""
+    answers = [answer("b", "a", "x"), answer("a", "b", "y"), answer("a", "b", "z", probability=0.5)]
+    data = card_data([*answers, answer("b", "a", "w")], [], source="here")
+    assert [code for _, _, code in coded_answers(data.answers)] == [
+        "second",
+        "first",
+        "tie",
+        "second",
+    ]
+    (label,) = data.test
+    assert label.chosen == "b"
+    assert coded_scores(data.test, [1.0]) == {label.pair_id: {"second": 1.0, "first": 0.0}}
+    assert coded_scores(data.test, [0.5])[label.pair_id] == {"second": 0.5, "first": 0.5}
+
+
+@pytest.fixture
+def store(tmp_path):
+    pairs = [
+        Pair(
+            pair_id=f"{split}{number}",
+            prompt=f"{split} prompt {number}",
+            a="x",
+            b="y",
+            policy_a="new" if number else "",
+            policy_b="old" if number else "",
+            split=split,
+        )
+        for split in ("test", "tune")
+        for number in range(3)
+    ]
+    with PreferenceStore(tmp_path / "answers.sqlite") as opened:
+        opened.add_pairs(pairs)
+        opened.record_answers(
+            [
+                Answer(pair_id=pair.pair_id, annotator=who, answer="a")
+                for pair in pairs[1:]
+                for who in ("u", "v")
+            ]
+            + [
+                Answer(pair_id="test0", annotator="u", answer="tie"),
+                Answer(pair_id="test0", annotator="v", answer="skip"),
+            ]
+        )
+    return str(tmp_path / "answers.sqlite")
+
+
+def test_a_store_is_read_by_its_splits(store):
+    data = read_card_data(store, split="test", validation="tune")
+    assert [label.prompt for label in data.test] == ["test prompt 1", "test prompt 2"]
+    assert len(data.validation) == 3
+    assert data.left_out == {"answers: skip": 1, "pairs that are tied or evenly split": 1}
+    assert data.groups == {"subset": ["new and old"] * 2, "people": ["all agree"] * 2}
+
+
+def test_without_a_validation_split_some_prompts_are_taken_for_it(store):
+    data = read_card_data(store, share=0.5, seed=1)
+    prompts = [{label.prompt for label in part} for part in (data.test, data.validation)]
+    assert prompts[0].isdisjoint(prompts[1])
+    assert len(prompts[0] | prompts[1]) == 5
+    assert all(prompts)
+
+
+def test_a_split_that_is_not_there_is_named_with_those_that_are(store):
+    with pytest.raises(ValueError, match="'dev' has no answers to measure on; its splits: test, t"):
+        read_card_data(store, split="dev")
+
+
+def test_a_file_is_read_with_its_subsets_and_its_split(tmp_path):
+    rows = [
+        {"prompt": f"p{n}", "chosen": "a", "rejected": "b", "subset": "s", "split": split}
+        for n, split in enumerate(["train", "test", "test"])
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = read_card_data(str(path), share=0)
+    assert [label.prompt for label in data.test] == ["p1", "p2"]
+    assert data.groups == {"subset": ["s", "s"]}
+    assert data.left_out == {"rows of the split train": 1}
+    assert data.answers == []
+    with pytest.raises(ValueError, match="is a file"):
+        read_card_data(str(path), split="test")
+
+
+def test_one_prompt_alone_is_measured_on(tmp_path):
+    """Its share for the temperature would be all or nothing."""
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}', encoding="utf-8")
+    data = read_card_data(str(path), share=0.99)
+    assert (len(data.test), len(data.validation)) == (1, 0)
+
+
+def test_a_missing_file_is_no_new_store(tmp_path):
+    """Opening a store makes one."""
+    with pytest.raises(FileNotFoundError, match=r"there is no .*nowhere.sqlite"):
+        read_card_data(str(tmp_path / "nowhere.sqlite"))
+    assert list(tmp_path.iterdir()) == []
