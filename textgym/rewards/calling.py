@@ -130,21 +130,21 @@ class ChatReward:
     role ``"assistant"``.
 
     Attributes:
-        function: The function.
+        reward: The function.
     """
 
-    function: Callable[..., Any]
+    reward: Callable[..., Any]
 
     @property
     def reads_ids(self) -> bool:
         """Whether it wants the ids that the agent wrote."""
-        return bool(getattr(self.function, "reads_ids", False))
+        return bool(getattr(self.reward, "reads_ids", False))
 
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> Any:
         """Scores a batch, as the function does."""
-        return self.function(_said("user", prompts), _said("assistant", completions), **columns)
+        return self.reward(_said("user", prompts), _said("assistant", completions), **columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,23 +152,23 @@ class FilledReward:
     """A function that may return ``None`` for a text that it cannot judge, as TRL allows.
 
     Attributes:
-        function: The function.
+        reward: The function.
         value: The score of such a text.
     """
 
-    function: Callable[..., Any]
+    reward: Callable[..., Any]
     value: float
 
     @property
     def reads_ids(self) -> bool:
         """Whether it wants the ids that the agent wrote."""
-        return bool(getattr(self.function, "reads_ids", False))
+        return bool(getattr(self.reward, "reads_ids", False))
 
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> Any:
         """Scores a batch, as the function does, without a ``None``."""
-        scores = self.function(prompts, completions, **columns)
+        scores = self.reward(prompts, completions, **columns)
         if not isinstance(scores, list | tuple):
             return scores
         return [self.value if score is None else score for score in scores]

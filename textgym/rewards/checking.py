@@ -163,7 +163,7 @@ def as_float(value: Any) -> float:
 def _missing_column(function: RewardFunction, columns: Mapping[str, Sequence[Any]]) -> str | None:
     """Finds a column that a function cannot do without by its signature, and was not given."""
     while isinstance(function, AdaptedReward | ChatReward | FilledReward):
-        function = function.function
+        function = function.function if isinstance(function, AdaptedReward) else function.reward
     try:
         named = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
