@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-import textgym
 from reward_models.bootstrap import REPETITIONS
 from reward_models.card.data import coded_answers, coded_scores
 from reward_models.card.measures import Sampling, undefined
@@ -38,16 +35,18 @@ from reward_models.card.texts import (
     truncation_rows,
 )
 from reward_models.preferences.formats import data_hash
+from reward_models.provenance import code_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from reward_models.card.data import CardData
     from textgym.types import RewardFunction
 
-__all__ = ["CardConfig", "code_hash", "folder_hash", "make_card", "scores_of"]
+__all__ = ["CardConfig", "folder_hash", "make_card", "scores_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +121,7 @@ def make_card(
         "throughput": throughput_rows(scores, texts),
         "members": _members(members or {}, (name, test, validation), data, sampling),
         "provenance": {
-            "textgym": version("textgym"),
-            "code_hash": code_hash(),
+            "code": code_version(),
             "data_hash": data_hash([*data.test, *data.validation]),
             "weights": {str(folder): folder_hash(folder) for folder in folders},
             "settings": asdict(config),
@@ -146,16 +144,6 @@ def scores_of(
         return np.asarray(given(list(prompts), list(completions)), dtype=np.float64)
 
     return scores
-
-
-def code_hash() -> str:
-    """Returns 32 hexadecimal digits that any change of textgym's or the judge's code changes."""
-    digest = hashlib.blake2b(digest_size=16)
-    for package in (Path(textgym.__file__).parent, Path(__file__).parents[1]):
-        for path in sorted(package.rglob("*.py")):
-            digest.update(path.relative_to(package.parent).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def folder_hash(folder: Path) -> str:

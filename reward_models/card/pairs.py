@@ -1,7 +1,7 @@
 """What labelled pairs say of a reward: order, confidence, margins, and what it likes too much.
 
-Simplifications: length is counted in characters, which every language has; repetition in words. A
-label that people disagree on counts like any other.
+Simplifications: length is counted in characters, which every language has, repetition in pairs of
+words. A label that people disagree on counts like any other.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from reward_models.calibration import (
     reliability,
 )
 from reward_models.card.measures import Measure, Sampling, measured, rank_correlation
-from reward_models.card.probes import repetition
 from reward_models.evaluation import wilson_interval
+from reward_models.metrics.shape import Repetition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -198,15 +198,22 @@ def bias_rows(scored: ScoredPairs, sampling: Sampling) -> list[dict[str, Any]]:
         ``people_prefer`` the shares of pairs in which the text with more of it has the higher score
         or was chosen, and ``excess`` the difference between them.
     """
-    features: dict[str, Callable[[str], float]] = {"length": len, "repetition": repetition}
+    repeated = Repetition(n=2)
+    features: dict[str, Callable[[Sequence[str]], Sequence[float]]] = {
+        "length": lambda texts: [len(text) for text in texts],
+        "repetition": lambda texts: repeated([""] * len(texts), texts),
+    }
     return [_bias_row(name, feature, scored, sampling) for name, feature in features.items()]
 
 
 def _bias_row(
-    name: str, feature: Callable[[str], float], scored: ScoredPairs, sampling: Sampling
+    name: str,
+    feature: Callable[[Sequence[str]], Sequence[float]],
+    scored: ScoredPairs,
+    sampling: Sampling,
 ) -> dict[str, Any]:
-    chosen = np.array([feature(pair.chosen) for pair in scored.pairs], dtype=np.float64)
-    rejected = np.array([feature(pair.rejected) for pair in scored.pairs], dtype=np.float64)
+    chosen = np.array(feature([pair.chosen for pair in scored.pairs]), dtype=np.float64)
+    rejected = np.array(feature([pair.rejected for pair in scored.pairs]), dtype=np.float64)
     texts = np.concatenate([chosen, rejected])
     scores = np.concatenate([scored.chosen, scored.rejected])
     more, lead, everyone = chosen - rejected, scored.lead, scored.prompts

@@ -10,7 +10,6 @@ Simplifications: words are what stands between spaces, so a language without spa
 
 from __future__ import annotations
 
-import itertools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ __all__ = [
     "batch_difference",
     "changed_texts",
     "neighbour_difference",
-    "repetition",
     "standardised_effects",
     "truncated",
 ]
@@ -145,13 +143,6 @@ def truncated(text: str, share: float) -> str:
     for word in words[:kept]:
         end = text.index(word, end) + len(word)
     return text[:end]
-
-
-def repetition(text: str) -> float:
-    """Share of a text's pairs of neighbouring words that occurred in it before, in [0, 1]."""
-    words = text.lower().split()
-    pairs = list(itertools.pairwise(words))
-    return 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
 
 
 def batch_difference(

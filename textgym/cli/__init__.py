@@ -49,6 +49,7 @@ class Command:
 COMMANDS: Mapping[str, Command] = {
     "envs": Command("textgym.cli.envs", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
+    "reward best-of-n": Command("textgym.cli.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
     "reward card": Command("textgym.cli.reward_card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
     "rewards": Command("textgym.cli.rewards", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
 }

@@ -8,7 +8,6 @@ from reward_models.card.probes import (
     batch_difference,
     changed_texts,
     neighbour_difference,
-    repetition,
     standardised_effects,
     truncated,
 )
@@ -65,13 +64,6 @@ def test_truncating_finds_each_word_behind_the_one_before():
     """The first "a" is in "banana" already."""
     assert truncated("banana a nan x", 0.5) == "banana a"
     assert truncated("", 0.5) == ""
-
-
-def test_repetition_counts_pairs_of_words_that_were_there():
-    """a b, b a, a b: one of three was there before; a single word has no pair."""
-    assert repetition("a b A B") == pytest.approx(1 / 3)
-    assert repetition("so so so so so") == pytest.approx(3 / 4)
-    assert repetition("one") == 0.0
 
 
 def test_effects_are_in_standard_deviations_of_the_scores_before():
