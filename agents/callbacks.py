@@ -43,6 +43,7 @@ from stable_baselines3.common.logger import Logger
 
 from agents.progress import training_bar
 from agents.sb3_env import TextVecEnv
+from agents.sb3_logger import record_iteration
 from textgym.checkpoints import atomic_folder
 
 if TYPE_CHECKING:
@@ -55,16 +56,8 @@ if TYPE_CHECKING:
     from agents.rollout import Rollout
     from textgym.vector import TextVectorEnv
 
-__all__ = ["Learner", "LearnerView", "as_callback", "drive", "logger_names"]
+__all__ = ["Learner", "LearnerView", "as_callback", "drive"]
 
-_NAMES = {
-    "approximate_kl": "train/approx_kl",
-    "iteration": "time/iterations",
-    "length": "rollout/ep_len_mean",
-    "policy_loss": "train/policy_gradient_loss",
-    "reward": "rollout/ep_rew_mean",
-    "reward_std": "rollout/ep_rew_std",
-}
 _KEPT_EPISODES = 100
 
 
@@ -187,7 +180,8 @@ def drive(
             included; the last iteration is finished, so it may become a few more.
         callback: A callback of Stable-Baselines3, a list of them, or a function of ``locals`` and
             ``globals`` that returns whether to go on.
-        logger: Of Stable-Baselines3's ``configure``; it is not closed. None logs nothing.
+        logger: Of ``agents.sb3_logger.open_logger``, or of Stable-Baselines3's ``configure``; it is
+            not closed. None logs nothing.
         progress_bar: Whether to draw a bar, where there is a terminal.
         log_interval: Iterations between two rows of the log; None leaves writing to callbacks.
 
@@ -219,7 +213,9 @@ def drive(
             bar.update(tokens, metrics)
             called.update_locals({"metrics": metrics, "rollout": rollout, "iteration": iteration})
             called.update_locals(_episodes(rollout, seconds, view))
-            _record(view.logger, metrics, tokens, (tokens - first) / max(seconds, 1e-9), seconds)
+            record_iteration(
+                view.logger, metrics, tokens=tokens, new=tokens - first, seconds=seconds
+            )
             goes_on = called.on_step()
             _correct_bars(called, tokens - first)
             called.on_rollout_end()
@@ -236,26 +232,6 @@ def as_callback(callback: MaybeCallback) -> BaseCallback:
     if isinstance(callback, list):
         return CallbackList(callback)
     return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
-
-
-def logger_names(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Gives metrics the names under which Stable-Baselines3 logs them.
-
-    Args:
-        metrics: By our names. What Stable-Baselines3 does not have goes under ``train/``, and a
-            name with a slash is left as it is.
-
-    Returns:
-        The same values; ``entropy`` alone changes its sign, as ``train/entropy_loss``. Beware:
-        ``value_loss`` of ours is half of theirs.
-    """
-    named = {
-        _NAMES.get(name, name if "/" in name else f"train/{name}"): value
-        for name, value in metrics.items()
-    }
-    if "train/entropy" in named:
-        named["train/entropy_loss"] = -named.pop("train/entropy")
-    return named
 
 
 def _introduce(callback: BaseCallback, view: LearnerView) -> None:
@@ -285,16 +261,6 @@ def _episodes(rollout: Rollout | None, seconds: float, view: LearnerView) -> dic
             }
         )
     return {"dones": lengths > 0, "rewards": returns, "infos": infos}
-
-
-def _record(
-    logger: Logger, metrics: Mapping[str, float], tokens: int, rate: float, seconds: float
-) -> None:
-    for name, value in logger_names(metrics).items():
-        logger.record(name, value, exclude="tensorboard" if name == "time/iterations" else None)
-    logger.record("time/fps", int(rate))
-    logger.record("time/time_elapsed", int(seconds), exclude="tensorboard")
-    logger.record("time/total_timesteps", tokens, exclude="tensorboard")
 
 
 def _correct_bars(callback: BaseCallback, tokens: int) -> None:

@@ -1,4 +1,7 @@
-"""Metrics on the disk while they are made: one CSV file and TensorBoard, safe to resume."""
+"""Metrics on the disk while they are made: one CSV file and TensorBoard, safe to resume.
+
+Stable-Baselines3's logger needs a folder of its own beside it; see ``agents.sb3_logger``.
+"""
 
 from __future__ import annotations
 

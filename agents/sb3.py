@@ -1,0 +1,279 @@
+"""Stable-Baselines3's PPO with a transformer of ours as its policy network.
+
+The language model's logits at a text's last token, under the temperature and the fixed mask, are
+the action's logits, and the value head's output is the value: what is trained is the
+``TransformerPolicy`` itself, in place. So a learner of ours and theirs can be compared on one
+policy, and what either has trained, the other can go on with.
+
+``make_ppo`` puts a policy and a batch of texts together; with ``masked=True`` it is sb3-contrib's
+``MaskablePPO``, which constraints need. To bring environments of your own, give
+``TextActorCriticPolicy`` and ``text_policy_kwargs`` to ``PPO`` or ``A2C``, or
+``agents.sb3_masked.MaskableTextActorCriticPolicy`` to ``MaskablePPO``.
+
+What it costs: Stable-Baselines3 learns from single transitions, so a text of T tokens is read from
+its beginning for each of them, where a learner of ours reads it once; and it has no cache for
+writing. There is no reference policy, so nothing holds the policy near where it started. ``save``
+of Stable-Baselines3 writes pickles; ``policy.save_pretrained`` writes weights alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import Tensor, nn
+
+from agents.policy import TransformerPolicy
+from agents.sb3_env import TextVecEnv
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gymnasium import Space
+    from sb3_contrib import MaskablePPO
+    from stable_baselines3.common.type_aliases import Schedule
+
+    from textgym.env import TextEnv
+    from textgym.vector import TextVectorEnv
+
+    _Base = ActorCriticPolicy
+else:
+    _Base = object
+
+__all__ = [
+    "ActionLogits",
+    "TextActorCriticPolicy",
+    "TextFeatures",
+    "TextNetworks",
+    "make_ppo",
+    "text_policy_kwargs",
+]
+
+
+class TextFeatures(BaseFeaturesExtractor):
+    """The trunk's hidden state at the last token of each text.
+
+    Attributes:
+        language_model: The policy.
+        pad_id: Stands behind a text; never within it.
+        temperature: Divides the logits.
+        legal: ``(V,)`` bool, the actions that are ever legal.
+    """
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        language_model: TransformerPolicy,
+        pad_id: int,
+        temperature: float,
+        legal: Sequence[bool],
+    ) -> None:
+        """Keeps what the networks are made of; nothing is copied."""
+        width = language_model.model.config.get_text_config().hidden_size
+        super().__init__(observation_space, features_dim=width)
+        self.language_model = language_model
+        self.pad_id, self.temperature, self.legal = pad_id, temperature, tuple(legal)
+
+    def forward(self, observations: Tensor | dict[str, Tensor]) -> Tensor:
+        """Reads texts.
+
+        Args:
+            observations: ``(N, T)`` ids, as the floats that Stable-Baselines3 makes of them, or a
+                dictionary with such ``tokens``.
+
+        Returns:
+            ``(N, width)``.
+        """
+        given = observations["tokens"] if isinstance(observations, dict) else observations
+        tokens = given.long()
+        lengths = (tokens != self.pad_id).sum(dim=1)
+        rows = torch.arange(len(tokens), device=tokens.device)
+        hidden = self.language_model.trunk(tokens[:, : int(lengths.max())])
+        return hidden[rows, lengths - 1]
+
+
+class ActionLogits(nn.Module):
+    """The language model's own output layer, with temperature and mask."""
+
+    legal: Tensor
+
+    def __init__(self, features: TextFeatures) -> None:
+        """Shares the weights of the language model."""
+        super().__init__()
+        model = features.language_model.model
+        self.head = cast("nn.Module", model.get_output_embeddings())  # type: ignore[no-untyped-call] # transformers' is
+        self.temperature = features.temperature
+        self.register_buffer("legal", torch.tensor(features.legal), persistent=False)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Logits ``(N, V)`` float32 of hidden states ``(N, width)``; minus infinity if illegal."""
+        logits: Tensor = self.head(hidden).float() / self.temperature
+        return logits.masked_fill(~self.legal, -torch.inf)
+
+
+class TextNetworks(_Base):
+    """Turns an actor-critic policy of Stable-Baselines3 into one that is a ``TransformerPolicy``.
+
+    Comes before the class that it changes: ``class Mine(TextNetworks, ActorCriticPolicy)``.
+    """
+
+    features_extractor: TextFeatures
+
+    def __init__(
+        self,
+        observation_space: Space[Any],
+        action_space: Space[Any],
+        lr_schedule: Schedule,
+        *,
+        language_model: TransformerPolicy | str | Path,
+        pad_id: int,
+        legal: Sequence[bool],
+        temperature: float = 1.0,
+        **settings: Any,
+    ) -> None:
+        """Makes the policy; ``text_policy_kwargs`` gives what is named.
+
+        Args:
+            observation_space: Of the environment.
+            action_space: Of the environment: the ids of the vocabulary.
+            lr_schedule: The learning rate by the share of training that remains.
+            language_model: The policy, trained in place; or a folder that it is loaded from, which
+                is then all that Stable-Baselines3's ``save`` remembers beside the weights.
+            pad_id: The padding's id.
+            legal: ``(V,)`` bools, which actions are ever legal.
+            temperature: Divides the logits.
+            **settings: Stable-Baselines3's, such as ``optimizer_class``.
+
+        Raises:
+            ValueError: If the actions are not the vocabulary's ids, or the temperature is not
+                positive.
+        """
+        if not isinstance(language_model, TransformerPolicy):
+            language_model = TransformerPolicy.from_pretrained(language_model)
+        if not getattr(action_space, "n", None) == language_model.vocab_size == len(legal):
+            raise ValueError(
+                f"the language model has {language_model.vocab_size} ids, the mask {len(legal)}, "
+                f"and the actions are {action_space}: use an environment that appends tokens of "
+                "the language model's own tokenizer"
+            )
+        if not temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {temperature}")
+        super().__init__(
+            observation_space,
+            action_space,
+            lr_schedule,
+            net_arch=[],
+            ortho_init=False,
+            features_extractor_class=TextFeatures,
+            features_extractor_kwargs={
+                "language_model": language_model,
+                "pad_id": pad_id,
+                "temperature": temperature,
+                "legal": legal,
+            },
+            **settings,
+        )
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        self._build_mlp_extractor()  # nothing, as net_arch is empty
+        self.action_net = ActionLogits(self.features_extractor)
+        self.value_net = self.features_extractor.language_model.value_head
+        self.optimizer = self.optimizer_class(
+            self.parameters(),
+            lr=lr_schedule(1),  # type: ignore[call-arg] # every optimizer has it
+            **self.optimizer_kwargs,
+        )
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        features = self.features_extractor
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "lr_schedule": self._dummy_schedule,
+            "language_model": features.language_model,
+            "pad_id": features.pad_id,
+            "legal": features.legal,
+            "temperature": features.temperature,
+            "optimizer_class": self.optimizer_class,
+            "optimizer_kwargs": self.optimizer_kwargs,
+        }
+
+
+class TextActorCriticPolicy(TextNetworks, ActorCriticPolicy):
+    """The policy class for Stable-Baselines3's PPO and A2C."""
+
+
+def text_policy_kwargs(
+    language_model: TransformerPolicy | str | Path,
+    env: TextEnv | TextVectorEnv,
+    *,
+    temperature: float = 1.0,
+    masked: bool = False,
+) -> dict[str, Any]:
+    """What ``policy_kwargs`` must be for a text environment.
+
+    Args:
+        language_model: The policy, trained in place, or a folder to load it from.
+        env: Where it acts, without wrappers. It is reset, to ask it what is legal.
+        temperature: Divides the logits.
+        masked: Whether the algorithm asks for masks by itself, as ``MaskablePPO`` does.
+
+    Raises:
+        ValueError: If what is legal changes from state to state and nobody asks.
+    """
+    env.reset()
+    legal = env.action_masks()
+    legal = legal if legal.ndim == 1 else legal[0]
+    if not env.mask_is_fixed and not masked:
+        raise ValueError(
+            "what is legal changes from state to state here, and Stable-Baselines3's PPO does not "
+            "ask: use masked=True, which is sb3-contrib's MaskablePPO"
+        )
+    return {
+        "language_model": language_model,
+        "pad_id": env.tokenizer.pad_id,
+        "legal": legal.tolist() if env.mask_is_fixed else [True] * len(legal),
+        "temperature": temperature,
+    }
+
+
+def make_ppo(
+    language_model: TransformerPolicy | str | Path,
+    envs: TextVectorEnv,
+    *,
+    temperature: float = 1.0,
+    masked: bool = False,
+    **settings: Any,
+) -> PPO | MaskablePPO:
+    """Makes Stable-Baselines3's PPO for a policy of ours and a batch of texts.
+
+    Args:
+        language_model: The policy, trained in place, or a folder to load it from.
+        envs: Made with autoreset disabled; may have any backend.
+        temperature: Divides the logits, when acting and when learning.
+        masked: Whether to use sb3-contrib's ``MaskablePPO``.
+        **settings: The algorithm's, such as ``n_steps``. Without ``device`` the policy stays where
+            it is; one from a folder goes to the CPU.
+
+    Raises:
+        ValueError: If the language model and the environment do not fit.
+        ModuleNotFoundError: If ``masked`` and sb3-contrib is not installed.
+    """
+    given = text_policy_kwargs(language_model, envs, temperature=temperature, masked=masked)
+    if isinstance(language_model, TransformerPolicy):
+        settings.setdefault("device", language_model.device)
+    settings.setdefault("device", "cpu")
+    settings["policy_kwargs"] = given | settings.pop("policy_kwargs", {})
+    if not masked:
+        return PPO(TextActorCriticPolicy, TextVecEnv(envs), **settings)
+    try:
+        from agents.sb3_masked import make_maskable_ppo
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            'masked=True needs sb3-contrib: pip install "textgym[baselines]"', name=error.name
+        ) from error
+    return make_maskable_ppo(TextVecEnv(envs), settings)
