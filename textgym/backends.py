@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from textgym.states import Array, State, map_fields
+from textgym.states import FIELDS, Array, State, map_fields, narrow
 
 __all__ = ["Backend", "NumpyBackend", "TorchBackend", "check_actions", "make_backend"]
 
@@ -22,6 +21,14 @@ class Backend(Protocol):
 
     def send(self, array: npt.NDArray[Any]) -> Array:
         """Takes an array from the host, which nobody may write to afterwards."""
+
+    def send_state(self, state: State, *, grows: bool) -> State:
+        """Takes a state from the host.
+
+        Args:
+            state: In numpy; nobody may write to it afterwards.
+            grows: Whether tokens will be appended to it, and nothing else done.
+        """
 
     def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
         """Takes rewards, ``(N,)``, from the host, in the backend's floating point."""
@@ -58,6 +65,10 @@ class NumpyBackend:
         """Returns the array."""
         return array
 
+    def send_state(self, state: State, *, grows: bool) -> State:
+        """Returns the state; a copy of narrow tokens, as appending makes many, costs half."""
+        return narrow(state) if grows else state
+
     def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
         """Returns the rewards, float64."""
         return rewards
@@ -75,8 +86,9 @@ class NumpyBackend:
 
     def clip(self, actions: Array, sizes: Any) -> Array:
         """Replaces actions outside the space; see ``Backend``."""
-        inside = (actions >= 0) & (actions < sizes)
-        return actions if inside.all() else np.where(inside, actions, 0)
+        # Without its sign, a negative number is larger than any size.
+        inside = actions.view(np.uint64) < sizes.view(np.uint64)
+        return actions if np.count_nonzero(inside) == inside.size else np.where(inside, actions, 0)
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Returns both as they are."""
@@ -86,9 +98,9 @@ class NumpyBackend:
         """Returns views that refuse to be written into."""
 
         def view(array: Array) -> Array:
-            frozen = array.view()
-            frozen.flags.writeable = False
-            return frozen
+            wide = array.astype(np.int64, copy=False).view()
+            wide.flags.writeable = False
+            return wide
 
         return map_fields(view, state)
 
@@ -120,6 +132,10 @@ class TorchBackend:
         """Copies the array to the device."""
         return self._torch.tensor(array, device=self._device)
 
+    def send_state(self, state: State, *, grows: bool) -> State:  # noqa: ARG002 - as the other
+        """Copies the state to the device."""
+        return map_fields(self.send, state)
+
     def send_rewards(self, rewards: npt.NDArray[np.float64]) -> Array:
         """Copies the rewards to the device, as float32."""
         return self.send(rewards.astype(np.float32))
@@ -145,12 +161,12 @@ class TorchBackend:
         """Packs both into one tensor, so that the host waits for the device once."""
         columns = [actions.reshape(len(actions), -1)]
         widths, names = [columns[0].shape[1]], []
-        for field in fields(State):
-            array = getattr(state, field.name)
+        for name in FIELDS:
+            array = getattr(state, name)
             if array is not None:
                 columns.append(array.reshape(len(actions), -1))
                 widths.append(columns[-1].shape[1])
-                names.append(field.name)
+                names.append(name)
         host = self._torch.cat(columns, dim=1).cpu().numpy()
         parts = np.split(host, np.cumsum(widths)[:-1], axis=1)
         fetched = {

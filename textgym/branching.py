@@ -5,7 +5,6 @@ What search and grouped sampling need: a state is never written into, so keeping
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from textgym.backends import Backend
+    from textgym.draws import Draws
     from textgym.episodes import Episodes
     from textgym.row import Row
     from textgym.states import State
@@ -64,7 +64,7 @@ class Branching:
     _state: State | None
     _previous: State | None
     _episodes: Episodes
-    _generators: list[tuple[np.random.Generator, int]]
+    _draws: Draws
 
     def _require_state(self) -> State:
         if self._state is None:
@@ -81,9 +81,7 @@ class Branching:
             state=self._require_state(),
             previous=self._previous,
             episodes=self._episodes.take(np.arange(self.num_envs)),
-            generators=tuple(
-                copy.deepcopy(generator.bit_generator.state) for generator, _ in self._generators
-            ),
+            generators=self._draws.states(),
             taken_from=self._kinship(),
         )
 
@@ -99,8 +97,7 @@ class Branching:
         require_kin(snapshot.taken_from, self._kinship())
         self._state, self._previous = snapshot.state, snapshot.previous
         self._episodes = snapshot.episodes.take(np.arange(rows))
-        for (generator, _), state in zip(self._generators, snapshot.generators, strict=True):
-            generator.bit_generator.state = copy.deepcopy(state)
+        self._draws.go_to(snapshot.generators)
 
     def fork(self, sources: Sequence[int] | npt.NDArray[np.int64]) -> Any:
         """Makes every row a copy of another row's episode, as it is now.

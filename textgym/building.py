@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textgym import rewards
+from textgym.prompts import Prompts
 from textgym.states import Rules
 from textgym.tasks import get_task
 from textgym.tokenizers import legal_ids, load_tokenizer
@@ -73,6 +74,7 @@ def build_world(settings: Settings) -> World:
         reward=reward,
         examples=examples,
         rules=rules,
+        prompts=Prompts(examples, tokenizer, rules),
         proposer=proposer,
         drafter=drafter,
         constraint=constraint,

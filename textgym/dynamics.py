@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from textgym.appending import append, legal_appends, permits_append
+from textgym.endings import is_finished, is_open, stop_reasons, truncated
 from textgym.states import Array, Rules, State, copy_of, namespace, numbers_like
-from textgym.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,53 +40,6 @@ __all__ = [
     "permits_edit",
     "truncated",
 ]
-
-_RUNNING, _END_OF_TEXT, _LENGTH = (
-    int(StopReason.RUNNING),
-    int(StopReason.END_OF_TEXT),
-    int(StopReason.LENGTH),
-)
-
-
-def append(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
-    """Appends one token to every open row.
-
-    The end-of-text id is written like any other.
-
-    Args:
-        state: N rows.
-        action: One id per row, ``(N,)`` int64.
-        rules: The rules.
-        allowed: Whether a constraint allows each action, ``(N,)`` bool; ``None`` without one.
-    """
-    xp = namespace(state.tokens)
-    alive = is_open(state, rules)
-    written = alive & permits_append(state, action, rules)
-    if allowed is not None:
-        written = written & allowed
-    rows = numbers_like(state.tokens, len(state.tokens))
-    # A closed row can be full, and then its length is no place; nothing is written there anyway.
-    places = xp.where(alive, state.length, 0)
-    tokens = copy_of(state.tokens)
-    tokens[rows, places] = xp.where(written, action, tokens[rows, places])
-    length, steps = state.length + written, state.steps + alive
-    spent, authored = steps >= rules.max_actions, state.authored
-    if authored is not None:
-        # Replies take room without taking actions.
-        spent = spent | (length - state.prompt_length >= rules.completion_tokens)
-        authored = copy_of(authored)
-        authored[rows, places] = authored[rows, places] | written
-    return State(
-        tokens=tokens,
-        prompt_length=state.prompt_length,
-        length=length,
-        steps=steps,
-        stop_reason=_stop_reason(
-            state, ended=written & (action == rules.eos_id), spent=alive & spent
-        ),
-        automaton=state.automaton,
-        authored=authored,
-    )
 
 
 def choose(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
@@ -128,7 +80,7 @@ def choose(state: State, action: Array, rules: Rules, allowed: Array | None = No
         prompt_length=state.prompt_length,
         length=length,
         steps=steps,
-        stop_reason=_stop_reason(
+        stop_reason=stop_reasons(
             state,
             ended=(taken > 0) & (last == rules.eos_id),
             spent=alive & (full | (steps >= rules.max_actions)),
@@ -179,17 +131,12 @@ def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None
         prompt_length=state.prompt_length,
         length=length,
         steps=steps,
-        stop_reason=_stop_reason(
+        stop_reason=stop_reasons(
             state,
             ended=acts & (token == rules.eos_id),
             spent=alive & (steps >= rules.max_actions),
         ),
     )
-
-
-def permits_append(state: State, action: Array, rules: Rules) -> Array:  # noqa: ARG001 - as the others
-    """Returns whether each row's text may hold its action, ``(N,)`` bool."""
-    return rules.legal[action]
 
 
 def permits_choice(state: State, action: Array, rules: Rules) -> Array:
@@ -210,13 +157,6 @@ def permits_edit(state: State, action: Array, rules: Rules) -> Array:
     inserts, deletes = (token == rules.bos_id) & doubles, token == rules.pad_id
     behind = (place == state.length) & room & plain
     return stops | behind | (inside & (plain | deletes | inserts))
-
-
-def legal_appends(state: State, rules: Rules) -> Array:
-    """Returns which ids may be appended to each row, ``(N, V)`` bool; one always may."""
-    if isinstance(rules.legal, np.ndarray):
-        return np.tile(rules.legal, (len(state.tokens), 1))
-    return rules.legal.repeat(len(state.tokens), 1)
 
 
 def legal_choices(state: State, rules: Rules) -> Array:
@@ -242,24 +182,6 @@ def legal_edits(state: State, rules: Rules) -> Array:
     return xp.concatenate([places, ids], 1)
 
 
-def is_open(state: State, rules: Rules) -> Array:
-    """Returns which rows an action still changes, ``(N,)`` bool."""
-    running = state.stop_reason == _RUNNING
-    return running if rules.step_limit is None else running & (state.steps < rules.step_limit)
-
-
-def is_finished(state: State) -> Array:
-    """Returns which texts are finished by themselves, ``(N,)`` bool."""
-    return state.stop_reason != _RUNNING
-
-
-def truncated(state: State, rules: Rules) -> Array:
-    """Returns which rows an outside limit has cut, ``(N,)`` bool."""
-    if rules.step_limit is None:
-        return state.steps < 0
-    return state.steps >= rules.step_limit
-
-
 def _candidates(state: State) -> Array:
     if state.candidates is None:
         raise ValueError("there is nothing to choose from: the state has no candidates")
@@ -270,11 +192,6 @@ def _is_candidate(phrases: Array, rules: Rules) -> Array:
     """Returns which of ``(..., L)`` phrases are text: not empty, and without an illegal id."""
     padded = phrases == rules.pad_id
     return (padded | rules.legal[phrases]).all(-1) & ~padded[..., 0]
-
-
-def _stop_reason(state: State, *, ended: Array, spent: Array) -> Array:
-    where = namespace(state.tokens).where
-    return where(ended, _END_OF_TEXT, where(spent, _LENGTH, state.stop_reason))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from gymnasium.error import ResetNeeded
 
 from textgym.branching import Snapshot, require_kin
 from textgym.building import build_world
+from textgym.draws import kept_on_failure
 from textgym.row import Row
 from textgym.settings import RENDER_MODES, Settings
 from textgym.states import observe
@@ -139,16 +140,22 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             ValueError: If an option is unknown or there is no such example.
         """
         given = _read_options(options)
+        seeded = self._np_random, self._np_random_seed
         super().reset(seed=seed)
-        example, number = self._choose_example(given)
-        row = Row.of(self._moves.begin(self._world.start([example], [self.np_random])))
+        try:
+            with kept_on_failure([self.np_random]):
+                example, number = self._choose_example(given)
+                row = self._start(example, number)
+        except BaseException:
+            self._np_random, self._np_random_seed = seeded
+            raise
         self._row, self._example, self._example_id = row, example, number
         self._previous, self._score, self._potential = None, None, 0.0
         info: dict[str, Any] = {
             "example_id": self._example_id,
-            "prompt_length": self._row.prompt_length,
+            "prompt_length": row.prompt_length,
         }
-        return self._finish_call(self._row, info)
+        return (row.tokens.copy(), info) if self._plain else self._finish_call(row, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Takes one action.
@@ -254,6 +261,13 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             number = int(self.np_random.integers(len(self._world.examples)))
         return self._world.examples[number], number
 
+    def _start(self, example: Example, number: int) -> Row:
+        if self._appends and number >= 0:
+            tokens, length = self._world.prompts.row(number)
+            return Row(tokens, length, length, 0, int(StopReason.RUNNING))
+        laid = self._world.start([example], np.array([number]), [self.np_random])
+        return Row.of(self._moves.begin(laid))
+
     def _append(self, row: Row, action: Any) -> Row:
         """The way of most steps: no arrays but the text itself."""
         token = action if type(action) is int else self._read(action)
@@ -286,12 +300,13 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         return Row.of(self._moves(state, array))
 
     def _completion(self, row: Row) -> str:
+        if row.authored is None:
+            return self._world.tokenizer.decode(row.tokens[row.prompt_length : row.length].tolist())
         return self._world.completions(row.state())[0]
 
     def _pay(self, row: Row) -> tuple[float, dict[str, Any]]:
         state = row.state()
-        completions = self._world.completions(state)
-        scores, terms = self._world.score([self._example], completions, state)
+        scores, terms = self._world.score([self._example], [self._completion(row)], state)
         score = reward = float(scores[0])
         if self._dense:
             reward, self._potential = score - self._potential, score
@@ -301,7 +316,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         info: dict[str, Any] = {
             "stop_reason": row.stop_reason,
             "score": score,
-            "completion_length": int(self._world.completion_lengths(state)[0]),
+            "completion_length": row.completion_length,
         }
         if terms:
             info["reward_terms"] = {name: float(values[0]) for name, values in terms.items()}

@@ -15,13 +15,16 @@ from textgym.types import Example
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from textgym.starts import Beginnings
     from textgym.states import State
     from textgym.world import World
 
 __all__ = ["Episodes", "Payment"]
 
-Payment: TypeAlias = "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]"
-"""Which rows were scored, ``(n,)``, their scores, and which of them are finished."""
+Payment: TypeAlias = (
+    "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]] | None"
+)
+"""Which rows were scored, ``(n,)``, their scores, and which of them are finished, if any were."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,14 +32,14 @@ class Episodes:
     """N episodes on the host.
 
     Attributes:
-        examples: What each row started with.
+        examples: What each row started with, ``(N,)``, each an ``Example``.
         example_ids: Their numbers in the split, ``(N,)`` int64; -1 for a caller's own prompt.
         scores: The scores of finished texts, ``(N,)`` float64; NaN before.
         potentials: The scores of the texts so far, where they are paid for, ``(N,)`` float64.
         closed: Rows that no action changes before they are reset, ``(N,)`` bool.
     """
 
-    examples: list[Example]
+    examples: npt.NDArray[np.object_]
     example_ids: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     potentials: npt.NDArray[np.float64]
@@ -46,7 +49,7 @@ class Episodes:
     def none_yet(cls, count: int) -> Episodes:
         """Returns ``count`` rows in which nothing has begun."""
         return cls(
-            examples=[Example(prompt="")] * count,
+            examples=_array_of([Example(prompt="")] * count),
             example_ids=np.full(count, -1),
             scores=np.full(count, np.nan),
             potentials=np.zeros(count),
@@ -54,23 +57,18 @@ class Episodes:
         )
 
     def begin(
-        self,
-        rows: npt.NDArray[np.int64],
-        chosen: Sequence[tuple[Example, int]],
-        infos: dict[str, Any],
-        prompt_length: npt.NDArray[np.int64],
+        self, rows: npt.NDArray[np.int64], beginnings: Beginnings, infos: dict[str, Any]
     ) -> None:
         """Notes what the given rows start with, also in ``infos``."""
-        for row, (example, number) in zip(rows.tolist(), chosen, strict=True):
-            self.examples[row], self.example_ids[row] = example, number
+        self.examples[rows] = _array_of(beginnings.examples)
+        self.example_ids[rows] = beginnings.numbers
         self.scores[rows], self.potentials[rows] = np.nan, 0.0
-        count = len(self.examples)
         add_entries(
             infos,
-            count,
+            len(self.examples),
             rows,
-            example_id=self.example_ids[rows],
-            prompt_length=prompt_length,
+            example_id=beginnings.numbers,
+            prompt_length=beginnings.prompt_length,
         )
 
     def pay(
@@ -93,12 +91,12 @@ class Episodes:
         dense, count = world.settings.dense, len(self.examples)
         rewards = np.zeros(count)
         infos: dict[str, Any] = {}
-        rows = np.flatnonzero(~self.closed if dense else finished)
+        rows = (~self.closed if dense else finished).nonzero()[0]
         if not rows.size:
-            return rewards, infos, (rows, np.zeros(0), np.zeros(0, dtype=np.bool_))
+            return rewards, infos, None
         taken = take_rows(host, rows)
-        examples = [self.examples[row] for row in rows]
-        scores, terms = world.score(examples, world.completions(taken), taken)
+        examples, completions = self.examples[rows].tolist(), world.completions(taken)
+        scores, terms = world.score(examples, completions, taken)
         rewards[rows] = scores - self.potentials[rows]
         ended = finished[rows]
         if ended.any():
@@ -106,9 +104,9 @@ class Episodes:
                 infos,
                 count,
                 rows[ended],
-                stop_reason=host.stop_reason[rows[ended]],
+                stop_reason=taken.stop_reason[ended],
                 score=scores[ended],
-                completion_length=world.completion_lengths(host)[rows[ended]],
+                completion_length=world.completion_lengths(taken)[ended],
             )
             parts = {name: part[ended] for name, part in terms.items()}
             add_terms(infos, count, rows[ended], parts)
@@ -116,6 +114,8 @@ class Episodes:
 
     def book(self, payment: Payment, *, dense: bool) -> None:
         """Notes what has been paid: final scores, and the potentials of dense rewards."""
+        if payment is None:
+            return
         rows, scores, ended = payment
         if dense:
             self.potentials[rows] = scores
@@ -124,9 +124,13 @@ class Episodes:
     def take(self, rows: npt.NDArray[np.int64]) -> Episodes:
         """Returns new episodes, a copy of the rows whose numbers are given."""
         return Episodes(
-            examples=[self.examples[row] for row in rows],
+            examples=self.examples[rows],
             example_ids=self.example_ids[rows],
             scores=self.scores[rows],
             potentials=self.potentials[rows],
             closed=self.closed[rows],
         )
+
+
+def _array_of(examples: Sequence[Example]) -> npt.NDArray[np.object_]:
+    return np.fromiter(examples, dtype=np.object_, count=len(examples))

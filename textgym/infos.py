@@ -28,10 +28,11 @@ def add_entries(
         rows: The numbers of the rows that have them, ``(n,)``.
         **entries: Their values, ``(n,)``.
     """
+    marks = mark(rows, count)
     for key, values in entries.items():
         array = np.zeros(count, dtype=values.dtype)
         array[rows] = values
-        infos[key], infos[f"_{key}"] = array, mark(rows, count)
+        infos[key], infos[f"_{key}"] = array, marks.copy()
 
 
 def add_terms(

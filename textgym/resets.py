@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from textgym.types import Example
     from textgym.world import World
 
-__all__ = ["ResetOptions", "read_options", "read_seeds"]
+__all__ = ["Chosen", "ResetOptions", "read_options", "read_seeds"]
+
+Chosen: TypeAlias = "tuple[Sequence[Example], npt.NDArray[np.int64]]"
+"""Examples, and their numbers in the split; -1 for a caller's own prompt."""
 
 _OPTIONS = ("example_id", "group", "prompt", "reset_mask")
 
@@ -28,13 +31,12 @@ class ResetOptions:
 
     Attributes:
         mask: Which rows are reset, ``(N,)`` bool.
-        examples: What each row starts with, and its number (-1 for a caller's own prompt); ``None``
-            to draw them.
+        chosen: What the rows that are reset start with; ``None`` to draw it.
         group: How many rows that follow each other start alike.
     """
 
     mask: npt.NDArray[np.bool_]
-    examples: tuple[tuple[Example, int], ...] | None
+    chosen: Chosen | None
     group: int
 
 
@@ -54,28 +56,25 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
         raise ValueError("example_id and prompt are two ways to start; give one of them")
     mask = _read_mask(given, count)
     group = _read_group(given, mask)
-    examples = None
+    rows, chosen = np.flatnonzero(mask), None
     if "example_id" in given:
         numbers = to_host(given["example_id"])
         if numbers.shape not in ((), (count,)):
             raise ValueError(
                 f"example_id must be one integer or {count}, got shape {numbers.shape}"
             )
-        chosen = np.broadcast_to(numbers, (count,))
         # Rows that are not reset may have any number.
-        ids = [world.example_id(chosen[row]) if mask[row] else 0 for row in range(count)]
-        examples = tuple((world.examples[number], number) for number in ids)
+        ids = [world.example_id(number) for number in np.broadcast_to(numbers, (count,))[rows]]
+        chosen = [world.examples[number] for number in ids], np.array(ids)
     elif "prompt" in given:
         prompts = given["prompt"]
         prompts = [prompts] * count if isinstance(prompts, str) else prompts
         if not hasattr(prompts, "__len__") or len(prompts) != count:
             raise ValueError(f"prompt must be one text or {count}, got {prompts!r}")
         # Rows that are not reset may have anything.
-        examples = tuple(
-            (world.example_of(prompt if mask[row] else ""), -1)
-            for row, prompt in enumerate(prompts)
-        )
-    return ResetOptions(mask=mask, examples=examples, group=group)
+        own = [world.example_of(prompts[row]) for row in rows.tolist()]
+        chosen = own, np.full(len(own), -1)
+    return ResetOptions(mask=mask, chosen=chosen, group=group)
 
 
 def read_seeds(seed: int | Sequence[int | None] | None, count: int) -> Sequence[int | None]:

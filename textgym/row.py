@@ -71,6 +71,13 @@ class Row:
         """Whether the text is finished."""
         return self.stop_reason != _RUNNING
 
+    @property
+    def completion_length(self) -> int:
+        """How many tokens the agent wrote."""
+        if self.authored is not None:
+            return int(self.authored.sum())
+        return self.length - self.prompt_length
+
     def append(self, token: int, rules: Rules, *, legal: bool) -> Row:
         """Appends a token to an open text.
 

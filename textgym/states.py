@@ -9,6 +9,7 @@ Shapes: N rows (texts), T places in a row, V ids, K candidates of at most L ids.
 from __future__ import annotations
 
 import importlib
+import operator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -23,14 +24,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 __all__ = [
+    "FIELDS",
     "Array",
     "Rules",
     "State",
+    "begin",
     "beside",
     "copy_of",
     "lay_out",
     "map_fields",
     "namespace",
+    "narrow",
     "numbers_like",
     "observe",
     "replace_rows",
@@ -81,7 +85,7 @@ class State:
     """N texts on their way.
 
     Attributes:
-        tokens: Prompt, completion, padding; ``(N, T)`` int64.
+        tokens: Prompt, completion, padding; ``(N, T)`` int64, or int32 after ``narrow``.
         prompt_length: How many places the prompt takes, ``(N,)`` int64. The completion follows.
         length: How many places prompt and completion take, ``(N,)`` int64.
         steps: How many actions have been taken, ``(N,)`` int64.
@@ -103,6 +107,12 @@ class State:
     authored: Array | None = None
 
 
+FIELDS = tuple(field.name for field in fields(State))
+"""The names of a state's arrays."""
+
+_arrays_of = operator.attrgetter(*FIELDS)
+
+
 def lay_out(
     prompts: Sequence[Sequence[int]],
     rules: Rules,
@@ -121,22 +131,38 @@ def lay_out(
     """
     room = rules.prompt_tokens - 1
     count = len(prompts)
-    tokens = np.full((count, rules.width), rules.pad_id, dtype=np.int64)
-    tokens[:, 0] = rules.bos_id
+    laid = np.full((count, rules.prompt_tokens), rules.pad_id, dtype=np.int64)
+    laid[:, 0] = rules.bos_id
     prompt_length = np.ones(count, dtype=np.int64)
     for row, prompt in enumerate(prompts):
         kept = prompt[max(0, len(prompt) - room) :]
-        tokens[row, 1 : 1 + len(kept)] = kept
+        laid[row, 1 : 1 + len(kept)] = kept
         prompt_length[row] += len(kept)
-    length = prompt_length.copy()
+    state = begin(laid, prompt_length, rules)
     for row, draft in enumerate(drafts or ()):
         kept = draft[: rules.completion_tokens]
-        tokens[row, length[row] : length[row] + len(kept)] = kept
-        length[row] += len(kept)
+        state.tokens[row, state.length[row] : state.length[row] + len(kept)] = kept
+        state.length[row] += len(kept)
+    return state
+
+
+def begin(
+    prompts: npt.NDArray[np.integer], prompt_length: npt.NDArray[np.int64], rules: Rules
+) -> State:
+    """Makes the states in which prompts start that are laid out already, as numpy arrays.
+
+    Args:
+        prompts: The beginning-of-text id, the prompt and padding, ``(N, prompt_tokens)``.
+        prompt_length: How many places each prompt takes, ``(N,)``.
+        rules: The rules.
+    """
+    count = len(prompts)
+    tokens = np.full((count, rules.width), rules.pad_id, dtype=np.int64)
+    tokens[:, : rules.prompt_tokens] = prompts
     return State(
         tokens=tokens,
         prompt_length=prompt_length,
-        length=length,
+        length=prompt_length.copy(),
         steps=np.zeros(count, dtype=np.int64),
         stop_reason=np.full(count, int(StopReason.RUNNING), dtype=np.int64),
         authored=np.zeros_like(tokens) if rules.converses else None,
@@ -153,7 +179,7 @@ def observe(state: State, obs_mode: str) -> Array | dict[str, Array]:
             there is text, 0 where there is padding), ``prompt_mask`` (1 on what the agent did not
             write: the prompt, and replies), each ``(N, T)``, and ``candidates``, ``(N, K * L)``.
     """
-    tokens, candidates = copy_of(state.tokens), state.candidates
+    tokens, candidates = _widened(state.tokens), state.candidates
     if obs_mode == "tokens":
         if candidates is None:
             return tokens
@@ -166,6 +192,12 @@ def observe(state: State, obs_mode: str) -> Array | dict[str, Array]:
     if candidates is not None:
         seen["candidates"] = copy_of(candidates.reshape(len(tokens), -1))
     return seen
+
+
+def narrow(state: State) -> State:
+    """Returns a state of numpy arrays with its tokens as int32, of which a copy costs half."""
+    arrays = dict(zip(FIELDS, _arrays_of(state), strict=True))
+    return State(**(arrays | {"tokens": state.tokens.astype(np.int32)}))
 
 
 def take_rows(state: State, rows: Array) -> State:
@@ -186,11 +218,11 @@ def replace_rows(state: State, rows: Array, fresh: State) -> State:
 
 def map_fields(function: Callable[..., Array], *states: State) -> State:
     """Makes a state by applying a function to each array of one state, or of several alike."""
-    made = {}
-    for field in fields(State):
-        arrays = [getattr(state, field.name) for state in states]
-        made[field.name] = None if arrays[0] is None else function(*arrays)
-    return State(**made)
+    made = [
+        None if arrays[0] is None else function(*arrays)
+        for arrays in zip(*map(_arrays_of, states), strict=True)
+    ]
+    return State(**dict(zip(FIELDS, made, strict=True)))
 
 
 def copy_of(array: Array) -> Array:
@@ -226,3 +258,8 @@ def namespace(array: Array) -> ModuleType:
 def _before(tokens: Array, end: Array) -> Array:
     places = numbers_like(tokens, tokens.shape[1])
     return namespace(tokens).where(places < end[:, None], 1, 0)
+
+
+def _widened(tokens: Array) -> Array:
+    """Returns a copy of tokens, as int64."""
+    return tokens.astype(np.int64) if isinstance(tokens, np.ndarray) else tokens.clone()

@@ -51,6 +51,10 @@ class Tokenizer(Protocol):
 
     ``decode`` is concatenative: ``decode(a + b) == decode(a) + decode(b)`` whenever neither part
     cuts a character in two, so a completion can be decoded apart from its prompt.
+
+    A tokenizer that is faster with an array than with lists may have one more method,
+    ``decode_rows(tokens, start)``: of ``(N, T)`` integers it decodes each row from its place in
+    ``start``, ``(N,)``, to the end, which is padding. The environments use it where there is one.
     """
 
     @property

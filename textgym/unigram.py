@@ -15,14 +15,18 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    import numpy.typing as npt
+
 __all__ = ["SentencePieceTokenizer", "train_tokenizer"]
 
 _PAD, _BOS, _EOS, _UNKNOWN = 0, 1, 2, 3
 # sentencepiece writes a space as this character, so the character itself needs another way in.
 _SPACE_MARK = "▁"
 # Below this number of texts, sentencepiece's threads cost more than they save.
-_CUT = "\N{REPLACEMENT CHARACTER}"
 _FEW_TEXTS = 2048
+# Up to this number of rows, lists are faster than arrays.
+_FEW_ROWS = 8
+_CUT = "\N{REPLACEMENT CHARACTER}"
 # Longer than any text: sentencepiece silently leaves out what is longer than its limit.
 _LONGEST_TEXT = 1 << 24
 
@@ -72,6 +76,7 @@ class SentencePieceTokenizer:
             )
         # Joining these is five times as fast as sentencepiece's decoder, and gives the same.
         self._bytes = [self.token_bytes(token) for token in range(self.vocab_size)]
+        self._pieces = np.array(self._bytes, dtype=np.object_)
 
     def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[bytes]]:
         """Travels as its model's bytes."""
@@ -124,19 +129,27 @@ class SentencePieceTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decodes ``ids``; special ids give no text, a cut character gives U+FFFD."""
-        rest = b"".join([self._bytes[token] for token in ids])
-        text = ""
-        while True:
-            try:
-                return text + rest.decode()
-            except UnicodeDecodeError as error:
-                # One mark for each byte that is no character's, as sentencepiece has it.
-                text += rest[: error.start].decode() + _CUT * (error.end - error.start)
-                rest = rest[error.end :]
+        return _text_of([self._bytes[token] for token in ids])
 
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         """Decodes many rows at once."""
         return [self.decode(ids) for ids in batch]
+
+    def decode_rows(self, tokens: npt.NDArray[np.int64], start: npt.NDArray[np.int64]) -> list[str]:
+        """Decodes many rows of one array, each from a place of its own on.
+
+        Args:
+            tokens: Text, with padding behind it, ``(N, T)``.
+            start: Where each row's text starts, ``(N,)``.
+        """
+        if len(tokens) <= _FEW_ROWS:
+            pairs = zip(tokens, start.tolist(), strict=True)
+            return [self.decode(row[place:].tolist()) for row, place in pairs]
+        first = int(start.min())
+        behind = np.arange(first, tokens.shape[1]) >= start[:, None]
+        # What gives no text stands for what is before the start.
+        ids = np.where(behind, tokens[:, first:], _PAD)
+        return [_text_of(pieces) for pieces in self._pieces[ids].tolist()]
 
     def token_bytes(self, token: int) -> bytes:
         """What a token adds to a text's UTF-8, be it a part of a character; special ids: nothing.
@@ -161,6 +174,18 @@ class SentencePieceTokenizer:
         for part in parts[1:]:
             ids = [*ids, *self._mark_ids, *part]
         return ids
+
+
+def _text_of(pieces: Sequence[bytes]) -> str:
+    """Decodes UTF-8, with a mark for each byte that is no character's, as sentencepiece has it."""
+    rest = b"".join(pieces)
+    text = ""
+    while True:
+        try:
+            return text + rest.decode()
+        except UnicodeDecodeError as error:
+            text += rest[: error.start].decode() + _CUT * (error.end - error.start)
+            rest = rest[error.end :]
 
 
 def train_tokenizer(

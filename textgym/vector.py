@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
-from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
@@ -29,11 +28,13 @@ from textgym import dynamics
 from textgym.backends import Backend, check_actions, make_backend
 from textgym.branching import Branching
 from textgym.building import build_world
+from textgym.draws import Draws
 from textgym.episodes import Episodes
-from textgym.infos import mark, rows_of
+from textgym.infos import rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
-from textgym.states import Array, State, map_fields, observe, replace_rows, take_rows, to_host
+from textgym.starts import Starts
+from textgym.states import Array, State, observe, replace_rows, take_rows, to_host
 from textgym.types import StopReason
 from textgym.view import WorldView, draw
 
@@ -41,12 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from textgym.rendering import Span
-    from textgym.types import Example
+    from textgym.starts import Beginnings
 
 __all__ = ["TextVectorEnv"]
-
-_Fresh: TypeAlias = "tuple[State, npt.NDArray[np.int64], Sequence[tuple[Example, int]]]"
-"""The states of rows that start anew, the lengths of their prompts on the host, their examples."""
 
 _BY_ROW = frozenset({"action_masks", "np_random", "np_random_seed", "render"})
 _SPACES = frozenset({"action_space", "observation_space"})
@@ -112,19 +110,21 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._state: State | None = None
         self._previous: State | None = None
-        self._generators = [seeding.np_random() for _ in range(num_envs)]
+        self._draws = Draws(num_envs, len(self._world.examples))
+        self._starts = Starts(self._world, self._moves, self._backend, self._draws)
         self._episodes = Episodes.none_yet(num_envs)
         self._sizes = self._world.action_sizes()
+        self._actions_shape = self.action_space.shape or (num_envs,)
 
     @property  # type: ignore[misc] # as SyncVectorEnv's: a tuple, and nothing sets it
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Each row's generator, by which its examples and drafts are drawn."""
-        return tuple(generator for generator, _ in self._generators)
+        return self._draws.generators
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override] # as SyncVectorEnv's
         """Each row's seed."""
-        return tuple(seed for _, seed in self._generators)
+        return self._draws.seeds
 
     @property
     def device(self) -> Any:
@@ -167,17 +167,18 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         wish = read_options(options, self.num_envs, self._world)
         if self._state is None and not wish.mask.all():
             raise ResetNeeded("the first reset must start every row; leave reset_mask out")
-        rows = np.flatnonzero(wish.mask)
-        seeds = read_seeds(seed, self.num_envs)
-        seeded = {r: seeding.np_random(seeds[r]) for r in rows.tolist() if seeds[r] is not None}
-        for row, generator in seeded.items():
-            self._generators[row] = generator
-        chosen = None if wish.examples is None else [wish.examples[row] for row in rows]
+        rows, seeds = np.flatnonzero(wish.mask), read_seeds(seed, self.num_envs)
         infos: dict[str, Any] = {}
-        fresh = self._draw(rows, chosen, wish.group)
+        given = {row: seeds[row] for row in rows.tolist()}
+        with self._draws.seeded({row: one for row, one in given.items() if one is not None}):
+            fresh = (
+                self._starts.drawn(rows, wish.group)
+                if wish.chosen is None
+                else self._starts.chosen(rows, wish.chosen)
+            )
         self._state = self._begin(self._state, rows, fresh, infos)
         self._episodes.closed = self._episodes.closed & ~wish.mask
-        self._add_mask(infos, self._state, mark(rows, self.num_envs))
+        self._add_mask(infos, self._state, wish.mask)
         self._print()
         return observe(self._state, self._world.settings.obs_mode), infos
 
@@ -200,28 +201,30 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
                 ``invalid_action="raise"``. No row has changed then.
             RewardError: If the reward fails. No row has changed then.
         """
-        episodes, before = self._episodes, self._require_state()
-        was_closed = episodes.closed
-        sent = self._backend.actions(actions, self.action_space.shape or (self.num_envs,))
+        episodes, before, rules = self._episodes, self._require_state(), self._rules
+        sent = self._backend.actions(actions, self._actions_shape)
         safe = self._backend.clip(sent, self._sizes)
         state = self._moves(before, safe)
         host_actions, host = self._backend.fetch(sent, state)
+        was_closed = episodes.closed
+        was_open = ~was_closed
         if safe is not sent:
-            check_actions(host_actions, ~was_closed, self._sizes)
+            check_actions(host_actions, was_open, self._sizes)
         if self._world.settings.invalid_action == "raise":
-            self._require_legal(before, safe, ~was_closed)
-        if self._rules.converses:
-            state, host = self._answer(state, host, ~was_closed)
-        finished = ~was_closed & dynamics.is_finished(host)
-        now_closed = finished | (~was_closed & dynamics.truncated(host, self._rules))
+            self._require_legal(before, safe, was_open)
+        if rules.converses:
+            state, host = self._answer(state, host, was_open)
+        finished = now_closed = was_open & dynamics.is_finished(host)
+        if rules.step_limit is not None:
+            now_closed = finished | (was_open & dynamics.truncated(host, rules))
         restarting = self._restarting(was_closed, now_closed)
         rewards, infos, payment = episodes.pay(self._world, host, finished)
-        fresh = self._draw(restarting) if restarting.size else None
+        fresh = self._starts.drawn(restarting) if restarting.size else None
         # Nothing that can fail comes after this.
         episodes.book(payment, dense=self._world.settings.dense)
         if self.autoreset_mode is AutoresetMode.NEXT_STEP and fresh is not None:
             state = self._begin(state, restarting, fresh, infos)
-        terminated, truncated = dynamics.is_finished(state), dynamics.truncated(state, self._rules)
+        terminated, truncated = dynamics.is_finished(state), dynamics.truncated(state, rules)
         if self.autoreset_mode is AutoresetMode.SAME_STEP and fresh is not None:
             infos = self._final_infos(state, infos, now_closed)
             state = self._begin(state, restarting, fresh, infos)
@@ -229,7 +232,7 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         elif self.autoreset_mode is AutoresetMode.DISABLED:
             now_closed = now_closed | was_closed
         self._state, self._previous, episodes.closed = state, before, now_closed
-        self._add_mask(infos, state, np.ones(self.num_envs, dtype=np.bool_))
+        self._add_mask(infos, state)
         self._print()
         return (
             observe(state, self._world.settings.obs_mode),
@@ -288,39 +291,20 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         if self.autoreset_mode is AutoresetMode.DISABLED:
             return np.zeros(0, dtype=np.int64)
         same = self.autoreset_mode is AutoresetMode.SAME_STEP
-        return np.flatnonzero(now_closed if same else was_closed)
-
-    def _draw(
-        self,
-        rows: npt.NDArray[np.int64],
-        chosen: Sequence[tuple[Example, int]] | None = None,
-        group: int = 1,
-    ) -> _Fresh:
-        """Makes what rows start with; of this environment, only generators are changed."""
-        leaders = rows[::group]
-        generators = [self._generators[row][0] for row in leaders]
-        if chosen is None:
-            count = len(self._world.examples)
-            ids = [int(generator.integers(count)) for generator in generators]
-            chosen = [(self._world.examples[number], number) for number in ids]
-        laid = self._world.start([example for example, _ in chosen], generators)
-        if group > 1:
-            places = np.repeat(np.arange(len(leaders)), group)
-            laid, chosen = take_rows(laid, places), [chosen[place] for place in places.tolist()]
-        begun = self._moves.begin(map_fields(self._backend.send, laid))
-        return begun, laid.prompt_length, chosen
+        return (now_closed if same else was_closed).nonzero()[0]
 
     def _begin(
         self,
         state: State | None,
         rows: npt.NDArray[np.int64],
-        fresh: _Fresh,
+        fresh: Beginnings,
         infos: dict[str, Any],
     ) -> State:
-        """Puts what was drawn into the given rows and notes it in ``infos``."""
-        begun, prompt_length, chosen = fresh
-        self._episodes.begin(rows, chosen, infos, prompt_length)
-        return begun if state is None else replace_rows(state, self._backend.send(rows), begun)
+        """Puts what rows start with into the state, and notes it in ``infos``."""
+        self._episodes.begin(rows, fresh, infos)
+        if state is None:
+            return fresh.state
+        return replace_rows(state, self._backend.send(rows), fresh.state)
 
     def _answer(
         self, state: State, host: State, alive: npt.NDArray[np.bool_]
@@ -329,9 +313,9 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         rows = np.flatnonzero(alive & (host.stop_reason == int(StopReason.END_OF_TEXT)))
         if not rows.size:
             return state, host
-        examples = [self._episodes.examples[row] for row in rows]
+        examples = self._episodes.examples[rows].tolist()
         answered = self._world.answer(take_rows(host, rows), examples)
-        sent = map_fields(self._backend.send, answered)
+        sent = self._backend.send_state(answered, grows=self.action_kind == "append")
         state = self._moves.propose(replace_rows(state, self._backend.send(rows), sent))
         return state, replace_rows(host, rows, answered)
 
@@ -361,11 +345,15 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         }
 
     def _add_mask(
-        self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_]
+        self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_] | None = None
     ) -> None:
-        if self._world.settings.shows_mask:
-            shown = self._moves.legal(state) & self._backend.send(present)[:, None]
-            infos["action_mask"], infos["_action_mask"] = self._backend.as_int8(shown), present
+        """Adds the legal actions, if they are wanted, of the rows that are present, or of all."""
+        if not self._world.settings.shows_mask:
+            return
+        if present is None:
+            present = np.ones(self.num_envs, dtype=np.bool_)
+        shown = self._moves.legal(state) & self._backend.send(present)[:, None]
+        infos["action_mask"], infos["_action_mask"] = self._backend.as_int8(shown), present.copy()
 
     def _host(self, state: State) -> State:
         # There are no actions to fetch; any other column takes their place.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from gymnasium import spaces
 
 from textgym.moves import Moves
 from textgym.rewards import CheckedReward
-from textgym.states import State, lay_out
+from textgym.states import lay_out
 from textgym.types import Example, StopReason
 
 if TYPE_CHECKING:
@@ -21,16 +21,14 @@ if TYPE_CHECKING:
 
     from textgym.constraints import Constraint
     from textgym.drafts import Drafter
+    from textgym.prompts import Prompts
     from textgym.proposals import Proposer
     from textgym.rewards import Scorer
     from textgym.settings import Settings
-    from textgym.states import Rules
+    from textgym.states import Rules, State
     from textgym.types import Task, Tokenizer
 
 __all__ = ["World"]
-
-_SHOWN = 80  # characters of an offending prompt
-_KEPT_PROMPTS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,10 +42,10 @@ class World:
         reward: The checked reward.
         examples: The examples of the split.
         rules: The rules, with numpy arrays.
+        prompts: Encodes prompts, and keeps what it has encoded.
         proposer: Proposes candidates; ``None`` unless something is chosen.
         drafter: Makes drafts; ``None`` unless something is edited.
         constraint: Follows a completion; ``None`` where the rules say it all.
-        encoded: The ids of prompts that have been used.
     """
 
     settings: Settings
@@ -56,10 +54,10 @@ class World:
     reward: Scorer
     examples: Sequence[Example]
     rules: Rules
+    prompts: Prompts
     proposer: Proposer | None = None
     drafter: Drafter | None = None
     constraint: Constraint | None = None
-    encoded: dict[str, list[int]] = field(default_factory=dict)
 
     def moves(self, rules: Rules) -> Moves:
         """Makes the moves of this world under its rules, whose arrays may be on a device."""
@@ -127,33 +125,27 @@ class World:
         return Example(prompt=prompt, columns=dict.fromkeys(self.examples[0].columns))
 
     def start(
-        self, examples: Sequence[Example], generators: Sequence[np.random.Generator]
+        self,
+        examples: Sequence[Example],
+        numbers: npt.NDArray[np.int64],
+        generators: Sequence[np.random.Generator],
     ) -> State:
         """Makes the states that examples start in, one row each, as numpy arrays.
 
         Args:
             examples: N of them.
-            generators: One a row; a drafter draws from its row's alone.
+            numbers: Their numbers in the split, ``(N,)``; -1 for a caller's own prompt.
+            generators: One a row, if there is a drafter, which draws from its row's alone.
 
         Raises:
             ValueError: If a prompt cannot be encoded.
         """
-        ids = self._encode([example.prompt for example in examples])
+        if self.drafter is None and numbers.min() >= 0:
+            return self.prompts.start(numbers)
+        ids = self.prompts.encode([example.prompt for example in examples])
         if self.drafter is None:
             return lay_out(ids, self.rules)
         return lay_out(ids, self.rules, self.drafter.draft(examples, generators))
-
-    def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        """Encodes prompts, each once as long as there are not very many."""
-        known = self.encoded
-        if len(known) > _KEPT_PROMPTS:
-            known.clear()
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
-        for prompt in new:
-            _check_text(prompt)
-        if new:
-            known.update(zip(new, self.tokenizer.encode_batch(new), strict=True))
-        return [known[prompt] for prompt in prompts]
 
     def completions(self, state: State) -> list[str]:
         """Decodes what the agent wrote in each row, for a state of numpy arrays.
@@ -162,6 +154,9 @@ class World:
         """
         if state.authored is not None:
             return ["\n".join(self.turns(state, row)) for row in range(len(state.tokens))]
+        decode_rows = getattr(self.tokenizer, "decode_rows", None)
+        if decode_rows is not None:
+            return decode_rows(state.tokens, state.prompt_length)  # type: ignore[no-any-return] # see Tokenizer
         return self.tokenizer.decode_batch(self.written(state))
 
     def parts(self, state: State, row: int) -> list[tuple[bool, str]]:
@@ -255,12 +250,3 @@ class World:
             return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
         total, terms = self.reward.terms(prompts, completions, **columns)
         return np.array(total), {name: np.array(scores) for name, scores in terms.items()}
-
-
-def _check_text(prompt: str) -> None:
-    """Raises for a prompt that UTF-8 cannot hold: a lone surrogate is half a character."""
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError as error:
-        shown = prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
-        raise ValueError(f"the prompt {shown!r} is no valid text: {error.reason}") from None

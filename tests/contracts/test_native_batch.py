@@ -166,6 +166,19 @@ def test_every_registered_batch_is_a_batch_of_its_singles(env_id, mode):
     roll(sync, native, actions_of(11, 12, native.single_action_space), seed=5)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_many_rows_of_many_episodes_are_their_singles(mode):
+    """More examples than are drawn at once, and more texts finished at once than lists are for."""
+    rows, steps = 12, 200
+    task = Ragged(completion_tokens=2, tokenizer="reviews-4096")
+    kwargs = {"task": task, "reward": irregular}
+    sync = SyncVectorEnv([lambda: TextEnv(**kwargs)] * rows, autoreset_mode=mode)
+    native = TextVectorEnv(num_envs=rows, autoreset_mode=mode, **kwargs)
+    actions = np.random.default_rng(2).integers(0, native.single_action_space.n, (steps, rows))
+    roll(sync, native, actions, seed=7)
+    roll(sync, native, actions[:20], seed=None)
+
+
 @pytest.mark.parametrize("seed", [[3, None, 1, 3], [0, 1, 2, 3]])
 def test_listed_seeds_mean_the_same(seed):
     sync, native = make_pair("NextStep", None, task="Alphabet")

@@ -90,6 +90,56 @@ def test_a_step_whose_autoreset_fails_is_paid_when_it_is_taken_again(mode):
     assert envs.step(steps[-1])[1].tolist() == expected
 
 
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+@pytest.mark.parametrize("kind", ["choose", "edit"])
+def test_an_autoreset_that_fails_draws_nothing(mode, kind):
+    """The generators moved on, so that the next examples were not those of the single rows."""
+
+    def make():
+        helper = Proposals() if kind == "choose" else Drafts()
+        kwargs = {"proposer": helper, "num_choices": 2} if kind == "choose" else {"drafter": helper}
+        envs = TextVectorEnv(
+            task="Alphabet", action_kind=kind, num_envs=2, autoreset_mode=mode, **kwargs
+        )
+        envs.reset(seed=0)
+        return envs, helper
+
+    (failing, helper), (sound, _) = make(), make()
+    end = np.array([0, 0]) if kind == "choose" else np.array([[0, EOS]] * 2)
+    if mode == "NextStep":
+        failing.step(end), sound.step(end)
+    for _ in range(3):
+        helper.fail = True
+        with pytest.raises(RuntimeError):
+            failing.step(end)
+        helper.fail = False
+    assert states_of(sound) == states_of(failing)
+    for _ in range(4):
+        expected, actual = sound.step(end), failing.step(end)
+        assert expected[0].tolist() == actual[0].tolist()
+        assert states_of(sound) == states_of(failing)
+
+
+def states_of(envs):
+    return [generator.bit_generator.state for generator in envs.np_random]
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_reset_that_fails_draws_nothing_and_seeds_nothing(seed):
+    """Neither in one text nor in a batch."""
+    drafts = Drafts()
+    kwargs = {"task": "Alphabet", "action_kind": "edit", "drafter": drafts}
+    env, envs = TextEnv(**kwargs), TextVectorEnv(num_envs=2, **kwargs)
+    env.reset(seed=0), envs.reset(seed=0)
+    before = env.np_random.bit_generator.state, states_of(envs)
+    drafts.fail = True
+    for each in (env, envs):
+        with pytest.raises(RuntimeError, match="no draft today"):
+            each.reset(seed=seed)
+    assert before == (env.np_random.bit_generator.state, states_of(envs))
+    assert (env.np_random_seed, envs.np_random_seed) == (0, (0, 1))
+
+
 def test_seeds_that_are_refused_seed_no_row():
     envs = TextVectorEnv(task="Alphabet", num_envs=2)
     envs.reset(seed=0)

@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -79,6 +80,22 @@ def test_any_ids_are_decoded_as_sentencepiece_decodes_them(ids):
     tokenizer = load_tokenizer("reviews-4096")
     expected = tokenizer._processor.decode([token for token in ids if token > 3])
     assert expected == tokenizer.decode(ids)
+
+
+@pytest.mark.parametrize("count", [1, 7, 40])
+def test_rows_of_an_array_are_decoded_as_lists_are(count):
+    """Bytes that are no text, special ids and empty rows are among them."""
+    tokenizer = load_tokenizer()
+    generator = np.random.default_rng(count)
+    tokens = generator.integers(1, 4096, (count, 30))
+    tokens[:, ::3] = generator.integers(1, 300, (count, 10))
+    start, stop = generator.integers(0, 31, (2, count))
+    stop[0] = start[0] = 30
+    tokens[np.arange(30) >= stop[:, None]] = tokenizer.pad_id
+    rows = zip(tokens.tolist(), start, stop, strict=True)
+    expected = [tokenizer.decode(ids[begin:end]) for ids, begin, end in rows]
+    assert expected == tokenizer.decode_rows(tokens, start)
+    assert expected == tokenizer.decode_rows(tokens.astype(np.int32), start)
 
 
 def test_a_batch_large_enough_for_threads_is_encoded_as_its_rows(tiny):

@@ -1,0 +1,118 @@
+"""Prompts as ids: each is encoded once, and those of a split's examples are kept laid out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from textgym.states import begin, lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from textgym.states import Rules, State
+    from textgym.types import Example, Tokenizer
+
+__all__ = ["Prompts"]
+
+_SHOWN = 80  # characters of an offending prompt
+_KEPT = 100_000
+_ROOM = 64  # for so many at first
+_UNKNOWN = -1
+
+
+class Prompts:
+    """The ids of prompts that have been used, as long as there are not very many."""
+
+    def __init__(self, examples: Sequence[Example], tokenizer: Tokenizer, rules: Rules) -> None:
+        """Begins with none.
+
+        Args:
+            examples: The examples of the split.
+            tokenizer: The tokenizer.
+            rules: The rules.
+        """
+        self._examples, self._tokenizer, self._rules = examples, tokenizer, rules
+        self._encoded: dict[str, list[int]] = {}
+        # Where each example's prompt is among those that are laid out.
+        self._places = np.full(len(examples), _UNKNOWN, dtype=np.int32)
+        self._count = 0
+        self._tokens = np.zeros((_ROOM, rules.prompt_tokens), dtype=np.int32)
+        self._lengths = np.zeros(_ROOM, dtype=np.int64)
+
+    def encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        """Encodes prompts.
+
+        Raises:
+            ValueError: If one is no valid text; it is shown.
+        """
+        known = self._encoded
+        if len(known) > _KEPT:
+            known.clear()
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        if new:
+            known.update(zip(new, self._encode(new), strict=True))
+        return [known[prompt] for prompt in prompts]
+
+    def start(self, numbers: npt.NDArray[np.int64]) -> State:
+        """Makes the states in which examples start, as ``lay_out`` does, for numpy arrays.
+
+        Args:
+            numbers: The examples' numbers, ``(N,)``.
+
+        Raises:
+            ValueError: If a prompt is no valid text; it is shown.
+        """
+        places = self._places[numbers]
+        if np.count_nonzero(places == _UNKNOWN):
+            self._learn(np.unique(numbers))
+            places = self._places[numbers]
+        return begin(self._tokens[places], self._lengths[places], self._rules)
+
+    def row(self, number: int) -> tuple[npt.NDArray[np.int64], int]:
+        """Returns the tokens that an example starts with, ``(T,)``, and its prompt's length.
+
+        Raises:
+            ValueError: If the prompt is no valid text; it is shown.
+        """
+        if self._places[number] == _UNKNOWN:
+            self._learn(np.array([number]))
+        place = self._places[number]
+        tokens = np.empty(self._rules.width, dtype=np.int64)
+        tokens[: self._rules.prompt_tokens] = self._tokens[place]
+        tokens[self._rules.prompt_tokens :] = self._rules.pad_id
+        return tokens, int(self._lengths[place])
+
+    def _learn(self, numbers: npt.NDArray[np.int64]) -> None:
+        """Lays out the prompts of examples that are not laid out yet."""
+        new = numbers[self._places[numbers] == _UNKNOWN]
+        if self._count + len(new) > _KEPT:
+            self._count, self._places[:], new = 0, _UNKNOWN, numbers
+        laid = lay_out(
+            self._encode([self._examples[number].prompt for number in new.tolist()]), self._rules
+        )
+        start, self._count = self._count, self._count + len(new)
+        if self._count > len(self._lengths):
+            more = max(self._count, 2 * len(self._lengths)) - len(self._lengths)
+            self._tokens = np.pad(self._tokens, ((0, more), (0, 0)))
+            self._lengths = np.pad(self._lengths, (0, more))
+        self._tokens[start : self._count] = laid.tokens[:, : self._rules.prompt_tokens]
+        self._lengths[start : self._count] = laid.prompt_length
+        self._places[new] = np.arange(start, self._count)
+
+    def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
+        for prompt in prompts:
+            _check_text(prompt)
+        return self._tokenizer.encode_batch(prompts)
+
+
+def _check_text(prompt: str) -> None:
+    """Raises for a prompt that UTF-8 cannot hold: a lone surrogate is half a character."""
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        shown = prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
+        raise ValueError(f"the prompt {shown!r} is no valid text: {error.reason}") from None
