@@ -39,7 +39,7 @@ class LSTMTrainingConfig:
     """Width of the state. More remembers more; time grows with its square."""
     layers: int = 1
     """LSTMs on top of each other. More is slower, and seldom better on few texts."""
-    dropout: float = 0.3
+    dropout: float = 0.5
     """Share that is dropped in training. More keeps the model from learning texts by heart."""
     pooling: Literal["last", "mean"] = "mean"
     """What the unit reads. ``last`` is the textbook's, and learns long texts late or never."""

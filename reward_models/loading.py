@@ -10,26 +10,39 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reward_models.caching import CachedReward
-from reward_models.pretrained import find_checkpoint, model_type, require_files, wholeness
+from reward_models.pretrained import (
+    find_checkpoint,
+    model_type,
+    require_all_weights,
+    require_files,
+    wholeness,
+)
+from reward_models.readers import load_reader
+from reward_models.scoring import TOKENIZER_FILE
 from textgym.factories import load_attribute
 from textgym.rewards import describe
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from reward_models.scoring import Reader
     from textgym.types import RewardFunction
 
-__all__ = ["KINDS", "load_reward"]
+__all__ = ["KINDS", "load_reward", "open_learned"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
         "textgym-preference": "reward_models.transformer:load_preference_model",
         "textgym-lstm": "reward_models.lstm:load_lstm",
+        "textgym-process": "reward_models.process:load_process",
+        "textgym-ensemble": "reward_models.ensemble:load_ensemble",
     }
 )
 """Who loads a folder, by the ``model_type`` in its ``config.json``."""
 
-_ARCHITECTURES: Mapping[str, str] = MappingProxyType({})
+_ARCHITECTURES: Mapping[str, str] = MappingProxyType(
+    {"ForSequenceClassification": "reward_models.classifier:load_classifier"}
+)
 """Who loads a folder of any other type, by how the first of its ``architectures`` ends."""
 
 
@@ -62,6 +75,24 @@ def load_reward(
     load = load_attribute("reward", str(folder), location)
     reward: RewardFunction = load(folder, device=device, batch_size=batch_size, **settings)
     return CachedReward(reward, cache_size) if cache_size else reward
+
+
+def open_learned(from_pretrained: Callable[..., Any], folder: Path) -> tuple[Any, Reader]:
+    """Opens one of this package's models, and the tokenizer beside it.
+
+    Args:
+        from_pretrained: The model's class method.
+        folder: Where both are.
+
+    Raises:
+        FileNotFoundError: If a file is missing; the message names it.
+        ValueError: If a file is damaged.
+    """
+    require_files(folder, "config.json", "model.safetensors", TOKENIZER_FILE, what="reward model")
+    with wholeness(folder):
+        model, loading = from_pretrained(folder, output_loading_info=True, use_safetensors=True)
+        require_all_weights(loading, folder)
+        return model, load_reader(folder / TOKENIZER_FILE)
 
 
 def _loader(folder: Path) -> str:

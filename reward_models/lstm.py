@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
-from reward_models.scoring import right_padded
-from reward_models.transformer import load_learned, pool, scale
+from reward_models.loading import open_learned
+from reward_models.scoring import PreferenceReward, right_padded
+from reward_models.transformer import pool, scale
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from reward_models.scoring import PreferenceReward
 
 __all__ = ["LSTMScorer", "LSTMScorerConfig", "load_lstm"]
 
@@ -136,4 +135,5 @@ class LSTMScorer(PreTrainedModel):
 
 def load_lstm(folder: Path, *, device: str = "cpu", batch_size: int = 64) -> PreferenceReward:
     """Loads what ``PreferenceReward.save`` wrote; ``load_reward`` comes here by ``config.json``."""
-    return load_learned(LSTMScorer.from_pretrained, folder, device, batch_size)
+    model, tokenizer = open_learned(LSTMScorer.from_pretrained, folder)
+    return PreferenceReward(model, tokenizer, device=device, batch_size=batch_size)

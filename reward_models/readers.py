@@ -9,8 +9,9 @@ Simplification: fast tokenizers only.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from textgym.tokenizers import load_tokenizer
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from reward_models.scoring import Reader
 
-__all__ = ["PretrainedReader", "load_reader", "open_tokenizer"]
+__all__ = ["Frame", "PretrainedReader", "load_reader", "open_tokenizer"]
 
 _FILE = "reader.json"
 
@@ -56,9 +57,10 @@ class PretrainedReader:
                 f"{tokenizer.name_or_path!r} has a slow tokenizer: save it with a tokenizer.json"
             )
         self.tokenizer = tokenizer
-        around = _specials(tokenizer)
-        self.head = tuple(around[0] if head is None else head) or _beginning(tokenizer)
-        self.tail = tuple(around[1] if tail is None else tail)
+        frame = Frame.of(tokenizer, pair=False)
+        own = [tuple(token for token, _ in part) for part in (frame.head, frame.tail)]
+        self.head = (own[0] if head is None else tuple(head)) or (frame.alone,)
+        self.tail = own[1] if tail is None else tuple(tail)
 
     @property
     def vocab_size(self) -> int:
@@ -103,6 +105,70 @@ class PretrainedReader:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What a tokenizer writes around one text or two, as ``(id, token type)``.
+
+    Attributes:
+        head: Before the first text.
+        middle: Between the two; empty for one.
+        tail: Behind the last.
+        kinds: The token types of the first and of the second text.
+        alone: What stands for a text without any token, where nothing else is written.
+    """
+
+    head: tuple[tuple[int, int], ...]
+    middle: tuple[tuple[int, int], ...]
+    tail: tuple[tuple[int, int], ...]
+    kinds: tuple[int, int]
+    alone: int
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, *, pair: bool) -> Self:
+        """Reads the frame off an example."""
+        plain: Any = tokenizer("a", add_special_tokens=False)["input_ids"]
+        whole: Any = tokenizer("a", "a") if pair else tokenizer("a")
+        ids: list[int] = whole["input_ids"]
+        kinds = whole.get("token_type_ids") or [0] * len(ids)
+        row = list(zip(ids, kinds, strict=True))
+        first = _find(plain, ids, 0)
+        second = _find(plain, ids, first + len(plain)) if pair else first
+        return cls(
+            head=tuple(row[:first]),
+            middle=tuple(row[first + len(plain) : second]) if pair else (),
+            tail=tuple(row[second + len(plain) :]),
+            kinds=(kinds[first], kinds[second]),
+            alone=_beginning(tokenizer)[0],
+        )
+
+    def around(
+        self, first: Sequence[int], second: Sequence[int], max_tokens: int
+    ) -> tuple[tuple[int, int], ...]:
+        """Lays one or two texts out; what does not fit is cut off the first's beginning.
+
+        Args:
+            first: The first of two texts; empty for one.
+            second: The second, or the only one; its beginning is cut once the first is gone.
+            max_tokens: The most tokens of a row, the frame included; the frame is never cut.
+        """
+        kept = max(0, max_tokens - len(self.head) - len(self.middle) - len(self.tail))
+        second = second[max(0, len(second) - kept) :]
+        first = first[max(0, len(first) + len(second) - kept) :]
+        row = (
+            *self.head,
+            *((token, self.kinds[0]) for token in first),
+            *self.middle,
+            *((token, self.kinds[1]) for token in second),
+            *self.tail,
+        )
+        return row or ((self.alone, 0),)
+
+    def bare(self, text: Sequence[int], max_tokens: int) -> tuple[tuple[int, int], ...]:
+        """Lays out a text that has its special ids already; its end is kept."""
+        row = tuple((token, self.kinds[0]) for token in text[max(0, len(text) - max_tokens) :])
+        return row or ((self.alone, 0),)
+
+
 def open_tokenizer(name_or_path: str | Path, *, download: bool = False) -> PretrainedReader:
     """Opens the tokenizer of a checkpoint of transformers.
 
@@ -137,17 +203,16 @@ def load_reader(path: Path) -> Reader:
     return PretrainedReader(open_tokenizer(path).tokenizer, around["head"], around["tail"])
 
 
-def _specials(tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
-    """What the tokenizer writes before and behind a text, read off an example."""
-    plain: Any = tokenizer("a", add_special_tokens=False)["input_ids"]
-    whole: Any = tokenizer("a")["input_ids"]
-    for start in range(len(whole) - len(plain) + 1):
-        if whole[start : start + len(plain)] == plain:
-            return whole[:start], whole[start + len(plain) :]
-    return [], []
+def _find(part: Sequence[int], whole: Sequence[int], start: int) -> int:
+    """Where a run of ids stands in another one, from ``start`` on."""
+    places = range(start, len(whole) - len(part) + 1)
+    found = next((at for at in places if list(whole[at : at + len(part)]) == list(part)), None)
+    if found is None:
+        raise ValueError("the tokenizer changes a text when it writes special ids around it")
+    return found
 
 
-def _beginning(tokenizer: PreTrainedTokenizerBase) -> tuple[int]:
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     for token in (tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.eos_token_id):
         if token is not None:
             return (int(token),)

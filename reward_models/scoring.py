@@ -8,6 +8,7 @@ Simplifications: one device; a batch is bounded by its rows and its padding, not
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -16,7 +17,6 @@ from textgym.checkpoints import atomic_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
 __all__ = [
     "TOKENIZER_FILE",
@@ -28,8 +28,8 @@ __all__ = [
     "join_texts",
     "pad_rows",
     "right_padded",
+    "save_learned",
     "score_rows",
-    "unpadded",
 ]
 
 TOKENIZER_FILE = "tokenizer.model"
@@ -130,11 +130,11 @@ class PreferenceReward:
         texts = join_texts(prompts, completions)
         rows = encode_rows(self.tokenizer, texts, self.model.config.max_tokens)
 
-        def forward(ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-            device = self.model.device
-            return self.model(ids.to(device), mask.to(device))
+        def forward(batch: list[tuple[int, ...]]) -> torch.Tensor:
+            ids, mask = pad_rows(batch, self.tokenizer.pad_id)
+            return self.model(ids.to(self.model.device), mask.to(self.model.device))
 
-        return score_rows(rows, forward, pad_id=self.tokenizer.pad_id, batch_size=self.batch_size)
+        return score_rows(rows, forward, self.batch_size)
 
     def save(self, folder: str | Path) -> None:
         """Writes what ``load_reward`` reads; the folder is whole or absent.
@@ -142,17 +142,23 @@ class PreferenceReward:
         Raises:
             ValueError: If the tokenizer cannot be saved.
         """
-        from pathlib import Path
+        save_learned(self.model, self.tokenizer, Path(folder))
 
-        save_tokenizer = getattr(self.tokenizer, "save", None)
-        if save_tokenizer is None:
-            raise ValueError(
-                f"{type(self.tokenizer).__name__} has no method save(path), so the reward could "
-                "not be loaded again: give it one, or use a sentencepiece tokenizer"
-            )
-        with atomic_folder(Path(folder)) as temporary:
-            self.model.save_pretrained(temporary)
-            save_tokenizer(temporary / TOKENIZER_FILE)
+
+def save_learned(model: ScorerModel, tokenizer: Any, folder: Path) -> None:
+    """Writes a model and its tokenizer into a folder that is whole or absent.
+
+    Raises:
+        ValueError: If the tokenizer cannot be saved.
+    """
+    if not hasattr(tokenizer, "save"):
+        raise ValueError(
+            f"{type(tokenizer).__name__} has no method save(path), so the reward could not be "
+            "loaded again: give it one, or use a sentencepiece tokenizer"
+        )
+    with atomic_folder(folder) as temporary:
+        model.save_pretrained(temporary)
+        tokenizer.save(temporary / TOKENIZER_FILE)
 
 
 def join_texts(prompts: Sequence[str], completions: Sequence[str]) -> list[str]:
@@ -232,11 +238,6 @@ def right_padded(
     return input_ids.gather(1, places), attention_mask.gather(1, places)
 
 
-def unpadded(texts: Sequence[Sequence[int]], rows: torch.Tensor) -> list[list[float]]:
-    """Cuts rows of numbers, ``(N, L)``, to the lengths of their texts."""
-    return [values[: len(text)] for text, values in zip(texts, rows.double().tolist(), strict=True)]
-
-
 def batches(
     lengths: Sequence[int], batch_size: int, spare_pads: int = _SPARE_PADS
 ) -> Iterator[list[int]]:
@@ -264,29 +265,25 @@ def batches(
 
 
 def score_rows(
-    rows: Sequence[Sequence[int]],
-    forward: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
-    *,
-    pad_id: int,
+    rows: Sequence[Sequence[Any]],
+    forward: Callable[[list[tuple[Any, ...]]], torch.Tensor],
     batch_size: int,
 ) -> torch.Tensor:
-    """Scores rows of ids in batches of like length; rows that are equal are run once.
+    """Scores rows in batches of like length; rows that are equal are run once.
 
     Args:
         rows: The rows, ``(N,)``, none of them empty.
-        forward: Takes ids and mask, ``(n, L)`` int64, and gives one score a row, ``(n,)``.
-        pad_id: Fills rows up.
+        forward: Takes some rows, as tuples, and gives one score for each, ``(n,)``.
         batch_size: The most rows of a batch.
 
     Returns:
         ``(N,)`` float64 on the CPU.
     """
-    places: dict[tuple[int, ...], int] = {}
+    places: dict[tuple[Any, ...], int] = {}
     which = [places.setdefault(tuple(row), len(places)) for row in rows]
     different = list(places)
     scores = torch.zeros(len(different), dtype=torch.float64)
     with torch.inference_mode():
         for batch in batches([len(row) for row in different], batch_size):
-            ids, mask = pad_rows([different[row] for row in batch], pad_id)
-            scores[batch] = forward(ids, mask).double().cpu()
+            scores[batch] = forward([different[row] for row in batch]).double().cpu()
     return scores[which]

@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from reward_models.loading import load_reward
+from reward_models.loading import load_reward, open_learned
 from reward_models.pretrained import (
     find_checkpoint,
     open_trunk,
-    require_all_weights,
-    require_files,
     room,
-    wholeness,
     without_pooler,
 )
-from reward_models.readers import load_reader
 from reward_models.scoring import (
     TOKENIZER_FILE,
     PreferenceReward,
@@ -36,7 +32,6 @@ from reward_models.scoring import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = [
@@ -48,7 +43,6 @@ __all__ = [
     "draw_head",
     "encode_rows",
     "is_causal",
-    "load_learned",
     "load_preference_model",
     "load_reward",
     "pad_rows",
@@ -190,23 +184,7 @@ def load_preference_model(
     folder: Path, *, device: str = "cpu", batch_size: int = 64
 ) -> PreferenceReward:
     """Loads what ``train_reward_model`` wrote; ``load_reward`` comes here by ``config.json``."""
-    return load_learned(PreferenceModel.from_pretrained, folder, device, batch_size)
-
-
-def load_learned(
-    from_pretrained: Callable[..., Any], folder: Path, device: str, batch_size: int
-) -> PreferenceReward:
-    """Loads a model and the tokenizer beside it, and makes a reward of them.
-
-    Raises:
-        FileNotFoundError: If a file is missing; the message names it.
-        ValueError: If a file is damaged.
-    """
-    require_files(folder, "config.json", "model.safetensors", TOKENIZER_FILE, what="reward model")
-    with wholeness(folder):
-        model, loading = from_pretrained(folder, output_loading_info=True, use_safetensors=True)
-        require_all_weights(loading, folder)
-        tokenizer = load_reader(folder / TOKENIZER_FILE)
+    model, tokenizer = open_learned(PreferenceModel.from_pretrained, folder)
     return PreferenceReward(model, tokenizer, device=device, batch_size=batch_size)
 
 

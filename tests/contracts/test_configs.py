@@ -12,8 +12,11 @@ import pytest
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
 from reward_models.card import CardConfig
+from reward_models.classifier import ClassifierConfig
+from reward_models.ensemble import EnsembleConfig
 from reward_models.fitting import FitConfig
 from reward_models.labelled import LSTMTrainingConfig
+from reward_models.stepwise import ProcessTrainingConfig
 from reward_models.training import RewardTrainingConfig
 from textgym.cli import COMMANDS
 from textgym.cli.plan import Plan
@@ -26,6 +29,9 @@ DOCUMENTED = [
     LSTMTrainingConfig,
     FitConfig,
     CardConfig,
+    ClassifierConfig,
+    EnsembleConfig,
+    ProcessTrainingConfig,
     *(command.load()[0] for command in COMMANDS.values()),
 ]
 CONFIGS = [*DOCUMENTED, Plan]

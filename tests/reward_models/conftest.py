@@ -60,4 +60,8 @@ def words():
         special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     names = zip(("pad_token", "unk_token", "cls_token", "sep_token"), special, strict=True)
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **dict(names))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        **dict(names),
+    )

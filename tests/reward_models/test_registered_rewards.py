@@ -6,8 +6,12 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 
 import pytest
-from transformers import GPT2LMHeadModel
+from transformers import BertConfig, BertForSequenceClassification, GPT2LMHeadModel
 
+from reward_models.ensemble import EnsembleReward
+from reward_models.lstm import LSTMScorer, LSTMScorerConfig
+from reward_models.process import ProcessReward, TokenScorer
+from reward_models.scoring import PreferenceReward
 from reward_models.transformer import PreferenceModel
 from textgym.factories import EXTRAS
 from textgym.rewards import CheckedReward, known_rewards, resolve
@@ -20,6 +24,10 @@ SETTINGS = {
     "log_likelihood": {"path": "{language_model}"},
     "perplexity": {"path": "{language_model}"},
     "preference_model": {"path": "{preference_model}"},
+    "lstm": {"path": "{lstm}"},
+    "process": {"path": "{process}"},
+    "ensemble": {"path": "{ensemble}"},
+    "sequence_classifier": {"path": "{sequence_classifier}"},
 }
 """What those need that cannot be made without settings; add yours here."""
 
@@ -32,16 +40,25 @@ OURS = sorted(
 
 
 @pytest.fixture(scope="module")
-def folders(language_model, tokenizer, tmp_path_factory):
-    folders = {
-        name: tmp_path_factory.mktemp(name) for name in ("language_model", "preference_model")
-    }
-    GPT2LMHeadModel.from_pretrained(language_model).save_pretrained(folders["language_model"])
+def folders(language_model, tokenizer, words, tmp_path_factory):
+    """A small one of everything that is loaded from a folder, by the name in ``SETTINGS``."""
+    root = tmp_path_factory.mktemp("rewards")
+    GPT2LMHeadModel.from_pretrained(language_model).save_pretrained(root / "language_model")
+    tokenizer.save(root / "language_model" / "tokenizer.model")
     model = PreferenceModel.from_language_model(language_model, max_length=64)
-    model.save_pretrained(folders["preference_model"])
-    for folder in folders.values():
-        tokenizer.save(folder / "tokenizer.model")
-    return {name: str(folder) for name, folder in folders.items()}
+    PreferenceReward(model, tokenizer).save(root / "preference_model")
+    config = LSTMScorerConfig(vocab_size=tokenizer.vocab_size, embedding_size=8, hidden_size=8)
+    members = [PreferenceReward(LSTMScorer.from_seed(config, n), tokenizer) for n in range(2)]
+    members[0].save(root / "lstm")
+    EnsembleReward.fit(members, [""] * 3, ["the film", "dull", ""]).save(root / "ensemble")
+    steps = TokenScorer.from_language_model(language_model, max_tokens=64)
+    ProcessReward(steps, tokenizer).save(root / "process")
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
+    BertForSequenceClassification(
+        BertConfig(vocab_size=len(words), intermediate_size=8, **shape)
+    ).save_pretrained(root / "sequence_classifier")
+    words.save_pretrained(root / "sequence_classifier")
+    return {path.name: str(path) for path in root.iterdir()}
 
 
 def _make(name, folders):
@@ -71,7 +88,8 @@ def test_it_goes_into_another_process(name, folders):
     given = ["The film"], [" was dull"]
     columns = {key: [value] for key, value in COLUMNS.items()}
     there = pickle.loads(pickle.dumps(reward))  # noqa: S301 - it was pickled a line ago
-    assert there(*given, **columns) == reward(*given, **columns)
+    # A copy's weights lie elsewhere in memory, and float32 sums may be taken in another order.
+    assert there(*given, **columns) == pytest.approx(reward(*given, **columns), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", OURS)
