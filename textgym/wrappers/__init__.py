@@ -7,6 +7,7 @@ from textgym.wrappers import vector
 from textgym.wrappers.flattening import FlattenAction
 from textgym.wrappers.observations import ActionMaskObservation, DictObservation, TextObservation
 from textgym.wrappers.recording import RecordTrajectories
+from textgym.wrappers.shaping import PotentialShaping
 from textgym.wrappers.terms import LengthTerm, RepetitionTerm
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "DictObservation",
     "FlattenAction",
     "LengthTerm",
+    "PotentialShaping",
     "RecordTrajectories",
     "RepetitionTerm",
     "TextObservation",

@@ -9,6 +9,7 @@ from textgym.wrappers.vector.observations import (
     TextObservation,
 )
 from textgym.wrappers.vector.recording import RecordTrajectories
+from textgym.wrappers.vector.shaping import PotentialShaping
 from textgym.wrappers.vector.terms import LengthTerm, RepetitionTerm
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DictObservation",
     "FlattenAction",
     "LengthTerm",
+    "PotentialShaping",
     "RecordTrajectories",
     "RepetitionTerm",
     "TextObservation",
