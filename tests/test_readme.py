@@ -12,11 +12,12 @@ from transformers import GPT2Config
 
 from reward_models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
 from textgym.cli import COMMANDS
+from textgym.rewards import known_rewards
 from textgym.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "ENVIRONMENTS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES = ["README.md", "ENVIRONMENTS.md", "REWARDS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 ROOMS = ["textgym", "reward_models", "agents", "examples", "tests"]
 
 
@@ -90,6 +91,15 @@ def test_the_page_of_environments_runs(tmp_path):
     result = _run(code, tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[0.01]\n"
+
+
+def test_the_page_of_rewards_runs(tmp_path):
+    if "rouge" not in known_rewards():
+        pytest.skip("the installed metadata is older than pyproject.toml: pip install -e .")
+    code = "\n".join(_blocks((ROOT / "REWARDS.md").read_text(encoding="utf-8"), "python"))
+    result = _run(f"{code}\nenv.reset(seed=0)\nprint(env.step(2)[1])", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "1.0\n"
 
 
 def test_every_make_target_exists():
