@@ -18,8 +18,9 @@ from textgym.world import World
 
 if TYPE_CHECKING:
     from textgym.constraints import Constraint
+    from textgym.rewards import Scorer
     from textgym.settings import Settings
-    from textgym.types import Task, Tokenizer
+    from textgym.types import Example, Task, Tokenizer
 
 __all__ = ["build_world"]
 
@@ -42,6 +43,7 @@ def build_world(settings: Settings) -> World:
     examples = task.examples(settings.split)
     if not examples:
         raise ValueError(f"split {settings.split!r} of {task.name} has no examples")
+    _require_columns(reward, examples[0], settings.split, task)
     rules = _rules(task, tokenizer, settings)
     rules, constraint = _constrain(rules, tokenizer, settings)
     proposer, drafter = None, None
@@ -79,6 +81,16 @@ def build_world(settings: Settings) -> World:
         drafter=drafter,
         constraint=constraint,
     )
+
+
+def _require_columns(reward: Scorer, example: Example, split: str, task: Task) -> None:
+    """Refuses a reward that would fail at the end of the first episode."""
+    missing = [name for name in reward.reads if name not in example.columns]
+    if missing:
+        raise ValueError(
+            f"reward {reward.name!r} reads the column {missing[0]!r}, but split {split!r} of "
+            f"{task.name} has the columns: {', '.join(example.columns) or 'none'}"
+        )
 
 
 def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:

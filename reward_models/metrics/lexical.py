@@ -96,6 +96,11 @@ class Keywords:
             raise ValueError(f"keywords must be a list of at least one word, got {words!r}")
         object.__setattr__(self, "keywords", tuple(words))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return () if self.keywords is not None else (self.column,)
+
     def __call__(
         self,
         prompts: Sequence[str],  # noqa: ARG002  a reward's signature

@@ -69,6 +69,11 @@ class Rouge:
             raise ValueError(f"unknown measure {self.measure!r}; known: {', '.join(_MEASURES)}")
         _rouge_scorer(self.variant, self.stem)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return (self.column,)
+
     def __call__(
         self,
         prompts: Sequence[str],  # noqa: ARG002  a reward's signature
@@ -139,6 +144,11 @@ class Bleu:
     def _scorer(self) -> Any:
         return _bleu_scorer(self.max_order, self.smoothing, self.lowercase, self.tokenizer)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return (self.column,)
+
     def __call__(
         self,
         prompts: Sequence[str],  # noqa: ARG002  a reward's signature
@@ -193,6 +203,11 @@ class Chrf:
     def _scorer(self) -> Any:
         return _chrf_scorer(self.char_order, self.word_order, self.beta, self.lowercase)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return (self.column,)
+
     def __call__(
         self,
         prompts: Sequence[str],  # noqa: ARG002  a reward's signature
@@ -222,6 +237,11 @@ class SquadExactMatch:
     """
 
     column: str = "reference"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return (self.column,)
 
     def __call__(
         self,
@@ -257,6 +277,11 @@ class SquadF1:
     """
 
     column: str = "reference"
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return (self.column,)
 
     def __call__(
         self,

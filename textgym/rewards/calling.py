@@ -12,19 +12,18 @@ is not given them, and coroutines of several rewards run one after the other.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-__all__ = ["AdaptedReward", "ChatReward", "FilledReward", "adapt"]
+__all__ = ["AdaptedReward", "ChatReward", "FilledReward", "adapt", "columns_read"]
 
-_IDS = "completion_ids"
+_TEXTS, _IDS = ("prompts", "completions"), "completion_ids"
+_BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
 def _drop(*_: Any, **__: Any) -> None:
@@ -69,7 +68,24 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Any]:
         by_name=by_name,
         named=tuple(names if by_name else names[2:]),
         takes_all=takes_all,
+        reads=_required(parameters, kinds=_BY_NAME if by_name else (kind.KEYWORD_ONLY,)),
     )
+
+
+def columns_read(function: Callable[..., Any]) -> tuple[str, ...]:
+    """Returns the columns that a reward cannot do without, as far as it shows.
+
+    They are its attribute ``reads``, or else what its signature asks for by keyword and has no
+    default for.
+    """
+    reads = getattr(function, "reads", None)
+    if isinstance(reads, tuple):
+        return reads
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return _required(parameters, kinds=(inspect.Parameter.KEYWORD_ONLY,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +97,14 @@ class AdaptedReward:
         by_name: Whether it is given the texts by their names, not by their places.
         named: The arguments that it names, but for the texts where these are given by places.
         takes_all: Whether it takes arguments that it does not name.
+        reads: The columns that it cannot do without.
     """
 
     function: Callable[..., Any]
     by_name: bool
     named: tuple[str, ...]
     takes_all: bool
+    reads: tuple[str, ...] = ()
 
     @property
     def __name__(self) -> str:
@@ -140,6 +158,11 @@ class ChatReward:
         """Whether it wants the ids that the agent wrote."""
         return bool(getattr(self.reward, "reads_ids", False))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return columns_read(self.reward)
+
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> Any:
@@ -164,6 +187,11 @@ class FilledReward:
         """Whether it wants the ids that the agent wrote."""
         return bool(getattr(self.reward, "reads_ids", False))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The columns that it cannot do without."""
+        return columns_read(self.reward)
+
     def __call__(
         self, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> Any:
@@ -172,6 +200,17 @@ class FilledReward:
         if not isinstance(scores, list | tuple):
             return scores
         return [self.value if score is None else score for score in scores]
+
+
+def _required(parameters: Iterable[inspect.Parameter], kinds: Sequence[Any]) -> tuple[str, ...]:
+    """The columns among a signature's parameters of some kinds that have no default."""
+    return tuple(
+        parameter.name
+        for parameter in parameters
+        if parameter.kind in kinds
+        and parameter.default is parameter.empty
+        and parameter.name not in (*_TEXTS, _IDS, *_OF_A_TRAINER)
+    )
 
 
 def _said(role: str, texts: Sequence[str]) -> list[list[dict[str, str]]]:
@@ -186,6 +225,8 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 def _outcome(awaitable: Awaitable[Any]) -> Any:
     """Waits in a thread of its own, because this one may run an event loop, as in a notebook."""
+    import asyncio
+    from concurrent.futures import ThreadPoolExecutor
 
     async def wait() -> Any:
         return await awaitable

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from textgym.factories import missing_package
-from textgym.rewards.calling import AdaptedReward, ChatReward, FilledReward
+from textgym.rewards.calling import columns_read
 
 if TYPE_CHECKING:
     from textgym.types import RewardFunction
@@ -34,6 +33,10 @@ class Scorer(Protocol):
     @property
     def reads_ids(self) -> bool:
         """Whether it wants a column ``completion_ids``, the ids that the agent wrote."""
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The other columns that it cannot do without, as far as it says."""
 
     def __call__(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
@@ -63,6 +66,11 @@ class CheckedReward:
         """Whether it wants a column ``completion_ids``, the ids that the agent wrote."""
         return bool(getattr(self.function, "reads_ids", False))
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The other columns that it cannot do without, as far as it says."""
+        return columns_read(self.function)
+
     def __call__(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:
@@ -84,10 +92,10 @@ class CheckedReward:
         except ModuleNotFoundError as error:
             raise missing_package("reward", self.name, error) from error
         except Exception as error:
-            missing = _missing_column(self.function, columns)
-            if missing is not None:
+            missing = [name for name in self.reads if name not in columns]
+            if missing:
                 raise RewardError(
-                    f"reward {self.name!r} reads the column {missing!r}, which is not there; "
+                    f"reward {self.name!r} reads the column {missing[0]!r}, which is not there; "
                     f"the columns are: {', '.join(columns) or 'none'}"
                 ) from error
             row = _first_failure(self.function, prompts, completions, columns)
@@ -158,26 +166,6 @@ def as_float(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
-
-
-def _missing_column(function: RewardFunction, columns: Mapping[str, Sequence[Any]]) -> str | None:
-    """Finds a column that a function cannot do without by its signature, and was not given."""
-    while isinstance(function, AdaptedReward | ChatReward | FilledReward):
-        function = function.function if isinstance(function, AdaptedReward) else function.reward
-    try:
-        named = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):
-        return None
-    return next(
-        (
-            parameter.name
-            for parameter in named
-            if parameter.kind is parameter.KEYWORD_ONLY
-            and parameter.default is parameter.empty
-            and parameter.name not in columns
-        ),
-        None,
-    )
 
 
 def _first_failure(

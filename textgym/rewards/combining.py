@@ -66,6 +66,11 @@ class Combination(abc.ABC):
         """Whether a part of it wants a column ``completion_ids``."""
         return any(operand.reads_ids for operand in self.operands)
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The other columns that a part of it cannot do without, as far as it says."""
+        return tuple(dict.fromkeys(name for operand in self.operands for name in operand.reads))
+
     def __call__(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textgym.factories import is_location, load_attribute
+from textgym.rewards.calling import adapt, columns_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -162,16 +163,8 @@ def info_of(target: Any) -> RewardInfo:
     info = getattr(target, _INFO, None)
     if isinstance(info, RewardInfo):
         return info
-    try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return RewardInfo()
-    return RewardInfo(
-        reads=tuple(
-            parameter.name
-            for parameter in parameters
-            if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-        )
+    return (
+        RewardInfo() if isinstance(target, type) else RewardInfo(reads=columns_read(adapt(target)))
     )
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from textgym import TextEnv, TextVectorEnv
 from textgym.rewards import RewardError, resolve
 
 
@@ -51,3 +52,40 @@ def test_no_text_gets_no_score():
 
 def test_the_one_term_of_a_reward_is_itself():
     assert resolve(count).terms(["", ""], ["a", "bb"]) == ([1.0, 2.0], {"count": [1.0, 2.0]})
+
+
+def completions_first(completions, label, weight=1, completion_ids=None, **kwargs):
+    return [float(value) for value in label]
+
+
+@pytest.mark.parametrize(
+    ("reward", "reads"),
+    [
+        (count, ()),
+        (labelled, ("label",)),
+        (completions_first, ("label",)),
+        ({"chat": {"reward": completions_first}}, ("label",)),
+        (
+            [[labelled, 1.0], [count, 1.0], ["textgym.tasks.scoring:exact_match", 1.0]],
+            ("label", "reference"),
+        ),
+        ("squad_f1", ("reference",)),
+        ({"squad_f1": {"column": "answers"}}, ("answers",)),
+        ({"clip": {"reward": "keywords", "low": 0}}, ("keywords",)),
+        ({"keywords": {"keywords": ["a"]}}, ()),
+    ],
+)
+def test_a_reward_says_which_columns_it_cannot_do_without(reward, reads):
+    assert reads == resolve(reward).reads
+
+
+@pytest.mark.parametrize("make", [TextEnv, TextVectorEnv])
+def test_a_column_that_the_task_has_not_is_missed_before_the_first_text(make):
+    """Not at the end of an episode that took a night."""
+    with pytest.raises(
+        ValueError,
+        match=r"reward 'clipped\(labelled\)' reads the column 'label', but split 'train' of "
+        "Alphabet has the columns: reference",
+    ):
+        make(task="Alphabet", reward={"clip": {"reward": labelled, "low": 0}})
+    make(task="Alphabet", reward="squad_f1")
