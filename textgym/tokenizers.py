@@ -1,6 +1,7 @@
 """Tokenizers behind one protocol: sentencepiece, single characters, and Hugging Face's fast ones.
 
-Nothing is downloaded: a name is one of ours, a path is a file or a folder on this machine.
+Nothing is downloaded unasked: a name is one of ours, a path is a file or a folder on this machine,
+and only what begins with ``hub:`` is looked for by transformers.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from textgym.pretrained import HUB_PREFIX, SMOLLM2, hub_tokenizer, smollm2_folder
 from textgym.unigram import SentencePieceTokenizer, train_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -242,6 +244,24 @@ class HuggingFaceTokenizer:
             )
         return text.encode()
 
+    def format_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Writes messages as the model was taught to read them, up to where it answers.
+
+        The result is a prompt: what an environment puts before every text is left out.
+
+        Args:
+            messages: Each with ``role``, such as ``user``, and ``content``.
+
+        Raises:
+            ValueError: If the tokenizer has no template for chats.
+        """
+        if not self._tokenizer.chat_template:
+            raise ValueError("this tokenizer has no chat template: write the prompt as plain text")
+        text: Any = self._tokenizer.apply_chat_template(
+            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+        )
+        return str(text).removeprefix(str(self._tokenizer.convert_ids_to_tokens(self._bos_id)))
+
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""
         self._tokenizer.save_pretrained(str(path))
@@ -258,25 +278,33 @@ def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:
     """Loads a tokenizer by name or path.
 
     Args:
-        name_or_path: ``"reviews-4096"``, which is shipped; ``"characters:<alphabet>"``; the path of
+        name_or_path: ``"reviews-4096"``, which is shipped; ``"characters:<alphabet>"``;
+            ``"smollm2"``, see ``textgym.pretrained``; ``"hub:NAME"``, for transformers; the path of
             a sentencepiece ``.model`` file; or a folder with a Hugging Face ``tokenizer.json``.
 
     Raises:
         ValueError: If it is none of these; the message lists the known names.
+        ModuleNotFoundError: If SmolLM2's package is missing; the message says how to get it.
+        OSError: If transformers does not find what ``hub:`` asks for.
     """
     name, path = str(name_or_path), Path(name_or_path)
     if name in _SHIPPED:
         return _load_shipped(name)
     if name.startswith(_CHARACTERS):
         return CharacterTokenizer(name.removeprefix(_CHARACTERS))
+    if name.startswith(HUB_PREFIX):
+        return HuggingFaceTokenizer(hub_tokenizer(name))
     if path.is_file():
         return SentencePieceTokenizer(path.read_bytes())
+    if name == SMOLLM2 and not path.exists():
+        path = smollm2_folder()
     if (path / "tokenizer.json").is_file():
         from transformers import AutoTokenizer
 
         return HuggingFaceTokenizer(AutoTokenizer.from_pretrained(path, local_files_only=True))
     raise ValueError(
-        f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}; "
+        f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}, "
+        f"{SMOLLM2}, {HUB_PREFIX}NAME; "
         "or give the path of a sentencepiece .model file or of a folder with a tokenizer.json"
     )
 

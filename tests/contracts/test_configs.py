@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from agents.adapters import AdapterConfig
 from agents.ppo import PPOConfig
+from agents.scratch import ScratchConfig
 from agents.sft import SFTConfig
 from reward_models.card import CardConfig
 from reward_models.classifier import ClassifierConfig
@@ -25,6 +27,8 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTED = [
     PPOConfig,
     SFTConfig,
+    AdapterConfig,
+    ScratchConfig,
     RewardTrainingConfig,
     LSTMTrainingConfig,
     FitConfig,
