@@ -6,9 +6,8 @@ the action's logits, and the value head's output is the value: what is trained i
 policy, and what either has trained, the other can go on with.
 
 ``make_ppo`` puts a policy and a batch of texts together; with ``masked=True`` it is sb3-contrib's
-``MaskablePPO``, which constraints need. To bring environments of your own, give
-``TextActorCriticPolicy`` and ``text_policy_kwargs`` to ``PPO`` or ``A2C``, or
-``agents.sb3_masked.MaskableTextActorCriticPolicy`` to ``MaskablePPO``.
+``MaskablePPO``, which constraints need. With environments of your own, give ``text_policy_kwargs``
+and ``TextActorCriticPolicy`` to ``PPO``, or ``MaskableTextActorCriticPolicy`` to ``MaskablePPO``.
 
 What it costs: Stable-Baselines3 learns from single transitions, so a text of T tokens is read from
 its beginning for each of them, where a learner of ours reads it once; and it has no cache for
@@ -141,8 +140,8 @@ class TextNetworks(_Base):
             observation_space: Of the environment.
             action_space: Of the environment: the ids of the vocabulary.
             lr_schedule: The learning rate by the share of training that remains.
-            language_model: The policy, trained in place; or a folder that it is loaded from, which
-                is then all that Stable-Baselines3's ``save`` remembers beside the weights.
+            language_model: The policy, trained in place; or a folder to load it from, of which
+                Stable-Baselines3's ``save`` remembers the name.
             pad_id: The padding's id.
             legal: ``(V,)`` bools, which actions are ever legal.
             temperature: Divides the logits.
@@ -189,15 +188,11 @@ class TextNetworks(_Base):
         )
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
-        features = self.features_extractor
         return {
+            **self.features_extractor_kwargs,
             "observation_space": self.observation_space,
             "action_space": self.action_space,
             "lr_schedule": self._dummy_schedule,
-            "language_model": features.language_model,
-            "pad_id": features.pad_id,
-            "legal": features.legal,
-            "temperature": features.temperature,
             "optimizer_class": self.optimizer_class,
             "optimizer_kwargs": self.optimizer_kwargs,
         }
