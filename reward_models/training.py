@@ -26,13 +26,7 @@ from reward_models.objectives import (
     objective_for,
     scale_ratings,
 )
-from reward_models.preferences.pairs import Preference
-from reward_models.preferences.rankings import (
-    Ranking,
-    Rating,
-    pairs_of_rankings,
-    pairs_of_ratings,
-)
+from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.provenance import provenance
 from reward_models.scoring import TOKENIZER_FILE, PreferenceReward
 from reward_models.trainer import ComparisonTrainer, training_arguments
@@ -295,10 +289,8 @@ def _require_fitting(tokenizer: Any, model: torch.nn.Module, device: str) -> Non
 
 def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, float]:
     """Measures on held-out comparisons; a tie has no order to be right about."""
-    pairs = [item for item in held_out if isinstance(item, Preference) and item.probability > _TIE]
-    pairs += pairs_of_rankings([item for item in held_out if isinstance(item, Ranking)])
+    pairs = decided_pairs(held_out)
     ratings = [item for item in held_out if isinstance(item, Rating)]
-    pairs += pairs_of_ratings(ratings)
     figures: dict[str, float] = {}
     if len({item.rating for item in ratings}) >= _FEWEST_TO_CORRELATE - 1:
         scores = reward.raw([r.prompt for r in ratings], [r.completion for r in ratings])
@@ -311,14 +303,7 @@ def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, f
 
 
 def _texts(items: Sequence[Item]) -> list[tuple[str, str]]:
-    texts = []
-    for item in items:
-        if isinstance(item, Preference):
-            completions: tuple[str, ...] = (item.chosen, item.rejected)
-        else:
-            completions = item.completions if isinstance(item, Ranking) else (item.completion,)
-        texts += [(item.prompt, completion) for completion in completions]
-    return texts
+    return [(item.prompt, text) for item in items for text in completions_of(item)]
 
 
 def _normalise(reward: PreferenceReward, reference: Sequence[tuple[str, str]]) -> dict[str, float]:

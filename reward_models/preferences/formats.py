@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from reward_models.preferences.pairs import Preference
 from reward_models.preferences.parsing import KNOWN_COLUMNS, parser_of
-from reward_models.preferences.rankings import Item, Rating
+from reward_models.preferences.rankings import Item, Rating, completions_of
 from textgym.data.split import position
 from textgym.data.tables import read_rows
 
@@ -148,7 +148,7 @@ def split_by_prompt(
     learned: list[Item] = []
     held_out: list[Item] = []
     for item in items:
-        key = item.prompt or json.dumps(sorted(_texts(item)))
+        key = item.prompt or json.dumps(sorted(completions_of(item)))
         (held_out if position(f"{seed}/{key}") < share else learned).append(item)
     if not learned:
         raise ValueError(
@@ -221,9 +221,3 @@ def _contradictions(items: Sequence[Item]) -> list[str]:
     if not turned:
         return []
     return [f"{turned} pairs are there in both directions, by the same annotator"]
-
-
-def _texts(item: Item) -> tuple[str, ...]:
-    if isinstance(item, Preference):
-        return item.chosen, item.rejected
-    return (item.completion,) if isinstance(item, Rating) else item.completions

@@ -6,6 +6,7 @@ Simplification: no two texts of a ranking are equally good; such data is a set o
 from __future__ import annotations
 
 import itertools
+import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,18 @@ from reward_models.preferences.pairs import Preference
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["Item", "Ranking", "Rating", "pairs_of_rankings", "pairs_of_ratings"]
+__all__ = [
+    "Item",
+    "Ranking",
+    "Rating",
+    "completions_of",
+    "decided_pairs",
+    "pairs_of_labels",
+    "pairs_of_rankings",
+    "pairs_of_ratings",
+]
+
+_TIE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +66,42 @@ class Rating:
 
 Item = Preference | Ranking | Rating
 """What a reward model can learn from; one kind at a time."""
+
+
+def completions_of(item: Item) -> tuple[str, ...]:
+    """Returns the texts that an item is about, the better ones first."""
+    if isinstance(item, Preference):
+        return item.chosen, item.rejected
+    return item.completions if isinstance(item, Ranking) else (item.completion,)
+
+
+def decided_pairs(items: Sequence[Item]) -> list[Preference]:
+    """Returns every pair of texts of which one is said to be better; a tie has no order."""
+    pairs = [item for item in items if isinstance(item, Preference) and item.probability > _TIE]
+    pairs += pairs_of_rankings([item for item in items if isinstance(item, Ranking)])
+    return pairs + pairs_of_ratings([item for item in items if isinstance(item, Rating)])
+
+
+def pairs_of_labels(texts: Sequence[str], labels: Sequence[int], seed: int) -> list[Preference]:
+    """Sets each text of label 1 against one of label 0, at random; the prompts are empty.
+
+    Args:
+        texts: The texts, ``(N,)``.
+        labels: 1 for good and 0 for bad, ``(N,)``.
+        seed: Decides who meets whom.
+
+    Returns:
+        As many pairs as the rarer label has texts, each text in one of them at most.
+    """
+    sides: dict[int, list[str]] = {0: [], 1: []}
+    for text, label in zip(texts, labels, strict=True):
+        sides[label].append(text)
+    rng = random.Random(seed)  # noqa: S311  not a secret
+    for side in sides.values():
+        rng.shuffle(side)
+    return [
+        _preference("", good, bad, "labels") for good, bad in zip(sides[1], sides[0], strict=False)
+    ]
 
 
 def pairs_of_rankings(rankings: Sequence[Ranking]) -> list[Preference]:

@@ -51,6 +51,9 @@ COMMANDS: Mapping[str, Command] = {
     "quickstart": Command("textgym.cli.quickstart", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
     "reward best-of-n": Command("textgym.cli.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
     "reward card": Command("textgym.cli.reward_card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
+    "reward curve": Command("textgym.cli.reward_curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise"),  # noqa: E501
+    "reward export": Command("textgym.cli.reward_export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
+    "reward train": Command("textgym.cli.reward_training", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
     "rewards": Command("textgym.cli.rewards", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
 }
 """Every command by its name."""

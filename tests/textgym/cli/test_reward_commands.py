@@ -1,0 +1,216 @@
+"""``textgym reward train``, ``curve`` and ``export``: from files to models, tables and files."""
+
+import io
+import json
+import random
+
+import pytest
+from rich.console import Console
+
+from reward_models.preferences import Answer, PreferenceStore, build_pairs, read_preferences
+from reward_models.training import RewardTrainingConfig
+from reward_models.transformer import load_reward
+from textgym.cli.errors import CommandError
+from textgym.cli.reward_curve import RewardCurveConfig, reward_curve
+from textgym.cli.reward_data import load_data
+from textgym.cli.reward_export import RewardExportConfig, export_reward_data
+from textgym.cli.reward_training import RewardTrainConfig, train_reward
+
+WORDS = ("the", "film", "was", "a", "story", "with", "music", "that", "I", "saw")
+TRAINING = RewardTrainingConfig(max_length=16, learning_rate=2e-2, epochs=3, batch_size=16)
+
+
+def rows(number, swapped=False):
+    """Pairs that one word decides; three a prompt."""
+    rng = random.Random(0)  # noqa: S311 - not a secret
+    written = []
+    for place in range(number):
+        good, bad = (
+            f" {' '.join(rng.choices(WORDS, k=rng.randint(1, 4)))} {word}"
+            for word in ("great", "dull")
+        )
+        if swapped:
+            good, bad = bad, good
+        written.append({"prompt": f"Review {place // 3}:", "chosen": good, "rejected": bad})
+    return written
+
+
+def write(path, written):
+    path.write_text("".join(json.dumps(row) + "\n" for row in written), encoding="utf-8")
+    return str(path)
+
+
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+def printed(to):
+    return to.file.getvalue()
+
+
+def train(data, out, **settings):
+    to = console()
+    train_reward(
+        RewardTrainConfig(
+            data=data,
+            out=out,
+            model="lstm",
+            tokenizer="reviews-4096",
+            training=TRAINING,
+            **settings,
+        ),
+        to,
+    )
+    return printed(to)
+
+
+def test_a_file_becomes_a_reward_and_a_summary(tmp_path):
+    """With an interval, and the folder is a reward; a second run does not overwrite it."""
+    data = write(tmp_path / "data.jsonl", rows(180))
+    said = train(data, tmp_path / "out", held_out=0.3)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert f"{metrics['pairs']} preferences of {data} to learn from" in said
+    assert f"accuracy on held-out pairs: {metrics['evaluation_accuracy']:.3f} (" in said
+    assert metrics["evaluation_accuracy"] > 0.9
+    assert "WARNING" not in said
+    good, bad = load_reward(tmp_path / "out")(["", ""], ["a great film", "a dull film"])
+    assert good > bad
+    with pytest.raises(CommandError, match="holds a trained reward model"):
+        train(data, tmp_path / "out")
+
+
+def test_columns_swapped_in_the_held_out_part_are_warned_of(tmp_path):
+    """Where both parts are swapped, nothing in the data can tell."""
+    learned = [{**row, "split": "train"} for row in rows(150)]
+    kept = [{**row, "prompt": f"Other {n}", "split": "test"}
+            for n, row in enumerate(rows(60, swapped=True))]  # fmt: skip
+    said = train(write(tmp_path / "data.jsonl", learned + kept), tmp_path / "out")
+    assert "WARNING: worse than a coin" in said
+    assert "swapped" in said
+
+
+def test_without_held_out_pairs_no_accuracy_is_made_up(tmp_path):
+    data = write(tmp_path / "data.jsonl", rows(30))
+    said = train(data, tmp_path / "out", held_out=0.0)
+    assert "accuracy: unknown, since no pair is held out" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "nowhere.txt"}, "nowhere.txt is no preference data; give a .jsonl"),
+        ({"model": "nowhere"}, "there is no model nowhere; give the folder of one"),
+        ({"tokenizer": "nowhere"}, "unknown tokenizer 'nowhere'"),
+        ({"held_out": 1.0}, r"held out is 1.0, but it lies in \[0, 1\)"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+    ],
+)
+def test_what_cannot_work_is_one_line(tmp_path, settings, message):
+    given = {"data": write(tmp_path / "data.jsonl", rows(30)), "model": "lstm",
+             "tokenizer": "reviews-4096", "out": tmp_path / "out", **settings}  # fmt: skip
+    with pytest.raises(CommandError, match=message) as caught:
+        train_reward(RewardTrainConfig(**given), console())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer_says_where_one_is_looked_for(tmp_path):
+    (tmp_path / "model").mkdir()
+    config = RewardTrainConfig(
+        data=write(tmp_path / "data.jsonl", rows(9)),
+        out=tmp_path / "out",
+        model=str(tmp_path / "model"),
+    )
+    with pytest.raises(CommandError, match=r"holds no tokenizer\.json or"):
+        train_reward(config, console())
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Three annotators on 30 pairs: two prefer x, one y; of every fifth pair one says tie."""
+    path = tmp_path / "store.sqlite"
+    pairs = build_pairs([(f"p{n}", f" {t}") for n in range(30) for t in "xy"], seed=0)
+    with PreferenceStore(path) as opened:
+        opened.add_pairs(pairs)
+        for number, pair in enumerate(pairs):
+            x, y = ("a", "b") if pair.a == " x" else ("b", "a")
+            third = "tie" if number % 5 == 0 else y
+            opened.record_answers(
+                [
+                    Answer(pair_id=pair.pair_id, annotator=who, answer=answer)
+                    for who, answer in (("ann", x), ("bob", x), ("cy", third))
+                ]
+            )
+    return path
+
+
+def test_a_store_s_votes_are_counted_as_asked(store):
+    """Majority, shares of votes with half a vote a tie, or each answer by itself."""
+
+    def every(votes):
+        data = load_data(str(store), held_out=0.2, seed=0, votes=votes)
+        assert not {p.prompt for p in data.train} & {p.prompt for p in data.held_out}
+        return [*data.train, *data.held_out], data.notes
+
+    majority, notes = every("majority")
+    assert [len(majority), *{p.chosen for p in majority}, *notes] == [30, " x", "left out: 6 tie"]
+    shares, notes = every("shares")
+    assert sorted({round(p.probability, 3) for p in shares}) == [0.667, 0.833]
+    assert not notes
+    each, _ = every("each")
+    assert len(each) == 90
+    assert sum(p.probability == 0.5 for p in each) == 6
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path):
+    for use in (
+        lambda: load_data(str(tmp_path / "no.sqlite"), held_out=0.1, seed=0),
+        lambda: export_reward_data(
+            RewardExportConfig(store=tmp_path / "no.sqlite", out=tmp_path / "o"), console()
+        ),
+    ):
+        with pytest.raises(FileNotFoundError, match="there is no store"):
+            use()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_says_how_many_ties_it_left_out(store, tmp_path):
+    to = console()
+    export_reward_data(RewardExportConfig(store=store, out=tmp_path / "out.jsonl"), to)
+    assert (
+        f"84 answers in {tmp_path / 'out.jsonl'}; left out: 6 tie, 0 both bad, 0 skip"
+        in printed(to)
+    )
+    assert len(read_preferences(str(tmp_path / "out.jsonl")).items) == 84
+
+
+def curve(data, out, **settings):
+    to = console()
+    config = RewardCurveConfig(
+        data=data, out=out, models=("words",), sizes=(12, 60), noise=(0.0, 0.5), seeds=2, **settings
+    )
+    reward_curve(config, to)
+    return printed(to).splitlines()
+
+
+def test_a_curve_falls_with_noise_and_goes_on_where_it_was(tmp_path):
+    """Half of the answers turned round leave nothing to learn; a cut line is done again."""
+    data = write(tmp_path / "data.jsonl", rows(150))
+    lines = curve(data, tmp_path / "out")
+    accuracy = [float(line.split("|")[4].split()[0]) for line in lines[-4:]]
+    assert accuracy[0] > 0.9
+    assert accuracy[2] > 0.9
+    assert accuracy[3] < 0.9
+    assert len(lines) == 8 + 2 + 4
+    kept = tmp_path / "out" / "results.jsonl"
+    text = kept.read_text()
+    assert len(text.splitlines()) == 8
+    kept.write_text(text[:-30])
+    again = curve(data, tmp_path / "out")
+    assert len(again) == 1 + 2 + 4
+    assert lines[-4:-1] == again[-4:-1]
+
+
+def test_a_curve_needs_enough_pairs(tmp_path):
+    data = write(tmp_path / "data.jsonl", rows(30))
+    with pytest.raises(CommandError, match="too few for a size of 60"):
+        curve(data, tmp_path / "out")

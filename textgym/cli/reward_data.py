@@ -1,0 +1,127 @@
+"""Preferences for the ``textgym reward`` commands: a file, a store, or reviews with labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from reward_models.preferences import (
+    Item,
+    Preference,
+    PreferenceStore,
+    majority,
+    pairs_of_labels,
+    read_preferences,
+    split_by_prompt,
+    vote_shares,
+)
+from textgym.cli.errors import CommandError
+from textgym.data.tables import is_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["REVIEWS", "LoadedData", "Votes", "load_data"]
+
+Votes = Literal["majority", "shares", "each"]
+
+REVIEWS = "reviews"
+"""The name of the pairs made of people's labels of films' reviews."""
+
+_STORES = (".sqlite", ".db")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedData:
+    """Preferences, divided, and what is to be said about them.
+
+    Attributes:
+        train: What to learn from.
+        held_out: What to measure on.
+        notes: What was left out or is odd, a line each.
+    """
+
+    train: Sequence[Item]
+    held_out: Sequence[Item]
+    notes: Sequence[str] = ()
+
+
+def load_data(
+    name: str, *, held_out: float, seed: int, votes: Votes = "majority", skip_bad: bool = False
+) -> LoadedData:
+    """Reads preferences and keeps some apart, by their prompts.
+
+    Args:
+        name: ``reviews``, the path of a store (``.sqlite`` or ``.db``), or what
+            ``read_preferences`` takes.
+        held_out: The share of the prompts that is held out, where the data do not say which.
+        seed: Decides the division.
+        votes: What becomes of several answers to one pair in a store.
+        skip_bad: Leave rows out that cannot be read.
+
+    Raises:
+        CommandError: If there is nothing to learn from, or the data are no preferences.
+        FileNotFoundError: If there is no such file.
+        StoreError: If the store cannot be read.
+    """
+    try:
+        if name == REVIEWS:
+            return _reviews(seed)
+        if Path(name).suffix.lower() in _STORES:
+            return _store(Path(name), held_out, seed, votes)
+        if not is_table(name):
+            raise CommandError(
+                f"{name} is no preference data; give a .jsonl, .csv or .parquet file, a store "
+                f"({' or '.join(_STORES)}), datasets:NAME, or {REVIEWS}"
+            )
+        data = read_preferences(name, skip_bad=skip_bad)
+        left_out = [f"left out: {number} {reason}" for reason, number in data.left_out.items()]
+        if data.held_out:
+            return LoadedData(
+                train=data.items, held_out=data.held_out, notes=[*left_out, *data.notes]
+            )
+        train, kept = split_by_prompt(data.items, held_out, seed)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    return LoadedData(train=train, held_out=kept, notes=[*left_out, *data.notes])
+
+
+def _reviews(seed: int) -> LoadedData:
+    """Pairs of a liked and a disliked film's review; measured on reviews of another pool."""
+    from textgym.data.reviews import load_reviews
+
+    pools = [load_reviews(pool) for pool in ("language_model", "judge")]
+    train, kept = (
+        pairs_of_labels([r.text for r in pool], [r.label for r in pool], seed) for pool in pools
+    )
+    return LoadedData(train=train, held_out=kept)
+
+
+def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
+    if not path.is_file():  # opening it would make an empty one
+        raise FileNotFoundError(f"there is no store {path}; name one that textgym label has made")
+    with PreferenceStore(path) as store:
+        splits = {pair.split for pair in store.pairs()}
+        ties = votes != "majority"
+        if "train" in splits and len(splits) > 1:
+            train = store.preferences("train", ties=ties)
+            kept = [p for s in sorted(splits - {"train"}) for p in store.preferences(s, ties=ties)]
+            prompts = {p.prompt for p in train}
+            kept = [p for p in kept if p.prompt not in prompts]
+        else:
+            answers: Sequence[Item] = store.preferences(ties=ties)
+            if not answers:
+                raise ValueError(f"{path} has no answers that prefer a text; gather some first")
+            both = split_by_prompt(answers, held_out, seed)
+            train, kept = ([p for p in side if isinstance(p, Preference)] for side in both)
+        counts = store.answer_counts()
+    ways: dict[Votes, Callable[[list[Preference]], list[Preference]]] = {
+        "majority": majority,
+        "shares": vote_shares,
+        "each": list,
+    }
+    combine = ways[votes]
+    undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
+    notes = [f"left out: {counts[a]} {a.replace('_', ' ')}" for a in undecided if counts[a]]
+    return LoadedData(train=combine(train), held_out=combine(kept), notes=notes)

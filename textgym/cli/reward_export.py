@@ -1,0 +1,58 @@
+"""``textgym reward export``: a store's answers as a file that other trainers read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
+
+from rich.console import Console
+
+from reward_models.preferences import PreferenceStore, export_preferences
+
+__all__ = ["RewardExportConfig", "export_reward_data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardExportConfig:
+    """Write a store's answers as JSON Lines, in the columns that TRL reads.
+
+    A line is one person's latest answer to one pair: pair_id, prompt, chosen, rejected, annotator,
+    strength. What no trainer can use is left out, and counted.
+    """
+
+    store: Path
+    """The store of answers, such as runs/quickstart/preferences.sqlite."""
+    out: Path
+    """The .jsonl file to write; it is replaced."""
+    split: str | None = None
+    """Of one split of the pairs, such as train; left out, of all."""
+    ties: bool = False
+    """Write ties as well, with a column probability of 0.5. TRL does not know that column."""
+
+
+def export_reward_data(config: RewardExportConfig, console: Console | None = None) -> None:
+    """Writes the file and says what is in it, and what is not.
+
+    Args:
+        config: What to export.
+        console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        FileNotFoundError: If there is no such store.
+        StoreError: If it cannot be read.
+    """
+    if not config.store.is_file():  # opening it would make an empty one
+        raise FileNotFoundError(f"there is no store {config.store}; name one that has answers")
+    with PreferenceStore(config.store) as store:
+        counts = export_preferences(store, config.out, config.split, ties=config.ties)
+    left_out = ", ".join(
+        f"{number} {answer.replace('_', ' ')}"
+        for answer, number in counts.items()
+        if answer != "written"
+    )
+    (console or Console()).print(
+        f"{counts['written']} answers in {config.out}; left out: {left_out}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
