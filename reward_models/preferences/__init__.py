@@ -7,6 +7,7 @@ from reward_models.preferences.formats import (
     export_preferences,
     read_preferences,
     split_by_prompt,
+    write_preferences,
 )
 from reward_models.preferences.pairs import (
     Answer,
@@ -51,4 +52,5 @@ __all__ = [
     "read_preferences",
     "split_by_prompt",
     "vote_shares",
+    "write_preferences",
 ]

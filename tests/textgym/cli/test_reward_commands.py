@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -73,10 +74,70 @@ def test_a_file_becomes_a_reward_and_a_summary(tmp_path):
     assert f"accuracy on held-out pairs: {metrics['evaluation_accuracy']:.3f} (" in said
     assert metrics["evaluation_accuracy"] > 0.9
     assert "WARNING" not in said
+    held_out = read_preferences(str(tmp_path / "out" / "held_out.jsonl")).items
+    assert len(held_out) == metrics["evaluation_pairs"]
+    assert f"--data {tmp_path / 'out' / 'held_out.jsonl'}" in said
     good, bad = load_reward(tmp_path / "out")(["", ""], ["a great film", "a dull film"])
     assert good > bad
     with pytest.raises(CommandError, match="holds a trained reward model"):
         train(data, tmp_path / "out")
+
+
+def test_a_stopped_command_goes_on_when_it_is_given_again(tmp_path, monkeypatch):
+    """With a tokenizer of its own as well, whose training must give the same ids again."""
+
+    def run(out):
+        training = replace(TRAINING, save_steps=5)
+        config = RewardTrainConfig(data=data, out=tmp_path / out, model="lstm", training=training)
+        train_reward(config, console())
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 12:
+            raise KeyboardInterrupt
+
+    def stop_at_once(self, args, state, control, **kwargs):
+        if state.global_step < 10:
+            raise AssertionError("it began anew")
+
+    data = write(tmp_path / "data.jsonl", rows(180))
+    run("whole")
+    with monkeypatch.context() as patched:
+        patched.setattr("textgym.cli.reward_training._Watch.on_step_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("parts")
+        patched.setattr("textgym.cli.reward_training._Watch.on_step_end", stop_at_once)
+        run("parts")
+    for name in ("metrics.json", "training.json", "model.safetensors"):
+        whole, parts = (tmp_path / out / name for out in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_reward_model_learns_more_from_where_it_is(tmp_path):
+    """With its own tokenizer and length, and a scale that is set anew."""
+    data = write(tmp_path / "data.jsonl", rows(180))
+    train(data, tmp_path / "first")
+    to = console()
+    gentle = RewardTrainingConfig(learning_rate=1e-6, max_length=64)
+    train_reward(
+        RewardTrainConfig(
+            data=data, out=tmp_path / "more", model=str(tmp_path / "first"), training=gentle
+        ),
+        to,
+    )
+    assert "which reads 16 tokens" in printed(to)
+    texts = ["a great film", "a dull film", "music"]
+    first, more = (load_reward(tmp_path / name)([""] * 3, texts) for name in ("first", "more"))
+    assert first == pytest.approx(more, abs=0.01)
+    assert first != more
+
+
+def test_it_is_said_how_many_texts_are_cut(tmp_path):
+    """Four of five texts here are longer than two words and a beginning."""
+    short = {"prompt": "", "chosen": "a", "rejected": "b"}
+    long = {"prompt": "", "chosen": "a film " * 20, "rejected": "a story " * 20}
+    data = write(tmp_path / "data.jsonl", [short, *[long] * 4])
+    said = train(data, tmp_path / "out", held_out=0.0)
+    assert "which reads 16 tokens; of 80% of the texts it reads the end alone" in said
 
 
 def test_columns_swapped_in_the_held_out_part_are_warned_of(tmp_path):
@@ -115,6 +176,7 @@ def test_what_cannot_work_is_one_line(tmp_path, settings, message):
 
 def test_a_folder_without_a_tokenizer_says_where_one_is_looked_for(tmp_path):
     (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
     config = RewardTrainConfig(
         data=write(tmp_path / "data.jsonl", rows(9)),
         out=tmp_path / "out",
