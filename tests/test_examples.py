@@ -1,5 +1,6 @@
 """Every example runs as it stands, offline, and shows what it promises."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from textgym.pretrained import smollm2_is_available
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -37,6 +40,7 @@ def test_these_are_all_the_examples_and_each_is_short():
         "custom_reward.py",
         "maskable_ppo.py",
         "ppo_on_a_toy.py",
+        "pretrained_agent.py",
         "random_agent.py",
         "sb3_ppo.py",
     } == lengths.keys()
@@ -73,6 +77,20 @@ def test_ppo_learns_the_alphabet():
     after = {"a": "bcd", "b": "cde", "c": "def", "d": "efg"}
     after |= {"e": "fgh", "f": "gha", "g": "hab", "h": "abc"}
     assert sum(after[prompt] == text for prompt, text in written.items()) >= 6
+
+
+@pytest.mark.skipif(
+    not (smollm2_is_available() and importlib.util.find_spec("peft")),
+    reason="SmolLM2's packages or peft are not installed",
+)
+def test_the_pretrained_agent_writes_with_adapters_that_change_nothing_yet():
+    """30 layers; matrices of rank 8 beside 576 x 576 and 576 x 192; a value head of 577."""
+    output = _run("pretrained_agent.py")
+    learns = 30 * 8 * (576 + 576 + 576 + 192) + 577
+    assert f"{134_515_008 + learns:,} weights, {learns:,} of them learn" in output
+    assert int(re.search(r"^(\d+) tokens in", output, re.M).group(1)) > 16
+    assert float(re.search(r"what it reads: (\S+) nats", output).group(1)) < 1e-3
+    assert "untrained: 0.000 nats" in output
 
 
 @pytest.mark.parametrize(

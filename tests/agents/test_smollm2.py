@@ -84,6 +84,7 @@ def test_it_acts_in_an_environment_as_it_reads(loaded, tmp_path):
         autoreset_mode="Disabled",
         task=str(tmp_path / "cities.jsonl"),
         tokenizer="smollm2",
+        reward="length",
         prompt_tokens=10,
         completion_tokens=6,
     ).unwrapped
