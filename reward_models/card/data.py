@@ -37,6 +37,7 @@ __all__ = ["CardData", "card_data", "coded_answers", "coded_scores", "read_card_
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _TIE = 0.5
+_TRAINING = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def read_card_data(
     Args:
         source: A store, or a file that ``read_preferences`` reads. Of a file with a column
             ``split`` only what is held out is measured on.
-        split: Of a store, the split to measure on; None for all.
+        split: Of a store, the split to measure on; None for all but ``train``, if there are others.
         validation: What the temperature is fitted on: the name of the store's split, or a file.
             None takes a share of the prompts away.
         share: That share, in [0, 1).
@@ -194,16 +195,23 @@ def _is_store(path: Path) -> bool:
 
 
 def _read_store(path: Path, split: str | None) -> tuple[list[Preference], dict[str, int]]:
+    """Reads a split, or all but what models are trained on if there is anything else."""
     with PreferenceStore(path) as store:
-        answers = store.preferences(split, ties=True)
-        counts = store.answer_counts(split)
         splits = sorted({pair.split for pair in store.pairs()})
+        others = [name for name in splits if name != _TRAINING] or splits
+        wanted = others if split is None else [split]
+        answers = [a for name in wanted for a in store.preferences(name, ties=True)]
+        counts = [store.answer_counts(name) for name in wanted]
+        trained_on = 0
+        if split is None and _TRAINING not in wanted:
+            trained_on = len(store.preferences(_TRAINING, ties=True))
     if not answers:
-        which = f"split {split!r}" if split is not None else "the store"
         raise ValueError(
-            f"{path}: {which} has no answers to measure on; its splits: {', '.join(splits)}"
+            f"{path}: {', '.join(wanted) or 'the store'} has no answers to measure on; its splits: "
+            f"{', '.join(splits)}"
         )
-    return answers, {f"answers: {kind}": counts[kind] for kind in ("both_bad", "skip")}
+    left_out = {f"answers: {kind}": sum(c[kind] for c in counts) for kind in ("both_bad", "skip")}
+    return answers, left_out | {f"answers of the split {_TRAINING}": trained_on}
 
 
 def _read_file(name: str) -> tuple[list[Preference], dict[str, int]]:
@@ -211,7 +219,7 @@ def _read_file(name: str) -> tuple[list[Preference], dict[str, int]]:
     left_out = dict(data.left_out)
     items = data.held_out or data.items
     if data.held_out:
-        left_out["rows of the split train"] = len(data.items)
+        left_out[f"rows of the split {_TRAINING}"] = len(data.items)
     return _as_pairs(items), left_out
 
 

@@ -34,6 +34,7 @@ from reward_models.card.texts import (
     throughput_rows,
     truncation_rows,
 )
+from reward_models.ensemble import EnsembleReward
 from reward_models.preferences.formats import data_hash
 from reward_models.provenance import code_version
 
@@ -77,7 +78,8 @@ def make_card(
         data: What it is measured on.
         config: How.
         name: What the card calls it.
-        members: The models that ``reward`` is made of, or its other seeds, by name.
+        members: Models of the same kind, such as those of other seeds, by name; None takes what an
+            ensemble is made of.
         folders: Where the weights are, for their hash.
 
     Returns:
@@ -119,7 +121,12 @@ def make_card(
         },
         "steadiness": steadiness_section(scores, texts),
         "throughput": throughput_rows(scores, texts),
-        "members": _members(members or {}, (name, test, validation), data, sampling),
+        "members": _members(
+            _made_of(reward) if members is None else members,
+            (name, test, validation),
+            data,
+            sampling,
+        ),
         "provenance": {
             "code": code_version(),
             "data_hash": data_hash([*data.test, *data.validation]),
@@ -177,6 +184,13 @@ def _members(
         "rows": member_rows(everyone, sampling),
         "spread": spread_section([pairs for pairs, _ in scored.values()], sampling),
     }
+
+
+def _made_of(reward: Any) -> dict[str, RewardFunction]:
+    """Names the members of an ensemble by their numbers; of any other reward there are none."""
+    function = _function(reward)
+    members = function.members if isinstance(function, EnsembleReward) else []
+    return {f"member {number}": member for number, member in enumerate(members)}
 
 
 def _function(reward: Any) -> Any:

@@ -29,9 +29,10 @@ class RewardCardConfig:
     out: Path
     """The folder to write into; it is made, and an earlier card in it is replaced."""
     members: tuple[str, ...] = ()
-    """Models of the same kind, such as those of other seeds or of an ensemble, for their spread."""
+    """Models of the same kind, such as those of other seeds, for their spread. None takes what an
+    ensemble is made of."""
     split: str | None = None
-    """Which split of a store is measured on; None for all of it."""
+    """Which split of a store is measured on; None for all but "train", if there are others."""
     validation: str | None = None
     """What the temperature is fitted on: another split of the store, or another file."""
     validation_share: float = 0.25
@@ -74,7 +75,7 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
         data,
         CardConfig(seed=config.seed, repetitions=config.repetitions, texts=config.texts),
         name=config.reward,
-        members=dict(zip(config.members, others, strict=True)),
+        members=dict(zip(config.members, others, strict=True)) if others else None,
         folders=[Path(name) for name in names if Path(name).is_dir()],
     )
     write_card(card, config.out)

@@ -1,17 +1,22 @@
 """The whole card: complete, repeatable, honest on tiny data, and safe to open."""
 
 import json
+import random
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from reward_models.card import CardConfig, CardData, card_data, make_card, render_card, write_card
-from reward_models.card.making import folder_hash, scores_of
+from reward_models.card.making import _made_of, _members, folder_hash, scores_of
+from reward_models.card.measures import Sampling
+from reward_models.card.pairs import score_pairs
+from reward_models.ensemble import EnsembleConfig, EnsembleReward
 from reward_models.preferences import Preference
 from textgym.rewards import RewardError, resolve
 
 CONFIG = CardConfig(repetitions=100, texts=40)
+SAMPLING = Sampling(seed=0, repetitions=20)
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> & {{ 7 * 7 }} $x_\ud800"
 
 
@@ -167,6 +172,43 @@ def test_a_constant_reward_makes_a_card_of_ties(data):
     assert card["calibration"]["temperature"]["value"] is None
     assert all(row["effect"]["value"] is None for row in card["changes"])
     assert "same score" in Page(render_card(card)).text
+
+
+def test_an_ensemble_is_shown_with_its_members_and_is_better_calibrated(drawn_pairs):
+    """Members say the log-odds with errors of their own, so are too sure; their mean is less so.
+
+    The labels are drawn from the log-odds themselves, and an error hangs on the text alone.
+    """
+
+    def member(number):
+        def score(prompts, completions, **columns):
+            seeds = (f"{number}/{text}" for text in completions)
+            errors = (random.Random(seed).gauss(0, 1) for seed in seeds)  # noqa: S311  no secret
+            return [
+                float(text.split()[0]) + error
+                for text, error in zip(completions, errors, strict=True)
+            ]
+
+        return score
+
+    members = [member(number) for number in range(5)]
+    ensemble = EnsembleReward(members, EnsembleConfig(how="mean"), np.zeros(5), np.ones(5))
+    scores = scores_of(resolve(ensemble))
+    test, validation = (score_pairs(scores, drawn_pairs(1500, seed=seed)) for seed in (1, 2))
+    data = CardData(source="drawn", test=test.pairs, validation=validation.pairs)
+    rows = _members(_made_of(resolve(ensemble)), ("ensemble", test, validation), data, SAMPLING)[
+        "rows"
+    ]
+    assert [row["name"] for row in rows] == [*(f"member {n}" for n in range(5)), "ensemble"]
+    whole = rows.pop()
+    for figure in (
+        "calibration_error_before",
+        "negative_log_likelihood_before",
+        "negative_log_likelihood_after",
+    ):
+        assert whole[figure] < min(row[figure] for row in rows)
+    assert whole["accuracy"]["value"] > max(row["accuracy"]["value"] for row in rows)
+    assert whole["temperature"]["value"] < min(row["temperature"]["value"] for row in rows)
 
 
 def test_a_reward_that_fails_stops_the_card_and_shows_the_text(data):

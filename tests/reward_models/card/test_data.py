@@ -112,8 +112,21 @@ def test_without_a_validation_split_some_prompts_are_taken_for_it(store):
     assert all(prompts)
 
 
+def test_what_models_are_trained_on_is_not_measured_on_unless_asked_for(store):
+    with PreferenceStore(store) as opened:
+        opened.add_pairs([Pair(pair_id="t", prompt="train prompt", a="x", b="y")])
+        opened.record_answers([Answer(pair_id="t", annotator="u", answer="a")])
+    data = read_card_data(store, share=0)
+    assert "train prompt" not in {label.prompt for label in data.test}
+    assert data.left_out["answers of the split train"] == 1
+    asked = read_card_data(store, split="train")
+    assert [label.prompt for label in asked.test] == ["train prompt"]
+
+
 def test_a_split_that_is_not_there_is_named_with_those_that_are(store):
-    with pytest.raises(ValueError, match="'dev' has no answers to measure on; its splits: test, t"):
+    with pytest.raises(
+        ValueError, match="dev has no answers to measure on; its splits: test, tune"
+    ):
         read_card_data(store, split="dev")
 
 
