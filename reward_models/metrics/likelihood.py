@@ -255,7 +255,13 @@ def _scored(
     places = torch.arange(ids.shape[1], device=ids.device)
     first = lengths - torch.tensor(counts, device=ids.device)
     scored = (places >= first[:, None]) & (places < lengths[:, None])
+    # Only what is scored, ids in the last dimension: anything else copies all of the logits.
+    rows, before = scored[:, 1:].nonzero(as_tuple=True)
     losses = F.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), ids[:, 1:], reduction="none"
+        logits[rows, before].float(), ids[rows, before + 1], reduction="none"
     ).double()
-    return -(losses * scored[:, 1:]).sum(1).cpu()
+    return (
+        torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
+        .index_add(0, rows, -losses)
+        .cpu()
+    )
