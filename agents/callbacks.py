@@ -13,11 +13,11 @@ counted in calls is counted in iterations here:
   at once by ``agents.sb3_env.TextVecEnv``.
 * ``EveryNTimesteps``, ``LogEveryNTimesteps`` (with ``log_interval=None``): in tokens, looked at
   once an iteration.
-* ``StopTrainingOnMaxEpisodes``: every row of an iteration is one episode.
+* ``StopTrainingOnMaxEpisodes``: every text of an iteration is one episode; it counts them by row.
 * ``ProgressBarCallback``: shows tokens (it needs tqdm); ``progress_bar=True`` is the bar of ours.
 * ``CallbackList``, ``ConvertCallback``, lists and functions: as there.
 * Your own: ``_on_step`` finds in ``self.locals`` the iteration's ``metrics`` and ``rollout``, and,
-  one entry a row, ``dones`` (all true), ``rewards`` (the episodes' returns) and ``infos``.
+  one entry an episode, ``dones`` (all true), ``rewards`` (the returns) and ``infos``.
   ``self.model`` is a ``LearnerView``: what it does not have itself is the learner's.
 
 What differs: when ``_on_step`` and ``_on_rollout_end`` are called, the update has been made, and an
@@ -242,7 +242,7 @@ def _introduce(callback: BaseCallback, view: LearnerView) -> None:
 
 
 def _episodes(rollout: Rollout | None, seconds: float, view: LearnerView) -> dict[str, Any]:
-    """What callbacks expect of a step, with one whole episode in every row."""
+    """What callbacks expect of a step, of which every entry is one whole episode."""
     if rollout is None:
         return {}
     returns = (rollout.rewards * rollout.mask).sum(dim=1).cpu().numpy()

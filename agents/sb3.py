@@ -90,9 +90,13 @@ class TextFeatures(BaseFeaturesExtractor):
         given = observations["tokens"] if isinstance(observations, dict) else observations
         tokens = given.long()
         lengths = (tokens != self.pad_id).sum(dim=1)
+        tokens = tokens[:, : int(lengths.max())]
+        # Transformers' own forward; what a learner of ours runs is compared with it in the tests.
+        output = self.language_model.model.base_model(
+            input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
+        )
         rows = torch.arange(len(tokens), device=tokens.device)
-        hidden = self.language_model.trunk(tokens[:, : int(lengths.max())])
-        return hidden[rows, lengths - 1]
+        return cast("Tensor", output.last_hidden_state[rows, lengths - 1])
 
 
 class ActionLogits(nn.Module):

@@ -22,6 +22,7 @@ __all__ = ["logger_names", "open_logger", "record_iteration"]
 
 _NAMES = {
     "approximate_kl": "train/approx_kl",
+    "ended": "rollout/ended",
     "iteration": "time/iterations",
     "length": "rollout/ep_len_mean",
     "policy_loss": "train/policy_gradient_loss",
@@ -55,20 +56,23 @@ def logger_names(metrics: Mapping[str, float]) -> dict[str, float]:
     """Gives metrics the names under which Stable-Baselines3 logs them.
 
     Args:
-        metrics: By our names. What Stable-Baselines3 does not have goes under ``train/``, and a
-            name with a slash is left as it is.
+        metrics: By our names. What Stable-Baselines3 does not have goes under ``train/``, seconds
+            under ``time/``, and a name with a slash is left as it is.
 
     Returns:
         The same values; ``entropy`` alone changes its sign, as ``train/entropy_loss``. Beware:
         ``value_loss`` of ours is half of theirs.
     """
-    named = {
-        _NAMES.get(name, name if "/" in name else f"train/{name}"): value
-        for name, value in metrics.items()
-    }
+    named = {_NAMES.get(name, _placed(name)): value for name, value in metrics.items()}
     if "train/entropy" in named:
         named["train/entropy_loss"] = -named.pop("train/entropy")
     return named
+
+
+def _placed(name: str) -> str:
+    if "/" in name:
+        return name
+    return f"time/{name}" if name.startswith("seconds_") else f"train/{name}"
 
 
 def record_iteration(

@@ -30,6 +30,9 @@ class ToyLearner:
     def save(self, folder):
         self.ppo.save(folder)
 
+    def restore(self, folder):
+        self.ppo.load(folder)
+
     @torch.no_grad()
     def predict(self, observation, *, deterministic=False):
         tokens = torch.as_tensor(np.atleast_2d(observation))

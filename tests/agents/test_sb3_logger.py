@@ -60,8 +60,10 @@ def test_the_logger_gets_our_metrics_under_their_names(tmp_path):
 
 
 def test_names_that_nobody_knows_are_kept():
-    assert logger_names({"clip_fraction": 0.5, "rollout/distinct": 0.25, "reward": 1.0}) == {
+    metrics = {"clip_fraction": 0.5, "rollout/distinct": 0.25, "reward": 1.0, "seconds_update": 2.0}
+    assert logger_names(metrics) == {
         "train/clip_fraction": 0.5,
+        "time/seconds_update": 2.0,
         "rollout/distinct": 0.25,
         "rollout/ep_rew_mean": 1.0,
     }
