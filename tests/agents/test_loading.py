@@ -1,6 +1,10 @@
 """One line makes a model and its tokenizer, and one line says why it does not."""
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
+    dynamic_module_utils,
 )
 
 from agents.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
@@ -221,6 +226,38 @@ def test_a_hub_that_is_out_of_reach_says_so_in_one_line(monkeypatch):
         assert "\n" not in str(e.value)
 
 
+@pytest.mark.slow
+def test_what_is_in_transformers_own_cache_is_loaded_by_its_name(tmp_path):
+    """Without a network, in a process of its own because the cache's place is read on import."""
+    tokenizer = _byte_level(eos_token=END)
+    folder = tmp_path / "hub" / "models--owner--name"
+    saved = make_model("gpt2", vocabulary=len(tokenizer))
+    _save(folder / "snapshots" / "0123", saved, tokenizer)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123")
+    code = (
+        "from agents.loading import load_model\n"
+        "from textgym.tokenizers import load_tokenizer\n"
+        "own = load_tokenizer('hub:owner/name')\n"
+        "model, tokenizer = load_model('hub:owner/name', own)\n"
+        "print(type(model).__name__, model.config.vocab_size, tokenizer.decode([*range(40, 45)]))\n"
+    )
+    root = Path(__file__).parents[2]
+    places = {"HF_HOME": str(tmp_path), "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
+    kept = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_CACHE", "HF_HUB_OFFLINE")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=kept | places,
+    )
+    assert result.returncode == 0, result.stderr
+    expected = tokenizer.decode([*range(40, 45)])
+    assert f"GPT2LMHeadModel {len(tokenizer) + 1} {expected}\n" == result.stdout
+
+
 def test_a_model_without_a_tokenizer_asks_for_one(tmp_path):
     _save(tmp_path, make_model())
     with pytest.raises(ValueError, match=r"there is no tokenizer in .*: give the one that it was"):
@@ -264,7 +301,7 @@ def test_pickled_weights_are_not_read(tmp_path):
         load_model(tmp_path, LETTERS)
 
 
-def test_code_that_comes_with_a_model_is_not_run_unasked(tmp_path):
+def test_code_that_comes_with_a_model_is_run_only_when_asked(tmp_path, monkeypatch):
     _save(tmp_path, make_model())
     path = tmp_path / "config.json"
     config = json.loads(path.read_text())
@@ -273,3 +310,6 @@ def test_code_that_comes_with_a_model_is_not_run_unasked(tmp_path):
     (tmp_path / "own.py").write_text("raise RuntimeError('it was run')\n")
     with pytest.raises(ValueError, match="contains custom code"):
         load_model(tmp_path, LETTERS)
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises(RuntimeError, match="it was run"):
+        load_model(tmp_path, LETTERS, trust_remote_code=True)
