@@ -165,27 +165,40 @@ def test_adapters_are_saved_with_the_name_of_their_base(spec, tmp_path, monkeypa
         load_model(tmp_path / "adapters", LETTERS, lora=AdapterConfig())
 
 
-def test_a_policy_with_adapters_learns_by_ppo_and_its_base_stays(tmp_path):
+def test_a_policy_with_adapters_learns_by_ppo_resumes_and_leaves_its_base(tmp_path):
     pytest.importorskip("peft", reason="the extra lora is not installed")
     envs = make_toy("Alphabet", rows=32)
-    line = LINE.format("gpt2")
-    policy, reference = (
-        TransformerPolicy(load_model(line, envs.tokenizer, lora=lora)[0])
-        for lora in (AdapterConfig(rank=4), None)
-    )
-    base = {n: p.detach().clone() for n, p in policy.named_parameters() if not p.requires_grad}
-    ppo = PPO(policy, reference, envs, PPOConfig(iterations=2, minibatches=2, learning_rate=1e-2))
+
+    def policy(lora):
+        return TransformerPolicy(load_model(LINE.format("gpt2"), envs.tokenizer, lora=lora)[0])
+
+    learner, again, reference = (policy(a and AdapterConfig(rank=4)) for a in (True, True, None))
+    base = {n: p.detach().clone() for n, p in learner.named_parameters() if not p.requires_grad}
+    config = PPOConfig(iterations=3, minibatches=2, learning_rate=1e-2)
+    ppo = PPO(learner, reference, envs, config)
     kl = [ppo.step()[0]["kl"] for _ in range(2)]
     assert kl[0] == pytest.approx(0.0, abs=1e-5)
     assert kl[1] > 1e-4
-    after = dict(policy.named_parameters())
+    after = dict(learner.named_parameters())
     assert base
     assert all(torch.equal(value, after[name]) for name, value in base.items())
     ids = torch.tensor([[1, 4, 5]])
-    with adapters_off(policy), torch.no_grad():
-        assert torch.equal(reference.trunk(ids), policy.trunk(ids))
-        changed = policy.value_head.weight.abs().sum()
-    assert changed > 0
+    with adapters_off(learner), torch.no_grad():
+        assert torch.equal(reference.trunk(ids), learner.trunk(ids))
+    ppo.save(tmp_path)
+    resumed = PPO(again, reference, envs, config)
+    resumed.load(tmp_path)
+    expected, actual = (each.policy.state_dict() for each in (ppo, resumed))
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+    assert [p.requires_grad for p in again.parameters()] == [
+        p.requires_grad for p in learner.parameters()
+    ]
+
+
+def test_without_peft_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModuleNotFoundError, match=r'run: pip install "peft>=0\.20"'):
+        load_model(LINE.format("gpt2"), LETTERS, lora=AdapterConfig())
 
 
 @pytest.mark.parametrize(
