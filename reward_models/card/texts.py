@@ -142,8 +142,11 @@ def limit_section(reward: Any, texts: Texts) -> dict[str, Any]:
     if limit is None or tokenizer is None:
         return {"tokens": None, "longer": None, "why": "the reward names no limit of its own"}
     whole = [a + b for a, b in zip(texts.prompts, texts.completions, strict=True)]
-    # The beginning-of-text id is one of the tokens.
-    longer = [len(ids) + 1 > limit for ids in tokenizer.encode_batch(whole)]
+    # What stands around every text counts as well; as ``reward_models.scoring.Reader`` has it.
+    around = len(getattr(tokenizer, "head", (tokenizer.bos_id,))) + len(
+        getattr(tokenizer, "tail", ())
+    )
+    longer = [len(ids) + around > limit for ids in tokenizer.encode_batch(whole)]
     return {"tokens": int(limit), "longer": float(np.mean(longer))}
 
 
