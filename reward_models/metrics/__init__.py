@@ -6,8 +6,9 @@ negative weight where less is better. ``likelihood`` needs torch and is imported
 """
 
 from reward_models.metrics.lexical import Constant, Keywords, length, vader
-from reward_models.metrics.overlap import Bleu, Chrf, Rouge, SquadExactMatch, SquadF1
+from reward_models.metrics.overlap import Bleu, Chrf, Rouge
 from reward_models.metrics.shape import Distinct, LengthWindow, Readability, Repetition
+from reward_models.metrics.squad import SquadExactMatch, SquadF1
 
 __all__ = [
     "Bleu",

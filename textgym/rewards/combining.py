@@ -83,11 +83,11 @@ class Combination(abc.ABC):
         """Scores a batch, and says what each reward at the bottom gave.
 
         Returns:
-            The scores, and the scores of the rewards that are no combinations, by their names; a
-            name that occurs again gets a number.
+            The scores, and those of the rewards that are no combinations, by their names; a name
+            that occurs again gets a number.
 
         Raises:
-            RewardError: If a part fails, or the combination of finite scores is not finite.
+            RewardError: If a part fails, or the combination is not finite.
         """
         scores, terms = np.zeros((len(self.operands), len(completions))), dict[str, list[float]]()
         for place, operand in enumerate(self.operands):

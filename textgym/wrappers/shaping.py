@@ -91,7 +91,8 @@ class PotentialShaping(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
     """Pays each step what it adds to a potential; the best policies stay the best.
 
     ``info["score"]`` is the environment's own score still, and the potential is asked once a step.
-    An episode that an outside limit cuts keeps its potential, as its value goes on.
+    An episode that an outside limit cuts keeps its potential, as its value goes on. What changes
+    an episode behind the wrapper's back, as ``restore_state`` does, is not seen.
     """
 
     def __init__(

@@ -9,6 +9,7 @@ import pytest
 
 from textgym.rewards import RewardError, resolve
 from textgym.rewards.calling import AdaptedReward, adapt
+from textgym.testing import check_reward_function
 
 PROMPTS, TEXTS = ["p", "q", "r"], ["one", "two", "three"]
 
@@ -184,6 +185,11 @@ def test_chat_and_none_as_are_for_one_function():
         resolve({"none_as": {"reward": two_places, "value": float("nan")}})
     with pytest.raises(ValueError, match="'none_as' needs 'value'; it takes reward, value"):
         resolve({"none_as": {"reward": two_places}})
+
+
+@pytest.mark.parametrize("reward", [completions_first, texts_by_keyword, two_places, patient])
+def test_behind_resolve_the_contract_can_be_checked(reward):
+    check_reward_function(resolve(reward))
 
 
 def test_what_is_adapted_pickles():
