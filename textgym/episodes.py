@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Episodes", "Payment"]
 
 Payment: TypeAlias = (
-    "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_]] | None"
+    "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_] | slice] | None"
 )
 """Which rows were scored, ``(n,)``, their scores, and which of them are finished, if any were."""
 
@@ -98,8 +98,8 @@ class Episodes:
         examples, completions = self.examples[rows].tolist(), world.completions(taken)
         scores, terms = world.score(examples, completions, taken)
         rewards[rows] = scores - self.potentials[rows]
-        ended = finished[rows]
-        if ended.any():
+        ended = finished[rows] if dense else slice(None)
+        if rows[ended].size:
             add_entries(
                 infos,
                 count,

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textgym.states import begin, lay_out
+from textgym.states import State, begin, lay_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import numpy.typing as npt
 
-    from textgym.states import Rules, State
+    from textgym.states import Rules
     from textgym.types import Example, Tokenizer
 
 __all__ = ["Prompts"]
 
 _SHOWN = 80  # characters of an offending prompt
-_KEPT = 100_000
-_ROOM = 64  # for so many at first
+_KEPT = 1 << 23  # ids, which take 64 MiB
+_ROOM = 64  # for so many prompts at first
 _UNKNOWN = -1
 
 
@@ -36,11 +36,12 @@ class Prompts:
             rules: The rules.
         """
         self._examples, self._tokenizer, self._rules = examples, tokenizer, rules
+        self._kept = max(1, _KEPT // rules.width)
         self._encoded: dict[str, list[int]] = {}
         # Where each example's prompt is among those that are laid out.
         self._places = np.full(len(examples), _UNKNOWN, dtype=np.int32)
         self._count = 0
-        self._tokens = np.zeros((_ROOM, rules.prompt_tokens), dtype=np.int32)
+        self._tokens = np.zeros((_ROOM, rules.width), dtype=np.int64)
         self._lengths = np.zeros(_ROOM, dtype=np.int64)
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
@@ -50,7 +51,7 @@ class Prompts:
             ValueError: If one is no valid text; it is shown.
         """
         known = self._encoded
-        if len(known) > _KEPT:
+        if len(known) > self._kept:
             known.clear()
         new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
         if new:
@@ -70,7 +71,8 @@ class Prompts:
         if np.count_nonzero(places == _UNKNOWN):
             self._learn(np.unique(numbers))
             places = self._places[numbers]
-        return begin(self._tokens[places], self._lengths[places], self._rules)
+        lengths = self._lengths[places]
+        return begin(self._tokens[places], lengths, lengths, self._rules)
 
     def row(self, number: int) -> tuple[npt.NDArray[np.int64], int]:
         """Returns the tokens that an example starts with, ``(T,)``, and its prompt's length.
@@ -81,15 +83,12 @@ class Prompts:
         if self._places[number] == _UNKNOWN:
             self._learn(np.array([number]))
         place = self._places[number]
-        tokens = np.empty(self._rules.width, dtype=np.int64)
-        tokens[: self._rules.prompt_tokens] = self._tokens[place]
-        tokens[self._rules.prompt_tokens :] = self._rules.pad_id
-        return tokens, int(self._lengths[place])
+        return self._tokens[place].copy(), int(self._lengths[place])
 
     def _learn(self, numbers: npt.NDArray[np.int64]) -> None:
         """Lays out the prompts of examples that are not laid out yet."""
         new = numbers[self._places[numbers] == _UNKNOWN]
-        if self._count + len(new) > _KEPT:
+        if self._count + len(new) > self._kept:
             self._count, self._places[:], new = 0, _UNKNOWN, numbers
         laid = lay_out(
             self._encode([self._examples[number].prompt for number in new.tolist()]), self._rules
@@ -99,7 +98,7 @@ class Prompts:
             more = max(self._count, 2 * len(self._lengths)) - len(self._lengths)
             self._tokens = np.pad(self._tokens, ((0, more), (0, 0)))
             self._lengths = np.pad(self._lengths, (0, more))
-        self._tokens[start : self._count] = laid.tokens[:, : self._rules.prompt_tokens]
+        self._tokens[start : self._count] = laid.tokens
         self._lengths[start : self._count] = laid.prompt_length
         self._places[new] = np.arange(start, self._count)
 

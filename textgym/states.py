@@ -131,40 +131,41 @@ def lay_out(
     """
     room = rules.prompt_tokens - 1
     count = len(prompts)
-    laid = np.full((count, rules.prompt_tokens), rules.pad_id, dtype=np.int64)
-    laid[:, 0] = rules.bos_id
+    tokens = np.full((count, rules.width), rules.pad_id, dtype=np.int64)
+    tokens[:, 0] = rules.bos_id
     prompt_length = np.ones(count, dtype=np.int64)
     for row, prompt in enumerate(prompts):
         kept = prompt[max(0, len(prompt) - room) :]
-        laid[row, 1 : 1 + len(kept)] = kept
+        tokens[row, 1 : 1 + len(kept)] = kept
         prompt_length[row] += len(kept)
-    state = begin(laid, prompt_length, rules)
+    length = prompt_length.copy()
     for row, draft in enumerate(drafts or ()):
         kept = draft[: rules.completion_tokens]
-        state.tokens[row, state.length[row] : state.length[row] + len(kept)] = kept
-        state.length[row] += len(kept)
-    return state
+        tokens[row, length[row] : length[row] + len(kept)] = kept
+        length[row] += len(kept)
+    return begin(tokens, prompt_length, length, rules)
 
 
 def begin(
-    prompts: npt.NDArray[np.integer], prompt_length: npt.NDArray[np.int64], rules: Rules
+    tokens: npt.NDArray[np.int64],
+    prompt_length: npt.NDArray[np.int64],
+    length: npt.NDArray[np.int64],
+    rules: Rules,
 ) -> State:
-    """Makes the states in which prompts start that are laid out already, as numpy arrays.
+    """Makes the states of texts that nothing has been done to, as numpy arrays.
 
     Args:
-        prompts: The beginning-of-text id, the prompt and padding, ``(N, prompt_tokens)``.
-        prompt_length: How many places each prompt takes, ``(N,)``.
+        tokens: Prompts, drafts and padding, ``(N, T)``.
+        prompt_length: How many places the prompts take, ``(N,)``.
+        length: How many places prompts and drafts take, ``(N,)``.
         rules: The rules.
     """
-    count = len(prompts)
-    tokens = np.full((count, rules.width), rules.pad_id, dtype=np.int64)
-    tokens[:, : rules.prompt_tokens] = prompts
     return State(
         tokens=tokens,
         prompt_length=prompt_length,
-        length=prompt_length.copy(),
-        steps=np.zeros(count, dtype=np.int64),
-        stop_reason=np.full(count, int(StopReason.RUNNING), dtype=np.int64),
+        length=length,
+        steps=np.zeros(len(length), dtype=np.int64),
+        stop_reason=np.zeros(len(length), dtype=np.int64) + int(StopReason.RUNNING),
         authored=np.zeros_like(tokens) if rules.converses else None,
     )
 
@@ -218,11 +219,12 @@ def replace_rows(state: State, rows: Array, fresh: State) -> State:
 
 def map_fields(function: Callable[..., Array], *states: State) -> State:
     """Makes a state by applying a function to each array of one state, or of several alike."""
-    made = [
-        None if arrays[0] is None else function(*arrays)
-        for arrays in zip(*map(_arrays_of, states), strict=True)
-    ]
-    return State(**dict(zip(FIELDS, made, strict=True)))
+    first, *others = map(_arrays_of, states)
+    made = {
+        name: None if array is None else function(array, *more)
+        for name, array, *more in zip(FIELDS, first, *others, strict=True)
+    }
+    return State(**made)
 
 
 def copy_of(array: Array) -> Array:

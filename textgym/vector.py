@@ -201,37 +201,14 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
                 ``invalid_action="raise"``. No row has changed then.
             RewardError: If the reward fails. No row has changed then.
         """
-        episodes, before, rules = self._episodes, self._require_state(), self._rules
-        sent = self._backend.actions(actions, self._actions_shape)
-        safe = self._backend.clip(sent, self._sizes)
-        state = self._moves(before, safe)
-        host_actions, host = self._backend.fetch(sent, state)
-        was_closed = episodes.closed
-        was_open = ~was_closed
-        if safe is not sent:
-            check_actions(host_actions, was_open, self._sizes)
-        if self._world.settings.invalid_action == "raise":
-            self._require_legal(before, safe, was_open)
-        if rules.converses:
-            state, host = self._answer(state, host, was_open)
-        finished = now_closed = was_open & dynamics.is_finished(host)
-        if rules.step_limit is not None:
-            now_closed = finished | (was_open & dynamics.truncated(host, rules))
-        restarting = self._restarting(was_closed, now_closed)
-        rewards, infos, payment = episodes.pay(self._world, host, finished)
-        fresh = self._starts.drawn(restarting) if restarting.size else None
-        # Nothing that can fail comes after this.
-        episodes.book(payment, dense=self._world.settings.dense)
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP and fresh is not None:
-            state = self._begin(state, restarting, fresh, infos)
-        terminated, truncated = dynamics.is_finished(state), dynamics.truncated(state, rules)
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and fresh is not None:
-            infos = self._final_infos(state, infos, now_closed)
-            state = self._begin(state, restarting, fresh, infos)
-            now_closed = np.zeros_like(now_closed)
-        elif self.autoreset_mode is AutoresetMode.DISABLED:
-            now_closed = now_closed | was_closed
-        self._state, self._previous, episodes.closed = state, before, now_closed
+        before = self._require_state()
+        state, host = self._move(before, actions)
+        if self._is_uneventful(before, host):
+            rewards, infos = np.zeros(self.num_envs), dict[str, Any]()
+            terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
+        else:
+            state, rewards, terminated, truncated, infos = self._end(state, host)
+        self._state, self._previous = state, before
         self._add_mask(infos, state)
         self._print()
         return (
@@ -283,6 +260,59 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         if self.render_mode in (None, "human"):
             return None
         return tuple(draw(spans, str(self.render_mode)) for spans in self._frames())
+
+    def _move(self, before: State, actions: Any) -> tuple[State, State]:
+        """Checks actions and takes them; returns the state after them, and the same in numpy."""
+        sent = self._backend.actions(actions, self._actions_shape)
+        safe = self._backend.clip(sent, self._sizes)
+        state = self._moves(before, safe)
+        host_actions, host = self._backend.fetch(sent, state)
+        if safe is not sent:
+            check_actions(host_actions, ~self._episodes.closed, self._sizes)
+        if self._world.settings.invalid_action == "raise":
+            self._require_legal(before, safe, ~self._episodes.closed)
+        if self._rules.converses:
+            return self._answer(state, host, ~self._episodes.closed)
+        return state, host
+
+    def _is_uneventful(self, before: State, host: State) -> bool:
+        """Whether no text ends, starts or is paid for, as the array that says so is the old one."""
+        return (
+            host.stop_reason is before.stop_reason
+            and self._rules.step_limit is None
+            and not self._world.settings.dense
+            and not np.count_nonzero(self._episodes.closed)
+        )
+
+    def _end(
+        self, state: State, host: State
+    ) -> tuple[State, npt.NDArray[np.float64], Array, Array, dict[str, Any]]:
+        """Pays for what an action has finished, and starts anew what is to start in this step.
+
+        Returns:
+            The state with new episodes in it, rewards, terminations, truncations and infos.
+        """
+        episodes, rules, mode = self._episodes, self._rules, self.autoreset_mode
+        was_closed, was_open = episodes.closed, ~episodes.closed
+        finished = now_closed = was_open & dynamics.is_finished(host)
+        if rules.step_limit is not None:
+            now_closed = finished | (was_open & dynamics.truncated(host, rules))
+        restarting = self._restarting(was_closed, now_closed)
+        rewards, infos, payment = episodes.pay(self._world, host, finished)
+        fresh = self._starts.drawn(restarting) if restarting.size else None
+        # Nothing that can fail comes after this.
+        episodes.book(payment, dense=self._world.settings.dense)
+        if mode is AutoresetMode.NEXT_STEP and fresh is not None:
+            state = self._begin(state, restarting, fresh, infos)
+        terminated, truncated = dynamics.is_finished(state), dynamics.truncated(state, rules)
+        if mode is AutoresetMode.SAME_STEP and fresh is not None:
+            infos = self._final_infos(state, infos, now_closed)
+            state = self._begin(state, restarting, fresh, infos)
+            now_closed = np.zeros_like(now_closed)
+        elif mode is AutoresetMode.DISABLED:
+            now_closed = now_closed | was_closed
+        episodes.closed = now_closed
+        return state, rewards, terminated, truncated, infos
 
     def _restarting(
         self, was_closed: npt.NDArray[np.bool_], now_closed: npt.NDArray[np.bool_]
