@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from textgym.states import FIELDS, Array, State, map_fields, narrow
+from textgym.states import FIELDS, Array, State, map_fields, narrow, read_only
 
 __all__ = ["Backend", "NumpyBackend", "TorchBackend", "check_actions", "make_backend"]
 
@@ -96,13 +96,7 @@ class NumpyBackend:
 
     def freeze(self, state: State) -> State:
         """Returns views that refuse to be written into."""
-
-        def view(array: Array) -> Array:
-            wide = array.astype(np.int64, copy=False).view()
-            wide.flags.writeable = False
-            return wide
-
-        return map_fields(view, state)
+        return map_fields(lambda array: read_only(array.astype(np.int64, copy=False)), state)
 
 
 class TorchBackend:

@@ -16,7 +16,7 @@ from textgym.building import build_world
 from textgym.draws import kept_on_failure
 from textgym.row import Row
 from textgym.settings import RENDER_MODES, Settings
-from textgym.states import observe
+from textgym.states import observe, read_only
 from textgym.types import Example, StopReason
 from textgym.view import WorldView, draw
 
@@ -206,6 +206,15 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             ResetNeeded: If there is no episode yet.
         """
         return self._example.prompt, self._completion(self._require_row())
+
+    @property
+    def authored(self) -> npt.NDArray[np.int64] | None:
+        """1 where the agent wrote, ``(T,)``, not to be written; ``None`` where nobody replies.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return read_only(self._require_row().authored)
 
     def save_state(self) -> Snapshot:
         """Returns this moment of the episode, the generator's included, for ``restore_state``.

@@ -22,7 +22,8 @@ def rescore(
 ) -> list[float]:
     """Scores the completions of trajectories, as an environment with this reward would have.
 
-    An episode that was cut is scored too, as if its text had been finished there.
+    Of a conversation, the agent's turns are scored, joined by line breaks, as they were then. An
+    episode that was cut is scored too, as if its text had been finished there.
 
     Args:
         trajectories: From ``read_trajectories``.
@@ -52,7 +53,11 @@ def rescore(
     scores: list[float] = []
     for start in range(0, len(trajectories), batch_size):
         batch = trajectories[start : start + batch_size]
-        columns = {name: [trajectory.columns[name] for trajectory in batch] for name in names}
+        columns: dict[str, list[Any]] = {
+            name: [trajectory.columns[name] for trajectory in batch] for name in names
+        }
+        if function.reads_ids:
+            columns["completion_ids"] = [list(trajectory.completion_ids) for trajectory in batch]
         scores += function(
             [trajectory.prompt for trajectory in batch],
             [trajectory.completion for trajectory in batch],

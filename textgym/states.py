@@ -37,6 +37,7 @@ __all__ = [
     "narrow",
     "numbers_like",
     "observe",
+    "read_only",
     "replace_rows",
     "take_rows",
     "to_host",
@@ -230,6 +231,15 @@ def map_fields(function: Callable[..., Array], *states: State) -> State:
 def copy_of(array: Array) -> Array:
     """Returns a copy of an array."""
     return array.copy() if isinstance(array, np.ndarray) else array.clone()
+
+
+def read_only(array: Array | None) -> Array | None:
+    """Returns a view of an array that refuses to be written; torch has none, nor has ``None``."""
+    if not isinstance(array, np.ndarray):
+        return array
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def numbers_like(array: Array, count: int) -> Array:

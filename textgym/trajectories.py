@@ -17,10 +17,25 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Action", "Trajectory", "TrajectoryFile", "read_trajectories"]
+__all__ = ["Action", "Trajectory", "TrajectoryFile", "Turn", "read_trajectories"]
 
 Action: TypeAlias = "int | tuple[int, ...]"
 """An action of ``Discrete``, or one of ``MultiDiscrete``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one side said in a conversation.
+
+    Attributes:
+        role: ``"assistant"`` for the agent, ``"user"`` for who replied, as chat formats have it.
+        text: What was said.
+        ids: Its very ids, a written end of text included.
+    """
+
+    role: str
+    text: str
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,9 +44,10 @@ class Trajectory:
 
     Attributes:
         prompt: The example's prompt, whole.
-        completion: What was written, as the reward read it.
+        completion: What the agent wrote, as the reward read it: the turns of a conversation are
+            joined by line breaks.
         prompt_ids: The prompt as the agent saw it, the beginning-of-text id included.
-        completion_ids: The very ids of the completion; they were not decoded and encoded again.
+        completion_ids: The very ids that the agent wrote; they were not decoded and encoded again.
         actions: What was done, one for each step.
         rewards: What each step paid, as many as actions.
         score: The completion's score; ``None`` if the episode was cut.
@@ -42,6 +58,8 @@ class Trajectory:
         seed: What the episode's ``reset`` was seeded with; ``None`` if it was not, so that it drew
             on where an earlier episode had left the generator.
         reward_terms: What the parts of the reward measured, by name, without their weights.
+        turns: What stands behind the prompt of a conversation, the replies in their places; empty
+            where nobody replies.
     """
 
     prompt: str
@@ -57,6 +75,7 @@ class Trajectory:
     columns: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     reward_terms: Mapping[str, float] = field(default_factory=dict)
+    turns: tuple[Turn, ...] = ()
 
 
 class TrajectoryFile:
@@ -116,6 +135,8 @@ def _parse(line: bytes, where: str) -> Trajectory:
         values["actions"] = tuple(
             tuple(action) if isinstance(action, list) else action for action in values["actions"]
         )
+        turns = values.pop("turns", ())
+        values["turns"] = tuple(Turn(**{**turn, "ids": tuple(turn["ids"])}) for turn in turns)
         return Trajectory(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -34,7 +34,15 @@ from textgym.infos import rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.starts import Starts
-from textgym.states import Array, State, observe, replace_rows, take_rows, to_host
+from textgym.states import (
+    Array,
+    State,
+    observe,
+    read_only,
+    replace_rows,
+    take_rows,
+    to_host,
+)
 from textgym.types import StopReason
 from textgym.view import WorldView, draw
 
@@ -110,6 +118,7 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._state: State | None = None
         self._previous: State | None = None
+        self._ended: State | None = None
         self._draws = Draws(num_envs, len(self._world.examples))
         self._starts = Starts(self._world, self._moves, self._backend, self._draws)
         self._episodes = Episodes.none_yet(num_envs)
@@ -141,6 +150,28 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             ResetNeeded: If there is no episode yet.
         """
         return self._backend.freeze(self._require_state())
+
+    @property
+    def authored(self) -> Array | None:
+        """1 where the agent wrote, ``(N, T)``, not to be written; ``None`` where nobody replies.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return read_only(self._require_state().authored)
+
+    @property
+    def authored_at_end(self) -> Array | None:
+        """``authored`` as the last step's actions left it, before it started any row anew.
+
+        With autoreset in the same step, this is what ``final_obs`` goes with.
+
+        Raises:
+            ResetNeeded: If no step has been taken yet.
+        """
+        if self._ended is None:
+            raise ResetNeeded("no step has been taken yet; call reset() and step() first")
+        return read_only(self._ended.authored)
 
     def reset(
         self,
@@ -204,6 +235,7 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         before = self._require_state()
         state, host = self._move(before, actions)
         if self._is_uneventful(before, host):
+            self._ended = state
             rewards, infos = np.zeros(self.num_envs), dict[str, Any]()
             terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         else:
@@ -301,6 +333,7 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         rewards, infos, payment = episodes.pay(self._world, host, finished)
         fresh = self._starts.drawn(restarting) if restarting.size else None
         # Nothing that can fail comes after this.
+        self._ended = state
         episodes.book(payment, dense=self._world.settings.dense)
         if mode is AutoresetMode.NEXT_STEP and fresh is not None:
             state = self._begin(state, restarting, fresh, infos)

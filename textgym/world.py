@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from gymnasium import spaces
 from textgym.moves import Moves
 from textgym.rewards import CheckedReward
 from textgym.states import lay_out
+from textgym.turns import split_turns
 from textgym.types import Example, StopReason
 
 if TYPE_CHECKING:
@@ -165,21 +165,12 @@ class World:
         Returns:
             Whether the agent wrote it, and the text.
         """
-        start, stop = int(state.prompt_length[row]), int(state.length[row])
         if state.authored is None:
             raise ValueError("only a conversation has turns")
-        authored, ids = state.authored[row, start:stop], state.tokens[row, start:stop]
-        # A turn ends with its end of text, also where the reply to it is empty.
-        turned = (np.diff(authored) != 0) | ((authored[:-1] == 1) & (ids[:-1] == self.rules.eos_id))
-        edges = [0, *(np.flatnonzero(turned) + 1).tolist(), stop - start]
-        return [
-            (
-                bool(authored[a]),
-                self.tokenizer.decode(state.tokens[row, start + a : start + b].tolist()),
-            )
-            for a, b in itertools.pairwise(edges)
-            if b > a
-        ]
+        text = slice(int(state.prompt_length[row]), int(state.length[row]))
+        ids, authored = state.tokens[row, text], state.authored[row, text]
+        turns = split_turns(ids, authored, self.rules.eos_id)
+        return [(mine, self.tokenizer.decode(part)) for mine, part in turns]
 
     def turns(self, state: State, row: int) -> list[str]:
         """Decodes the agent's turns in a row of a conversation."""

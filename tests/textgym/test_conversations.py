@@ -152,17 +152,6 @@ def test_a_task_that_replies_is_a_conversation():
     assert isinstance(Parrot(), Conversation)
 
 
-@pytest.mark.parametrize("name", ["DictObservation", "RepetitionTerm", "RecordTrajectories"])
-@pytest.mark.parametrize("batch", [False, True])
-def test_a_wrapper_that_reads_one_completion_refuses_a_conversation(name, batch, tmp_path):
-    """The replies were read as the agent's: recorded, counted as repetition, shown as its own."""
-    arguments = {"RepetitionTerm": (1.0,), "RecordTrajectories": (tmp_path / "episodes.jsonl",)}
-    room = wrappers.vector if batch else wrappers
-    env = TextVectorEnv(task=Parrot(), num_envs=2) if batch else make()
-    with pytest.raises(ValueError, match=f"{name} reads one completion .* Parrot is a conv"):
-        getattr(room, name)(env, *arguments.get(name, ()))
-
-
 def test_what_asks_the_environment_wraps_a_conversation():
     texts = wrappers.TextObservation(make())
     texts.reset(options={"example_id": 0})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.trajectories import Trajectory, TrajectoryFile
+from textgym.trajectories import Trajectory, TrajectoryFile, Turn
 from textgym.wrappers.layout import find_layout
 
 if TYPE_CHECKING:
@@ -91,7 +91,11 @@ class Recorder:
         )
 
     def finish(
-        self, draft: Draft, tokens: npt.NDArray[np.int64], info: Mapping[str, Any]
+        self,
+        draft: Draft,
+        tokens: npt.NDArray[np.int64],
+        info: Mapping[str, Any],
+        authored: npt.NDArray[np.int64] | None,
     ) -> Trajectory:
         """Makes a trajectory.
 
@@ -99,14 +103,25 @@ class Recorder:
             draft: The episode.
             tokens: The text it ended with, ``(T,)``.
             info: The info of its last step. Without a score the episode was cut.
+            authored: 1 where the agent wrote, ``(T,)``; ``None`` where nobody replies.
         """
-        prompt_ids, completion_ids = self.layout.split(tokens, draft.prompt_length)
+        prompt_ids, _ = self.layout.split(tokens, draft.prompt_length)
+        parts = self.layout.turns(tokens, draft.prompt_length, authored)
+        turns = [
+            Turn(
+                role="assistant" if mine else "user",
+                text=self._env.tokenizer.decode(ids),
+                ids=tuple(ids),
+            )
+            for mine, ids in parts
+        ]
+        own = [turn for turn in turns if turn.role == "assistant"]
         finished = "score" in info
         return Trajectory(
             prompt=draft.example.prompt,
-            completion=self._env.tokenizer.decode(completion_ids),
+            completion="\n".join(turn.text for turn in own),
             prompt_ids=tuple(prompt_ids),
-            completion_ids=tuple(completion_ids),
+            completion_ids=tuple(token for turn in own for token in turn.ids),
             actions=tuple(draft.actions),
             rewards=tuple(draft.rewards),
             score=float(info["score"]) if finished else None,
@@ -118,6 +133,7 @@ class Recorder:
             reward_terms={
                 name: float(value) for name, value in info.get("reward_terms", {}).items()
             },
+            turns=() if authored is None else tuple(turns),
         )
 
     def write(self, trajectories: Sequence[Trajectory]) -> None:

@@ -20,8 +20,9 @@ class DictObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
     """Shows ``tokens``, ``attention_mask`` and ``prompt_mask``, as ``obs_mode="dict"`` does.
 
     For whoever has an id and not the environment's arguments. Each is ``(T,)`` int64: the ids; 1
-    where there is text and 0 where there is padding; 1 on the prompt. Where there is something to
-    choose, ``candidates`` is ``(K * L,)`` int64.
+    where there is text and 0 where there is padding; 1 on what the agent did not write, which is
+    the prompt and, in a conversation, the replies. Where there is something to choose,
+    ``candidates`` is ``(K * L,)`` int64.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -46,12 +47,16 @@ class DictObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
         """Starts an episode; see ``TextEnv.reset``."""
         observation, info = self.env.reset(seed=seed, options=options)
         self._prompt_length = info["prompt_length"]
-        return self._view(observation, self._prompt_length), info
+        return self._look(observation), info
 
     def step(self, action: Any) -> tuple[dict[str, Any], Any, bool, bool, dict[str, Any]]:
         """Makes a step; see ``TextEnv.step``."""
         observation, reward, terminated, truncated, info = self.env.step(action)
-        return self._view(observation, self._prompt_length), reward, terminated, truncated, info
+        return self._look(observation), reward, terminated, truncated, info
+
+    def _look(self, observation: Any) -> dict[str, Any]:
+        inner: Any = self.env.unwrapped
+        return self._view(observation, self._prompt_length, inner.authored)
 
 
 class TextObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):

@@ -26,6 +26,7 @@ class RecordTrajectories(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any])
     written in the step that ends its episode, so a crash loses no finished one. An episode that is
     left by ``reset`` is not recorded. Rewards are recorded as they are here: terms that are wrapped
     before are in them, those that are wrapped after are not. A time limit must be wrapped before.
+    In a conversation, what the agent wrote and what was replied are kept apart, turn by turn.
     """
 
     def __init__(self, env: gym.Env[Any, Any], path: str | Path) -> None:
@@ -61,6 +62,8 @@ class RecordTrajectories(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any])
             self._draft.note(np.asarray(action), float(reward))
             if terminated or truncated:
                 tokens = self._recorder.layout.tokens(observation)
-                self._recorder.write([self._recorder.finish(self._draft, tokens, info)])
+                inner: Any = self.env.unwrapped
+                trajectory = self._recorder.finish(self._draft, tokens, info, inner.authored)
+                self._recorder.write([trajectory])
                 self._draft = None
         return observation, reward, terminated, truncated, info

@@ -23,7 +23,7 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
 from textgym.rewards import resolve
-from textgym.wrappers.layout import find_layout
+from textgym.wrappers.layout import find_layout, require_one_completion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,12 +52,13 @@ class Potential:
             wrapper: Who asks, for messages.
 
         Raises:
-            ValueError: If the observations hold no tokens, the reward is unknown or reads token
-                ids, or ``gamma`` is no discount.
+            ValueError: If the observations hold no tokens or it is a conversation, the reward is
+                unknown or reads token ids, or ``gamma`` is no discount.
         """
         if not 0 <= gamma <= 1:
             raise ValueError(f"gamma must be in [0, 1], got {gamma}")
         self.layout = find_layout(env, space, wrapper)
+        require_one_completion(env, wrapper)
         self._reward = resolve(reward)
         if self._reward.reads_ids:
             raise ValueError(f"{self._reward.name!r} reads completion_ids and can be no potential")

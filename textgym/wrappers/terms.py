@@ -11,11 +11,12 @@ Each has a twin for vector environments in ``textgym.wrappers.vector``.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
+from textgym.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
 
 if TYPE_CHECKING:
@@ -29,14 +30,17 @@ def measure_length(length: int, target: int | None) -> int:
     return length if target is None else abs(length - target)
 
 
-def measure_repetition(ids: Sequence[int], n: int) -> float:
+def measure_repetition(turns: Sequence[Sequence[int]], n: int) -> float:
     """Returns which share of the runs of n ids occurred before, between 0 and 1.
 
     Args:
-        ids: The ids of a text.
+        turns: The ids of a text, or of each turn of one side in a conversation. A run is within one
+            turn, and may have occurred in another.
         n: How long a run is. A text that is shorter repeats nothing.
     """
-    runs = Counter(tuple(ids[start : start + n]) for start in range(len(ids) - n + 1))
+    runs = Counter(
+        tuple(ids[start : start + n]) for ids in turns for start in range(len(ids) - n + 1)
+    )
     return 1 - len(runs) / runs.total() if runs else 0.0
 
 
@@ -90,7 +94,8 @@ class RepetitionTerm(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
 
     The share is between 0, where no run of n token ids of the completion occurs twice, and almost
     1, where there is nothing but one. A **negative weight punishes repetition**; a positive one
-    rewards it.
+    rewards it. In a conversation, only what the agent wrote counts, and no run reaches from one
+    turn into the next.
 
     The share is in ``info["reward_terms"]`` under the term's name, beside the terms that are there
     already; if there are none, beside the environment's own ``"score"``.
@@ -135,8 +140,9 @@ class RepetitionTerm(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         paid = float(reward)
         if terminated:
-            _, ids = self._layout.split(self._layout.tokens(observation), self._prompt_length)
-            measure = measure_repetition(ids, self._n)
+            tokens, inner = self._layout.tokens(observation), cast("Any", self.env.unwrapped)
+            turns = self._layout.turns(tokens, self._prompt_length, inner.authored)
+            measure = measure_repetition(own_turns(turns), self._n)
             paid, info = paid + self._weight * measure, _with_term(info, self._name, measure)
         return observation, paid, terminated, truncated, info
 

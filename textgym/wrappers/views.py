@@ -58,21 +58,23 @@ class DictView:
     layout: Layout
     space: spaces.Dict
 
-    def __call__(self, observation: Any, prompt_length: Any) -> dict[str, Any]:
+    def __call__(self, observation: Any, prompt_length: Any, authored: Any) -> dict[str, Any]:
         """Views one observation, or a batch.
 
         Args:
             observation: ``(..., W)`` integers.
             prompt_length: How many places the prompt takes, ``(...)``, on the host.
+            authored: 1 where the agent wrote, ``(..., T)``; ``None`` where nobody replies.
         """
         tokens = self.layout.tokens(observation)
-        places = beside(np.arange(self.layout.width), tokens)
-        starts = beside(np.asarray(prompt_length), tokens)[..., None]
-        view = {
-            "tokens": tokens,
-            "attention_mask": _cast(tokens != self.layout.pad_id, np.int64),
-            "prompt_mask": _cast(places < starts, np.int64),
-        }
+        text = _cast(tokens != self.layout.pad_id, np.int64)
+        if authored is None:
+            places = beside(np.arange(self.layout.width), tokens)
+            starts = beside(np.asarray(prompt_length), tokens)[..., None]
+            foreign = _cast(places < starts, np.int64)
+        else:
+            foreign = text - authored
+        view = {"tokens": tokens, "attention_mask": text, "prompt_mask": foreign}
         if "candidates" in self.space.spaces:
             view["candidates"] = observation[..., self.layout.width :]
         return view

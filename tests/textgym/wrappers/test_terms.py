@@ -56,12 +56,12 @@ def test_a_length_or_its_distance_to_a_target(expected, length, target):
     ],
 )
 def test_the_share_of_runs_that_were_there_before(expected, ids, n):
-    assert expected == measure_repetition(ids, n)
+    assert expected == measure_repetition([ids], n)
 
 
 @given(ids=st.lists(st.integers(0, 3), max_size=12), n=st.integers(1, 4))
 def test_repeating_a_text_never_makes_it_less_repetitive(ids, n):
-    once, twice = measure_repetition(ids, n), measure_repetition(ids + ids, n)
+    once, twice = measure_repetition([ids], n), measure_repetition([ids + ids], n)
     assert 0 <= once <= twice < 1
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "ended_authored",
     "ended_infos",
     "ended_observation",
     "entry",
@@ -73,6 +74,21 @@ def ended_infos(infos: Mapping[str, Any]) -> Mapping[str, Any]:
 def ended_observation(observation: Any, infos: Mapping[str, Any], row: int) -> Any:
     """Returns the observation that an episode ended with in this step, in one row."""
     return _row(infos.get("final_obs", observation), row)
+
+
+def ended_authored(env: VectorEnv[Any, Any, Any], row: int) -> npt.NDArray[np.int64] | None:
+    """Returns whose what is in the text that ended in this step, in one row, on the host.
+
+    Args:
+        env: A ``TextVectorEnv``, however wrapped.
+        row: The row's number.
+
+    Returns:
+        1 where the agent wrote, ``(T,)``; ``None`` where nobody replies.
+    """
+    inner: Any = env.unwrapped
+    authored = inner.authored_at_end
+    return None if authored is None else to_host(authored[row])
 
 
 def entry(infos: Mapping[str, Any], row: int) -> dict[str, Any]:

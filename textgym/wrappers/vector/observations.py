@@ -11,8 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from textgym.states import to_host
+from textgym.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
-from textgym.wrappers.vector.batches import Batch, view_final, with_new_prompts
+from textgym.wrappers.vector.batches import (
+    Batch,
+    ended_authored,
+    view_final,
+    with_new_prompts,
+)
 from textgym.wrappers.views import make_dict_view, make_mask_view, make_text_view
 
 if TYPE_CHECKING:
@@ -52,17 +59,22 @@ class DictObservation(Batch):
     def step(self, actions: Any) -> tuple[dict[str, Any], Any, Any, Any, dict[str, Any]]:
         """Makes a step; see ``TextVectorEnv.step``."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
+        inner: Any = self.env.unwrapped
+        lengths, authored = self._prompt_lengths, inner.authored_at_end
         # What ended did so with the prompts of before.
         final = view_final(
             infos,
-            lambda row_observation, row: self._view(row_observation, self._prompt_lengths[row]),
-            lambda batch: self._view(batch, self._prompt_lengths),
+            lambda one, row: self._view(
+                one, lengths[row], None if authored is None else authored[row]
+            ),
+            lambda batch: self._view(batch, lengths, authored),
         )
         return self._look(observation, infos), rewards, terminated, truncated, final
 
     def _look(self, observation: Any, infos: Mapping[str, Any]) -> dict[str, Any]:
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
-        return self._view(observation, self._prompt_lengths)
+        inner: Any = self.env.unwrapped
+        return self._view(observation, self._prompt_lengths, inner.authored)
 
 
 class TextObservation(Batch):
@@ -123,9 +135,11 @@ class TextObservation(Batch):
     def _read(self, observation: Any, row: int) -> dict[str, str]:
         if self._layout is None:
             raise ValueError("there are final observations, yet no row is reset in the same step")
-        _, ids = self._layout.split(self._layout.tokens(observation), self._prompt_lengths[row])
+        tokens, start = to_host(self._layout.tokens(observation)), int(self._prompt_lengths[row])
+        turns = self._layout.turns(tokens, start, ended_authored(self.env, row))
         inner: Any = self.env.unwrapped
-        return self._view(self._prompts[row], inner.tokenizer.decode(ids))
+        completion = "\n".join(map(inner.tokenizer.decode, own_turns(turns)))
+        return self._view(self._prompts[row], completion)
 
 
 class ActionMaskObservation(Batch):

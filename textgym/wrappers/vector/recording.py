@@ -9,7 +9,14 @@ import numpy as np
 from textgym.resets import read_seeds
 from textgym.states import to_host
 from textgym.wrappers.episodes import Draft, Recorder
-from textgym.wrappers.vector.batches import Batch, ended_infos, ended_observation, entry, marked
+from textgym.wrappers.vector.batches import (
+    Batch,
+    ended_authored,
+    ended_infos,
+    ended_observation,
+    entry,
+    marked,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -64,7 +71,9 @@ class RecordTrajectories(Batch):
         for row in ended:
             tokens = self._recorder.layout.tokens(ended_observation(observation, infos, row))
             info = entry(ended_infos(infos), row)
-            finished.append(self._recorder.finish(self._drafts.pop(row), to_host(tokens), info))
+            authored = ended_authored(self.env, row)
+            draft = self._drafts.pop(row)
+            finished.append(self._recorder.finish(draft, to_host(tokens), info, authored))
         if finished:
             self._recorder.write(finished)
         self._begin(infos, [None] * self.num_envs)

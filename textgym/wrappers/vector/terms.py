@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.states import beside, to_host
+from textgym.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
 from textgym.wrappers.terms import measure_length, measure_repetition
 from textgym.wrappers.vector.batches import (
     Batch,
+    ended_authored,
     ended_infos,
     ended_observation,
     marked,
@@ -116,8 +118,10 @@ class RepetitionTerm(Batch):
         measures = {}
         for row in marked(ended_infos(infos), "score"):
             tokens = self._layout.tokens(ended_observation(observation, infos, row))
-            _, ids = self._layout.split(to_host(tokens), int(self._prompt_lengths[row]))
-            measures[row] = measure_repetition(ids, self._n)
+            authored = ended_authored(self.env, row)
+            start = int(self._prompt_lengths[row])
+            turns = self._layout.turns(to_host(tokens), start, authored)
+            measures[row] = measure_repetition(own_turns(turns), self._n)
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
         rewards, infos = _pay(rewards, infos, self._name, self._weight, measures)
         return observation, rewards, terminated, truncated, infos
