@@ -158,7 +158,7 @@ def test_a_weight_is_a_finite_number(weight):
 def test_a_weighted_sum_that_is_not_finite_is_refused():
     env = TextEnv(task="Alphabet", reward=[[endless, 1], [endless, 1]])
     env.reset(seed=0)
-    with pytest.raises(RewardError, match=r"the weighted sum 'endless \+ endless' is inf; row 0"):
+    with pytest.raises(RewardError, match=r"the combination 'endless \+ endless' is inf; row 0"):
         env.step(EOS)
 
 
