@@ -81,21 +81,33 @@ def split_texts(one: str, other: str) -> tuple[str, str, str]:
     r"""Takes off what two whole texts begin with in common.
 
     In transcripts whose turns begin with ``\n\nHuman:`` and ``\n\nAssistant:`` it ends with the
-    last ``Assistant:`` that both have; in other texts, before the space in front of the first word
-    that differs. Where it can be, neither completion is empty.
+    last ``Assistant:`` that both have, and an answer may be empty; in other texts, before the space
+    in front of the first word that differs, so that neither rest is empty.
 
     Returns:
         What they have in common, the rest of the first, the rest of the second.
     """
     shortest = min(len(one), len(other))
-    common = next((i for i in range(shortest) if one[i] != other[i]), shortest)
-    ends = [turn.end() for turn in _TURN.finditer(one[:common]) if turn.end() < shortest]
+    common = _common_length(one, other)
+    ends = [turn.end() for turn in _TURN.finditer(one[:common])]
     if ends:
         cut = ends[-1]
     else:
         places = range(min(common, shortest - 1), 0, -1)
         cut = next((i for i in places if one[i].isspace() and other[i].isspace()), 0)
     return one[:cut], one[cut:], other[cut:]
+
+
+def _common_length(one: str, other: str) -> int:
+    """How many characters two texts begin with in common, found by halving: texts are long."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
 
 
 def _shared(turns: Sequence[Sequence[str]]) -> int:

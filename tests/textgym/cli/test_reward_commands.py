@@ -83,6 +83,27 @@ def test_a_file_becomes_a_reward_and_a_summary(tmp_path):
         train(data, tmp_path / "out")
 
 
+def test_ratings_and_rankings_are_learned_from_as_well(tmp_path):
+    """The columns say what they are; of ratings the rank correlation is said."""
+    pairs = rows(120)
+    ratings = [
+        {"prompt": row["prompt"], "completion": row[column], "rating": rating}
+        for row in pairs
+        for column, rating in (("chosen", 4), ("rejected", 1))
+    ]
+    rankings = [
+        {"prompt": row["prompt"], "completions": [row["rejected"], row["chosen"]], "ranks": [2, 1]}
+        for row in pairs
+    ]
+    for name, written in (("ratings", ratings), ("rankings", rankings)):
+        data = write(tmp_path / f"{name}.jsonl", written)
+        said = train(data, tmp_path / name, held_out=0.3)
+        assert f"{name} of {data} to learn from" in said
+        assert ("rank correlation" in said) == (name == "ratings")
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        assert metrics["evaluation_accuracy"] > 0.9
+
+
 def test_a_stopped_command_goes_on_when_it_is_given_again(tmp_path, monkeypatch):
     """With a tokenizer of its own as well, whose training must give the same ids again."""
 
