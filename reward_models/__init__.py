@@ -6,6 +6,7 @@ Importing this package loads nothing heavy; its modules are imported by name, fo
 
 __all__ = [
     "agreement",
+    "batching",
     "best_of_n",
     "bootstrap",
     "caching",
@@ -30,6 +31,7 @@ __all__ = [
     "process",
     "readers",
     "scoring",
+    "steps",
     "stepwise",
     "training",
     "transformer",

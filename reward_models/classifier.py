@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from reward_models.batching import pad_rows, score_rows, spare_pads
 from reward_models.pretrained import (
     find_checkpoint,
     require_all_weights,
@@ -27,7 +28,7 @@ from reward_models.pretrained import (
     without_dropout,
 )
 from reward_models.readers import Frame, open_tokenizer
-from reward_models.scoring import join_texts, pad_rows, score_rows
+from reward_models.scoring import join_texts
 from textgym.checkpoints import atomic_folder, write_json
 from textgym.rewards import describe
 
@@ -111,7 +112,10 @@ class ClassifierReward:
         Of a text that is too long, the last tokens count; of a pair, the prompt gives way first.
         """
         scores: list[float] = score_rows(
-            self._rows(prompts, completions), self._forward, self.batch_size
+            self._rows(prompts, completions),
+            self._forward,
+            self.batch_size,
+            spare_pads(self.model),
         ).tolist()
         return scores
 

@@ -16,7 +16,7 @@ import torch
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from reward_models.scoring import pad_rows
+from reward_models.batching import pad_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

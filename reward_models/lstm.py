@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
+from reward_models.batching import right_padded
 from reward_models.loading import open_learned
-from reward_models.scoring import PreferenceReward, right_padded
+from reward_models.scoring import PreferenceReward
 from reward_models.transformer import pool, scale
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class LSTMScorer(PreTrainedModel):
     config_class = LSTMScorerConfig
     base_model_prefix = "lstm"
     main_input_name = "input_ids"
+    spare_pads = 1024  # it goes from token to token, however few rows there are
 
     def __init__(self, config: LSTMScorerConfig) -> None:
         super().__init__(config)

@@ -21,30 +21,25 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
+from reward_models.batching import batches, pad_rows, right_padded, spare_pads
 from reward_models.loading import open_learned
 from reward_models.pretrained import find_checkpoint, open_trunk, without_pooler
-from reward_models.scoring import batches, join_texts, pad_rows, right_padded, save_learned
+from reward_models.scoring import join_texts, save_learned
+from reward_models.steps import REDUCTIONS, lay_out, reduce_steps, split_steps
 from reward_models.transformer import draw_head, read, require_room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reward_models.scoring import Reader
+    from reward_models.steps import Reduction
 
 __all__ = [
     "ProcessReward",
-    "Reduction",
     "TokenScorer",
     "TokenScorerConfig",
-    "lay_out",
     "load_process",
-    "reduce_steps",
-    "split_steps",
 ]
-
-Reduction = Literal["last", "sum", "min", "mean"]
-
-_REDUCTIONS = ("last", "sum", "min", "mean")
 
 
 class TokenScorerConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
@@ -72,8 +67,8 @@ class TokenScorerConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if reduction not in _REDUCTIONS:
-            raise ValueError(f"reduction is {reduction!r}; choose one of {', '.join(_REDUCTIONS)}")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction is {reduction!r}; choose one of {', '.join(REDUCTIONS)}")
         if output not in ("probability", "score"):
             raise ValueError(f"output is {output!r}; choose 'probability' or 'score'")
         if delimiter == "":
@@ -237,7 +232,9 @@ class ProcessReward:
         """Scores every token of rows of ids, ``(N,)`` lists; each as long as its row."""
         scores: list[list[float]] = [[] for _ in rows]
         with torch.inference_mode():
-            for batch in batches([len(row) for row in rows], self.batch_size):
+            for batch in batches(
+                [len(row) for row in rows], self.batch_size, spare_pads(self.model)
+            ):
                 ids, mask = pad_rows([rows[row] for row in batch], self.tokenizer.pad_id)
                 raw = self.model(ids.to(self.model.device), mask.to(self.model.device))
                 for row, values in zip(batch, self.model.normalise(raw.double()), strict=True):
@@ -249,60 +246,3 @@ def load_process(folder: Path, *, device: str = "cpu", batch_size: int = 64) -> 
     """Loads what ``save`` wrote; ``load_reward`` comes here by ``config.json``."""
     model, tokenizer = open_learned(TokenScorer.from_pretrained, folder)
     return ProcessReward(model, tokenizer, device=device, batch_size=batch_size)
-
-
-def split_steps(completion: str, delimiter: str | None) -> list[str]:
-    """Cuts a text behind each delimiter; the pieces joined are the text, and none is empty."""
-    if delimiter is None:
-        return [completion] if completion else []
-    *ended, rest = completion.split(delimiter)
-    return [*(piece + delimiter for piece in ended), *([rest] if rest else [])]
-
-
-def lay_out(
-    tokenizer: Reader,
-    prompts: Sequence[str],
-    steps: Sequence[Sequence[str]],
-    max_tokens: int,
-    *,
-    every_token: bool,
-) -> tuple[list[list[int]], list[list[int]]]:
-    """Encodes prompts and steps into rows, and says where each step ends.
-
-    Args:
-        tokenizer: What the model reads by; its special ids stand around each row.
-        prompts: The prompts' texts, ``(N,)``.
-        steps: The steps of each completion, ``(N,)`` lists of texts.
-        max_tokens: The most ids of a row; of a longer one the end is kept.
-        every_token: Whether each of a step's tokens is a step.
-
-    Returns:
-        The rows, and for each the places of its steps' last tokens, as far as they are read.
-    """
-    head = list(getattr(tokenizer, "head", (tokenizer.bos_id,)))
-    tail = list(getattr(tokenizer, "tail", ()))
-    kept = max(0, max_tokens - len(head) - len(tail))
-    encoded = iter(tokenizer.encode_batch([step for part in steps for step in part]))
-    rows, places = [], []
-    for ids, part in zip(tokenizer.encode_batch(prompts), steps, strict=True):
-        text, ends = list(ids), list[int]()
-        for _ in part:
-            step = next(encoded)
-            text += step
-            first = len(text) - (len(step) if every_token else min(len(step), 1))
-            ends += range(first, len(text))
-        cut = max(0, len(text) - kept)
-        rows.append([*head, *text[cut:], *tail])
-        places.append([len(head) + end - cut for end in ends if end >= cut])
-    return rows, places
-
-
-def reduce_steps(scores: Sequence[float], how: Reduction) -> float:
-    """Makes one score of steps' scores; of none it is 0."""
-    if not scores:
-        return 0.0
-    if how == "last":
-        return scores[-1]
-    if how == "min":
-        return min(scores)
-    return sum(scores) / (len(scores) if how == "mean" else 1)

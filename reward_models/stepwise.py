@@ -15,13 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from reward_models.fitting import IGNORED, FitConfig, fit
-from reward_models.process import (
-    ProcessReward,
-    Reduction,
-    TokenScorer,
-    lay_out,
-    split_steps,
-)
+from reward_models.process import ProcessReward, TokenScorer
+from reward_models.steps import Reduction, lay_out, split_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

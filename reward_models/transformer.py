@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import torch
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
+from reward_models.batching import pad_rows, right_padded
 from reward_models.loading import load_reward, open_learned
 from reward_models.pretrained import (
     find_checkpoint,
@@ -27,8 +28,6 @@ from reward_models.scoring import (
     TOKENIZER_FILE,
     PreferenceReward,
     encode_rows,
-    pad_rows,
-    right_padded,
 )
 
 if TYPE_CHECKING:

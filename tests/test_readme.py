@@ -186,4 +186,6 @@ def test_every_link_leads_somewhere(page):
 
 
 def test_the_readme_fits_its_reader():
-    assert len(README.splitlines()) < 200
+    """The tree apart, which grows with every module."""
+    tree = _blocks(README, "")[0]
+    assert len(README.splitlines()) - len(tree.splitlines()) < 162

@@ -19,10 +19,11 @@ from transformers import (
     T5Model,
 )
 
+from reward_models.batching import pad_rows
 from reward_models.loading import load_reward
 from reward_models.pretrained import find_checkpoint
 from reward_models.readers import PretrainedReader, open_tokenizer
-from reward_models.scoring import PreferenceReward, encode_rows, pad_rows
+from reward_models.scoring import PreferenceReward, encode_rows
 from reward_models.transformer import PreferenceModel
 from textgym.testing import check_reward_function
 

@@ -5,12 +5,13 @@ import pickle
 import pytest
 import torch
 
+from reward_models.batching import pad_rows
 from reward_models.fitting import FitConfig, fit
 from reward_models.labelled import LSTMTrainingConfig, accuracy, fit_lstm
 from reward_models.loading import load_reward
 from reward_models.losses import bradley_terry
 from reward_models.lstm import LSTMScorer, LSTMScorerConfig
-from reward_models.scoring import PreferenceReward, pad_rows
+from reward_models.scoring import PreferenceReward
 from textgym.testing import check_reward_function
 
 PROMPTS = ["the film", "", "a lovely story with music", "dull"] * 6

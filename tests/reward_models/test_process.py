@@ -5,18 +5,12 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, GPT2Config
 
+from reward_models.batching import pad_rows
 from reward_models.fitting import IGNORED, FitConfig
 from reward_models.loading import load_reward
-from reward_models.process import (
-    ProcessReward,
-    TokenScorer,
-    TokenScorerConfig,
-    lay_out,
-    reduce_steps,
-    split_steps,
-)
+from reward_models.process import ProcessReward, TokenScorer, TokenScorerConfig
 from reward_models.readers import PretrainedReader
-from reward_models.scoring import pad_rows
+from reward_models.steps import lay_out, reduce_steps, split_steps
 from reward_models.stepwise import (
     ProcessTrainingConfig,
     StepwiseExample,

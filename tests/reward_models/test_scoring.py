@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from reward_models.batching import batches, right_padded, score_rows
 from reward_models.caching import CachedReward
-from reward_models.scoring import batches, encode_rows, join_texts, right_padded, score_rows
+from reward_models.scoring import encode_rows, join_texts
 
 
 class Letters:
