@@ -15,7 +15,6 @@ Departures from ``gymnasium.vector.SyncVectorEnv``:
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from gymnasium.vector.utils import batch_space
 
 from textgym import dynamics
 from textgym.backends import Backend, check_actions, make_backend
+from textgym.batch_view import BatchView
 from textgym.branching import Branching
 from textgym.building import build_world
 from textgym.draws import Draws
@@ -34,31 +34,19 @@ from textgym.infos import rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.starts import Starts
-from textgym.states import (
-    Array,
-    State,
-    observe,
-    read_only,
-    replace_rows,
-    take_rows,
-    to_host,
-)
+from textgym.states import Array, State, observe, replace_rows, take_rows, to_host
 from textgym.types import StopReason
-from textgym.view import WorldView, draw
+from textgym.view import WorldView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from textgym.rendering import Span
     from textgym.starts import Beginnings
 
 __all__ = ["TextVectorEnv"]
 
-_BY_ROW = frozenset({"action_masks", "np_random", "np_random_seed", "render"})
-_SPACES = frozenset({"action_space", "observation_space"})
 
-
-class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
+class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
     """N texts at once; row i, seeded ``seed + i``, is bit for bit a ``TextEnv``.
 
     ``TextEnv`` describes spaces, rewards, endings and infos. All texts that are finished in a step
@@ -134,44 +122,6 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override] # as SyncVectorEnv's
         """Each row's seed."""
         return self._draws.seeds
-
-    @property
-    def device(self) -> Any:
-        """Where the state lives: ``"cpu"``, or a ``torch.device``."""
-        return self._backend.device
-
-    @property
-    def dynamics_state(self) -> State:
-        """The state of all rows, to be read and not written; a step makes a new one.
-
-        Numpy arrays refuse to be written; torch cannot refuse.
-
-        Raises:
-            ResetNeeded: If there is no episode yet.
-        """
-        return self._backend.freeze(self._require_state())
-
-    @property
-    def authored(self) -> Array | None:
-        """1 where the agent wrote, ``(N, T)``, not to be written; ``None`` where nobody replies.
-
-        Raises:
-            ResetNeeded: If there is no episode yet.
-        """
-        return read_only(self._require_state().authored)
-
-    @property
-    def authored_at_end(self) -> Array | None:
-        """``authored`` as the last step's actions left it, before it started any row anew.
-
-        With autoreset in the same step, this is what ``final_obs`` goes with.
-
-        Raises:
-            ResetNeeded: If no step has been taken yet.
-        """
-        if self._ended is None:
-            raise ResetNeeded("no step has been taken yet; call reset() and step() first")
-        return read_only(self._ended.authored)
 
     def reset(
         self,
@@ -250,48 +200,6 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
             truncated,
             infos,
         )
-
-    def action_masks(self) -> Array:
-        """Returns which actions are legal, ``(N, A)`` bool; at least one is.
-
-        A is V, K or, for edits, ``T + V``: the places, then the ids.
-
-        Raises:
-            ResetNeeded: If there is no episode yet.
-        """
-        return self._moves.legal(self._require_state())
-
-    def texts(self) -> tuple[list[str], list[str]]:
-        """Returns the prompts and the completions so far, N each.
-
-        Raises:
-            ResetNeeded: If there is no episode yet.
-        """
-        prompts = [example.prompt for example in self._episodes.examples]
-        return prompts, self._world.completions(self._host(self._require_state()))
-
-    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Calls a method of this environment, or reads an attribute, and gives it to every row.
-
-        What agent libraries expect of a batch of environments; what each row has of its own, such
-        as ``action_masks``, ``text`` and ``np_random``, each gets, and spaces are a single row's.
-        """
-        if name == "text":
-            return tuple(zip(*self.texts(), strict=True))
-        value = getattr(self, f"single_{name}" if name in _SPACES else name)
-        result = value(*args, **kwargs) if callable(value) else value
-        by_row = name in _BY_ROW and result is not None
-        return tuple(result) if by_row else (result,) * self.num_envs
-
-    def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Returns an attribute for every row."""
-        return self.call(name)
-
-    def render(self) -> tuple[Any, ...] | None:
-        """Returns each row as ``TextEnv.render`` does."""
-        if self.render_mode in (None, "human"):
-            return None
-        return tuple(draw(spans, str(self.render_mode)) for spans in self._frames())
 
     def _move(self, before: State, actions: Any) -> tuple[State, State]:
         """Checks actions and takes them; returns the state after them, and the same in numpy."""
@@ -418,19 +326,5 @@ class TextVectorEnv(WorldView, Branching, VectorEnv[Any, Any, Any]):
         shown = self._moves.legal(state) & self._backend.send(present)[:, None]
         infos["action_mask"], infos["_action_mask"] = self._backend.as_int8(shown), present.copy()
 
-    def _host(self, state: State) -> State:
-        # There are no actions to fetch; any other column takes their place.
-        return self._backend.fetch(state.steps, state)[1]
-
     def _kinship(self) -> tuple[str, ...]:
         return (*super()._kinship(), type(self._backend).__name__, str(self.autoreset_mode))
-
-    def _frames(self) -> list[list[Span]]:
-        prompts = [example.prompt for example in self._episodes.examples]
-        previous = None if self._previous is None else self._host(self._previous)
-        state = self._host(self._require_state())
-        return self._frames_of(prompts, previous, state, self._episodes.scores)
-
-    def _print(self) -> None:
-        if self.render_mode == "human":
-            sys.stdout.write("".join(f"{draw(spans, 'ansi')}\n" for spans in self._frames()))

@@ -203,6 +203,7 @@ def test_whose_a_token_is_can_be_read_and_not_written():
         envs.authored_at_end  # noqa: B018 - reading it is what fails
     play(env, [B, EOS]), play_batch(envs, [[B, EOS], [A]])
     assert env.authored.tolist() == envs.authored[0].tolist() == [0, 0, 1, 1, *[0] * 8]
+    assert [array.tolist() for array in envs.get_attr("authored")] == envs.authored.tolist()
     for array in (env.authored, envs.authored, envs.authored_at_end):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
