@@ -10,9 +10,9 @@ COUNT = 7
 ROWS = np.arange(3)
 
 
-def make(*seeds):
+def make(*seeds, count=COUNT):
     """Draws, and numpy's own generators with the same seeds."""
-    draws = Draws(len(seeds), COUNT)
+    draws = Draws(len(seeds), count)
     with draws.seeded(dict(enumerate(seeds))):
         return draws, [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
 
@@ -31,15 +31,16 @@ def where(generators):
     return [generator.bit_generator.state for generator in generators]
 
 
-def test_each_row_draws_what_its_generator_would_alone():
+@pytest.mark.parametrize("count", [1, 7, 8, 1500, 2**33])
+def test_each_row_draws_what_its_generator_would_alone(count):
     """Rows at different paces, over several times as many draws as are made at once."""
-    draws, alone = make(5, 6, 5)
+    draws, alone = make(5, 6, 5, count=count)
     pace = np.random.default_rng(0)
     for _ in range(300):
         rows = np.flatnonzero(pace.random(3) < 0.6)
-        assert [int(alone[row].integers(COUNT)) for row in rows] == draw(draws, rows)
+        assert [int(alone[row].integers(count)) for row in rows] == draw(draws, rows)
     assert where(alone) == list(draws.states())
-    assert [int(generator.integers(COUNT)) for generator in alone] == draw(draws)
+    assert [int(generator.integers(count)) for generator in alone] == draw(draws)
 
 
 def test_generators_that_are_handed_out_stay_where_they_would_be():
