@@ -20,6 +20,7 @@ import torch
 
 from reward_models.batching import pad_rows, score_rows, spare_pads
 from reward_models.pretrained import (
+    cached_checkpoint,
     find_checkpoint,
     require_all_weights,
     require_safetensors,
@@ -178,11 +179,14 @@ def sequence_classifier(
         **settings: ``ClassifierConfig``'s fields; what is not given is as it was saved.
 
     Raises:
-        ValueError: If there is no such model, it is damaged, or a setting does not fit it.
+        FileNotFoundError: If there is no such folder, nor a model of that name in the cache.
+        ValueError: If the model is damaged, or a setting does not fit it.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification
 
     found = find_checkpoint(path)
+    if not Path(found).is_dir() and not download:
+        found = cached_checkpoint(str(found))
     require_safetensors(found)
     options = {"local_files_only": not download, "trust_remote_code": trust_remote_code}
     with wholeness(found):

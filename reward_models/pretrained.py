@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PACKAGED",
+    "cached_checkpoint",
     "find_checkpoint",
     "model_type",
     "open_trunk",
@@ -69,6 +70,33 @@ def find_checkpoint(name_or_path: str | Path) -> str | Path:
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"the package {name} holds no {inside}/config.json: reinstall it")
     return folder
+
+
+def cached_checkpoint(name: str) -> Path:
+    """Finds a hub's name in the local cache, without asking the hub.
+
+    Names are not given to transformers: even where it may use local files alone, the hub's library
+    looks something up on the network first.
+
+    Args:
+        name: ``owner/model``, as the hub knows it.
+
+    Raises:
+        FileNotFoundError: If the cache has no such model.
+    """
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json")
+    except HFValidationError:
+        config = None
+    if not isinstance(config, str):
+        raise FileNotFoundError(
+            f"{name} is no folder, and there is no model of that name in the hub's local cache: "
+            "give a folder, or download=True where there is a network"
+        )
+    return Path(config).parent
 
 
 def open_trunk(folder: str | Path) -> PreTrainedModel:

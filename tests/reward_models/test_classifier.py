@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -220,11 +221,22 @@ def test_a_damaged_file_is_one_line_that_names_the_folder(sentiment, tmp_path, n
     assert "\n" not in str(caught.value)
 
 
-def test_a_hub_s_name_is_looked_up_in_the_cache_alone(monkeypatch, tmp_path):
-    """Without a network and without a wait."""
-    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match="somebody/nothing holds no whole reward model"):
-        sequence_classifier("somebody/nothing")
+def test_a_hub_s_name_is_looked_up_in_the_cache_alone(sentiment, monkeypatch, tmp_path):
+    """Not on a network: nothing may even ask for an address."""
+    asked = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **_: asked.append(arguments))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--somebody--sentiment"
+    shutil.copytree(sentiment, kept / "snapshots" / "abc")
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    cached = sequence_classifier("somebody/sentiment")
+    expected = sequence_classifier(sentiment)(["the film"], [" was good"])
+    assert cached(["the film"], [" was good"]) == pytest.approx(expected, abs=1e-5)
+    for name in ("somebody/nothing", "runs/nowhere/else"):
+        with pytest.raises(FileNotFoundError, match=f"{name} is no folder, and there is no model"):
+            sequence_classifier(name)
+    assert asked == []
 
 
 def test_code_beside_the_weights_is_not_run(sentiment, tmp_path):
