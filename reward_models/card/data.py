@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from reward_models.agreement import Outsider
     from reward_models.preferences.rankings import Item
 
-__all__ = ["CardData", "card_data", "coded_answers", "coded_scores", "read_card_data"]
+__all__ = ["CardData", "card_data", "cluster", "coded_answers", "coded_scores", "read_card_data"]
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _TIE = 0.5
@@ -130,14 +130,16 @@ def card_data(
             f"{source} holds no decided pair to measure on: {len(answers)} answers, "
             f"{len(voted)} pairs, all of them tied"
         )
-    prompts = {label.prompt for label in test}
+    prompts = {cluster(label) for label in test}
     other = vote_shares([replace(answer, pair_id=_identity(answer)) for answer in validation])
-    apart = [label for label in other if label.prompt not in prompts and label.probability > _TIE]
+    apart = [label for label in other if cluster(label) not in prompts and label.probability > _TIE]
     counts = Counter(answer.pair_id for answer in named)
     reasons = {
         **(left_out or {}),
         "pairs that are tied or evenly split": len(voted) - len(test),
-        "validation pairs whose prompt is measured on": sum(o.prompt in prompts for o in other),
+        "validation pairs whose prompt is measured on": sum(
+            cluster(label) in prompts for label in other
+        ),
     }
     kept = {label.pair_id for label in test}
     return CardData(
@@ -155,6 +157,11 @@ def card_data(
         answers=[answer for answer in named if answer.pair_id in kept and answer.annotator],
         left_out={reason: number for reason, number in reasons.items() if number},
     )
+
+
+def cluster(preference: Preference) -> str:
+    """What intervals draw a pair with: its prompt, or its two texts where there is no prompt."""
+    return preference.prompt or _identity(preference)
 
 
 def coded_answers(answers: Sequence[Preference]) -> list[tuple[str, str, str]]:
@@ -233,9 +240,12 @@ def _divided(
     answers: Sequence[Preference], share: float, seed: int
 ) -> tuple[Sequence[Preference], Sequence[Preference]]:
     """Takes a share of the prompts away; of too few prompts, none."""
-    if len({answer.prompt for answer in answers}) == 1:
-        return answers, ()
-    test, validation = split_by_prompt(answers, share, seed)
+    try:
+        test, validation = split_by_prompt(answers, share, seed)
+    except ValueError:
+        if 0 <= share < 1:  # all of the few prompts fell to the validation
+            return answers, ()
+        raise
     return [t for t in test if isinstance(t, Preference)], [
         v for v in validation if isinstance(v, Preference)
     ]

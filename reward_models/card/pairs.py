@@ -21,6 +21,7 @@ from reward_models.calibration import (
     probabilities,
     reliability,
 )
+from reward_models.card.data import cluster
 from reward_models.card.measures import Measure, Sampling, measured, rank_correlation
 from reward_models.evaluation import wilson_interval
 from reward_models.metrics.shape import Repetition
@@ -71,9 +72,9 @@ class ScoredPairs:
         return (np.sign(self.lead) + 1) / 2
 
     @property
-    def prompts(self) -> list[str]:
-        """The prompts, ``(N,)``: what the intervals draw."""
-        return [pair.prompt for pair in self.pairs]
+    def clusters(self) -> list[str]:
+        """What the intervals draw, ``(N,)``: prompts, or pairs where there are no prompts."""
+        return [cluster(pair) for pair in self.pairs]
 
 
 def score_pairs(
@@ -116,7 +117,7 @@ def _accuracy_row(
     name: str, division: str, scored: ScoredPairs, mask: NDArray[np.bool_], sampling: Sampling
 ) -> dict[str, Any]:
     right = scored.right[mask]
-    prompts = [prompt for prompt, kept in zip(scored.prompts, mask, strict=True) if kept]
+    prompts = [prompt for prompt, kept in zip(scored.clusters, mask, strict=True) if kept]
     return {
         "name": name,
         "division": division,
@@ -141,7 +142,7 @@ def calibration_section(
         temperature = Measure(value=None, why="there are no validation pairs to fit it on")
     else:
         temperature = sampling.statistic(
-            lambda rows: fit_temperature(leads[rows]), validation.prompts
+            lambda rows: fit_temperature(leads[rows]), validation.clusters
         )
     return {
         "validation_pairs": len(leads),
@@ -161,8 +162,8 @@ def _confidence(test: ScoredPairs, temperature: float, sampling: Sampling) -> di
     return {
         "calibration_error": calibration_error(given),
         "calibration_error_of_chance": {"mean": expected, "one_in_twenty": high},
-        "brier": sampling.mean((1 - given) ** 2, test.prompts).as_json() | {"value": brier(given)},
-        "negative_log_likelihood": sampling.mean(losses, test.prompts).as_json()
+        "brier": sampling.mean((1 - given) ** 2, test.clusters).as_json() | {"value": brier(given)},
+        "negative_log_likelihood": sampling.mean(losses, test.clusters).as_json()
         | {"value": negative_log_likelihood(test.lead, temperature)},
         "bins": [
             {
@@ -216,7 +217,7 @@ def _bias_row(
     rejected = np.array(feature([pair.rejected for pair in scored.pairs]), dtype=np.float64)
     texts = np.concatenate([chosen, rejected])
     scores = np.concatenate([scored.chosen, scored.rejected])
-    more, lead, everyone = chosen - rejected, scored.lead, scored.prompts
+    more, lead, everyone = chosen - rejected, scored.lead, scored.clusters
     differ = np.flatnonzero(more)
     prompts = [everyone[row] for row in differ.tolist()]
     # Half a point where the scores tie, as in the accuracy.
@@ -259,7 +260,7 @@ def member_rows(
         section = calibration_section(test, validation, sampling)
         row = {
             "name": name,
-            "accuracy": sampling.mean(test.right, test.prompts).as_json(),
+            "accuracy": sampling.mean(test.right, test.clusters).as_json(),
             "temperature": section["temperature"],
         }
         for when in ("before", "after"):
@@ -302,7 +303,7 @@ def spread_section(members: Sequence[ScoredPairs], sampling: Sampling) -> dict[s
         "accuracy": {"lowest": min(accuracies), "highest": max(accuracies)},
         "correlation": measured(correlation).as_json(),
         "disputed": sampling.mean(
-            np.any(orders != orders[0], axis=0), members[0].prompts
+            np.any(orders != orders[0], axis=0), members[0].clusters
         ).as_json(),
         "deviation": measured(deviation).as_json(),
     }

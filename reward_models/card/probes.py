@@ -10,6 +10,7 @@ Simplifications: words are what stands between spaces, so a language without spa
 
 from __future__ import annotations
 
+import itertools
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -92,13 +93,14 @@ CHANGES: tuple[Change, ...] = (
 
 
 def changed_texts(
-    change: Change, prompts: Sequence[str], completions: Sequence[str], seed: int
+    change: Change, clusters: Sequence[str], completions: Sequence[str], seed: int
 ) -> list[str]:
     """Changes each completion.
 
     Args:
         change: What to do.
-        prompts: The prompts, ``(N,)``; "another text" is the next completion of another prompt.
+        clusters: What each belongs to, such as its prompt, ``(N,)``; "another text" is the next
+            completion of another one.
         completions: The completions, ``(N,)``.
         seed: Decides what is random.
 
@@ -111,8 +113,8 @@ def changed_texts(
     rng = random.Random(seed)  # noqa: S311  not a secret
     changed = []
     for row, text in enumerate(completions):
-        later = (*range(row + 1, len(prompts)), *range(row))
-        others = (completions[place] for place in later if prompts[place] != prompts[row])
+        later = itertools.chain(range(row + 1, len(clusters)), range(row))
+        others = (completions[place] for place in later if clusters[place] != clusters[row])
         changed.append(change.apply(text, next(others, ""), rng))
     if changed == list(completions):
         raise ValueError(f"none of {len(changed)} texts changes when {change.name!r} is done")

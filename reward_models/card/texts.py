@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reward_models.card.data import cluster
 from reward_models.card.measures import measured, rank_correlation
 from reward_models.card.probes import (
     CHANGES,
@@ -56,11 +57,13 @@ class Texts:
     Attributes:
         prompts: The prompts, ``(M,)``.
         completions: The completions, ``(M,)``.
+        clusters: What intervals draw each text with, ``(M,)``.
         scores: Their scores, ``(M,)`` float64.
     """
 
     prompts: Sequence[str]
     completions: Sequence[str]
+    clusters: Sequence[str]
     scores: NDArray[np.float64]
 
     @classmethod
@@ -72,6 +75,7 @@ class Texts:
         return cls(
             prompts=[pair.prompt for pair in pairs] * 2,
             completions=[pair.chosen for pair in pairs] + [pair.rejected for pair in pairs],
+            clusters=[cluster(pair) for pair in pairs] * 2,
             scores=np.concatenate([scored.chosen[rows], scored.rejected[rows]]),
         )
 
@@ -87,14 +91,14 @@ def change_rows(scores: Scores, texts: Texts, sampling: Sampling) -> list[dict[s
     for change in CHANGES:
         row: dict[str, Any] = {"name": change.name, "asks": change.asks}
         try:
-            changed = changed_texts(change, texts.prompts, texts.completions, sampling.seed)
+            changed = changed_texts(change, texts.clusters, texts.completions, sampling.seed)
             after = scores(texts.prompts, changed)
             effects = standardised_effects(texts.scores, after)
         except ValueError as error:
             row |= {"effect": {"value": None, "why": str(error)}, "up": None}
         else:
             row |= {
-                "effect": sampling.mean(effects, texts.prompts).as_json(),
+                "effect": sampling.mean(effects, texts.clusters).as_json(),
                 "up": float(np.mean(effects > 0)),
             }
         rows.append(row)
@@ -123,7 +127,7 @@ def truncation_rows(scores: Scores, texts: Texts, sampling: Sampling) -> list[di
             {
                 "name": f"{share:.0%} of the words",
                 "share": share,
-                "accuracy": sampling.mean(right, texts.prompts[:half]).as_json(),
+                "accuracy": sampling.mean(right, texts.clusters[:half]).as_json(),
                 "correlation": measured(partial(rank_correlation, given, texts.scores)).as_json(),
             }
         )

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reward_models.card.data import card_data, coded_answers, coded_scores, read_card_data
+from reward_models.card.data import card_data, cluster, coded_answers, coded_scores, read_card_data
 from reward_models.preferences import Answer, Pair, Preference, PreferenceStore
 
 
@@ -146,12 +146,14 @@ def test_a_file_is_read_with_its_subsets_and_its_split(tmp_path):
         read_card_data(str(path), split="test")
 
 
-def test_one_prompt_alone_is_measured_on(tmp_path):
-    """Its share for the temperature would be all or nothing."""
+@pytest.mark.parametrize("prompts", ["p", "pq"])
+def test_prompts_that_would_all_go_to_the_temperature_are_measured_on(tmp_path, prompts):
+    """A card without a temperature is worth more than a temperature without a card."""
+    rows = [{"prompt": prompt, "chosen": "a", "rejected": "b"} for prompt in prompts]
     path = tmp_path / "pairs.jsonl"
-    path.write_text('{"prompt": "p", "chosen": "a", "rejected": "b"}', encoding="utf-8")
-    data = read_card_data(str(path), share=0.99)
-    assert (len(data.test), len(data.validation)) == (1, 0)
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = read_card_data(str(path), share=0.999)
+    assert (len(data.test), len(data.validation)) == (len(prompts), 0)
 
 
 def test_a_missing_file_is_no_new_store(tmp_path):
@@ -159,3 +161,14 @@ def test_a_missing_file_is_no_new_store(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no .*nowhere.sqlite"):
         read_card_data(str(tmp_path / "nowhere.sqlite"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_prompts_each_pair_stands_for_itself(tmp_path):
+    """One empty prompt for all would leave no interval, and nothing for the temperature."""
+    rows = [{"prompt": "", "chosen": f"a{n}", "rejected": "b"} for n in range(40)]
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    data = read_card_data(str(path))
+    assert len(data.test) + len(data.validation) == 40
+    assert min(len(data.test), len(data.validation)) > 0
+    assert len({cluster(label) for label in data.test}) == len(data.test)
