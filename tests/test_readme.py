@@ -17,7 +17,14 @@ from textgym.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-PAGES = ["README.md", "ENVIRONMENTS.md", "REWARDS.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES = [
+    "README.md",
+    "ENVIRONMENTS.md",
+    "REWARDS.md",
+    "REWARD_MODELS.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
 ROOMS = ["textgym", "reward_models", "agents", "examples", "tests"]
 
 
@@ -115,7 +122,7 @@ def _named_commands(page):
     A span that starts with an option belongs to no command; its name is empty.
     """
     for line in (line for code in _code(page) for line in code.splitlines()):
-        options = re.findall(r"--[a-z][a-z-]*", line)
+        options = re.findall(r"--[a-z][a-z0-9-]*", line)
         if named := re.search(r"\btextgym ([a-z][\w-]*)(?: ([a-z][\w-]*))?", line):
             two, one = " ".join(filter(None, named.groups())), named[1]
             yield two if two in COMMANDS else one, options

@@ -241,7 +241,7 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
     longer = np.array([np.sign(len(p.chosen) - len(p.rejected)) for p in pairs])
     lines = [
         f"accuracy on held-out pairs: {right.mean():.3f} ({low:.3f} to {high:.3f}, 95 %), "
-        f"{len(pairs):,} pairs of {len(set(prompts)):,} prompts",
+        f"{len(pairs):,} pairs" + (f" of {len(set(prompts)):,} prompts" if any(prompts) else ""),
         f"  taking the longer text is right in {(longer + 1).mean() / 2:.3f}; the model is in "
         + ", ".join(
             f"{right[longer == sign].mean():.3f} where the better one is {word}"
