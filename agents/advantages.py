@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["generalised_advantages", "masked_mean", "standardise"]
+__all__ = ["generalised_advantages", "masked_mean", "standardise", "to_unit_variance"]
 
 
 def generalised_advantages(
@@ -84,3 +84,19 @@ def standardise(x: Tensor, mask: Tensor) -> Tensor:
     centred = x - masked_mean(x, mask)
     variance = masked_mean(centred**2, mask)
     return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0)
+
+
+def to_unit_variance(x: Tensor, mask: Tensor) -> Tensor:
+    """Scales ``x`` to (population) variance 1 over the mask, around its own mean.
+
+    What Ziegler et al. (2019) call whitening without shifting the mean.
+
+    Args:
+        x: Any shape.
+        mask: Bools of the same shape.
+
+    Returns:
+        The same shape, 0 outside the mask.
+    """
+    mean = masked_mean(x, mask)
+    return torch.where(mask, standardise(x, mask) + mean, 0.0)

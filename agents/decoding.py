@@ -1,20 +1,66 @@
 """PURE: from logits to a distribution over legal actions, and from that to an action.
 
-The same ``action_log_probs`` serves the sampler, the update and the reference, so that a ratio or a
-KL divergence never compares two different distributions. Log-probabilities are float32 whatever
-the model computes in.
+``shape_logits`` is the one place where mask and temperature are applied; the sampler, the update
+and the reference all pass through it, so that a ratio or a KL divergence never compares two
+different distributions. What top-k and top-p keep is decided once, by the sampler, and is from then
+on part of the mask. Everything is float32 from the logits on, whatever the model computes in.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-__all__ = ["action_log_probs", "draw", "invert"]
+__all__ = [
+    "Sampling",
+    "action_log_probs",
+    "draw",
+    "invert",
+    "kept_by",
+    "pack_mask",
+    "sample",
+    "shape_logits",
+    "unpack_mask",
+]
+
+_BITS = 8
 
 
-def action_log_probs(logits: Tensor, legal: Tensor, temperature: float) -> Tensor:
-    """The log-probabilities of all actions under mask and temperature.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sampling:
+    """How actions are drawn from a policy's logits."""
+
+    temperature: float = 1.0
+    """Divides the logits. Raise it for more varied texts; towards 0 it becomes greedy."""
+    top_k: int | None = None
+    """Keep only so many of the likeliest actions; None keeps all. Raise it for more variety."""
+    top_p: float | None = None
+    """Keep the likeliest actions that together have this probability; None keeps all. Raise it
+    for more variety."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+        """
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.top_k is not None and self.top_k < 1:
+            raise ValueError(f"top_k must be at least 1 or None, got {self.top_k}")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p must be in (0, 1] or None, got {self.top_p}")
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every legal action can be drawn."""
+        return self.top_k is None and self.top_p is None
+
+
+def shape_logits(logits: Tensor, legal: Tensor, temperature: float) -> Tensor:
+    """Applies mask and temperature.
 
     Args:
         logits: ``(..., V)`` of any floating dtype; not modified.
@@ -26,8 +72,68 @@ def action_log_probs(logits: Tensor, legal: Tensor, temperature: float) -> Tenso
         ``(..., V)`` float32; minus infinity at illegal actions.
     """
     masked = logits.float().masked_fill(~legal, -torch.inf)
-    shifted = masked - masked.amax(dim=-1, keepdim=True)
-    return torch.log_softmax(shifted / temperature, dim=-1)
+    if temperature == 1:
+        return masked
+    return (masked - masked.amax(dim=-1, keepdim=True)) / temperature
+
+
+def action_log_probs(logits: Tensor, legal: Tensor, temperature: float) -> Tensor:
+    """The log-probabilities of all actions under mask and temperature; see ``shape_logits``.
+
+    Returns:
+        ``(..., V)`` float32; minus infinity at illegal actions.
+    """
+    return torch.log_softmax(shape_logits(logits, legal, temperature), dim=-1)
+
+
+def kept_by(shaped: Tensor, sampling: Sampling) -> Tensor:
+    """Which actions top-k, and then top-p, leave.
+
+    Args:
+        shaped: ``(N, V)`` from ``shape_logits``.
+        sampling: The limits. Ties with the last kept action are kept as well.
+
+    Returns:
+        ``(N, V)`` bool, at least one true in every row, and none that was illegal.
+    """
+    kept = shaped > -torch.inf
+    if sampling.top_k is not None and sampling.top_k < shaped.shape[-1]:
+        last = shaped.topk(sampling.top_k, dim=-1).values[..., -1:]
+        kept = kept & (shaped >= last)
+    if sampling.top_p is not None:
+        probs = shaped.masked_fill(~kept, -torch.inf).softmax(dim=-1)
+        ordered = probs.sort(dim=-1, descending=True).values
+        # An action is needed as long as those before it do not reach top_p.
+        needed = (ordered.cumsum(dim=-1) - ordered) < sampling.top_p
+        smallest = ordered.gather(-1, needed.sum(dim=-1, keepdim=True).clamp(min=1) - 1)
+        kept = kept & (probs >= smallest)
+    return kept
+
+
+def sample(
+    logits: Tensor, legal: Tensor, uniform: Tensor, sampling: Sampling
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Draws one action a row.
+
+    Args:
+        logits: ``(N, V)``.
+        legal: ``(V,)`` or ``(N, V)`` bool.
+        uniform: One number in [0, 1) a row, ``(N,)`` float32.
+        sampling: Temperature and limits.
+
+    Returns:
+        Actions ``(N,)`` int64; their log-probabilities ``(N,)`` float32, under the very
+        distribution they were drawn from; and what was left to choose from, ``(N, V)`` bool, or
+        ``None`` where that is just ``legal``.
+    """
+    shaped = shape_logits(logits, legal, sampling.temperature)
+    kept = None
+    if not sampling.keeps_all:
+        kept = kept_by(shaped, sampling)
+        shaped = shaped.masked_fill(~kept, -torch.inf)
+    probs = shaped.softmax(dim=-1)
+    action = invert(probs, uniform)
+    return action, probs.gather(-1, action[:, None]).squeeze(-1).log(), kept
 
 
 def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
@@ -63,3 +169,34 @@ def invert(probs: Tensor, uniform: Tensor) -> Tensor:
     below = torch.nextafter(total, torch.zeros_like(total))
     threshold = torch.minimum(uniform[:, None] * total, below)
     return torch.searchsorted(cumulative, threshold, right=True).squeeze(-1)
+
+
+def pack_mask(mask: Tensor) -> Tensor:
+    """Stores eight bools in a byte.
+
+    Args:
+        mask: ``(..., V)`` bool.
+
+    Returns:
+        ``(..., ceil(V / 8))`` uint8.
+    """
+    rest = -mask.shape[-1] % _BITS
+    padded = torch.nn.functional.pad(mask.to(torch.uint8), (0, rest))
+    bits = padded.reshape(*padded.shape[:-1], -1, _BITS)
+    places = torch.arange(_BITS, dtype=torch.uint8, device=mask.device)
+    return torch.bitwise_left_shift(bits, places).sum(dim=-1, dtype=torch.uint8)
+
+
+def unpack_mask(packed: Tensor, size: int) -> Tensor:
+    """Reads what ``pack_mask`` stored.
+
+    Args:
+        packed: ``(..., ceil(size / 8))`` uint8.
+        size: V.
+
+    Returns:
+        ``(..., size)`` bool.
+    """
+    places = torch.arange(_BITS, dtype=torch.uint8, device=packed.device)
+    bits = torch.bitwise_right_shift(packed[..., None], places).bitwise_and(1)
+    return bits.flatten(-2)[..., :size].bool()

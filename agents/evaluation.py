@@ -17,8 +17,10 @@ import numpy as np
 import torch
 
 from agents.advantages import masked_mean
+from agents.decoding import Sampling
 from agents.kl import sequence_kl
 from agents.rollout import collect
+from agents.updating import evaluate_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from textgym.vector import TextVectorEnv
 
 __all__ = ["PolicyReport", "distinct_n", "evaluate_policy", "repeated_bigrams"]
+
+_TOKENS_AT_ONCE = 4096
 
 
 def distinct_n(rows: Sequence[Sequence[Hashable]], n: int) -> float:
@@ -122,10 +126,14 @@ def evaluate_policy(
     for start in range(0, len(example_ids), envs.num_envs):
         batch = example_ids[start : start + envs.num_envs]
         rollout = collect(
-            envs, policy, temperature=temperature, generator=generator, example_ids=batch
+            envs,
+            policy,
+            sampling=Sampling(temperature=temperature),
+            generator=generator,
+            example_ids=batch,
         )
-        under_reference = reference.evaluate(
-            rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, temperature
+        under_reference = evaluate_all(
+            reference, rollout, temperature=temperature, bf16=False, most_tokens=_TOKENS_AT_ONCE
         ).log_probs
         divergences.append(float(sequence_kl(rollout.log_probs - under_reference, rollout.mask)))
         surprisals.append(float(masked_mean(-under_reference, rollout.mask)))

@@ -6,11 +6,22 @@ The tolerances are what rounding explains, in float32 and in bfloat16.
 from __future__ import annotations
 
 import math
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-__all__ = ["GuardError", "require_agreement", "require_gradient", "require_unit_ratio"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "GuardError",
+    "explained_memory",
+    "require_agreement",
+    "require_gradient",
+    "require_unit_ratio",
+]
 
 _SAMPLER_GAP = {False: 1e-3, True: 0.05}
 _RATIO_OFF = {False: 1e-3, True: 0.3}
@@ -18,6 +29,25 @@ _RATIO_OFF = {False: 1e-3, True: 0.3}
 
 class GuardError(RuntimeError):
     """An invariant of the training loop does not hold; the message says which."""
+
+
+@contextmanager
+def explained_memory() -> Iterator[None]:
+    """Says what to lower when memory runs out inside.
+
+    Raises:
+        GuardError: Instead of torch's error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        # On the CPU torch has no error of its own for it.
+        full = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+        if not full:
+            raise
+        raise GuardError(
+            "out of memory: lower micro_batch_tokens, then num_envs or episodes, or set bf16"
+        ) from error
 
 
 def require_agreement(gap: float, *, bf16: bool) -> None:

@@ -6,10 +6,16 @@ estimators are the three of Schulman's note "Approximating KL divergence" (2020)
 
 from __future__ import annotations
 
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
-__all__ = ["adapted_coefficient", "k1", "k2", "k3", "sequence_kl"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+__all__ = ["ESTIMATORS", "adapted_coefficient", "k1", "k2", "k3", "sequence_kl"]
 
 _LARGEST_ERROR = 0.2  # Ziegler et al. 2019, section 2.2
 
@@ -27,6 +33,12 @@ def k2(log_ratio: Tensor) -> Tensor:
 def k3(log_ratio: Tensor) -> Tensor:
     """``exp(-log_ratio) - 1 + log_ratio``: never negative, unbiased."""
     return torch.expm1(-log_ratio) + log_ratio
+
+
+ESTIMATORS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(
+    {"k1": k1, "k2": k2, "k3": k3}
+)
+"""The estimators by name."""
 
 
 def sequence_kl(log_ratio: Tensor, mask: Tensor) -> Tensor:

@@ -1,7 +1,12 @@
-"""PURE: the terms of the PPO objective. Everything is ``(N, T)`` with a mask of the same shape.
+"""PURE: the terms of policy-gradient objectives, each a weighted sum over actions.
+
+Everything is ``(N, T)``. ``weights`` says how much each action counts, and is 0 where there was
+none; ``token_weights`` and ``text_weights`` make them sum to 1 over a whole minibatch. Losses are
+sums, not means, so that a minibatch may be run in parts of any size, on any number of devices, and
+give the same gradient: a mean of the parts' means would count an action in a short part for more.
 
 Source: Schulman et al., "Proximal Policy Optimization Algorithms" (2017), and the value clipping of
-OpenAI's baselines. Means are over the true entries of the mask.
+OpenAI's baselines.
 """
 
 from __future__ import annotations
@@ -11,46 +16,89 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from agents.advantages import masked_mean
-
-__all__ = ["PolicyLoss", "clipped_policy_loss", "clipped_value_loss"]
+__all__ = [
+    "PolicyLoss",
+    "clipped_policy_loss",
+    "clipped_value_loss",
+    "text_weights",
+    "token_weights",
+    "weighted_sum",
+]
 
 
 class PolicyLoss(NamedTuple):
     """The policy's loss and what it says about the step, all scalars."""
 
     loss: Tensor
-    clip_fraction: Tensor
-    """Share of actions whose clipped term was the active one."""
+    clip_fraction_low: Tensor
+    """Share of actions that had become rarer, and counted no more for it."""
+    clip_fraction_high: Tensor
+    """Share of actions that had become commoner, and counted no more for it."""
     approximate_kl: Tensor
     """KL from the collecting policy to the current one, estimated by k3, in nats per token."""
 
 
+def token_weights(mask: Tensor, total: Tensor | float | None = None) -> Tensor:
+    """Weights by which every action counts the same.
+
+    Args:
+        mask: ``(N, T)`` bools, true where an action was taken.
+        total: How many there are in all of the minibatch's parts; ``None`` for this one's.
+    """
+    return mask.float() / (mask.sum() if total is None else total)
+
+
+def text_weights(mask: Tensor, texts: float | None = None) -> Tensor:
+    """Weights by which every text counts the same, however long, and within it every action.
+
+    Args:
+        mask: ``(N, T)`` bools, true where an action was taken, somewhere in every row.
+        texts: How many there are in all of the minibatch's parts; ``None`` for this one's.
+    """
+    return mask.float() / (mask.sum(dim=1, keepdim=True) * (len(mask) if texts is None else texts))
+
+
+def weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
+    """The sum of ``x * weights``; NaN or infinity does no harm where the weight is 0."""
+    return (torch.where(weights != 0, x, 0.0) * weights).sum()
+
+
 def clipped_policy_loss(
-    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, mask: Tensor, clip: float
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    clip: float,
+    clip_high: float | None = None,
 ) -> PolicyLoss:
-    """The clipped surrogate, ``mean(max(-A * r, -A * clip(r, 1 - clip, 1 + clip)))``.
+    """The clipped surrogate, ``sum(w * max(-A * r, -A * clip(r, 1 - clip, 1 + clip_high)))``.
 
     Args:
         log_probs: ``(N, T)``, of the actions under the current policy, with gradient.
         old_log_probs: ``(N, T)``, under the policy that acted.
         advantages: ``(N, T)``.
-        mask: ``(N, T)`` bools.
+        weights: ``(N, T)``.
         clip: How far the ratio may move from 1 before it stops paying.
+        clip_high: The same upwards; ``None`` for ``clip``. Yu et al. 2025 (DAPO) take more.
     """
-    log_ratio = torch.where(mask, log_probs - old_log_probs, 0.0)
+    log_ratio = torch.where(weights != 0, log_probs - old_log_probs, 0.0)
     ratio = log_ratio.exp()
+    high = clip if clip_high is None else clip_high
     plain = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1 - clip, 1 + clip)
-    loss = masked_mean(torch.maximum(plain, clipped), mask)
+    clipped = -advantages * ratio.clamp(1 - clip, 1 + high)
+    loss = weighted_sum(torch.maximum(plain, clipped), weights)
     with torch.no_grad():
-        clip_fraction = masked_mean((clipped > plain).float(), mask)
-        approximate_kl = masked_mean(torch.expm1(log_ratio) - log_ratio, mask)
-    return PolicyLoss(loss, clip_fraction, approximate_kl)
+        active = clipped > plain
+        return PolicyLoss(
+            loss,
+            weighted_sum((active & (ratio < 1)).float(), weights),
+            weighted_sum((active & (ratio > 1)).float(), weights),
+            weighted_sum(torch.expm1(log_ratio) - log_ratio, weights),
+        )
 
 
 def clipped_value_loss(
-    values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float | None
+    values: Tensor, old_values: Tensor, returns: Tensor, weights: Tensor, clip: float | None
 ) -> Tensor:
     """Half the squared error, the worse of the plain and the clipped prediction.
 
@@ -58,7 +106,7 @@ def clipped_value_loss(
         values: ``(N, T)`` predictions with gradient.
         old_values: ``(N, T)`` predictions when the data was collected.
         returns: ``(N, T)`` targets.
-        mask: ``(N, T)`` bools.
+        weights: ``(N, T)``.
         clip: How far a prediction may move from the old one; None leaves it free.
 
     Returns:
@@ -68,4 +116,4 @@ def clipped_value_loss(
     if clip is not None:
         near = old_values + (values - old_values).clamp(-clip, clip)
         error = torch.maximum(error, (near - returns).square())
-    return 0.5 * masked_mean(error, mask)
+    return 0.5 * weighted_sum(error, weights)

@@ -1,56 +1,58 @@
 """Proximal policy optimisation on text, from its settings to its log.
 
-One iteration: collect one completion a prompt; compare it with the frozen reference; turn rewards
-into advantages; update on shuffled minibatches of whole texts; log. The KL divergence from the
-reference is paid per token inside the reward (Ziegler et al. 2019, section 2.1).
+One iteration: collect completions; compare them with the frozen reference; turn rewards into
+advantages; update on shuffled minibatches of whole texts; log. The KL divergence from the
+reference is paid per token inside the reward (Ziegler et al. 2019, section 2.1), or added to the
+loss.
 
 What differs from the published set-ups: the score belongs to the last action itself, the end of
-text included, so no step beyond the end is trained; the old log-probabilities and values are
-computed anew by the update's own forward pass, so that the first ratio is 1 also in bfloat16, and
-the sampler's own are kept to check them by; gradients are clipped.
+text included, so no step beyond the end is trained; in bfloat16, and with a critic of its own, the
+old log-probabilities and values are computed anew by the update's own forward pass, so that the
+first ratio is 1, and the sampler's own are kept to check them by. ``agents.presets`` has published
+settings.
 
-Simplifications: policy and value share one trunk; one device.
+Simplifications: no entropy bonus, which none of those settings has; the logged entropy is the mean
+surprisal of the sampled actions.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.advantages import generalised_advantages, masked_mean, standardise
-from agents.guards import GuardError, require_agreement, require_gradient, require_unit_ratio
-from agents.kl import adapted_coefficient, k1, k3, sequence_kl
-from agents.losses import clipped_policy_loss, clipped_value_loss
-from agents.rollout import Rollout, collect
-from agents.training_state import load_training_state, read_record, save_training_state
+from agents.advantages import generalised_advantages, masked_mean, standardise, to_unit_variance
+from agents.agent import Agent, AgentConfig
+from agents.guards import GuardError, require_agreement, require_unit_ratio
+from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
+from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
+from agents.scaling import RunningScale
+from agents.updating import accumulate_gradient, descend
+from textgym.types import StopReason
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from agents.policy import Evaluation, TransformerPolicy
-    from textgym.vector import TextVectorEnv
+    from agents.rollout import Rollout
+    from agents.updating import PhaseClock
 
 __all__ = ["PPO", "GuardError", "PPOConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PPOConfig:
+class PPOConfig(AgentConfig):
     """Settings of PPO. The defaults suit a model of a few million parameters."""
 
-    iterations: int = 36
-    """Collections and updates; the learning rate falls to ``final_rate`` of itself over them."""
     epochs: int = 2
     """Passes over one collection. More use it better, and move further from where it was made."""
     minibatches: int = 4
-    """Updates in a pass."""
-    learning_rate: float = 4e-4
-    """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
-    final_rate: float = 0.1
-    """What is left of the learning rate at the end, as a fraction."""
+    """Updates in a pass. More of them are smaller and noisier."""
+    temperature: float = 0.9
+    """Divides the logits in the sampler, the update and the reference alike. Higher explores."""
     kl_coefficient: float = 0.19
     """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed.
     With a target, only where the price starts."""
@@ -60,25 +62,45 @@ class PPOConfig:
     kl_gain: float = 0.2
     """How fast the price follows the target; higher overshoots. It moves by at most a fifth of
     this an iteration."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Where the price is paid: by each action's reward, or by a term of the loss, whose gradient
+    knows only the states that were visited."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
+    """What is paid for an action: k1 is unbiased and may be negative; k2 and k3 never are. In the
+    loss k1's gradient is 0 on average, so take k2 there, or k3, whose gradient is biased."""
     clip: float = 0.2
     """How far a probability ratio may move in one iteration before it stops paying."""
     value_clip: float | None = None
     """How far a value prediction may move in one iteration; None leaves it free."""
     value_weight: float = 0.1
-    """Weight of the value loss. Higher pulls the shared trunk towards predicting returns."""
+    """Weight of the value loss. Higher pulls a shared trunk towards predicting returns."""
     gamma: float = 1.0
     """Discount per token; 1 since all that counts is the finished text."""
     lam: float = 1.0
     """Weight of longer advantage estimates; higher is less biased, noisier. The score comes last,
     and a young value function misleads more than the noise does."""
-    max_gradient_norm: float = 1.0
-    """Longer gradients are scaled down to this."""
-    temperature: float = 0.9
-    """Divides the logits in the sampler, the update and the reference alike."""
-    bf16: bool = False
-    """Run the update's and the reference's forward passes in bfloat16; weights stay float32."""
-    seed: int = 0
-    """Of the sampler, the minibatches and the order of the prompts."""
+    whiten_advantages: Literal["batch", "minibatch", "off"] = "batch"
+    """Over what advantages are scaled to mean 0 and variance 1."""
+    whiten_rewards: bool = False
+    """Scale rewards to variance 1 over the batch, KL included, and keep their mean."""
+    scale_rewards: bool = False
+    """Divide scores by the standard deviation of all scores so far, so that one learning rate and
+    one KL price suit rewards of any size."""
+    reward_clip: float | None = None
+    """Scores beyond this, either way and after scaling, count as this; None leaves them."""
+    missing_end_penalty: float = 0.0
+    """Taken off the score of a text that the allowance cut off. Higher teaches to end in time."""
+    critic_warmup: int = 0
+    """First iterations that train the value function alone. More protect the policy longer from a
+    critic that knows nothing."""
+    target_kl: float | None = None
+    """Ends an iteration's updates once the policy has moved by 1.5 times so many nats a token;
+    None makes them all. Higher lets it move further."""
+    adam_epsilon: float = 1e-5
+    """Added to Adam's denominator. Higher slows parameters with small gradients."""
+    adam: Literal["torch", "tensorflow"] = "torch"
+    """Where Adam adds epsilon: after correcting the second moment's bias, or before. The second
+    makes the first steps much smaller (Huang et al. 2023)."""
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -86,236 +108,245 @@ class PPOConfig:
         Raises:
             ValueError: If a setting is out of its range.
         """
-        for name in ("iterations", "epochs", "minibatches"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("learning_rate", "temperature", "clip", "max_gradient_norm", "kl_target"):
+        AgentConfig.__post_init__(self)
+        for name in ("clip", "kl_target", "value_clip", "reward_clip", "target_kl"):
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("gamma", "lam", "final_rate", "kl_gain"):
+        for name in ("gamma", "lam", "kl_gain"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        for name in ("kl_coefficient", "critic_warmup", "missing_end_penalty", "value_weight"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """What the update learns from, all ``(N, C)``."""
+    """What the update learns from, all ``(E, C)``."""
 
     old_log_probs: Tensor
     old_values: Tensor
+    reference_log_probs: Tensor
     advantages: Tensor
     returns: Tensor
 
 
-class PPO:
-    """Trains a policy in a text environment; everything a resumed run needs is in its state."""
+class PPO(Agent):
+    """Trains a policy in a text environment; everything a resumed run needs is in its state.
+
+    Attributes:
+        kl_coefficient: The price of a nat as it is now.
+    """
+
+    config: PPOConfig
+    config_type: ClassVar[type[AgentConfig]] = PPOConfig
 
     def __init__(
         self,
         policy: TransformerPolicy,
-        reference: TransformerPolicy,
-        envs: TextVectorEnv,
-        config: PPOConfig,
+        envs: Any,
+        config: PPOConfig | None = None,
+        *,
+        reference: TransformerPolicy | None = None,
     ) -> None:
         """Prepares training.
 
         Args:
             policy: Trained in place.
-            reference: The frozen policy that KL is measured against: another object with weights
-                of its own.
             envs: A text environment with the torch backend and autoreset disabled.
-            config: The settings.
+            config: The settings; ``None`` for the defaults.
+            reference: The frozen policy that KL is measured against, with weights of its own;
+                ``None`` for the policy as it is, see ``Agent``.
 
         Raises:
-            ValueError: If policy and reference share weights, or there are fewer rows than
-                minibatches.
+            ValueError: If policy and reference share weights, the environment is another, or there
+                are fewer texts than minibatches.
         """
-        shared = {p.data_ptr() for p in policy.parameters()} & {
-            p.data_ptr() for p in reference.parameters()
-        }
-        if shared:
-            raise ValueError("policy and reference share weights: load the reference a second time")
-        if envs.num_envs < config.minibatches:
-            raise ValueError(
-                f"{config.minibatches} minibatches need as many rows, but num_envs={envs.num_envs}"
-            )
-        self.policy, self.envs, self.config = policy, envs, config
-        self.reference = reference.requires_grad_(requires_grad=False)
-        self.optimizer = torch.optim.Adam(policy.parameters(), lr=config.learning_rate, eps=1e-5)
-        self.iteration = 0
+        config = PPOConfig() if config is None else config
+        super().__init__(policy, envs, config, reference=reference)
         self.kl_coefficient = config.kl_coefficient
-        self._generator = torch.Generator(policy.device).manual_seed(config.seed)
-        self._order = np.random.default_rng(config.seed)
-        self._queue: list[int] = []
+        self._scale = RunningScale()
+        self._steps_made = 0
 
-    def step(self) -> tuple[dict[str, float], Rollout]:
-        """Runs one iteration.
-
-        Returns:
-            Its metrics by name, and what was collected.
-
-        Raises:
-            GuardError: If an invariant of training is broken.
-            RewardError: If the reward fails.
-        """
+    def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
+        """One iteration; see ``Agent.iterate``."""
         config = self.config
-        rollout = collect(
-            self.envs,
-            self.policy,
-            temperature=config.temperature,
-            generator=self._generator,
-            example_ids=self._next_examples(),
-        )
-        batch, metrics = self._learnable(rollout)
-        rate = 1 - (1 - config.final_rate) * self.iteration / config.iterations
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.learning_rate * rate
-        metrics |= self._update(rollout, batch)
+        with clock.phase("collect"):
+            rollout = self.collect()
+        with clock.phase("reference"):
+            reference = self.evaluate_reference(rollout).log_probs
+        with clock.phase("advantages"):
+            batch, metrics = self._learnable(rollout, reference)
+        with clock.phase("update"):
+            metrics |= self._update(rollout, batch)
         if config.kl_target is not None:
             self.kl_coefficient = adapted_coefficient(
                 self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
             )
-        self.iteration += 1
-        return {"iteration": float(self.iteration), **metrics}, rollout
-
-    def _next_examples(self) -> list[int]:
-        """Takes the next prompts: every one is used once before any is used again."""
-        while len(self._queue) < self.envs.num_envs:
-            self._queue += self._order.permutation(self.envs.num_examples).tolist()
-        taken, self._queue = (
-            self._queue[: self.envs.num_envs],
-            self._queue[self.envs.num_envs :],
-        )
-        return taken
-
-    def _evaluate(
-        self, policy: TransformerPolicy, rollout: Rollout, rows: Tensor | slice
-    ) -> Evaluation:
-        legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
-        with torch.autocast(policy.device.type, torch.bfloat16, enabled=self.config.bf16):
-            return policy.evaluate(
-                rollout.tokens[rows],
-                rollout.prompt_lengths[rows],
-                rollout.actions[rows],
-                legal,
-                self.config.temperature,
-            )
+        clock.seconds["environment"] = rollout.env_seconds
+        return metrics, rollout
 
     @torch.no_grad()
-    def _learnable(self, rollout: Rollout) -> tuple[_Batch, dict[str, float]]:
-        """Adds what the update needs to a rollout: KL, rewards with it, advantages, returns."""
+    def _learnable(self, rollout: Rollout, reference: Tensor) -> tuple[_Batch, dict[str, float]]:
+        """Turns rewards and KL into advantages and returns."""
         config, mask = self.config, rollout.mask
-        old = self._evaluate(self.policy, rollout, slice(None))
-        reference = self._evaluate(self.reference, rollout, slice(None))
-        gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
-        require_agreement(gap, bf16=config.bf16)
-        log_ratio = old.log_probs - reference.log_probs
-        rewards = rollout.rewards - self.kl_coefficient * torch.where(mask, k1(log_ratio), 0.0)
-        bootstrap = None
-        if bool(rollout.truncated.any()):
-            lengths = rollout.prompt_lengths + mask.sum(dim=1)
-            values = self.policy.state_values(rollout.tokens, lengths)
-            bootstrap = torch.where(rollout.truncated, values, 0.0)
+        old_log_probs, old_values = rollout.log_probs, rollout.values
+        gap = 0.0
+        if config.bf16 or old_values is None:
+            old = self.evaluate(self.policy, rollout)
+            gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
+            require_agreement(gap, bf16=config.bf16)
+            old_log_probs, old_values = old.log_probs, old.values
+        log_ratio = torch.where(mask, old_log_probs - reference, 0.0)
+        rewards = self._shaped(rollout)
+        if config.kl_in == "reward":
+            rewards = rewards - self.kl_coefficient * ESTIMATORS[config.kl_estimator](log_ratio)
+        if config.whiten_rewards:
+            rewards = to_unit_variance(rewards, mask)
         advantages, returns = generalised_advantages(
-            rewards, old.values, mask, gamma=config.gamma, lam=config.lam, bootstrap=bootstrap
+            rewards,
+            old_values,
+            mask,
+            gamma=config.gamma,
+            lam=config.lam,
+            bootstrap=self._bootstrap(rollout),
         )
         variance = masked_mean((returns - masked_mean(returns, mask)) ** 2, mask)
-        residual = masked_mean((returns - old.values) ** 2, mask)
+        residual = masked_mean((returns - old_values) ** 2, mask)
+        if config.whiten_advantages == "batch":
+            advantages = standardise(advantages, mask)
         metrics = {
             "reward": float(rollout.rewards.sum(dim=1).mean()),
             "reward_std": float(rollout.rewards.sum(dim=1).std(correction=0)),
             "kl": float(sequence_kl(log_ratio, mask)),
             "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
-            "entropy": float(masked_mean(old.entropy, mask)),
+            "entropy": float(masked_mean(-rollout.log_probs, mask)),
             "length": float(mask.sum(dim=1).float().mean()),
+            "ended": float(np.mean(rollout.stop_reasons == StopReason.END_OF_TEXT)),
             "explained_variance": float(1 - residual / (variance + 1e-8)),
             "sampler_gap": gap,
         }
         return _Batch(
-            old_log_probs=old.log_probs,
-            old_values=old.values,
-            advantages=standardise(advantages, mask),
+            old_log_probs=old_log_probs,
+            old_values=old_values,
+            reference_log_probs=reference,
+            advantages=advantages,
             returns=returns,
         ), metrics
+
+    def _shaped(self, rollout: Rollout) -> Tensor:
+        """The environment's rewards, scaled, clipped and with the missing end taken off."""
+        config, rewards = self.config, rollout.rewards
+        if config.missing_end_penalty:
+            cut_off = torch.from_numpy(rollout.stop_reasons == StopReason.LENGTH)
+            last = rollout.mask.sum(dim=1, keepdim=True) - 1
+            penalty = config.missing_end_penalty * cut_off.to(rewards).unsqueeze(1)
+            rewards = rewards.scatter_add(1, last, -penalty)
+        if config.scale_rewards:
+            self._scale.add(rewards.sum(dim=1))
+            rewards = rewards / self._scale.deviation
+        if config.reward_clip is not None:
+            rewards = rewards.clamp(-config.reward_clip, config.reward_clip)
+        return rewards
+
+    def _bootstrap(self, rollout: Rollout) -> Tensor | None:
+        """The values of the final states of texts that an outside limit cut off, ``(E,)``."""
+        if not bool(rollout.truncated.any()):
+            return None
+        values = self.policy.state_values(rollout.tokens, rollout.lengths)
+        return torch.where(rollout.truncated, values, 0.0)
 
     def _update(self, rollout: Rollout, batch: _Batch) -> dict[str, float]:
         """Makes the gradient steps of one iteration; returns their mean statistics."""
         config = self.config
         history: list[dict[str, float]] = []
         for _ in range(config.epochs):
-            order = torch.randperm(
-                self.envs.num_envs, generator=self._generator, device=self.policy.device
+            for rows in self.minibatches():
+                measured = self._gradient(rollout, batch, rows, first=not history)
+                if self.iteration < config.critic_warmup:
+                    for parameter in self.policy.model.parameters():
+                        parameter.grad = None
+                self._set_epsilon()
+                measured["gradient_norm"] = descend(
+                    self.policy,
+                    self.optimizer,
+                    max_norm=config.max_gradient_norm,
+                    iteration=self.iteration + 1,
+                )
+                history.append(measured)
+                limit = config.target_kl
+                if limit is not None and measured["approximate_kl"] > 1.5 * limit:
+                    return {**_means(history), "updates": float(len(history))}
+        return {**_means(history), "updates": float(len(history))}
+
+    def _gradient(
+        self, rollout: Rollout, batch: _Batch, rows: Tensor, *, first: bool
+    ) -> dict[str, float]:
+        """Adds a minibatch's gradient to the parameters'."""
+        config = self.config
+        weights = torch.zeros_like(batch.advantages)
+        weights[rows] = token_weights(rollout.mask[rows])
+        advantages = batch.advantages
+        if config.whiten_advantages == "minibatch":
+            advantages = advantages.clone()
+            advantages[rows] = standardise(advantages[rows], rollout.mask[rows])
+
+        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+            old, share = batch.old_log_probs[part], weights[part]
+            if first:
+                require_unit_ratio(new.log_probs, old, rollout.mask[part], bf16=config.bf16)
+            policy = clipped_policy_loss(new.log_probs, old, advantages[part], share, config.clip)
+            value_loss = clipped_value_loss(
+                new.values, batch.old_values[part], batch.returns[part], share, config.value_clip
             )
-            for rows in order.chunk(config.minibatches):
-                mask = rollout.mask[rows]
-                new = self._evaluate(self.policy, rollout, rows)
-                if not history:
-                    old = batch.old_log_probs[rows]
-                    require_unit_ratio(new.log_probs, old, mask, bf16=config.bf16)
-                policy = clipped_policy_loss(
-                    new.log_probs,
-                    batch.old_log_probs[rows],
-                    batch.advantages[rows],
-                    mask,
-                    config.clip,
-                )
-                value_loss = clipped_value_loss(
-                    new.values, batch.old_values[rows], batch.returns[rows], mask, config.value_clip
-                )
-                loss = policy.loss + config.value_weight * value_loss
-                norm = self._descend(loss)
-                history.append(
-                    {
-                        "policy_loss": float(policy.loss.detach()),
-                        "value_loss": float(value_loss.detach()),
-                        "clip_fraction": float(policy.clip_fraction),
-                        "approximate_kl": float(policy.approximate_kl),
-                        "gradient_norm": norm,
-                    }
-                )
-        return {name: float(np.mean([step[name] for step in history])) for name in history[0]}
+            loss = config.value_weight * value_loss
+            if self.iteration >= config.critic_warmup:
+                loss = loss + policy.loss
+            if config.kl_in == "loss":
+                log_ratio = new.log_probs - batch.reference_log_probs[part]
+                price = ESTIMATORS[config.kl_estimator](log_ratio)
+                loss = loss + self.kl_coefficient * weighted_sum(price, share)
+            return loss, {
+                "policy_loss": policy.loss,
+                "value_loss": value_loss,
+                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
+                "approximate_kl": policy.approximate_kl,
+            }
 
-    def _descend(self, loss: Tensor) -> float:
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
-        norm = float(
-            torch.nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.max_gradient_norm)
-        )
-        require_gradient(norm, self.iteration + 1)
-        self.optimizer.step()
-        return norm
-
-    def save(self, folder: Path) -> None:
-        """Writes everything that a resumed run needs into ``folder``, which must exist."""
-        save_training_state(
-            folder,
-            policy=self.policy,
-            optimizer=self.optimizer,
-            generator=self._generator,
-            record={
-                "iteration": self.iteration,
-                "kl_coefficient": self.kl_coefficient,
-                "queue": self._queue,
-                "order": self._order.bit_generator.state,
-                "config": asdict(self.config),
-            },
+        return accumulate_gradient(
+            self.policy,
+            rollout,
+            rows,
+            loss_of,
+            temperature=config.temperature,
+            bf16=config.bf16,
+            most_tokens=config.micro_batch_tokens,
         )
 
-    def load(self, folder: Path) -> None:
-        """Goes on where ``save`` left off, bit for bit.
+    def _set_epsilon(self) -> None:
+        """Gives Adam its epsilon; TensorFlow's is added before the bias is corrected."""
+        self._steps_made += 1
+        epsilon = self.config.adam_epsilon
+        for group in self.optimizer.param_groups:
+            correction = 1 - group["betas"][1] ** self._steps_made
+            as_tensorflow = self.config.adam == "tensorflow"
+            group["eps"] = epsilon / correction**0.5 if as_tensorflow else epsilon
 
-        Raises:
-            ValueError: If the checkpoint was made with other settings.
-        """
-        made_with, config = read_record(folder)["config"], asdict(self.config)
-        changed = sorted(name for name in config if made_with.get(name) != config[name])
-        if changed:
-            raise ValueError(f"checkpoint {folder} was made with another {', '.join(changed)}")
-        record = load_training_state(
-            folder, policy=self.policy, optimizer=self.optimizer, generator=self._generator
-        )
-        self._queue = record["queue"]
-        self._order.bit_generator.state = record["order"]
+    def record(self) -> dict[str, Any]:
+        """The price of KL and the scale of rewards."""
+        return {
+            "kl_coefficient": self.kl_coefficient,
+            "scale": self._scale.record(),
+            "steps_made": self._steps_made,
+        }
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Takes them over."""
         self.kl_coefficient = record["kl_coefficient"]
-        self.iteration = record["iteration"]
+        self._scale = RunningScale(**record["scale"])
+        self._steps_made = record["steps_made"]
+
+
+def _means(history: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([step[name] for step in history])) for name in history[0]}

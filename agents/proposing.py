@@ -13,7 +13,7 @@ Simplification: every call runs whole texts, without a key-value cache.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -207,7 +207,5 @@ class _NextToken:
         # Padding may be an id that the model has no embedding for.
         places = torch.arange(width, device=tokens.device)
         tokens = torch.where(places < length[:, None], tokens[:, :width], 0).to(device)
-        rows = torch.arange(len(tokens), device=device)
-        hidden = self._policy.trunk(tokens)[rows, length.to(device) - 1]
-        head = self._policy.model.get_output_embeddings()  # type: ignore[no-untyped-call] # transformers' is
-        return cast("Tensor", head(hidden)).masked_fill(~self._legal, -torch.inf)
+        logits = self._policy.next_logits(tokens, length.to(device))
+        return logits.masked_fill(~self._legal, -torch.inf)

@@ -1,64 +1,96 @@
-"""Collecting experience: whole episodes, one a row, written in lockstep.
+"""Collecting experience: whole episodes, as many as are asked for, in the rows that there are.
 
-Simplification: every row starts at the same time and the collection ends with its last row, so
-short completions leave their row idle.
+A row that ends takes the next prompt as soon as a few rows wait for one, and no closed row is
+computed. Every episode has its own uniform numbers, one an action, drawn before the first step, so
+what is written after a prompt depends neither on its row nor on its neighbours, but for rounding.
+
+Simplification: one kind of action at a time, and no edits.
 """
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 from torch import Tensor
 
-from agents.policy import Actor, TransformerPolicy
+from agents.acting import Actor
+from agents.decoding import pack_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
+    from agents.acting import Act
+    from agents.decoding import Sampling
+    from agents.policy import TransformerPolicy
+    from textgym.states import State
     from textgym.vector import TextVectorEnv
 
-__all__ = ["Rollout", "collect"]
+__all__ = ["Rollout", "collect", "require_fitting"]
+
+_WAITING_SHARE = 16  # one row in so many waits for a prompt before prompts are read
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollout:
-    """N whole episodes of at most C actions.
+    """E whole episodes of at most C actions, in the order in which they were asked for.
 
     Attributes:
-        tokens: Prompt and completion, right-padded, ``(N, L)`` int64: the very ids that were
-            sampled, never decoded and encoded again.
-        prompt_lengths: ``(N,)`` int64.
-        actions: ``(N, C)`` int64; the end-of-text id where ``mask`` is false.
-        log_probs: Of the actions, under the distribution they were drawn from, ``(N, C)`` float32.
-        values: Of the states before the actions, ``(N, C)`` float32.
-        rewards: ``(N, C)`` float32.
-        mask: True iff row n was open before step t, ``(N, C)`` bool.
-        legal: The legal actions: ``(V,)`` bool if they never change, else ``(N, C, V)``.
-        truncated: Rows that an outside limit cut off, ``(N,)`` bool.
-        scores: What the reward said of each finished text, ``(N,)`` float64, NaN if truncated.
-        stop_reasons: ``(N,)`` int64, see ``StopReason``.
+        tokens: The final texts, right-padded, ``(E, L)`` int64: the very ids that were sampled,
+            never decoded and encoded again.
+        prompt_lengths: ``(E,)`` int64, the beginning-of-text id included.
+        lengths: Of the texts, ``(E,)`` int64.
+        places: The index of the last token before each action, ``(E, C)`` int64.
+        actions: ``(E, C)`` int64; the end-of-text id where ``mask`` is false.
+        log_probs: Of the actions, under the distribution they were drawn from, ``(E, C)`` float32.
+        values: Of the states before the actions, ``(E, C)`` float32; ``None`` with a critic.
+        rewards: ``(E, C)`` float32.
+        mask: True iff episode e was open before step t, ``(E, C)`` bool.
+        legal: The legal actions: ``(V,)`` bool if they never change, else packed by ``pack_mask``,
+            ``(E, C, ceil(V / 8))`` uint8. What top-k and top-p dropped is not legal.
+        truncated: Episodes that an outside limit cut off, ``(E,)`` bool.
+        scores: What the reward said of each finished text, ``(E,)`` float64, NaN if truncated.
+        stop_reasons: ``(E,)`` int64, see ``StopReason``.
+        example_ids: Where each episode started, ``(E,)`` int64.
+        env_seconds: Time spent in the environment, its reward included.
     """
 
     tokens: Tensor
     prompt_lengths: Tensor
+    lengths: Tensor
+    places: Tensor
     actions: Tensor
     log_probs: Tensor
-    values: Tensor
+    values: Tensor | None
     rewards: Tensor
     mask: Tensor
     legal: Tensor
     truncated: Tensor
-    scores: np.ndarray[tuple[int], np.dtype[np.float64]]
-    stop_reasons: np.ndarray[tuple[int], np.dtype[np.int64]]
+    scores: npt.NDArray[np.float64]
+    stop_reasons: npt.NDArray[np.int64]
+    example_ids: npt.NDArray[np.int64]
+    env_seconds: float
+
+    def __len__(self) -> int:
+        """E."""
+        return len(self.tokens)
+
+    @property
+    def num_actions(self) -> int:
+        """How many actions were taken in all."""
+        return int(self.mask.sum())
 
     def completions(self) -> list[list[int]]:
-        """The completions' ids, the end-of-text id included."""
-        lengths = self.mask.sum(dim=1).tolist()
-        return [row[:n] for row, n in zip(self.actions.tolist(), lengths, strict=True)]
+        """What was written after the prompts, the end-of-text id included."""
+        starts, ends = self.prompt_lengths.tolist(), self.lengths.tolist()
+        rows = self.tokens.tolist()
+        return [row[a:b] for row, a, b in zip(rows, starts, ends, strict=True)]
 
 
 @torch.no_grad()
@@ -66,80 +98,221 @@ def collect(
     envs: TextVectorEnv,
     policy: TransformerPolicy,
     *,
-    temperature: float,
+    sampling: Sampling,
     generator: torch.Generator,
     example_ids: Sequence[int] | None = None,
 ) -> Rollout:
-    """Plays one episode in every row.
+    """Plays episodes until all that were asked for have ended.
 
     Args:
         envs: A text environment with the torch backend and autoreset disabled.
         policy: Who acts.
-        temperature: The sampler's.
+        sampling: How actions are drawn.
         generator: The sampler's, on the policy's device.
-        example_ids: Which examples to start from, one a row; None lets each row draw its own.
+        example_ids: Which examples to start from, at least ``num_envs``; ``None`` lets each row
+            draw its own once.
 
     Raises:
-        ValueError: If ``envs`` has another backend or autoreset mode, or another vocabulary.
+        ValueError: If ``envs`` has another backend or autoreset mode, or does not fit the policy,
+            or there are fewer examples than rows.
+        RewardError: If the reward fails; nothing is learned from what was collected.
     """
-    _require_fitting(envs, policy)
-    options = None if example_ids is None else {"example_id": np.asarray(example_ids)}
-    envs.reset(options=options)
-    state = envs.dynamics_state
-    prompt_lengths = state.prompt_length
-    actor = Actor(policy, state.tokens, prompt_lengths)
-    is_open = torch.ones(envs.num_envs, dtype=torch.bool, device=policy.device)
-    cut = torch.zeros_like(is_open)
-    columns: list[tuple[Tensor, ...]] = []
-    legal = envs.action_masks()[0]
-    legals: list[Tensor] = []
-    scores = np.full(envs.num_envs, np.nan)
-    stop_reasons = np.zeros(envs.num_envs, dtype=np.int64)
-    for _ in range(envs.completion_tokens):
-        if not envs.mask_is_fixed:
-            legal = envs.action_masks()
-            legals.append(legal)
-        action, log_prob, value = actor.act(legal, temperature, generator)
-        action = torch.where(is_open, action, envs.tokenizer.eos_id)
-        _, reward, terminated, truncated, info = envs.step(action)
-        columns.append((action, log_prob, value, reward, is_open))
-        ended = info.get("_score")
-        if ended is not None:
-            scores[ended] = info["score"][ended]
-            stop_reasons[ended] = info["stop_reason"][ended]
-        cut = cut | (is_open & truncated & ~terminated)
-        is_open = is_open & ~terminated & ~truncated
-        if not bool(is_open.any()):
-            break
-        actor.feed(action)
-    actions, log_probs, values, rewards, mask = (
-        torch.stack(column, dim=1) for column in zip(*columns, strict=True)
-    )
-    last = int(envs.dynamics_state.length.max())
-    return Rollout(
-        tokens=envs.dynamics_state.tokens[:, :last],
-        prompt_lengths=prompt_lengths,
-        actions=actions,
-        log_probs=torch.where(mask, log_probs, 0.0),
-        values=torch.where(mask, values, 0.0),
-        rewards=rewards.float(),
-        mask=mask,
-        legal=torch.stack(legals, dim=1) if legals else legal,
-        truncated=cut,
-        scores=scores,
-        stop_reasons=stop_reasons,
+    require_fitting(envs, policy)
+    if example_ids is not None and len(example_ids) < envs.num_envs:
+        raise ValueError(
+            f"{len(example_ids)} examples for {envs.num_envs} rows: give at least one a row, or "
+            "make the environment with fewer rows"
+        )
+    rows, columns = envs.num_envs, envs.prompt_tokens + envs.completion_tokens
+    return _Collection(envs, Actor(policy, rows=rows, columns=columns), generator, example_ids).run(
+        sampling
     )
 
 
-def _require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
+def require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
+    """Requires an environment that a policy can be collected from.
+
+    Raises:
+        ValueError: If it is another; the message says what to change.
+    """
     if not envs.metadata.get("torch") or envs.autoreset_mode is not AutoresetMode.DISABLED:
         raise ValueError(
             'collect needs an environment made with backend="torch" and autoreset_mode="Disabled"'
         )
-    if envs.action_kind != "append" or envs.converses:
-        raise ValueError("collect appends tokens to one text: it neither chooses, edits nor talks")
+    if envs.action_kind != "append":
+        raise ValueError(f"collect appends tokens; an environment that {envs.action_kind}s is not")
     if envs.tokenizer.vocab_size != policy.vocab_size:
         raise ValueError(
             f"the policy has {policy.vocab_size} actions, the environment's tokenizer "
             f"{envs.tokenizer.vocab_size} ids: load the tokenizer that the model was trained with"
+        )
+    width, most = envs.prompt_tokens + envs.completion_tokens, policy.most_tokens
+    if most is not None and width > most:
+        raise ValueError(
+            f"texts of the environment have {width} tokens and the model reads at most {most}: "
+            "make the environment with fewer prompt_tokens or completion_tokens"
+        )
+
+
+class _Collection:
+    """One collection on its way; ``run`` is to be called once."""
+
+    def __init__(
+        self,
+        envs: TextVectorEnv,
+        actor: Actor,
+        generator: torch.Generator,
+        example_ids: Sequence[int] | None,
+    ) -> None:
+        self._envs, self._actor, self._device = envs, actor, actor.rows.device
+        self._ids = None if example_ids is None else np.asarray(example_ids, dtype=np.int64)
+        self._total = envs.num_envs if self._ids is None else len(self._ids)
+        self._started = 0
+        shape = (self._total, envs.max_actions)
+        self._uniform = torch.rand(shape, generator=generator, device=self._device)
+        self._actions = self._whole(*shape) + envs.tokenizer.eos_id
+        self._places = self._whole(*shape)
+        self._log_probs, self._values, self._rewards = (
+            torch.zeros(shape, device=self._device) for _ in range(3)
+        )
+        self._mask = torch.zeros(shape, dtype=torch.bool, device=self._device)
+        self._legal = self._mask  # until the first look at the actions
+        width = envs.prompt_tokens + envs.completion_tokens
+        self._tokens = self._whole(self._total, width) + envs.tokenizer.pad_id
+        self._prompt_lengths, self._lengths = self._whole(self._total), self._whole(self._total)
+        self._scores = np.full(self._total, np.nan)
+        self._stop_reasons, self._example_ids = np.zeros((2, self._total), dtype=np.int64)
+        self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
+        self._episode = np.zeros(envs.num_envs, dtype=np.int64)
+        self._episode_there = self._whole(envs.num_envs)
+        self._env_seconds = 0.0
+
+    def _whole(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.int64, device=self._device)
+
+    def run(self, sampling: Sampling) -> Rollout:
+        """Steps until every episode has ended."""
+        envs, actor = self._envs, self._actor
+        self._reset(np.ones(envs.num_envs, dtype=np.bool_))
+        fixed = envs.action_masks()[0] if envs.mask_is_fixed else None
+        if fixed is not None and sampling.keeps_all:
+            self._legal = fixed
+        else:
+            width = len(pack_mask(envs.action_masks()[0]))
+            shape = (*self._mask.shape, width)
+            self._legal = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+        while len(actor.rows):
+            before = envs.dynamics_state
+            legal = envs.action_masks()[actor.rows] if fixed is None else fixed
+            episodes, steps = self._episode_there[actor.rows], before.steps[actor.rows]
+            act = actor.act(legal, self._uniform[episodes, steps], sampling)
+            rewards = self._step(act.action)
+            self._note(act, before, legal, episodes, steps, rewards)
+            action = act.action
+            just_closed = envs.ended_rows & self._is_open
+            if just_closed.any():
+                self._finish(just_closed)
+                action = action[actor.close(self._send(just_closed)[actor.rows])]
+            if envs.converses:
+                state = envs.dynamics_state
+                actor.follow(state.tokens[actor.rows], state.length[actor.rows])
+            else:
+                actor.feed(action)
+            self._refill()
+        return self._result()
+
+    def _send(self, array: npt.NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self._device)
+
+    def _refill(self) -> None:
+        """Starts waiting episodes in closed rows, once there are a few."""
+        waiting, closed = self._total - self._started, np.flatnonzero(~self._is_open)
+        enough = max(1, len(self._is_open) // _WAITING_SHARE)
+        if waiting and (len(closed) >= min(enough, waiting) or not self._is_open.any()):
+            chosen = np.zeros_like(self._is_open)
+            chosen[closed[:waiting]] = True
+            self._reset(chosen)
+
+    def _reset(self, chosen: npt.NDArray[np.bool_]) -> None:
+        envs, rows = self._envs, np.flatnonzero(chosen)
+        episodes = np.arange(self._started, self._started + len(rows))
+        options: dict[str, Any] = {"reset_mask": chosen}
+        if self._ids is not None:
+            options["example_id"] = np.zeros(envs.num_envs, dtype=np.int64)
+            options["example_id"][rows] = self._ids[episodes]
+        start = time.perf_counter()
+        _, infos = envs.reset(options=options)
+        self._env_seconds += time.perf_counter() - start
+        self._example_ids[episodes] = infos["example_id"][rows]
+        self._episode[rows], self._is_open[rows] = episodes, True
+        self._started += len(rows)
+        there, self._episode_there = self._send(rows), self._send(self._episode.copy())
+        state = envs.dynamics_state
+        lengths = state.length[there]
+        self._prompt_lengths[self._send(episodes)] = state.prompt_length[there]
+        self._actor.open(there, state.tokens[there], lengths)
+
+    def _step(self, action: Tensor) -> Tensor:
+        """Steps the environment; closed rows are given an action that does nothing."""
+        every = self._whole(self._envs.num_envs) + self._envs.tokenizer.eos_id
+        every[self._actor.rows] = action
+        start = time.perf_counter()
+        _, rewards, _, _, infos = self._envs.step(every)
+        self._env_seconds += time.perf_counter() - start
+        ended = infos.get("_score")
+        if ended is not None:
+            self._scores[self._episode[ended]] = infos["score"][ended]
+            self._stop_reasons[self._episode[ended]] = infos["stop_reason"][ended]
+        reward: Tensor = rewards[self._actor.rows]
+        return reward
+
+    def _note(
+        self,
+        act: Act,
+        before: State,
+        legal: Tensor,
+        episodes: Tensor,
+        steps: Tensor,
+        rewards: Tensor,
+    ) -> None:
+        """Writes one action of every open row where its episode is."""
+        at = (episodes, steps)
+        self._actions[at] = act.action
+        self._places[at] = before.length[self._actor.rows] - 1
+        self._log_probs[at] = act.log_prob
+        if act.value is not None:
+            self._values[at] = act.value
+        self._rewards[at] = rewards.float()
+        self._mask[at] = True
+        if self._legal.dtype == torch.uint8:
+            self._legal[at] = pack_mask(legal if act.kept is None else act.kept)
+
+    def _finish(self, just_closed: npt.NDArray[np.bool_]) -> None:
+        """Takes the texts of rows that have ended."""
+        rows = self._send(np.flatnonzero(just_closed))
+        episodes, state = self._episode_there[rows], self._envs.dynamics_state
+        self._tokens[episodes] = state.tokens[rows]
+        self._lengths[episodes] = state.length[rows]
+        self._is_open = self._is_open & ~just_closed
+
+    def _result(self) -> Rollout:
+        steps, longest = int(self._mask.sum(dim=1).max()), int(self._lengths.max())
+        legal = self._legal if self._legal.ndim == 1 else self._legal[:, :steps]
+        has_values = self._actor.values() is not None
+        return Rollout(
+            tokens=self._tokens[:, :longest],
+            prompt_lengths=self._prompt_lengths,
+            lengths=self._lengths,
+            places=self._places[:, :steps],
+            actions=self._actions[:, :steps],
+            log_probs=self._log_probs[:, :steps],
+            values=self._values[:, :steps] if has_values else None,
+            rewards=self._rewards[:, :steps],
+            mask=self._mask[:, :steps],
+            legal=legal,
+            truncated=self._send(np.isnan(self._scores)),
+            scores=self._scores,
+            stop_reasons=self._stop_reasons,
+            example_ids=self._example_ids,
+            env_seconds=self._env_seconds,
         )

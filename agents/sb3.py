@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gymnasium import Space
     from sb3_contrib import MaskablePPO
     from stable_baselines3.common.type_aliases import Schedule
+    from transformers import PreTrainedModel
 
     from textgym.env import TextEnv
     from textgym.vector import TextVectorEnv
@@ -45,6 +46,7 @@ else:
 
 __all__ = [
     "ActionLogits",
+    "StateValues",
     "TextActorCriticPolicy",
     "TextFeatures",
     "TextNetworks",
@@ -54,7 +56,7 @@ __all__ = [
 
 
 class TextFeatures(BaseFeaturesExtractor):
-    """The trunk's hidden state at the last token of each text.
+    """The trunk's hidden state at the last token of each text, and the critic's, if there is one.
 
     Attributes:
         language_model: The policy.
@@ -72,8 +74,8 @@ class TextFeatures(BaseFeaturesExtractor):
         legal: Sequence[bool],
     ) -> None:
         """Keeps what the networks are made of; nothing is copied."""
-        width = language_model.model.config.get_text_config().hidden_size
-        super().__init__(observation_space, features_dim=width)
+        widths = [m.config.get_text_config().hidden_size for m in _models(language_model)]
+        super().__init__(observation_space, features_dim=sum(widths))
         self.language_model = language_model
         self.pad_id, self.temperature, self.legal = pad_id, temperature, tuple(legal)
 
@@ -85,18 +87,27 @@ class TextFeatures(BaseFeaturesExtractor):
                 dictionary with such ``tokens``.
 
         Returns:
-            ``(N, width)``.
+            ``(N, width)``; behind it the critic's width, if there is one.
         """
         given = observations["tokens"] if isinstance(observations, dict) else observations
         tokens = given.long()
         lengths = (tokens != self.pad_id).sum(dim=1)
         tokens = tokens[:, : int(lengths.max())]
-        # Transformers' own forward; what a learner of ours runs is compared with it in the tests.
-        output = self.language_model.model.base_model(
-            input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
-        )
-        rows = torch.arange(len(tokens), device=tokens.device)
-        return cast("Tensor", output.last_hidden_state[rows, lengths - 1])
+        models = _models(self.language_model)
+        return torch.cat([_last_states(model, tokens, lengths) for model in models], dim=1)
+
+
+def _models(policy: TransformerPolicy) -> list[PreTrainedModel]:
+    return [model for model in (policy.model, policy.critic) if model is not None]
+
+
+def _last_states(model: PreTrainedModel, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Transformers' own forward; in the tests, what a learner of ours runs is compared with it."""
+    output = model.base_model(
+        input_ids=tokens, attention_mask=torch.ones_like(tokens), use_cache=False
+    )
+    rows = torch.arange(len(tokens), device=tokens.device)
+    return cast("Tensor", output.last_hidden_state[rows, lengths - 1])
 
 
 class ActionLogits(nn.Module):
@@ -107,15 +118,28 @@ class ActionLogits(nn.Module):
     def __init__(self, features: TextFeatures) -> None:
         """Shares the weights of the language model."""
         super().__init__()
-        model = features.language_model.model
-        self.head = cast("nn.Module", model.get_output_embeddings())  # type: ignore[no-untyped-call] # transformers' is
+        self.head = features.language_model.head
         self.temperature = features.temperature
         self.register_buffer("legal", torch.tensor(features.legal), persistent=False)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Logits ``(N, V)`` float32 of hidden states ``(N, width)``; minus infinity if illegal."""
-        logits: Tensor = self.head(hidden).float() / self.temperature
-        return logits.masked_fill(~self.legal, -torch.inf)
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits ``(N, V)`` float32 by the policy's own states; minus infinity if illegal."""
+        logits: Tensor = self.head(features[:, : self.head.in_features]).float()
+        return (logits / self.temperature).masked_fill(~self.legal, -torch.inf)
+
+
+class StateValues(nn.Module):
+    """The value head, on the critic's states or, without one, on the policy's."""
+
+    def __init__(self, features: TextFeatures) -> None:
+        """Shares the weights of the policy."""
+        super().__init__()
+        self.head = features.language_model.value_head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Values, ``(N, 1)``."""
+        values: Tensor = self.head(features[:, -self.head.in_features :])
+        return values
 
 
 class TextNetworks(_Base):
@@ -184,7 +208,7 @@ class TextNetworks(_Base):
     def _build(self, lr_schedule: Schedule) -> None:
         self._build_mlp_extractor()  # nothing, as net_arch is empty
         self.action_net = ActionLogits(self.features_extractor)
-        self.value_net = self.features_extractor.language_model.value_head
+        self.value_net = StateValues(self.features_extractor)  # type: ignore[assignment] # any module
         self.optimizer = self.optimizer_class(
             self.parameters(),
             lr=lr_schedule(1),  # type: ignore[call-arg] # every optimizer has it

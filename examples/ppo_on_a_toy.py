@@ -20,9 +20,7 @@ def main():
         "TextGym/Alphabet-v0", num_envs=256, backend="torch", autoreset_mode="Disabled"
     ).unwrapped
     shape = SFTConfig(layers=2, width=32, heads=4)
-    policy, reference = (
-        TransformerPolicy(make_language_model(shape, envs.tokenizer)) for _ in range(2)
-    )
+    policy = TransformerPolicy(make_language_model(shape, envs.tokenizer))
     config = PPOConfig(
         iterations=50,
         epochs=4,
@@ -33,7 +31,7 @@ def main():
         kl_coefficient=0.0,  # random weights are nothing to stay close to
         temperature=1.0,
     )
-    ppo = PPO(policy, reference, envs, config)
+    ppo = PPO(policy, envs, config)
     print("iteration  reward  length")
     for iteration in range(1, config.iterations + 1):
         metrics, _ = ppo.step()

@@ -15,9 +15,11 @@ import torch
 
 import textgym  # noqa: F401 - registers the ids
 from agents.adapters import AdapterConfig, adapters_off
+from agents.decoding import Sampling
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
 from agents.rollout import collect
+from agents.updating import evaluate_all
 
 ROWS, TOKENS = 4, 16
 
@@ -43,7 +45,12 @@ def main():
     print(f"{sum(p.numel() for p in policy.parameters()):,} weights, {learns:,} of them learn")
 
     start = time.perf_counter()
-    rollout = collect(envs, policy, temperature=0.7, generator=torch.Generator().manual_seed(0))
+    rollout = collect(
+        envs,
+        policy,
+        sampling=Sampling(temperature=0.7),
+        generator=torch.Generator().manual_seed(0),
+    )
     seconds = time.perf_counter() - start
     for prompt, completion in zip(*envs.texts(), strict=True):
         print(f"  {prompt}|{completion}".replace("\n", " "))
@@ -61,10 +68,10 @@ def main():
 
 def policy_and_reference(policy, rollout):
     """Reads the texts twice with one set of weights, the second time without adapters."""
-    texts = (rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, 0.7)
-    acted = policy.evaluate(*texts)
+    how = {"temperature": 0.7, "bf16": False, "most_tokens": 1024}
+    acted = evaluate_all(policy, rollout, **how)
     with adapters_off(policy):
-        return acted, policy.evaluate(*texts)
+        return acted, evaluate_all(policy, rollout, **how)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,9 @@ from textgym.view import draw
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    import numpy.typing as npt
+
     from textgym.backends import Backend
     from textgym.episodes import Episodes
     from textgym.moves import Moves
@@ -54,6 +57,11 @@ class BatchView:
             ResetNeeded: If there is no episode yet.
         """
         return self._backend.freeze(self._require_state())
+
+    @property
+    def ended_rows(self) -> npt.NDArray[np.bool_]:
+        """Which rows have ended and were not reset since, ``(N,)`` bool, on the host."""
+        return self._episodes.closed.copy()
 
     @property
     def authored(self) -> Array | None:

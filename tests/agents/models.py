@@ -7,6 +7,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
 )
@@ -33,6 +35,8 @@ def make_model(kind="gpt2", vocabulary=VOCABULARY, width=32, dropout=0.0, seed=0
     }
     if kind == "llama":
         return LlamaForCausalLM(LlamaConfig(**small))
+    if kind == "mistral":  # which transformers' own forward runs
+        return MistralForCausalLM(MistralConfig(**small, sliding_window=None))
     if kind == "qwen2":
         return Qwen2ForCausalLM(Qwen2Config(**small))
     return GPT2LMHeadModel(

@@ -99,7 +99,7 @@ def test_a_policy_s_adapters_are_switched_off_through_the_policy():
     model, base = _adapted("llama")
     policy = TransformerPolicy(_train(model))
     with adapters_off(policy):
-        hidden = policy.trunk(IDS)
+        hidden = policy.trunk.full(IDS)
     torch.testing.assert_close(base, policy.model.get_output_embeddings()(hidden))
 
 

@@ -15,6 +15,8 @@ from transformers import (
     OPTForCausalLM,
 )
 
+from agents.acting import Actor
+from agents.decoding import Sampling
 from agents.fitting import (
     fit_vocabulary,
     require_causal,
@@ -22,7 +24,7 @@ from agents.fitting import (
     turn_dropout_off,
     use_special_ids,
 )
-from agents.policy import Actor, TransformerPolicy
+from agents.policy import TransformerPolicy
 from tests.agents.models import VOCABULARY, make_model
 from textgym.tokenizers import load_tokenizer
 
@@ -209,15 +211,17 @@ def test_other_decoders_act_as_they_read(make):
     policy = TransformerPolicy(make())
     lengths, legal = torch.tensor([5, 2]), torch.arange(VOCABULARY) >= 2
     texts = torch.cat([torch.tensor([[1, 4, 9, 3, 7], [1, 5, 0, 0, 0]]), IDS.new_zeros(2, 4)], 1)
-    generator = torch.Generator().manual_seed(1)
+    uniform = torch.rand(4, 2, generator=torch.Generator().manual_seed(1))
     actions, log_probs = [], []
     with torch.no_grad():
-        actor = Actor(policy, texts, lengths)
+        actor = Actor(policy, rows=2, columns=texts.shape[1])
+        actor.open(torch.arange(2), texts, lengths)
         for t in range(4):
-            action, log_prob, _ = actor.act(legal, 1.0, generator)
-            texts[torch.arange(2), lengths + t] = action
-            actor.feed(action)
-            actions.append(action)
-            log_probs.append(log_prob)
-        full = policy.evaluate(texts, lengths, torch.stack(actions, 1), legal, 1.0)
+            act = actor.act(legal, uniform[t], Sampling())
+            texts[torch.arange(2), lengths + t] = act.action
+            actor.feed(act.action)
+            actions.append(act.action)
+            log_probs.append(act.log_prob)
+        places, every = lengths[:, None] - 1 + torch.arange(4), torch.ones(2, 4, dtype=torch.bool)
+        full = policy.evaluate(texts, places, torch.stack(actions, 1), every, legal, 1.0)
     torch.testing.assert_close(full.log_probs, torch.stack(log_probs, 1), atol=1e-5, rtol=1e-4)

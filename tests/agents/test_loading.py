@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from agents.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
+from agents.decoding import Sampling
 from agents.loading import load_model, save_model
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
@@ -78,11 +79,16 @@ def test_a_hub_like_folder_without_padding_acts_in_an_environment_with_its_own_t
     assert own is envs.tokenizer
     policy = TransformerPolicy(model)
     assert policy.vocab_size == len(tokenizer) + 1 == envs.tokenizer.vocab_size
-    rollout = collect(envs, policy, temperature=1.0, generator=torch.Generator().manual_seed(0))
+    rollout = collect(envs, policy, sampling=Sampling(), generator=torch.Generator().manual_seed(0))
     assert not (rollout.actions == own.pad_id).any()
     with torch.no_grad():
         full = policy.evaluate(
-            rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, 1.0
+            rollout.tokens,
+            rollout.places,
+            rollout.actions,
+            rollout.mask,
+            rollout.legal,
+            1.0,
         )
     mask = rollout.mask
     torch.testing.assert_close(full.log_probs[mask], rollout.log_probs[mask], atol=1e-5, rtol=1e-4)
@@ -168,31 +174,32 @@ def test_adapters_are_saved_with_the_name_of_their_base(spec, tmp_path, monkeypa
 def test_a_policy_with_adapters_learns_by_ppo_resumes_and_leaves_its_base(tmp_path):
     pytest.importorskip("peft", reason="the extra lora is not installed")
     envs = make_toy("Alphabet", rows=32)
-
-    def policy(lora):
-        return TransformerPolicy(load_model(LINE.format("gpt2"), envs.tokenizer, lora=lora)[0])
-
-    learner, again, reference = (policy(a and AdapterConfig(rank=4)) for a in (True, True, None))
-    base = {n: p.detach().clone() for n, p in learner.named_parameters() if not p.requires_grad}
-    config = PPOConfig(iterations=3, minibatches=2, learning_rate=1e-2)
-    ppo = PPO(learner, reference, envs, config)
+    line = LINE.format("gpt2")
+    policy, plain = (
+        TransformerPolicy(load_model(line, envs.tokenizer, lora=lora)[0])
+        for lora in (AdapterConfig(rank=4), None)
+    )
+    base = {n: p.detach().clone() for n, p in policy.named_parameters() if not p.requires_grad}
+    ppo = PPO(policy, envs, PPOConfig(iterations=3, minibatches=2, learning_rate=1e-2))
+    assert ppo.reference is None  # it is what the adapters are put on
     kl = [ppo.step()[0]["kl"] for _ in range(2)]
+    ppo.save(tmp_path / "checkpoint")
+    resumed = PPO.load(tmp_path / "checkpoint", envs)
+    assert has_adapters(resumed.policy.model)
     assert kl[0] == pytest.approx(0.0, abs=1e-5)
     assert kl[1] > 1e-4
-    after = dict(learner.named_parameters())
+    after = dict(policy.named_parameters())
     assert base
     assert all(torch.equal(value, after[name]) for name, value in base.items())
     ids = torch.tensor([[1, 4, 5]])
-    with adapters_off(learner), torch.no_grad():
-        assert torch.equal(reference.trunk(ids), learner.trunk(ids))
-    ppo.save(tmp_path)
-    resumed = PPO(again, reference, envs, config)
-    resumed.load(tmp_path)
+    with adapters_off(policy), torch.no_grad():
+        assert torch.equal(plain.trunk.full(ids), policy.trunk.full(ids))
     expected, actual = (each.policy.state_dict() for each in (ppo, resumed))
     assert all(torch.equal(value, actual[name]) for name, value in expected.items())
-    assert [p.requires_grad for p in again.parameters()] == [
-        p.requires_grad for p in learner.parameters()
+    assert [p.requires_grad for p in resumed.policy.parameters()] == [
+        p.requires_grad for p in policy.parameters()
     ]
+    assert ppo.step()[0]["kl"] == resumed.step()[0]["kl"]
 
 
 def test_without_peft_one_line_says_how_to_get_it(monkeypatch):

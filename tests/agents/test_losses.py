@@ -5,9 +5,15 @@ import math
 import pytest
 import torch
 
-from agents.losses import clipped_policy_loss, clipped_value_loss
+from agents.losses import (
+    clipped_policy_loss,
+    clipped_value_loss,
+    text_weights,
+    token_weights,
+    weighted_sum,
+)
 
-ALL = torch.ones(1, 4, dtype=torch.bool)
+ALL = torch.full((1, 4), 0.25)
 
 
 def test_clips_only_where_it_would_pay():
@@ -17,7 +23,8 @@ def test_clips_only_where_it_would_pay():
     result = clipped_policy_loss(ratio.log(), torch.zeros(1, 4), advantages, ALL, clip=0.2)
     # min(A r, A clip(r)) = 1.2, -1.5, 0.5, -0.8
     assert float(result.loss) == pytest.approx(-(1.2 - 1.5 + 0.5 - 0.8) / 4)
-    assert float(result.clip_fraction) == 0.5
+    assert float(result.clip_fraction_high) == 0.25  # 1.5 with a good action
+    assert float(result.clip_fraction_low) == 0.25  # .5 with a bad one
 
 
 def test_at_ratio_one_the_loss_is_minus_the_mean_advantage():
@@ -26,7 +33,7 @@ def test_at_ratio_one_the_loss_is_minus_the_mean_advantage():
     result = clipped_policy_loss(log_probs, log_probs, advantages, ALL, clip=0.2)
     assert float(result.loss) == -1.0
     assert float(result.approximate_kl) == 0.0
-    assert float(result.clip_fraction) == 0.0
+    assert float(result.clip_fraction_low) == float(result.clip_fraction_high) == 0.0
 
 
 def test_the_gradient_pushes_towards_good_actions():
@@ -42,7 +49,9 @@ def test_masked_rubbish_gives_finite_loss_and_no_gradient():
     """Infinite log-probabilities at padding must not reach the gradient."""
     log_probs = torch.tensor([[0.1, -torch.inf, torch.nan, 0.2]], requires_grad=True)
     mask = torch.tensor([[True, False, False, True]])
-    loss = clipped_policy_loss(log_probs, torch.zeros(1, 4), torch.ones(1, 4), mask, 0.2).loss
+    loss = clipped_policy_loss(
+        log_probs, torch.zeros(1, 4), torch.ones(1, 4), token_weights(mask), 0.2
+    ).loss
     loss.backward()
     assert math.isfinite(loss.item())
     assert log_probs.grad is not None
@@ -52,7 +61,30 @@ def test_masked_rubbish_gives_finite_loss_and_no_gradient():
 
 def test_value_loss_takes_the_worse_of_plain_and_clipped():
     """Value 1, old value 0, return 2: plain error 1, clipped to .2 error 3.24."""
-    one = torch.ones(1, 1, dtype=torch.bool)
+    one = torch.ones(1, 1)
     values, old, returns = torch.tensor([[1.0]]), torch.tensor([[0.0]]), torch.tensor([[2.0]])
     assert float(clipped_value_loss(values, old, returns, one, None)) == 0.5
     assert float(clipped_value_loss(values, old, returns, one, 0.2)) == pytest.approx(1.62)
+
+
+def test_a_higher_clip_upwards_is_its_own():
+    """A ratio of 1.3 is clipped to 1.2 by one number, and free within 1.4 by two."""
+    log_probs, ones = torch.tensor([[math.log(1.3)]]), torch.ones(1, 1)
+    symmetric = clipped_policy_loss(log_probs, torch.zeros(1, 1), ones, ones, 0.2)
+    wider = clipped_policy_loss(log_probs, torch.zeros(1, 1), ones, ones, 0.2, 0.4)
+    assert float(symmetric.loss) == pytest.approx(-1.2)
+    assert float(wider.loss) == pytest.approx(-1.3)
+    assert float(symmetric.clip_fraction_high) == 1.0
+    assert float(wider.clip_fraction_high) == 0.0
+
+
+def test_weights_count_every_token_or_every_text_the_same():
+    """Texts of 1 and 3 actions: a token's share is 1/4, or 1/2 and 1/6."""
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    quarter, sixth = 0.25, pytest.approx(1 / 6)
+    assert token_weights(mask).tolist() == [[quarter, 0, 0], [quarter] * 3]
+    assert text_weights(mask).tolist() == [[0.5, 0, 0], [sixth] * 3]
+    assert token_weights(mask, total=8).tolist() == [[0.125, 0, 0], [0.125] * 3]
+    assert text_weights(mask, texts=4).tolist() == [[quarter, 0, 0], [pytest.approx(1 / 12)] * 3]
+    x = torch.tensor([[8.0, torch.nan, torch.inf], [4.0, 0.0, 0.0]])
+    assert float(weighted_sum(x, token_weights(mask))) == 3.0

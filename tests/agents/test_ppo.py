@@ -3,14 +3,18 @@
 import copy
 import dataclasses
 import itertools
+import math
 
+import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, GuardError, PPOConfig
 from tests.agents.models import make_model, make_toy
 from textgym import RewardError
+from textgym.types import StopReason
 
 CONFIG = PPOConfig(
     iterations=6, minibatches=2, epochs=2, learning_rate=1e-3, kl_coefficient=0.1, kl_target=0.05
@@ -18,26 +22,38 @@ CONFIG = PPOConfig(
 
 
 def _ppo(config=CONFIG, envs=None, **model):
-    policy, reference = (TransformerPolicy(make_model(**model)) for _ in "pr")
-    return PPO(policy, reference, envs or make_toy(), config)
+    return PPO(TransformerPolicy(make_model(**model)), envs or make_toy(), config)
 
 
 def _weights(ppo):
     return {name: value.clone() for name, value in ppo.policy.state_dict().items()}
 
 
-def test_three_and_three_iterations_are_six(tmp_path):
+def _figures(metrics):
+    """All that is measured but time."""
+    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        dataclasses.replace(CONFIG, bf16=True, scale_rewards=True, adam="tensorflow", top_k=5),
+    ],
+    ids=["plain", "bf16"],
+)
+def test_three_and_three_iterations_are_six(config, tmp_path):
     """Resume is exact: weights, moments, schedule, sampler and data order, to the last bit."""
-    straight, first = _ppo(), _ppo()
-    expected = [straight.step()[0] for _ in range(6)]
+    straight, first = _ppo(config), _ppo(config)
+    expected = [_figures(straight.step()[0]) for _ in range(6)]
     for _ in range(3):
         first.step()
-    first.save(tmp_path)
-    resumed = _ppo(seed=9)  # other weights, to be replaced
-    resumed.reference.load_state_dict(first.reference.state_dict())
-    resumed.load(tmp_path)
-    actual = [resumed.step()[0] for _ in range(3)]
-    assert expected[3:] == actual
+    first.save(tmp_path / "checkpoint")
+    resumed = _ppo(config, seed=9).restore(tmp_path / "checkpoint")  # other weights, replaced
+    actual = [_figures(resumed.step()[0]) for _ in range(3)]
+    anew = PPO.load(tmp_path / "checkpoint", make_toy())
+    assert expected[3:] == actual == [_figures(anew.step()[0]) for _ in range(3)]
+    assert resumed.num_timesteps == anew.num_timesteps == straight.num_timesteps
     assert actual[0]["kl_coefficient"] not in {0.1, actual[1]["kl_coefficient"]}  # it adapts
     for name, value in _weights(straight).items():
         assert torch.equal(value, _weights(resumed)[name]), name
@@ -46,10 +62,18 @@ def test_three_and_three_iterations_are_six(tmp_path):
 def test_a_checkpoint_of_another_config_is_refused(tmp_path):
     ppo = _ppo()
     ppo.step()
-    ppo.save(tmp_path)
+    ppo.save(tmp_path / "checkpoint")
     other = _ppo(dataclasses.replace(CONFIG, clip=0.3, gamma=0.9))
     with pytest.raises(ValueError, match="another clip, gamma"):
-        other.load(tmp_path)
+        other.restore(tmp_path / "checkpoint")
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    _ppo().save(tmp_path / "checkpoint")
+    with pytest.raises(ValueError, match=r"one of another model: .* differs"):
+        _ppo(width=16).restore(tmp_path / "checkpoint")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint in .*state\.json is missing"):
+        _ppo().restore(tmp_path)
 
 
 def test_the_reference_never_moves_and_the_policy_does():
@@ -64,10 +88,10 @@ def test_the_reference_never_moves_and_the_policy_does():
 
 def test_the_kl_coefficient_rises_above_the_target_and_falls_below_it():
     """Beside so small a target every iteration is far off: a tenth up or down, by its own KL."""
-    ppo = _ppo(dataclasses.replace(CONFIG, kl_target=1e-9, kl_gain=0.5, kl_coefficient=1.0))
+    ppo = _ppo(dataclasses.replace(CONFIG, kl_target=1e-4, kl_gain=0.5, kl_coefficient=1.0))
     steps = [ppo.step()[0] for _ in range(6)]
     moves = [b["kl_coefficient"] / a["kl_coefficient"] for a, b in itertools.pairwise(steps)]
-    assert moves == pytest.approx([1.1 if step["kl"] > 0 else 0.9 for step in steps[:-1]])
+    assert moves == pytest.approx([1.1 if step["kl"] > 1e-4 else 0.9 for step in steps[:-1]])
     assert moves[0] == pytest.approx(0.9)  # the first texts are the reference's own
     assert max(moves) > 1
 
@@ -86,12 +110,12 @@ def test_an_impossible_target_is_refused(setting):
 def test_policy_and_reference_must_not_share_weights():
     policy = TransformerPolicy(make_model())
     with pytest.raises(ValueError, match="share weights"):
-        PPO(policy, policy, make_toy(), CONFIG)
+        PPO(policy, make_toy(), CONFIG, reference=policy)
 
 
 def test_a_frozen_policy_is_noticed():
     """A gradient of exactly 0 is a silent failure unless somebody looks."""
-    ppo = _ppo()
+    ppo = _ppo(dataclasses.replace(CONFIG, kl_coefficient=0.0, kl_target=None))
     for parameter in ppo.policy.model.parameters():
         parameter.requires_grad_(requires_grad=False)
     torch.nn.init.zeros_(ppo.policy.value_head.weight)
@@ -116,24 +140,35 @@ def test_a_reward_that_fails_stops_the_run_with_its_text():
     ppo = _ppo(envs=make_toy(reward=fails_in_the_second_batch))
     with pytest.raises(RewardError, match="the scorer ran away"):
         ppo.step()
+    # Nothing is lost: with a reward that works, it goes on as if nothing had been.
+    ppo.envs, other = make_toy(), _ppo()
+    for each in (ppo, other):
+        each.envs.reset(seed=0)
+    assert _figures(ppo.step()[0]) == _figures(other.step()[0])
 
 
-def test_a_ratio_off_one_at_the_first_minibatch_is_noticed():
+def test_a_ratio_off_one_at_the_first_minibatch_is_noticed(tmp_path):
     """Dropout in the update only, forced on behind the policy's back."""
     ppo = _ppo(dropout=0.5)
     evaluate = ppo.policy.evaluate
 
     def with_dropout(*args):
-        ppo.policy.model.train(torch.is_grad_enabled())
-        return evaluate(*args)
+        result = evaluate(*args)
+        noise = torch.nn.functional.dropout(result.log_probs, 0.5)
+        return dataclasses.replace(result, log_probs=noise)
 
     ppo.policy.evaluate = with_dropout
-    with pytest.raises(GuardError, match="off 1 by"):
+    ppo.failure_folder = tmp_path
+    with pytest.raises(GuardError, match=r"iteration 1: .* off 1 by .*the batch is in"):
         ppo.step()
+    saved = load_file(tmp_path / "failed-batch-1.safetensors")
+    assert saved["actions"].shape == saved["log_probs"].shape
+    assert saved["mask"].any()
 
 
 def test_a_sampler_with_another_temperature_is_noticed():
-    ppo = _ppo(envs=make_toy(rows=32))
+    critic = make_model(seed=3)
+    ppo = PPO(TransformerPolicy(make_model(), critic), make_toy(rows=32), CONFIG)
     ppo.policy.model.lm_head.weight.data *= 30
     evaluate = ppo.policy.evaluate
     ppo.policy.evaluate = lambda *args: evaluate(*args[:-1], 3.0)
@@ -141,11 +176,25 @@ def test_a_sampler_with_another_temperature_is_noticed():
         ppo.step()
 
 
+def test_with_a_critic_values_come_from_it_and_the_policys_trunk_hears_nothing_of_returns():
+    """Only the policy's loss reaches the policy: with no advantage it stands still."""
+    policy = TransformerPolicy(make_model(), make_model(seed=3))
+    torch.nn.init.normal_(policy.value_head.weight, std=0.1)
+    ppo = PPO(policy, make_toy(), dataclasses.replace(CONFIG, critic_warmup=1))
+    before = _weights(ppo)
+    ppo.step()
+    moved = {name for name, value in before.items() if not torch.equal(value, _weights(ppo)[name])}
+    assert any(name.startswith("critic.") for name in moved)
+    assert not any(name.startswith("model.") for name in moved)
+    ppo.step()
+    assert not torch.equal(before["model.lm_head.weight"], _weights(ppo)["model.lm_head.weight"])
+
+
 def test_every_prompt_is_used_once_before_any_is_used_again():
     """Eight examples in batches of 4: two batches are one permutation."""
     ppo = _ppo(envs=make_toy(rows=4))
     for _ in range(3):
-        assert sorted(ppo._next_examples() + ppo._next_examples()) == list(range(8))
+        assert sorted(ppo.next_examples(4) + ppo.next_examples(4)) == list(range(8))
 
 
 def test_the_logged_kl_is_that_of_the_rollout():
@@ -155,9 +204,9 @@ def test_the_logged_kl_is_that_of_the_rollout():
     current = copy.deepcopy(ppo.policy.state_dict())
     metrics, rollout = ppo.step()
     ppo.policy.load_state_dict(current)
-    args = rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, 0.9
-    with torch.no_grad():
-        ratio = ppo.policy.evaluate(*args).log_probs - ppo.reference.evaluate(*args).log_probs
+    ratio = (
+        ppo.evaluate(ppo.policy, rollout).log_probs - ppo.evaluate(ppo.reference, rollout).log_probs
+    )
     expected = float((ratio * rollout.mask).sum(dim=1).mean())
     assert metrics["kl"] == pytest.approx(expected, abs=1e-5)
     assert metrics["kl"] != 0.0
@@ -165,7 +214,7 @@ def test_the_logged_kl_is_that_of_the_rollout():
 
 def test_kl_starts_at_zero_and_entropy_is_positive():
     metrics, _ = _ppo().step()
-    assert metrics["kl"] == 0.0
+    assert metrics["kl"] == pytest.approx(0.0, abs=1e-6)
     assert metrics["entropy"] > 0.0
     assert metrics["clip_fraction"] >= 0.0
 
@@ -177,12 +226,9 @@ def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
         envs=make_toy(rows=32, max_episode_steps=2, reward=nothing),
     )
     torch.nn.init.ones_(ppo.policy.value_head.bias)
-    from agents.rollout import collect
-
-    rollout = collect(
-        ppo.envs, ppo.policy, temperature=0.9, generator=torch.Generator().manual_seed(0)
-    )
-    batch, _ = ppo._learnable(rollout)
+    rollout = ppo.collect()
+    reference = ppo.evaluate(ppo.reference, rollout).log_probs
+    batch, _ = ppo._learnable(rollout, reference)
     assert rollout.truncated.any()
     assert not rollout.truncated.all()
     for row in range(32):
@@ -200,7 +246,7 @@ def test_settings_out_of_range_are_refused_by_name(field, value):
 
 
 def test_more_minibatches_than_rows_is_refused():
-    with pytest.raises(ValueError, match="3 minibatches need as many rows"):
+    with pytest.raises(ValueError, match="2 texts, fewer than its 3 minibatches"):
         _ppo(dataclasses.replace(CONFIG, minibatches=3), envs=make_toy(rows=2))
 
 
@@ -209,3 +255,138 @@ def test_bfloat16_runs_and_keeps_weights_in_float32():
     metrics, _ = ppo.step()
     assert metrics["sampler_gap"] < 0.05
     assert {p.dtype for p in ppo.policy.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("most_tokens", [1, 20, 10**6])
+def test_how_a_minibatch_is_cut_changes_nothing(most_tokens):
+    """Ragged texts, one at a time, a few, or all at once: the same gradient."""
+    config = dataclasses.replace(CONFIG, minibatches=1, epochs=1)
+    gradients = []
+    for size in (most_tokens, 64):
+        ppo = _ppo(dataclasses.replace(config, micro_batch_tokens=size), envs=make_toy(rows=32))
+        rollout = ppo.collect()
+        assert rollout.mask.sum(dim=1).unique().numel() > 2
+        batch, _ = ppo._learnable(rollout, ppo.evaluate(ppo.reference, rollout).log_probs)
+        rows = torch.arange(3, 30)
+        measured = ppo._gradient(rollout, batch, rows, first=True)
+        gradients.append((measured, {n: p.grad for n, p in ppo.policy.named_parameters()}))
+    assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-5)
+    for name, expected in gradients[1][1].items():
+        torch.testing.assert_close(expected, gradients[0][1][name], atol=1e-6, rtol=1e-3, msg=name)
+
+
+def test_more_texts_than_rows_are_one_iteration():
+    """Twenty texts in eight rows; every prompt comes up at least twice."""
+    ppo = _ppo(dataclasses.replace(CONFIG, episodes=20))
+    metrics, rollout = ppo.step()
+    assert len(rollout) == 20
+    assert ppo.num_timesteps == rollout.num_actions
+    assert sorted(set(rollout.example_ids.tolist())) == list(range(8))
+    assert metrics["seconds_collect"] > metrics["seconds_environment"] > 0
+    with pytest.raises(ValueError, match="7 texts, fewer than its 2 minibatches or its 8 rows"):
+        _ppo(dataclasses.replace(CONFIG, episodes=7))
+
+
+def test_a_missing_end_costs_only_texts_that_were_cut_off():
+    """Off the last action of each such text, and of no other."""
+    ppo = _ppo(dataclasses.replace(CONFIG, missing_end_penalty=3.0), envs=make_toy(rows=32))
+    rollout = ppo.collect()
+    shaped = ppo._shaped(rollout)
+    for row in range(32):
+        cut_off = rollout.stop_reasons[row] == StopReason.LENGTH
+        last = int(rollout.mask[row].sum()) - 1
+        expected = torch.zeros(rollout.mask.shape[1])
+        expected[last] = float(rollout.scores[row]) - 3.0 * cut_off
+        torch.testing.assert_close(expected, shaped[row])
+    assert 0 < (rollout.stop_reasons == StopReason.LENGTH).sum() < 32
+
+
+def test_rewards_are_divided_by_the_spread_of_all_so_far_and_clipped():
+    envs = make_toy(rows=8, reward="tests.agents.test_ppo:by_prompt")
+    ppo = _ppo(dataclasses.replace(CONFIG, scale_rewards=True, reward_clip=1.5), envs=envs)
+    rollout = ppo.collect()
+    scores = rollout.scores
+    expected = np.clip(scores / scores.std(), -1.5, 1.5)
+    np.testing.assert_allclose(ppo._shaped(rollout).sum(dim=1), expected, rtol=1e-5)
+    both = np.concatenate([scores, (second := ppo.collect()).scores])
+    expected = np.clip(second.scores / both.std(), -1.5, 1.5)
+    np.testing.assert_allclose(ppo._shaped(second).sum(dim=1), expected, rtol=1e-5)
+
+
+def by_prompt(prompts, completions, **columns):
+    """10 for a, 20 for b, ..."""
+    return [10.0 * (ord(prompt[-1]) - ord("a") + 1) for prompt in prompts]
+
+
+def test_updates_stop_once_the_policy_has_moved_far_enough():
+    config = dataclasses.replace(CONFIG, target_kl=1e-9, learning_rate=1e-2)
+    assert _ppo(config).step()[0]["updates"] == 2.0  # the first is at the old policy itself
+    assert _ppo(dataclasses.replace(config, target_kl=1e9)).step()[0]["updates"] == 4.0
+
+
+@pytest.mark.parametrize("estimator", ["k2", "k3"])
+def test_kl_in_the_loss_pulls_towards_the_reference(estimator):
+    """Without any reward, a policy that was moved away comes back."""
+    config = PPOConfig(
+        kl_in="loss",
+        kl_estimator=estimator,
+        kl_coefficient=1.0,
+        iterations=30,
+        learning_rate=3e-3,
+        temperature=1.0,
+        value_weight=0.0,
+        whiten_advantages="off",
+    )
+    policy, reference = (TransformerPolicy(make_model(seed=seed)) for seed in (0, 1))
+    with torch.no_grad():
+        policy.model.lm_head.weight *= 8
+    ppo = PPO(policy, make_toy(rows=64, reward=nothing), config, reference=reference)
+    kls = [ppo.step()[0]["kl"] for _ in range(30)]
+    assert kls[0] > 0.5
+    assert kls[-1] < kls[0] / 3
+
+
+def test_tensorflows_adam_takes_smaller_first_steps():
+    """Epsilon before the bias correction counts for 1/sqrt(1 - beta2) as much in the first step."""
+    ppo = _ppo(dataclasses.replace(CONFIG, adam="tensorflow", adam_epsilon=1e-4))
+    ppo._set_epsilon()
+    assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999))
+    ppo._set_epsilon()
+    assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999**2))
+
+
+def test_learn_runs_to_the_steps_or_to_the_iterations():
+    ppo = _ppo().learn(40)
+    assert 40 <= ppo.num_timesteps < 40 + 8 * 4
+    done = ppo.iteration
+    assert ppo.learn().iteration == CONFIG.iterations > done
+    assert ppo.learn().iteration == CONFIG.iterations
+
+
+def test_predict_is_the_policy_for_one_text_or_many():
+    ppo = _ppo()
+    observations, _ = ppo.envs.reset(seed=3)
+    many, state = ppo.predict(observations, deterministic=True)
+    assert state is None
+    one, _ = ppo.predict(observations[2].numpy(), deterministic=True)
+    assert one.shape == ()
+    assert one == many[2]
+    lengths = ppo.envs.dynamics_state.length
+    logits = ppo.policy.model(input_ids=observations).logits[torch.arange(8), lengths - 1]
+    legal = ppo.envs.action_masks()
+    assert many.tolist() == logits.masked_fill(~legal, -torch.inf).argmax(-1).tolist()
+    only = np.zeros(ppo.policy.vocab_size, dtype=bool)
+    only[7] = True
+    assert set(ppo.predict(observations, action_masks=only)[0].tolist()) == {7}
+
+
+def test_out_of_memory_says_what_to_lower(monkeypatch):
+    ppo = _ppo()
+
+    def full(*args, **kwargs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(ppo.policy, "evaluate", full)
+    monkeypatch.setattr(ppo, "collect", full)
+    with pytest.raises(GuardError, match="out of memory: lower micro_batch_tokens"):
+        ppo.step()

@@ -4,6 +4,7 @@ import gymnasium as gym
 import pytest
 import torch
 
+from agents.decoding import Sampling, unpack_mask
 from agents.policy import TransformerPolicy
 from agents.rollout import collect
 from tests.agents.models import make_model, make_toy
@@ -12,7 +13,20 @@ from textgym.types import StopReason
 
 def _collect(policy, envs, seed=0, **kwargs):
     generator = torch.Generator().manual_seed(seed)
-    return collect(envs, policy, temperature=1.0, generator=generator, **kwargs)
+    kwargs = {"sampling": Sampling()} | kwargs
+    return collect(envs, policy, generator=generator, **kwargs)
+
+
+def _evaluate(policy, rollout, temperature=1.0):
+    with torch.no_grad():
+        return policy.evaluate(
+            rollout.tokens,
+            rollout.places,
+            rollout.actions,
+            rollout.mask,
+            rollout.legal,
+            temperature,
+        )
 
 
 def test_the_ids_are_those_that_were_sampled(policy):
@@ -44,16 +58,9 @@ def test_stored_log_probs_and_values_are_the_policys(policy):
     """The sampler's numbers are the update's numbers."""
     torch.nn.init.normal_(policy.value_head.weight)
     rollout = _collect(policy, make_toy(rows=16))
-    full = policy.evaluate(
-        rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, 1.0
-    )
-    zero = torch.zeros(())
-    torch.testing.assert_close(
-        torch.where(rollout.mask, full.log_probs, zero), rollout.log_probs, atol=1e-5, rtol=1e-4
-    )
-    torch.testing.assert_close(
-        torch.where(rollout.mask, full.values, zero), rollout.values, atol=1e-5, rtol=1e-4
-    )
+    full = _evaluate(policy, rollout)
+    torch.testing.assert_close(full.log_probs, rollout.log_probs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(full.values, rollout.values, atol=1e-5, rtol=1e-4)
 
 
 def test_the_same_seed_collects_the_same(policy):
@@ -92,3 +99,68 @@ def test_a_vocabulary_that_does_not_fit_is_refused():
     policy = TransformerPolicy(make_model(vocabulary=12))
     with pytest.raises(ValueError, match="12 actions, the environment's tokenizer 11 ids"):
         _collect(policy, make_toy())
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(), Sampling(temperature=0.5, top_k=3), Sampling(top_p=0.7)],
+    ids=["all", "top_k", "top_p"],
+)
+def test_how_many_rows_there_are_changes_nothing(kind, sampling):
+    """Rows that end and restart at different times write what rows in lockstep write."""
+    policy = TransformerPolicy(make_model(kind))
+    torch.nn.init.normal_(policy.value_head.weight)
+    ids = [i % 8 for i in range(32)]
+    lockstep, ragged = (
+        _collect(policy, make_toy(rows=rows), example_ids=ids, sampling=sampling)
+        for rows in (32, 5)
+    )
+    assert ragged.mask.sum(dim=1).unique().numel() > 2  # they do end at different times
+    for name in ("tokens", "actions", "mask", "lengths", "places", "rewards"):
+        assert torch.equal(getattr(lockstep, name), getattr(ragged, name)), name
+    assert torch.equal(lockstep.legal, ragged.legal)
+    torch.testing.assert_close(lockstep.log_probs, ragged.log_probs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(lockstep.values, ragged.values, atol=1e-5, rtol=1e-4)
+    assert ragged.example_ids.tolist() == ids
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(temperature=0.5), Sampling(top_k=2), Sampling(temperature=2.0, top_p=0.5)],
+    ids=["cold", "top_k", "top_p"],
+)
+def test_log_probs_are_normalised_over_what_could_be_drawn(policy, sampling):
+    """Raw log-probabilities beside a truncated sampler would make every ratio wrong."""
+    rollout = _collect(policy, make_toy(rows=32), sampling=sampling)
+    full = _evaluate(policy, rollout, sampling.temperature)
+    torch.testing.assert_close(full.log_probs, rollout.log_probs, atol=1e-5, rtol=1e-4)
+    if sampling.top_k is not None:
+        kept = unpack_mask(rollout.legal, policy.vocab_size)[rollout.mask]
+        assert (kept.sum(dim=-1) == sampling.top_k).all()
+        assert kept.gather(-1, rollout.actions[rollout.mask][:, None]).all()
+
+
+def test_a_conversation_is_followed_through_its_replies(policy):
+    """The other side's words enter the cache; only the agent's own are actions."""
+    envs = make_toy("Guess", rows=6, completion_tokens=24)
+    policy = TransformerPolicy(make_model(vocabulary=envs.tokenizer.vocab_size))
+    rollout = _collect(policy, envs)
+    full = _evaluate(policy, rollout)
+    torch.testing.assert_close(full.log_probs, rollout.log_probs, atol=1e-5, rtol=1e-4)
+    gaps = rollout.places.diff(dim=1)[rollout.mask[:, 1:]]
+    assert (gaps > 1).any()
+    state = envs.dynamics_state
+    for row in range(6):
+        own = rollout.actions[row][rollout.mask[row]]
+        assert torch.equal(state.tokens[row][state.authored[row].bool()], own)
+
+
+def test_fewer_examples_than_rows_are_refused(policy):
+    with pytest.raises(ValueError, match="3 examples for 8 rows"):
+        _collect(policy, make_toy(), example_ids=[0, 1, 2])
+
+
+def test_texts_that_the_model_cannot_read_are_refused(policy):
+    with pytest.raises(ValueError, match="have 101 tokens and the model reads at most 64"):
+        _collect(policy, make_toy(completion_tokens=99))

@@ -19,11 +19,12 @@ from stable_baselines3.common.logger import Logger
 
 import textgym
 from agents.advantages import generalised_advantages, standardise
-from agents.losses import clipped_policy_loss, clipped_value_loss
+from agents.decoding import Sampling, action_log_probs, unpack_mask
+from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights
 from agents.policy import TransformerPolicy
 from agents.rollout import collect
 from agents.sb3 import TextActorCriticPolicy, make_ppo, text_policy_kwargs
-from tests.agents.models import make_model, make_toy
+from tests.agents.models import VOCABULARY, make_model, make_toy
 
 CHOICES = {"choices": ["a", "bd", "cab", "hgfed"]}
 TEMPERATURE = 0.7
@@ -55,9 +56,9 @@ def _envs(rows=16, **kwargs):
     )
 
 
-def _policy(seed=0):
+def _policy(seed=0, critic=None):
     """A transformer whose values are not all 0, as they are at the start."""
-    policy = TransformerPolicy(make_model(seed=seed))
+    policy = TransformerPolicy(make_model(seed=seed), critic)
     torch.nn.init.normal_(policy.value_head.weight)
     return policy
 
@@ -76,7 +77,7 @@ def _collect(policy, masked):
     envs = _envs(**({"constraints": CHOICES} if masked else {}))
     envs.reset(seed=3)
     generator = torch.Generator().manual_seed(3)
-    rollout = collect(envs, policy, temperature=TEMPERATURE, generator=generator)
+    rollout = collect(envs, policy, sampling=Sampling(temperature=TEMPERATURE), generator=generator)
     assert len(set(rollout.prompt_lengths.tolist())) > 2
     assert len(set(rollout.mask.sum(dim=1).tolist())) > 2
     return rollout
@@ -84,7 +85,12 @@ def _collect(policy, masked):
 
 def _evaluate(policy, rollout):
     return policy.evaluate(
-        rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, TEMPERATURE
+        rollout.tokens,
+        rollout.places,
+        rollout.actions,
+        rollout.mask,
+        rollout.legal,
+        TEMPERATURE,
     )
 
 
@@ -96,14 +102,16 @@ def _transitions(rollout, width=12):
         length = int(rollout.prompt_lengths[n]) + t
         state[:length] = rollout.tokens[n, :length]
         states.append(state)
-        masks.append(rollout.legal if rollout.legal.ndim == 1 else rollout.legal[n, t])
+        fixed = rollout.legal.ndim == 1
+        masks.append(rollout.legal if fixed else unpack_mask(rollout.legal[n, t], VOCABULARY))
     return torch.stack(states), torch.stack(masks)
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_both_say_the_same_of_every_action(masked):
+@pytest.mark.parametrize(("masked", "critic_width"), [(False, None), (True, None), (False, 16)])
+def test_both_say_the_same_of_every_action(masked, critic_width):
     """Log-probabilities, values, entropies: one reads states, the other whole texts."""
-    policy = _policy()
+    critic = None if critic_width is None else make_model("llama", width=critic_width)
+    policy = _policy(critic=critic)
     rollout = _collect(policy, masked)
     ours = _evaluate(policy, rollout)
     states, masks = _transitions(rollout)
@@ -116,7 +124,10 @@ def test_both_say_the_same_of_every_action(masked):
     near = {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(ours.log_probs[rollout.mask], log_probs, **near)
     torch.testing.assert_close(ours.values[rollout.mask], values.flatten(), **near)
-    torch.testing.assert_close(ours.entropy[rollout.mask], entropy, **near)
+    with torch.no_grad():
+        logits = policy.next_logits(states, (states != 0).sum(dim=1))
+        every = action_log_probs(logits, masks, TEMPERATURE)
+    torch.testing.assert_close(torch.special.entr(every.exp()).sum(dim=1), entropy, **near)
     assert log_probs.std() > 0.1
     assert values.std() > 0.1
 
@@ -178,9 +189,9 @@ def test_one_update_is_the_same_to_the_last_weight(masked):
     )
     advantages = standardise(advantages, mask)
 
-    new = _evaluate(policy, rollout)
-    loss = clipped_policy_loss(new.log_probs, before.log_probs, advantages, mask, 0.2)
-    value_loss = clipped_value_loss(new.values, before.values, returns, mask, None)
+    new, weights = _evaluate(policy, rollout), token_weights(mask)
+    loss = clipped_policy_loss(new.log_probs, before.log_probs, advantages, weights, 0.2)
+    value_loss = clipped_value_loss(new.values, before.values, returns, weights, None)
     optimizer = torch.optim.Adam(policy.parameters(), lr=1e-3, eps=1e-5)
     (loss.loss + 0.1 * value_loss).backward()
     norm = torch.nn.utils.clip_grad_norm_(policy.parameters(), 0.5)
@@ -209,7 +220,8 @@ def test_one_update_is_the_same_to_the_last_weight(masked):
     assert float(loss.loss.detach()) == pytest.approx(said["train/policy_gradient_loss"], abs=1e-5)
     assert float(value_loss.detach()) == pytest.approx(said["train/value_loss"] / 2, abs=1e-5)
     assert float(loss.approximate_kl) == pytest.approx(said["train/approx_kl"], abs=1e-5)
-    assert 0 < float(loss.clip_fraction) < said["train/clip_fraction"] < 1
+    clipped = float(loss.clip_fraction_low + loss.clip_fraction_high)
+    assert 0 < clipped < said["train/clip_fraction"] < 1
     assert norm > 0.5  # so that clipping of gradients is compared as well
     for (name, ours), other in zip(policy.named_parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, other.grad, atol=1e-5, rtol=1e-4, msg=name)

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_multiplexer import EventMultiple
 from agents.callbacks import drive
 from agents.metrics_log import MetricsLog, read_metrics
 from agents.sb3_logger import logger_names, open_logger
-from tests.agents.learners import ToyLearner
+from tests.agents.learners import toy_learner
 
 
 class _Recorder(BaseCallback):
@@ -30,7 +30,7 @@ def test_the_logger_gets_our_metrics_under_their_names(tmp_path):
     """The three files agree with each other and with what the learner said."""
     recorder = _Recorder()
     logger = open_logger(tmp_path)
-    drive(ToyLearner(), 10**9, recorder, logger)
+    drive(toy_learner(), 10**9, recorder, logger)
     logger.close()
     said = [seen["metrics"] for _, seen in recorder.seen]
     with (tmp_path / "sb3_1" / "progress.csv").open() as file:

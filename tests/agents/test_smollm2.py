@@ -10,6 +10,7 @@ import torch
 
 import textgym  # noqa: F401 - registers the ids
 from agents.adapters import AdapterConfig, adapters_off
+from agents.decoding import Sampling
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
 from agents.rollout import collect
@@ -90,11 +91,16 @@ def test_it_acts_in_an_environment_as_it_reads(loaded, tmp_path):
     ).unwrapped
     policy = TransformerPolicy(load_model("smollm2", envs.tokenizer, width=16)[0])
     generator = torch.Generator().manual_seed(0)
-    rollout = collect(envs, policy, temperature=1.0, generator=generator, example_ids=[0, 1])
+    rollout = collect(envs, policy, sampling=Sampling(), generator=generator, example_ids=[0, 1])
     assert rollout.prompt_lengths.tolist() == [3, 8]
     with torch.no_grad():
         full = policy.evaluate(
-            rollout.tokens, rollout.prompt_lengths, rollout.actions, rollout.legal, 1.0
+            rollout.tokens,
+            rollout.places,
+            rollout.actions,
+            rollout.mask,
+            rollout.legal,
+            1.0,
         )
     assert (full.log_probs - rollout.log_probs).abs()[rollout.mask].max() < 1e-3
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
 from agents.rollout import collect
 from tests.agents.models import make_toy
@@ -58,7 +59,7 @@ def test_rollout_beside_generate():
     prompts = torch.randint(3, 4096, (ROWS, PROMPT), generator=generator)
 
     def rollout():
-        result = collect(envs, policy, temperature=1.0, generator=generator)
+        result = collect(envs, policy, sampling=Sampling(), generator=generator)
         return int(result.mask.sum())
 
     def generate():

@@ -61,7 +61,7 @@ def test_every_field_is_read_somewhere(config, name):
         for folder in ("textgym", "agents", "reward_models")
         for path in (ROOT / folder).rglob("*.py")
     )
-    assert re.search(rf"(config|plan|self\.config|language_model|ppo)\.{name}\b", source)
+    assert re.search(rf"(config|plan|self\.config|language_model|ppo|sampling)\.{name}\b", source)
 
 
 @pytest.mark.parametrize("config", DOCUMENTED)

@@ -16,8 +16,7 @@ pytestmark = pytest.mark.learning
 
 def _train(envs, config):
     vocabulary = envs.tokenizer.vocab_size
-    policy, reference = (TransformerPolicy(make_model(vocabulary=vocabulary)) for _ in "pr")
-    ppo = PPO(policy, reference, envs, config)
+    ppo = PPO(TransformerPolicy(make_model(vocabulary=vocabulary)), envs, config)
     return ppo, [ppo.step()[0] for _ in range(config.iterations)]
 
 
@@ -57,12 +56,13 @@ def test_reaches_the_kl_regularised_optimum_of_the_bandit():
     )
     ppo, _ = _train(make_toy("Bandit", rows=256), config)
     tokens, legal = torch.tensor([[ppo.envs.tokenizer.bos_id]]), ppo.envs.action_masks()[0]
+    zero = torch.zeros((1, 1), dtype=torch.int64)
     letters = torch.tensor([ppo.envs.tokenizer.encode("abcd")])
     with torch.no_grad():
         learned, start = (
             torch.stack(
                 [
-                    p.evaluate(tokens, torch.tensor([1]), letter[None, None], legal, 1.0).log_probs
+                    p.evaluate(tokens, zero, letter[None, None], zero == 0, legal, 1.0).log_probs
                     for letter in letters[0]
                 ]
             ).flatten()

@@ -140,12 +140,12 @@ def test_constraints_that_follow_one_text_are_refused():
         make(constraints={"min_tokens": 2})
 
 
-def test_a_rollout_of_one_text_does_not_talk():
+def test_a_rollout_does_not_edit():
     envs = gym.make_vec(
         "TextGym/Alphabet-Edit-v0", num_envs=2, backend="torch", autoreset_mode="Disabled"
     )
-    with pytest.raises(ValueError, match="neither chooses, edits nor talks"):
-        collect(envs.unwrapped, None, temperature=1.0, generator=None)
+    with pytest.raises(ValueError, match="an environment that edits is not"):
+        collect(envs.unwrapped, None, sampling=None, generator=None)
 
 
 def test_a_task_that_replies_is_a_conversation():

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from agents.decoding import Sampling
 from agents.metrics_log import MetricsLog
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, GuardError
@@ -169,7 +170,7 @@ def gather_preferences(run: Run, plan: Plan) -> Mapping[str, Any]:
         envs = make_envs(run, plan, "preference", "length")
         policy = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device)
         # Nothing is learned from these log-probabilities, so half the digits will do.
-        policy = policy.to(torch.bfloat16)
+        policy = policy.frozen_copy(torch.bfloat16)
         written = {pair.seed for pair in store.pairs()}
         for batch in range(plan.pair_batches):
             if batch not in written:
@@ -210,7 +211,7 @@ def _write_pairs(
     collect(
         envs,
         policy,
-        temperature=plan.pair_temperature,
+        sampling=Sampling(temperature=plan.pair_temperature),
         generator=torch.Generator(plan.device).manual_seed(rollout_seed),
         example_ids=np.repeat(chosen, 2).tolist(),
     )
@@ -259,14 +260,13 @@ def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
     judge = GoldJudge.load(run.out / "judge")
     ppo = PPO(
         TransformerPolicy.from_pretrained(run.out / "language_model", plan.device),
-        TransformerPolicy.from_pretrained(run.out / "language_model", plan.device),
         envs,
         plan.ppo,
     )
     checkpoints = run.out / "policy.checkpoints"
     last = last_checkpoint(checkpoints)
     if last is not None:
-        ppo.load(last)
+        ppo.restore(last)
     log = MetricsLog(run.out / "logs" / "ppo", resume_after=ppo.iteration)
     with log, run.bar("PPO") as bar:
         while ppo.iteration < plan.ppo.iterations:
@@ -280,8 +280,7 @@ def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
             note = "reward {reward:.2f}  KL {kl:.1f}  gold {gold:.2f}".format(**metrics)
             bar.update(ppo.iteration, plan.ppo.iterations, note)
             if ppo.iteration % _SAVE_EVERY == 0:
-                with atomic_folder(checkpoint_folder(checkpoints, ppo.iteration)) as folder:
-                    ppo.save(folder)
+                ppo.save(checkpoint_folder(checkpoints, ppo.iteration))
                 prune(checkpoints, keep=1)
     with atomic_folder(run.out / "policy") as folder:
         ppo.policy.save_pretrained(folder)

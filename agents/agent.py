@@ -1,0 +1,430 @@
+"""What every learner has besides its algorithm: prompts in order, phases, checkpoints, habits.
+
+An algorithm is a file of its own with a config and an ``iterate`` to be read from top to bottom;
+this is what they would otherwise all repeat, and none of it knows what is learned from a rollout.
+``learn``, ``predict``, ``save`` and ``load`` are Stable-Baselines3's words, and mean the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from agents.adapters import adapters_off, has_adapters
+from agents.callbacks import as_callback, drive
+from agents.decoding import Sampling, sample
+from agents.guards import GuardError, explained_memory
+from agents.policy import TransformerPolicy
+from agents.rollout import collect, require_fitting
+from agents.training_state import load_training_state, read_record, save_training_state
+from agents.updating import PhaseClock, evaluate_all
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy.typing as npt
+    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.type_aliases import MaybeCallback
+
+    from agents.policy import Evaluation
+    from agents.rollout import Rollout
+    from textgym.vector import TextVectorEnv
+
+__all__ = ["Agent", "AgentConfig"]
+
+_POLICY, _REFERENCE = "policy", "reference"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """Settings of every learner that collects texts."""
+
+    iterations: int = 36
+    """Collections and updates of a whole run, over which the learning rate falls. More learn
+    longer, and more slowly towards the end."""
+    episodes: int | None = None
+    """Texts in a collection; None takes one a row. More make a gradient less noisy, and an
+    iteration longer."""
+    epochs: int = 1
+    """Passes over one collection. More use it better, and move further from where it was made."""
+    minibatches: int = 1
+    """Updates in a pass. More of them are smaller and noisier."""
+    learning_rate: float = 4e-4
+    """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
+    final_rate: float = 0.1
+    """What is left of the learning rate at the end, as a fraction. Higher keeps moving."""
+    max_gradient_norm: float | None = 1.0
+    """Longer gradients are scaled down to this; None leaves them. Higher trusts odd batches."""
+    temperature: float = 1.0
+    """Divides the logits in the sampler, the update and the reference alike. Higher explores."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens can be drawn; None for all. Higher explores."""
+    top_p: float | None = None
+    """Only the likeliest tokens of so much probability can be drawn; None for all. Higher
+    explores."""
+    micro_batch_tokens: int = 4096
+    """Tokens in one forward pass, padding included. It changes memory and speed, not the gradient:
+    raise it on a GPU, lower it when memory runs out."""
+    bf16: bool = False
+    """Sample with bfloat16 weights, and run the update's and the reference's forward passes in
+    bfloat16; the weights that learn stay float32. Faster, with log-probabilities good to 1e-2."""
+    seed: int = 0
+    """Of the sampler, the minibatches and the order of the prompts."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+        """
+        for name in ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("learning_rate", "max_gradient_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if not 0 <= self.final_rate <= 1:
+            raise ValueError(f"final_rate must be in [0, 1], got {self.final_rate}")
+        _ = self.sampling
+
+    @property
+    def sampling(self) -> Sampling:
+        """How actions are drawn."""
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+
+class Agent:
+    """A policy, where it acts, and everything that a resumed run needs.
+
+    Attributes:
+        policy: What learns.
+        reference: The frozen policy that KL is measured against; ``None`` where that is the
+            policy without its adapters.
+        envs: Where it acts.
+        config: The settings.
+        iteration: How many iterations have been made.
+        num_timesteps: How many actions have been taken in them.
+        failure_folder: Where the batch goes that a guard refuses.
+    """
+
+    config_type: ClassVar[type[AgentConfig]] = AgentConfig
+
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        envs: Any,
+        config: AgentConfig,
+        *,
+        reference: TransformerPolicy | None,
+    ) -> None:
+        """Prepares training.
+
+        Args:
+            policy: Trained in place.
+            envs: A text environment with the torch backend and autoreset disabled.
+            config: The settings.
+            reference: The frozen policy that KL is measured against, with weights of its own;
+                ``None`` for the policy as it is: a copy, or, where adapters learn, what is below
+                them.
+
+        Raises:
+            ValueError: If policy and reference share weights, the environment is another, or there
+                are fewer texts than minibatches.
+        """
+        self.envs: TextVectorEnv = envs.unwrapped
+        require_fitting(self.envs, policy)
+        self.episodes = config.episodes or self.envs.num_envs
+        if self.episodes < max(config.minibatches, self.envs.num_envs):
+            raise ValueError(
+                f"an iteration has {self.episodes} texts, fewer than its {config.minibatches} "
+                f"minibatches or its {self.envs.num_envs} rows: raise episodes"
+            )
+        if reference is None and not has_adapters(policy.model):
+            reference = policy.frozen_copy()
+        if reference is not None:
+            shared = {p.data_ptr() for p in policy.parameters()} & {
+                p.data_ptr() for p in reference.parameters()
+            }
+            if shared:
+                raise ValueError(
+                    "policy and reference share weights: leave the reference out, or load it a "
+                    "second time"
+                )
+            reference.requires_grad_(requires_grad=False)
+        self.policy, self.reference, self.config = policy, reference, config
+        learns = [p for p in policy.parameters() if p.requires_grad]
+        self.optimizer = torch.optim.Adam(learns, lr=config.learning_rate, eps=1e-5)
+        self.iteration = 0
+        self.num_timesteps = 0
+        self.failure_folder = Path(tempfile.gettempdir())
+        self._sampler = policy.frozen_copy(torch.bfloat16) if config.bf16 else None
+        self._generator = torch.Generator(policy.device).manual_seed(config.seed)
+        self._curious = torch.Generator(policy.device).manual_seed(config.seed)
+        self._order = np.random.default_rng(config.seed)
+        self._queue: list[int] = []
+        self._collected: Rollout | None = None
+
+    def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
+        """Collects once and learns from it: the algorithm.
+
+        Returns:
+            The iteration's metrics by name, and what was collected.
+        """
+        raise NotImplementedError
+
+    def step(self) -> tuple[dict[str, float], Rollout]:
+        """Runs one iteration.
+
+        Returns:
+            Its metrics by name, seconds by phase among them, and what was collected.
+
+        Raises:
+            GuardError: If an invariant of training is broken, or memory runs out; the message says
+                which, and where the batch was saved.
+            RewardError: If the reward fails. Nothing was learned, and the same prompts and draws
+                come again.
+        """
+        clock, before = PhaseClock(self.policy.device), self._random_state()
+        rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * rate
+        self._collected = None
+        try:
+            with explained_memory():
+                metrics, rollout = self.iterate(clock)
+        except GuardError as error:
+            raise GuardError(f"iteration {self.iteration + 1}: {error}{self._dump()}") from error
+        except BaseException:
+            self._set_random_state(before)
+            raise
+        self.iteration += 1
+        self.num_timesteps += rollout.num_actions
+        seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
+        return {"iteration": float(self.iteration), **metrics, **seconds}, rollout
+
+    def learn(
+        self,
+        total_steps: int | None = None,
+        callback: MaybeCallback = None,
+        *,
+        logger: Logger | None = None,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Trains until so many actions have been taken, or a callback says stop.
+
+        Args:
+            total_steps: Actions in all, those before a ``load`` included; the last iteration is
+                finished. ``None`` runs the config's iterations.
+            callback: Of Stable-Baselines3, see ``agents.callbacks`` for which of them work.
+            logger: Of Stable-Baselines3's ``configure``.
+            progress_bar: Whether to show tokens per second, reward and KL.
+        """
+        every: list[Any] = list(callback) if isinstance(callback, list) else [callback]
+        every = [each for each in every if each is not None]
+        if total_steps is None:
+            left = max(0, self.config.iterations - self.iteration)
+            total_steps = self.num_timesteps + left * self.episodes * self.envs.max_actions
+            every.append(lambda *_: self.iteration < self.config.iterations)
+        drive(
+            self,
+            total_steps,
+            [as_callback(each) for each in every],
+            logger,
+            progress_bar=progress_bar,
+        )
+        return self
+
+    @torch.no_grad()
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,  # noqa: ARG002 - Stable-Baselines3's signature
+        deterministic: bool = False,
+        *,
+        action_masks: Any = None,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Chooses the next tokens of texts, each by a forward pass of its own.
+
+        Args:
+            observation: ``(T,)`` or ``(N, T)`` ids, as environments give them, numpy or torch.
+            state: Returned as it is: a text is all the state that there is.
+            episode_start: Not read, as above.
+            deterministic: Whether to take the likeliest token instead of drawing one.
+            action_masks: Which actions are legal, ``(V,)`` or ``(N, V)`` bool; ``None`` for those
+                that the training environment starts with.
+
+        Returns:
+            Actions, ``()`` or ``(N,)`` int64, and ``state``.
+        """
+        ids = torch.as_tensor(np.asarray(observation), device=self.policy.device).long()
+        single, ids = ids.ndim == 1, ids.reshape(-1, ids.shape[-1])
+        lengths = (ids != self.envs.tokenizer.pad_id).sum(dim=1)
+        legal = self._legal_at_first if action_masks is None else torch.as_tensor(action_masks)
+        legal = legal.to(ids.device).bool()
+        logits = self.policy.next_logits(ids[:, : int(lengths.max())], lengths)
+        if deterministic:
+            action = logits.float().masked_fill(~legal, -torch.inf).argmax(dim=-1)
+        else:
+            uniform = torch.rand(len(ids), generator=self._curious, device=ids.device)
+            action = sample(logits, legal, uniform, self.config.sampling)[0]
+        chosen: npt.NDArray[np.int64] = action.cpu().numpy()
+        return (chosen[0] if single else chosen), state
+
+    @property
+    def _legal_at_first(self) -> torch.Tensor:
+        from textgym.tokenizers import legal_ids
+
+        return torch.from_numpy(legal_ids(self.envs.tokenizer))
+
+    def collect(self, example_ids: list[int] | None = None) -> Rollout:
+        """Writes an iteration's texts with the policy as it is.
+
+        Args:
+            example_ids: Their prompts; ``None`` takes the next ones.
+        """
+        actor = self.policy
+        if self._sampler is not None:
+            self._sampler.copy_weights(self.policy)
+            actor = self._sampler
+        self._collected = collect(
+            self.envs,
+            actor,
+            sampling=self.config.sampling,
+            generator=self._generator,
+            example_ids=self.next_examples(self.episodes) if example_ids is None else example_ids,
+        )
+        return self._collected
+
+    def next_examples(self, count: int) -> list[int]:
+        """Takes the next prompts: every one is used once before any is used again."""
+        while len(self._queue) < count:
+            self._queue += self._order.permutation(self.envs.num_examples).tolist()
+        taken, self._queue = self._queue[:count], self._queue[count:]
+        return taken
+
+    def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
+        """Evaluates a whole rollout with the config's precision, without gradients."""
+        return evaluate_all(
+            policy,
+            rollout,
+            temperature=self.config.temperature,
+            bf16=self.config.bf16,
+            most_tokens=self.config.micro_batch_tokens,
+        )
+
+    def evaluate_reference(self, rollout: Rollout) -> Evaluation:
+        """Evaluates a whole rollout with the reference, which may be the policy's own base."""
+        if self.reference is not None:
+            return self.evaluate(self.reference, rollout)
+        with adapters_off(self.policy):
+            return self.evaluate(self.policy, rollout)
+
+    def minibatches(self) -> list[torch.Tensor]:
+        """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers."""
+        order = torch.randperm(self.episodes, generator=self._generator, device=self.policy.device)
+        return list(order.chunk(self.config.minibatches))
+
+    def record(self) -> dict[str, Any]:
+        """What an algorithm has to remember beside weights and generators, as JSON holds it."""
+        return {}
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Takes over what ``record`` gave."""
+
+    def save(self, folder: str | Path) -> None:
+        """Writes everything that a resumed run needs; a kill leaves the last whole checkpoint.
+
+        Args:
+            folder: Is replaced if it is there. ``folder/policy`` is a model that transformers
+                loads.
+        """
+        save_training_state(
+            Path(folder),
+            policy=self.policy,
+            reference=self.reference,
+            optimizer=self.optimizer,
+            generators={"sampler": self._generator, "predict": self._curious},
+            record={
+                "algorithm": type(self).__name__,
+                "iteration": self.iteration,
+                "num_timesteps": self.num_timesteps,
+                "queue": self._queue,
+                "order": self._order.bit_generator.state,
+                "config": asdict(self.config),
+                **self.record(),
+            },
+        )
+
+    def restore(self, folder: str | Path) -> Self:
+        """Goes on where ``save`` left off, bit for bit.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            ValueError: If it was made by another algorithm, model or config.
+        """
+        record = read_record(Path(folder))
+        if record["algorithm"] != type(self).__name__:
+            raise ValueError(
+                f"checkpoint {folder} is one of {record['algorithm']}, not {type(self).__name__}"
+            )
+        made_with, config = record["config"], asdict(self.config)
+        changed = sorted(name for name in config if made_with.get(name) != config[name])
+        if changed:
+            raise ValueError(f"checkpoint {folder} was made with another {', '.join(changed)}")
+        load_training_state(
+            Path(folder),
+            policy=self.policy,
+            reference=self.reference,
+            optimizer=self.optimizer,
+            generators={"sampler": self._generator, "predict": self._curious},
+        )
+        self._queue = record["queue"]
+        self._order.bit_generator.state = record["order"]
+        self.iteration, self.num_timesteps = record["iteration"], record["num_timesteps"]
+        self.recall(record)
+        return self
+
+    @classmethod
+    def load(cls, folder: str | Path, envs: Any, device: str = "cpu") -> Self:
+        """Makes the agent anew from a checkpoint, and goes on where ``save`` left off.
+
+        Args:
+            folder: What ``save`` wrote.
+            envs: The environment to go on in.
+            device: Where to put the weights.
+        """
+        path = Path(folder)
+        config = cls.config_type(**read_record(path)["config"])
+        policy = TransformerPolicy.from_pretrained(
+            path / _POLICY, device, tokenizer=envs.unwrapped.tokenizer
+        )
+        reference = path / _REFERENCE
+        given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
+        made = cast("Any", cls)(policy, envs, config, reference=given)
+        return cast("Self", made.restore(path))
+
+    def _random_state(self) -> tuple[Any, ...]:
+        return self._generator.get_state(), self._order.bit_generator.state, list(self._queue)
+
+    def _set_random_state(self, state: tuple[Any, ...]) -> None:
+        self._generator.set_state(state[0])
+        self._order.bit_generator.state, self._queue = state[1], state[2]
+
+    def _dump(self) -> str:
+        """Saves the batch that a guard refused; returns where, as the end of a message."""
+        rollout = self._collected
+        if rollout is None:
+            return ""
+        path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
+        names = ("tokens", "places", "actions", "log_probs", "rewards", "mask", "legal")
+        save_file({name: getattr(rollout, name).contiguous() for name in names}, path)
+        return f" (the batch is in {path})"

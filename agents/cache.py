@@ -1,0 +1,100 @@
+"""Keys and values of the tokens that have been read, one line of columns a text.
+
+A token's column is its position in its own text, so texts of different lengths, and texts that
+began at different times, stand side by side without padding between them: what a text has not
+reached yet is masked by its length, and is overwritten when it gets there.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["KeyValueCache"]
+
+
+class KeyValueCache:
+    """Preallocated keys and values, ``(rows, heads, columns, head_size)`` for each layer.
+
+    The open texts are the first ``count`` slots; ``drop`` keeps it so by moving the last ones.
+
+    Attributes:
+        keys: One tensor a layer.
+        values: One tensor a layer.
+        lengths: How many tokens of each open text have been read, ``(count,)`` int64.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        rows: int,
+        heads: int,
+        columns: int,
+        head_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """Allocates the cache, without any open text."""
+        shape = (rows, heads, columns, head_size)
+        # Zeros, since a masked column is multiplied by 0, which does not cure what is no number.
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
+        self.columns = columns
+
+    @property
+    def count(self) -> int:
+        """The number of open texts."""
+        return len(self.lengths)
+
+    def add(self, lengths: Tensor) -> Tensor:
+        """Opens slots for texts.
+
+        Args:
+            lengths: How many tokens each has, ``(k,)`` int64.
+
+        Returns:
+            Their slots, ``(k,)`` int64.
+        """
+        first = self.count
+        self.lengths = torch.cat([self.lengths, lengths])
+        return torch.arange(first, self.count, device=lengths.device)
+
+    def drop(self, slots: Tensor) -> Tensor:
+        """Closes slots.
+
+        Args:
+            slots: ``(k,)`` int64, different ones.
+
+        Returns:
+            Which slot each of the slots that are left was before, ``(count,)`` int64.
+        """
+        left = self.count - len(slots)
+        is_open = torch.ones(self.count, dtype=torch.bool, device=slots.device)
+        is_open[slots] = False
+        source = torch.arange(left, device=slots.device)
+        holes = (~is_open[:left]).nonzero().squeeze(1)
+        movers = is_open[left:].nonzero().squeeze(1) + left
+        source[holes] = movers
+        for layer in (*self.keys, *self.values):
+            layer[holes] = layer[movers]
+        self.lengths = self.lengths[source]
+        return source
+
+    def write_texts(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Writes whole texts from their first column on, each ``(k, heads, L, head_size)``."""
+        length = keys.shape[2]
+        self.keys[layer][slots, :, :length] = keys.to(self.keys[layer].dtype)
+        self.values[layer][slots, :, :length] = values.to(self.values[layer].dtype)
+
+    def write_next(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Writes one column of every open text, each ``(count, heads, head_size)``."""
+        slots = torch.arange(self.count, device=keys.device)
+        self.keys[layer][slots, :, self.lengths] = keys
+        self.values[layer][slots, :, self.lengths] = values
+
+    def read(self, layer: int, columns: int) -> tuple[Tensor, Tensor]:
+        """Returns the open texts' keys and values, ``(count, heads, columns, head_size)``."""
+        count = self.count
+        return self.keys[layer][:count, :, :columns], self.values[layer][:count, :, :columns]

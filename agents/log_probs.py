@@ -1,0 +1,107 @@
+"""Log-probabilities of given actions, without ever keeping a number for every vocabulary entry.
+
+The output layer is the widest of a small model: for N texts of C actions its logits are N x C x V
+numbers. Here they exist for a few hundred actions at a time, in the forward pass and, computed
+again, in the backward pass. On a CPU that also keeps the temporaries small enough for the allocator
+to reuse them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from agents.decoding import shape_logits, unpack_mask
+
+__all__ = ["chosen_log_probs"]
+
+_CHUNK_NUMBERS = 2**21  # of float32: 8 MiB a temporary
+
+
+def chosen_log_probs(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    actions: Tensor,
+    legal: Tensor,
+    temperature: float,
+) -> Tensor:
+    """The log-probabilities of the given actions under mask and temperature.
+
+    Args:
+        hidden: ``(M, width)``, the last hidden states before the actions.
+        weight: The output layer's, ``(V, width)``.
+        bias: The output layer's, ``(V,)``, if it has one.
+        actions: ``(M,)`` int64.
+        legal: ``(V,)`` bool, or for each action, packed by ``pack_mask``, ``(M, ceil(V / 8))``.
+        temperature: Divides the logits.
+
+    Returns:
+        ``(M,)`` float32, with gradients for ``hidden``, ``weight`` and ``bias``. The matrix
+        products run in bfloat16 under autocast; all else is float32.
+    """
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    result: Tensor = _ChosenLogProbs.apply(hidden, weight, bias, actions, legal, temperature, dtype)  # type: ignore[no-untyped-call] # torch's is
+    return result
+
+
+def _chunks(count: int, vocabulary: int) -> list[slice]:
+    size = max(1, _CHUNK_NUMBERS // vocabulary)
+    return [slice(start, start + size) for start in range(0, count, size)]
+
+
+def _legal_of(legal: Tensor, rows: slice, vocabulary: int) -> Tensor:
+    return legal if legal.dtype == torch.bool else unpack_mask(legal[rows], vocabulary)
+
+
+class _ChosenLogProbs(torch.autograd.Function):
+    """Forward and backward, chunk by chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        actions: Tensor,
+        legal: Tensor,
+        temperature: float,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        """Keeps what it was given, and nothing of what it computes."""
+        ctx.save_for_backward(hidden, weight, bias, actions, legal)
+        ctx.temperature, ctx.dtype = temperature, dtype
+        chosen = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        matrix, offset = weight.to(dtype), None if bias is None else bias.to(dtype)
+        for rows in _chunks(len(hidden), len(weight)):
+            logits = F.linear(hidden[rows].to(dtype), matrix, offset)
+            shaped = shape_logits(logits, _legal_of(legal, rows, len(weight)), temperature)
+            every = shaped.log_softmax(dim=-1)
+            chosen[rows] = every.gather(-1, actions[rows, None]).squeeze(-1)
+        return chosen
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """``d log p(a) / d logit = (1[a] - p) / temperature``."""
+        hidden, weight, bias, actions, legal = ctx.saved_tensors
+        matrix, offset = weight.to(ctx.dtype), None if bias is None else bias.to(ctx.dtype)
+        for_hidden = torch.empty_like(hidden)
+        for_weight = torch.zeros_like(weight)
+        for_bias = None if bias is None else torch.zeros_like(bias)
+        for rows in _chunks(len(hidden), len(weight)):
+            states = hidden[rows].to(ctx.dtype)
+            logits = F.linear(states, matrix, offset)
+            shaped = shape_logits(logits, _legal_of(legal, rows, len(weight)), ctx.temperature)
+            scale = (gradient[rows, None] / ctx.temperature).float()
+            flow = shaped.softmax(dim=-1).mul_(-scale)
+            flow.scatter_add_(-1, actions[rows, None], scale)
+            narrow = flow.to(ctx.dtype)
+            for_hidden[rows] = (narrow @ matrix).to(hidden.dtype)
+            for_weight += (narrow.T @ states).to(weight.dtype)
+            if for_bias is not None:
+                for_bias += flow.sum(dim=0).to(for_bias.dtype)
+        return for_hidden, for_weight, for_bias, None, None, None, None

@@ -1,0 +1,183 @@
+"""Three ways through one trunk: whole texts, texts into a cache, and one more column.
+
+``full`` is what is learned from, ``read`` takes in prompts, ``step`` writes. A trunk holds no
+weights of its own: it runs a transformers model's modules. ``make_trunk`` takes the lean one of
+``agents.lean`` where the model is one of those that it knows, and else transformers' own forward
+behind the same three verbs. All of them give the same numbers (tested).
+
+Simplification: attention must see the whole text; models with a sliding window, a recurrent state
+or cross-attention are refused, when their window is shorter than a text or their steps differ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from agents.cache import KeyValueCache
+from agents.lean import LeanGPT2, LeanLlama
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["TransformersTrunk", "Trunk", "make_trunk"]
+
+
+class Trunk(Protocol):
+    """A language model up to its last hidden state."""
+
+    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
+        """Makes a cache for so many texts of so many tokens."""
+
+    def full(self, tokens: Tensor) -> Tensor:
+        """Runs right-padded texts, with gradients where they are on.
+
+        Args:
+            tokens: ``(N, L)`` int64.
+
+        Returns:
+            ``(N, L, width)``; what stands at padding is meaningless.
+        """
+
+    def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
+        """Runs right-padded texts and keeps their keys and values.
+
+        Args:
+            tokens: ``(k, L)`` int64.
+            slots: Where they stand in the cache, ``(k,)`` int64.
+            cache: Is written to.
+
+        Returns:
+            ``(k, L, width)``.
+        """
+
+    def step(self, tokens: Tensor, cache: KeyValueCache, columns: int) -> Tensor:
+        """Appends one token to every open text, without changing the cache's lengths.
+
+        Args:
+            tokens: ``(count,)`` int64.
+            cache: Is written to.
+            columns: A number above every open text's length.
+
+        Returns:
+            ``(count, width)``.
+        """
+
+
+def make_trunk(model: PreTrainedModel) -> Trunk:
+    """Makes the leanest trunk that runs ``model``."""
+    for lean in (LeanGPT2, LeanLlama):
+        if lean.fits(model):
+            return lean(model)
+    return TransformersTrunk(model)
+
+
+class TransformersTrunk:
+    """Any causal model of transformers by its own forward."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Takes a causal language model, which is neither copied nor changed."""
+        self._model = model
+
+    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
+        """See ``Trunk``."""
+        probe = DynamicCache(config=self._model.config)
+        self._run(torch.zeros((1, 1), dtype=torch.int64, device=self._model.device), probe)
+        layers = cast("list[Any]", probe.layers)
+        if not all(isinstance(getattr(layer, "keys", None), Tensor) for layer in layers):
+            raise ValueError(
+                f"{type(self._model).__name__} keeps more than keys and values; "
+                "such models are not supported as a policy"
+            )
+        window = getattr(self._model.config.get_text_config(), "sliding_window", None)
+        if window is not None and window < columns:
+            raise ValueError(
+                f"{type(self._model).__name__} looks back {window} tokens and texts have "
+                f"{columns}; use shorter texts or a model without a sliding window"
+            )
+        _, heads, _, head_size = layers[0].keys.shape
+        return KeyValueCache(
+            layers=len(layers),
+            rows=rows,
+            heads=heads,
+            columns=columns,
+            head_size=head_size,
+            dtype=layers[0].keys.dtype,
+            device=layers[0].keys.device,
+        )
+
+    def full(self, tokens: Tensor) -> Tensor:
+        """See ``Trunk``."""
+        return self._run(tokens, None)
+
+    def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
+        """See ``Trunk``."""
+        fresh = DynamicCache(config=self._model.config)
+        hidden = self._run(tokens, fresh)
+        for number, layer in enumerate(cast("list[Any]", fresh.layers)):
+            cache.write_texts(number, slots, layer.keys, layer.values)
+        return hidden
+
+    def step(self, tokens: Tensor, cache: KeyValueCache, columns: int) -> Tensor:
+        """See ``Trunk``."""
+        lengths = cache.lengths
+        hidden_from = torch.arange(columns, device=tokens.device) > lengths[:, None]
+        lowest = torch.finfo(cache.keys[0].dtype).min
+        mask = torch.zeros(hidden_from.shape, dtype=cache.keys[0].dtype, device=tokens.device)
+        mask = mask.masked_fill_(hidden_from, lowest)[:, None, None, :]
+        layers: list[Any] = [_Column(cache, number, columns) for number in range(len(cache.keys))]
+        output = self._model.base_model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=lengths[:, None],
+            cache=Cache(layers=layers),
+            use_cache=True,
+        )
+        return cast("Tensor", output.last_hidden_state[:, -1])
+
+    def _run(self, tokens: Tensor, cache: Cache | None) -> Tensor:
+        # Without a mask transformers looks for padding in the ids, and warns on finding any.
+        output = self._model.base_model(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            cache=cache,
+            use_cache=cache is not None,
+        )
+        return cast("Tensor", output.last_hidden_state)
+
+
+class _Column(CacheLayerMixin):
+    """Shows one layer of our cache to transformers, which appends a column to it."""
+
+    def __init__(self, cache: KeyValueCache, layer: int, columns: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # transformers' is
+        self._cache, self._layer, self._columns = cache, layer, columns
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Has nothing to do: the cache is allocated."""
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        *args: Any,  # noqa: ARG002 - transformers' signature
+        **kwargs: Any,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """Writes the new column and returns all of them."""
+        self._cache.write_next(self._layer, key_states[:, :, 0], value_states[:, :, 0])
+        return self._cache.read(self._layer, self._columns)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002 - as above
+        """The whole cache, from its first column on."""
+        return self._columns, 0
+
+    def get_seq_length(self) -> int:
+        """Not what positions come from: they are given."""
+        return self._columns - 1
+
+    def get_max_length(self) -> int:
+        """The number of columns."""
+        return self._cache.columns

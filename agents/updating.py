@@ -1,0 +1,167 @@
+"""From a rollout to gradients: forward passes of bounded size, and one step of the optimiser.
+
+Texts of like length go through the model together, as many as ``most_tokens`` allow with padding.
+How a minibatch is cut changes its gradient by rounding alone (tested), because losses are sums with
+weights that are worked out for the whole minibatch, see ``agents.losses``.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from agents.guards import require_gradient
+from agents.policy import Evaluation
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from torch import Tensor
+
+    from agents.policy import TransformerPolicy
+    from agents.rollout import Rollout
+
+__all__ = ["PhaseClock", "accumulate_gradient", "descend", "evaluate_all", "parts"]
+
+
+class PhaseClock:
+    """Seconds by phase of an iteration; on a GPU a phase ends when its work is done."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Starts with no phase."""
+        self._device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Measures what is done inside, and adds it to the phase."""
+        start = time.perf_counter()
+        yield
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        spent = time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+
+def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
+    """Cuts rows into parts of like length.
+
+    Args:
+        rows: Numbers of texts, ``(n,)`` int64.
+        lengths: Of those texts, ``(n,)`` int64.
+        most_tokens: The most tokens of a part, padding included; a longer text goes alone.
+
+    Returns:
+        The numbers, longest texts first, in parts.
+    """
+    order = lengths.argsort(descending=True, stable=True)
+    ordered = lengths[order].tolist()
+    cuts, first = [], 0
+    while first < len(ordered):
+        count = max(1, most_tokens // ordered[first])
+        cuts.append(rows[order[first : first + count]])
+        first += count
+    return cuts
+
+
+def _evaluate(
+    policy: TransformerPolicy, rollout: Rollout, rows: Tensor, temperature: float, *, bf16: bool
+) -> Evaluation:
+    longest = int(rollout.lengths[rows].max())
+    legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
+    with torch.autocast(policy.device.type, torch.bfloat16, enabled=bf16):
+        return policy.evaluate(
+            rollout.tokens[rows, :longest],
+            rollout.places[rows],
+            rollout.actions[rows],
+            rollout.mask[rows],
+            legal,
+            temperature,
+        )
+
+
+@torch.no_grad()
+def evaluate_all(
+    policy: TransformerPolicy,
+    rollout: Rollout,
+    *,
+    temperature: float,
+    bf16: bool,
+    most_tokens: int,
+) -> Evaluation:
+    """Evaluates a whole rollout without gradients; see ``TransformerPolicy.evaluate``."""
+    log_probs = torch.zeros_like(rollout.log_probs)
+    values = torch.zeros_like(rollout.log_probs)
+    every = torch.arange(len(rollout), device=log_probs.device)
+    for rows in parts(every, rollout.lengths, most_tokens):
+        result = _evaluate(policy, rollout, rows, temperature, bf16=bf16)
+        log_probs[rows], values[rows] = result.log_probs, result.values
+    return Evaluation(log_probs, values)
+
+
+def accumulate_gradient(
+    policy: TransformerPolicy,
+    rollout: Rollout,
+    rows: Tensor,
+    loss_of: Callable[[Evaluation, Tensor], tuple[Tensor, Mapping[str, Tensor]]],
+    *,
+    temperature: float,
+    bf16: bool,
+    most_tokens: int,
+) -> dict[str, float]:
+    """Adds a minibatch's gradient to the parameters'.
+
+    Args:
+        policy: What learns.
+        rollout: What was collected.
+        rows: The minibatch, ``(n,)`` int64.
+        loss_of: From a part's evaluation and its row numbers to the part's share of the loss and of
+            whatever is to be measured, all sums over the part.
+        temperature: The sampler's.
+        bf16: Whether to compute in bfloat16.
+        most_tokens: The most tokens of a forward pass.
+
+    Returns:
+        The measurements of the whole minibatch.
+    """
+    measured: dict[str, Tensor] = {}
+    for part in parts(rows, rollout.lengths[rows], most_tokens):
+        new = _evaluate(policy, rollout, part, temperature, bf16=bf16)
+        loss, shares = loss_of(new, part)
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
+        for name, share in shares.items():
+            measured[name] = measured.get(name, torch.zeros_like(share)) + share.detach()
+    return {name: float(value) for name, value in measured.items()}
+
+
+def descend(
+    policy: TransformerPolicy,
+    optimizer: torch.optim.Optimizer,
+    *,
+    max_norm: float | None,
+    iteration: int,
+) -> float:
+    """Steps the optimiser by the accumulated gradient and clears it.
+
+    Args:
+        policy: What learns.
+        optimizer: Over its parameters.
+        max_norm: A longer gradient is scaled down to this; ``None`` leaves it as it is.
+        iteration: For messages, from 1.
+
+    Returns:
+        The gradient's norm before clipping.
+
+    Raises:
+        GuardError: If the gradient is not finite, or exactly 0.
+    """
+    trained = [p for p in policy.parameters() if p.grad is not None]
+    limit = float("inf") if max_norm is None else max_norm
+    norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
+    require_gradient(norm, iteration)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return norm

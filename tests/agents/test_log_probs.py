@@ -1,0 +1,69 @@
+"""Chunked log-probabilities are the plain ones, and so are their gradients."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from agents import log_probs
+from agents.decoding import pack_mask
+from agents.log_probs import chosen_log_probs
+
+SIZE, WIDTH, VOCABULARY = 23, 5, 19
+
+
+def _inputs(dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(SIZE, WIDTH, generator=generator, dtype=dtype, requires_grad=True)
+    weight = torch.randn(VOCABULARY, WIDTH, generator=generator, dtype=dtype, requires_grad=True)
+    bias = torch.randn(VOCABULARY, generator=generator, dtype=dtype, requires_grad=True)
+    legal = torch.rand(SIZE, VOCABULARY, generator=generator) < 0.6
+    actions = torch.randint(VOCABULARY, (SIZE,), generator=generator)
+    legal[torch.arange(SIZE), actions] = True
+    return hidden, weight, bias, actions, legal
+
+
+@pytest.mark.parametrize("chunk", [1, 40, 10**6])
+@pytest.mark.parametrize("temperature", [1.0, 0.4])
+@pytest.mark.parametrize("masked", [False, True], ids=["one_mask", "a_mask_each"])
+@pytest.mark.parametrize("biased", [False, True], ids=["plain", "bias"])
+def test_equal_to_the_plain_computation(monkeypatch, chunk, temperature, masked, biased):
+    """Whatever the size of the chunks; the logits of masked ids get no gradient."""
+    monkeypatch.setattr(log_probs, "_CHUNK_NUMBERS", chunk)
+    hidden, weight, bias, actions, legal = _inputs(torch.float32)
+    legal = legal if masked else torch.ones(VOCABULARY, dtype=torch.bool)
+    leaves = [hidden, weight, *([bias] if biased else [])]
+    logits = F.linear(hidden, weight, bias if biased else None)
+    every = (logits.masked_fill(~legal, -torch.inf) / temperature).log_softmax(-1)
+    expected = every.gather(-1, actions[:, None]).squeeze(-1)
+    given = pack_mask(legal) if masked else legal
+    actual = chosen_log_probs(hidden, weight, bias if biased else None, actions, given, temperature)
+    torch.testing.assert_close(expected, actual)
+    probe = torch.randn(SIZE, generator=torch.Generator().manual_seed(2))
+    theirs = torch.autograd.grad((expected * probe).sum(), leaves)
+    ours = torch.autograd.grad((actual * probe).sum(), leaves)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-5)
+
+
+def test_only_the_products_are_narrow_under_autocast():
+    """The softmax is float32: its probabilities of one state sum to 1 far better than 1e-2."""
+    hidden, weight, _, _, _ = _inputs(torch.float32)
+    ids, every = torch.arange(VOCABULARY), torch.ones(VOCABULARY, dtype=torch.bool)
+    with torch.autocast("cpu", torch.bfloat16):
+        result = chosen_log_probs(hidden[:1].expand(VOCABULARY, -1), weight, None, ids, every, 1.0)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(torch.tensor(1.0), result.exp().sum(), atol=1e-6, rtol=0)
+    exact = F.linear(hidden[0], weight).log_softmax(-1)
+    assert 0 < float((result - exact).detach().abs().max()) < 0.1
+
+
+def test_no_tensor_of_actions_times_vocabulary_is_kept():
+    """What autograd saves for the backward pass is as large as what went in."""
+    hidden, weight, _, actions, _ = _inputs(torch.float32)
+    saved = []
+    hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x)
+    with hooks:
+        legal = torch.ones(VOCABULARY, dtype=torch.bool)
+        chosen_log_probs(hidden, weight, None, actions, legal, 1.0)
+    assert max(x.numel() for x in saved) == max(hidden.numel(), weight.numel())
+    assert max(hidden.numel(), weight.numel()) < SIZE * VOCABULARY

@@ -1,0 +1,96 @@
+"""The lean forward is transformers' own, gradients and all."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from agents.lean import LeanGPT2, LeanLlama
+from agents.trunks import TransformersTrunk, make_trunk
+from tests.agents.models import VOCABULARY, make_model
+
+TOKENS = torch.randint(3, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "trunk"),
+    [
+        ("gpt2", LeanGPT2),
+        ("llama", LeanLlama),
+        ("qwen2", LeanLlama),
+        ("mistral", TransformersTrunk),
+    ],
+)
+def test_each_family_gets_its_trunk(kind, trunk):
+    assert type(make_trunk(make_model(kind))) is trunk
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+def test_lean_states_and_gradients_are_those_of_transformers(kind):
+    model = make_model(kind).eval()
+    for parameter in model.parameters():  # biases and gains start at 0 and 1, and hide mistakes
+        torch.nn.init.normal_(parameter, std=0.2)
+    expected = model.base_model(input_ids=TOKENS).last_hidden_state
+    actual = make_trunk(model).full(TOKENS)
+    torch.testing.assert_close(expected, actual, atol=1e-4, rtol=1e-4)
+    probe = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    trained = dict(model.base_model.named_parameters())
+    ours = torch.autograd.grad((actual * probe).sum(), trained.values())
+    theirs = torch.autograd.grad((expected * probe).sum(), trained.values())
+    for name, mine, other in zip(trained, ours, theirs, strict=True):
+        torch.testing.assert_close(other, mine, atol=2e-3, rtol=1e-3, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+def test_lean_and_transformers_write_the_same_cache(kind):
+    """Reading, stepping, dropping and adding, in rows of different lengths."""
+    model = make_model(kind).eval()
+    hidden = []
+    with torch.no_grad():
+        for trunk in (make_trunk(model), TransformersTrunk(model)):
+            cache = trunk.new_cache(3, 16)
+            trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache)
+            for token in range(3, 9):
+                if token == 6:
+                    assert cache.drop(torch.tensor([0])).tolist() == [2, 1]
+                    trunk.read(TOKENS[:1, :4], cache.add(torch.tensor([4])), cache)
+                state = trunk.step(torch.full((3,), token), cache, 15)
+                cache.lengths = cache.lengths + 1
+            hidden.append(state)
+        whole = torch.zeros(3, 12, dtype=torch.int64)
+        whole[0], whole[1, :9] = torch.cat([TOKENS[2, :6], torch.arange(3, 9)]), 0
+        whole[1, :9] = torch.cat([TOKENS[1, :3], torch.arange(3, 9)])
+        whole[2, :7] = torch.cat([TOKENS[0, :4], torch.arange(6, 9)])
+        full = model.base_model(input_ids=whole).last_hidden_state
+    torch.testing.assert_close(hidden[1], hidden[0], atol=1e-5, rtol=1e-4)
+    expected = full[torch.arange(3), torch.tensor([11, 8, 6])]
+    torch.testing.assert_close(expected, hidden[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        GPT2LMHeadModel(
+            GPT2Config(n_layer=1, n_head=2, n_embd=8, scale_attn_by_inverse_layer_idx=True)
+        ),
+        GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, activation_function="relu")),
+        LlamaForCausalLM(
+            LlamaConfig(
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                hidden_size=8,
+                intermediate_size=8,
+                hidden_act="gelu",
+            )
+        ),
+    ],
+    ids=["scaled", "relu", "gelu"],
+)
+def test_a_rarer_option_is_left_to_transformers(model):
+    assert isinstance(make_trunk(model), TransformersTrunk)
+
+
+def test_a_window_shorter_than_a_text_is_refused():
+    model = make_model("mistral")
+    model.config.sliding_window = 8
+    with pytest.raises(ValueError, match="looks back 8 tokens and texts have 16"):
+        TransformersTrunk(model).new_cache(1, 16)
