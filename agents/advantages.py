@@ -9,7 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["generalised_advantages", "masked_mean", "standardise", "to_unit_variance"]
+__all__ = [
+    "generalised_advantages",
+    "group_advantages",
+    "leave_one_out",
+    "masked_mean",
+    "standardise",
+    "to_unit_variance",
+]
+
+_NO_SPREAD = 1e-6  # a standard deviation that is rounding
 
 
 def generalised_advantages(
@@ -100,3 +109,48 @@ def to_unit_variance(x: Tensor, mask: Tensor) -> Tensor:
     """
     mean = masked_mean(x, mask)
     return torch.where(mask, standardise(x, mask) + mean, 0.0)
+
+
+def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
+    """How much better each completion is than the others of its prompt.
+
+    Shao et al. 2024 (DeepSeekMath), section 4.1.2: the score less the group's mean, divided by its
+    standard deviation. Without ``scale`` prompts on which all completions are about as good do not
+    count for more (Liu et al. 2025, Dr. GRPO).
+
+    Args:
+        scores: ``(E,)``, the completions of a prompt next to each other.
+        group: Completions of one prompt, a divisor of E.
+        scale: Whether to divide by the (population) standard deviation.
+
+    Returns:
+        ``(E,)``; 0 where all of a group have the same score.
+    """
+    apart = scores.reshape(-1, group)
+    centred = apart - apart.mean(dim=1, keepdim=True)
+    if scale:
+        spread = centred.square().mean(dim=1, keepdim=True).sqrt()
+        centred = torch.where(spread > _NO_SPREAD, centred / spread.clamp(min=_NO_SPREAD), 0.0)
+    return centred.flatten()
+
+
+def leave_one_out(scores: Tensor, group: int) -> Tensor:
+    """Each completion's score less the mean score of the others of its prompt.
+
+    Kool et al. 2019; Ahmadian et al. 2024, equation 8.
+
+    Args:
+        scores: ``(E,)``, the completions of a prompt next to each other.
+        group: Completions of one prompt, a divisor of E.
+
+    Returns:
+        ``(E,)``.
+
+    Raises:
+        ValueError: If there is only one completion a prompt, and so no other.
+    """
+    if group == 1:
+        raise ValueError("leave-one-out needs at least 2 completions of a prompt, got 1")
+    apart = scores.reshape(-1, group)
+    others = (apart.sum(dim=1, keepdim=True) - apart) / (group - 1)
+    return (apart - others).flatten()

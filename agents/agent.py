@@ -17,16 +17,22 @@ import torch
 from safetensors.torch import save_file
 
 from agents.adapters import adapters_off, has_adapters
+from agents.advantages import masked_mean
 from agents.callbacks import as_callback, drive
 from agents.decoding import Sampling, sample
-from agents.guards import GuardError, explained_memory
+from agents.guards import (
+    GuardError,
+    explained_memory,
+    require_agreement,
+    require_unit_ratio,
+)
 from agents.policy import TransformerPolicy
 from agents.rollout import collect, require_fitting
 from agents.training_state import load_training_state, read_record, save_training_state
-from agents.updating import PhaseClock, evaluate_all
+from agents.updating import LossOf, PhaseClock, accumulate_gradient, descend, evaluate_all
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
     from stable_baselines3.common.logger import Logger
@@ -124,6 +130,7 @@ class Agent:
         config: AgentConfig,
         *,
         reference: TransformerPolicy | None,
+        needs_reference: bool = True,
     ) -> None:
         """Prepares training.
 
@@ -134,6 +141,7 @@ class Agent:
             reference: The frozen policy that KL is measured against, with weights of its own;
                 ``None`` for the policy as it is: a copy, or, where adapters learn, what is below
                 them.
+            needs_reference: Whether the algorithm measures against one at all.
 
         Raises:
             ValueError: If policy and reference share weights, the environment is another, or there
@@ -147,7 +155,7 @@ class Agent:
                 f"an iteration has {self.episodes} texts, fewer than its {config.minibatches} "
                 f"minibatches or its {self.envs.num_envs} rows: raise episodes"
             )
-        if reference is None and not has_adapters(policy.model):
+        if needs_reference and reference is None and not has_adapters(policy.model):
             reference = policy.frozen_copy()
         if reference is not None:
             shared = {p.data_ptr() for p in policy.parameters()} & {
@@ -328,6 +336,68 @@ class Agent:
         with adapters_off(self.policy):
             return self.evaluate(self.policy, rollout)
 
+    def improve(
+        self,
+        rollout: Rollout,
+        old_log_probs: torch.Tensor,
+        loss_for: Callable[[torch.Tensor], LossOf],
+        *,
+        prepare: Callable[[], None] = lambda: None,
+        enough: Callable[[Mapping[str, float]], bool] = lambda _: False,
+    ) -> dict[str, float]:
+        """Makes an iteration's gradient steps: ``epochs`` passes of ``minibatches``.
+
+        Args:
+            rollout: What was collected.
+            old_log_probs: Of its actions under the policy that acted, ``(E, C)``; the first
+                minibatch must find the same ones.
+            loss_for: From a minibatch's row numbers to its loss, see ``accumulate_gradient``.
+            prepare: Called before each step of the optimiser, with the gradients there.
+            enough: Whether to stop after a step that measured this.
+
+        Returns:
+            The means of what the steps measured, and how many ``updates`` there were.
+        """
+        config, history = self.config, list[dict[str, float]]()
+        for rows in (rows for _ in range(config.epochs) for rows in self.minibatches()):
+            loss_of = loss_for(rows)
+            if not history:
+                loss_of = _guarded(loss_of, rollout, old_log_probs, bf16=config.bf16)
+            measured = accumulate_gradient(
+                self.policy,
+                rollout,
+                rows,
+                loss_of,
+                temperature=config.temperature,
+                bf16=config.bf16,
+                most_tokens=config.micro_batch_tokens,
+            )
+            prepare()
+            measured["gradient_norm"] = descend(
+                self.policy,
+                self.optimizer,
+                max_norm=config.max_gradient_norm,
+                iteration=self.iteration + 1,
+            )
+            history.append(measured)
+            if enough(measured):
+                break
+        means = {name: float(np.mean([each[name] for each in history])) for name in history[0]}
+        return {**means, "updates": float(len(history))}
+
+    def acted(self, rollout: Rollout) -> torch.Tensor:
+        """The log-probabilities that the update compares with, ``(E, C)``.
+
+        In bfloat16 they are computed anew by the update's own forward pass, and the sampler's own
+        must be near.
+        """
+        if not self.config.bf16:
+            return rollout.log_probs
+        log_probs = self.evaluate(self.policy, rollout).log_probs
+        gap = float(masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask))
+        require_agreement(gap, bf16=True)
+        return log_probs
+
     def minibatches(self) -> list[torch.Tensor]:
         """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers."""
         order = torch.randperm(self.episodes, generator=self._generator, device=self.policy.device)
@@ -428,3 +498,17 @@ class Agent:
         names = ("tokens", "places", "actions", "log_probs", "rewards", "mask", "legal")
         save_file({name: getattr(rollout, name).contiguous() for name in names}, path)
         return f" (the batch is in {path})"
+
+
+def _guarded(
+    loss_of: LossOf, rollout: Rollout, old_log_probs: torch.Tensor, *, bf16: bool
+) -> LossOf:
+    """The same loss, behind the guard that the policy that learns is the one that acted."""
+
+    def guarded(
+        new: Evaluation, part: torch.Tensor
+    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        require_unit_ratio(new.log_probs, old_log_probs[part], rollout.mask[part], bf16=bf16)
+        return loss_of(new, part)
+
+    return guarded

@@ -26,11 +26,10 @@ from torch import Tensor
 
 from agents.advantages import generalised_advantages, masked_mean, standardise, to_unit_variance
 from agents.agent import Agent, AgentConfig
-from agents.guards import GuardError, require_agreement, require_unit_ratio
+from agents.guards import GuardError, require_agreement
 from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.scaling import RunningScale
-from agents.updating import accumulate_gradient, descend
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from agents.policy import Evaluation, TransformerPolicy
     from agents.rollout import Rollout
-    from agents.updating import PhaseClock
+    from agents.updating import LossOf, PhaseClock
 
 __all__ = ["PPO", "GuardError", "PPOConfig"]
 
@@ -259,31 +258,17 @@ class PPO(Agent):
 
     def _update(self, rollout: Rollout, batch: _Batch) -> dict[str, float]:
         """Makes the gradient steps of one iteration; returns their mean statistics."""
-        config = self.config
-        history: list[dict[str, float]] = []
-        for _ in range(config.epochs):
-            for rows in self.minibatches():
-                measured = self._gradient(rollout, batch, rows, first=not history)
-                if self.iteration < config.critic_warmup:
-                    for parameter in self.policy.model.parameters():
-                        parameter.grad = None
-                self._set_epsilon()
-                measured["gradient_norm"] = descend(
-                    self.policy,
-                    self.optimizer,
-                    max_norm=config.max_gradient_norm,
-                    iteration=self.iteration + 1,
-                )
-                history.append(measured)
-                limit = config.target_kl
-                if limit is not None and measured["approximate_kl"] > 1.5 * limit:
-                    return {**_means(history), "updates": float(len(history))}
-        return {**_means(history), "updates": float(len(history))}
+        limit = self.config.target_kl
+        return self.improve(
+            rollout,
+            batch.old_log_probs,
+            lambda rows: self._loss_for(rollout, batch, rows),
+            prepare=self._prepare,
+            enough=lambda step: limit is not None and step["approximate_kl"] > 1.5 * limit,
+        )
 
-    def _gradient(
-        self, rollout: Rollout, batch: _Batch, rows: Tensor, *, first: bool
-    ) -> dict[str, float]:
-        """Adds a minibatch's gradient to the parameters'."""
+    def _loss_for(self, rollout: Rollout, batch: _Batch, rows: Tensor) -> LossOf:
+        """The loss of a minibatch."""
         config = self.config
         weights = torch.zeros_like(batch.advantages)
         weights[rows] = token_weights(rollout.mask[rows])
@@ -294,8 +279,6 @@ class PPO(Agent):
 
         def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
             old, share = batch.old_log_probs[part], weights[part]
-            if first:
-                require_unit_ratio(new.log_probs, old, rollout.mask[part], bf16=config.bf16)
             policy = clipped_policy_loss(new.log_probs, old, advantages[part], share, config.clip)
             value_loss = clipped_value_loss(
                 new.values, batch.old_values[part], batch.returns[part], share, config.value_clip
@@ -314,18 +297,16 @@ class PPO(Agent):
                 "approximate_kl": policy.approximate_kl,
             }
 
-        return accumulate_gradient(
-            self.policy,
-            rollout,
-            rows,
-            loss_of,
-            temperature=config.temperature,
-            bf16=config.bf16,
-            most_tokens=config.micro_batch_tokens,
-        )
+        return loss_of
 
-    def _set_epsilon(self) -> None:
-        """Gives Adam its epsilon; TensorFlow's is added before the bias is corrected."""
+    def _prepare(self) -> None:
+        """Lets nothing but the value function learn while it warms up, and gives Adam its epsilon.
+
+        TensorFlow's epsilon is added before the bias is corrected.
+        """
+        if self.iteration < self.config.critic_warmup:
+            for parameter in self.policy.model.parameters():
+                parameter.grad = None
         self._steps_made += 1
         epsilon = self.config.adam_epsilon
         for group in self.optimizer.param_groups:
@@ -346,7 +327,3 @@ class PPO(Agent):
         self.kl_coefficient = record["kl_coefficient"]
         self._scale = RunningScale(**record["scale"])
         self._steps_made = record["steps_made"]
-
-
-def _means(history: list[dict[str, float]]) -> dict[str, float]:
-    return {name: float(np.mean([step[name] for step in history])) for name in history[0]}

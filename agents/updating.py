@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from agents.policy import TransformerPolicy
     from agents.rollout import Rollout
 
-__all__ = ["PhaseClock", "accumulate_gradient", "descend", "evaluate_all", "parts"]
+LossOf: TypeAlias = "Callable[[Evaluation, Tensor], tuple[Tensor, Mapping[str, Tensor]]]"
+"""From a part's evaluation and its row numbers to its share of the loss and of measurements."""
+
+__all__ = ["LossOf", "PhaseClock", "accumulate_gradient", "descend", "evaluate_all", "parts"]
 
 
 class PhaseClock:
@@ -106,7 +109,7 @@ def accumulate_gradient(
     policy: TransformerPolicy,
     rollout: Rollout,
     rows: Tensor,
-    loss_of: Callable[[Evaluation, Tensor], tuple[Tensor, Mapping[str, Tensor]]],
+    loss_of: LossOf,
     *,
     temperature: float,
     bf16: bool,

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, GuardError, PPOConfig
+from agents.updating import accumulate_gradient
 from tests.agents.models import make_model, make_toy
 from textgym import RewardError
 from textgym.types import StopReason
@@ -268,7 +269,15 @@ def test_how_a_minibatch_is_cut_changes_nothing(most_tokens):
         assert rollout.mask.sum(dim=1).unique().numel() > 2
         batch, _ = ppo._learnable(rollout, ppo.evaluate(ppo.reference, rollout).log_probs)
         rows = torch.arange(3, 30)
-        measured = ppo._gradient(rollout, batch, rows, first=True)
+        measured = accumulate_gradient(
+            ppo.policy,
+            rollout,
+            rows,
+            ppo._loss_for(rollout, batch, rows),
+            temperature=config.temperature,
+            bf16=False,
+            most_tokens=size,
+        )
         gradients.append((measured, {n: p.grad for n, p in ppo.policy.named_parameters()}))
     assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-5)
     for name, expected in gradients[1][1].items():
@@ -349,9 +358,9 @@ def test_kl_in_the_loss_pulls_towards_the_reference(estimator):
 def test_tensorflows_adam_takes_smaller_first_steps():
     """Epsilon before the bias correction counts for 1/sqrt(1 - beta2) as much in the first step."""
     ppo = _ppo(dataclasses.replace(CONFIG, adam="tensorflow", adam_epsilon=1e-4))
-    ppo._set_epsilon()
+    ppo._prepare()
     assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999))
-    ppo._set_epsilon()
+    ppo._prepare()
     assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999**2))
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from agents.adapters import AdapterConfig
+from agents.grpo import GRPOConfig
 from agents.ppo import PPOConfig
+from agents.reinforce import ReinforceConfig
+from agents.rloo import RLOOConfig
 from agents.scratch import ScratchConfig
 from agents.sft import SFTConfig
 from reward_models.card import CardConfig
@@ -28,6 +31,9 @@ from textgym.cli.plan import Plan
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = [
     PPOConfig,
+    GRPOConfig,
+    RLOOConfig,
+    ReinforceConfig,
     SFTConfig,
     AdapterConfig,
     ScratchConfig,

@@ -1,0 +1,155 @@
+"""Group relative policy optimisation: no critic, the other answers to a prompt are the baseline.
+
+One iteration: write several completions of each prompt; compare each with the others of its group;
+update by PPO's clipped surrogate, in which every token has its completion's advantage, with the
+divergence from the reference in the loss.
+
+Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Options of its successors are settings here:
+``scale_by_spread=False`` and ``weigh="tokens"`` are close to Liu et al. 2025 (Dr. GRPO),
+``clip_high`` and ``weigh="tokens"`` are Yu et al. 2025 (DAPO).
+
+Simplifications: the reward is the whole episode's; groups whose completions all have one score are
+kept, and teach nothing but the KL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from agents.advantages import group_advantages, masked_mean
+from agents.agent import Agent, AgentConfig
+from agents.groups import group_metrics, require_contrast, require_groups
+from agents.kl import ESTIMATORS, sequence_kl
+from agents.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agents.policy import Evaluation, TransformerPolicy
+    from agents.rollout import Rollout
+    from agents.updating import LossOf, PhaseClock
+
+__all__ = ["GRPO", "GRPOConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GRPOConfig(AgentConfig):
+    """Settings of GRPO. The defaults suit a model of a few million parameters."""
+
+    group_size: int = 8
+    """Completions of each prompt. More make a better baseline, of fewer prompts."""
+    scale_by_spread: bool = True
+    """Divide a group's advantages by their standard deviation."""
+    weigh: Literal["texts", "tokens"] = "texts"
+    """Whether each text counts the same in the loss, as in the paper, or each token."""
+    kl_coefficient: float = 0.04
+    """Weight of the divergence from the reference in the loss. Lower lets the reward be gamed; 0
+    does without a reference."""
+    kl_estimator: Literal["k2", "k3"] = "k3"
+    """Its estimator; the paper's is k3."""
+    clip: float = 0.2
+    """How far a probability ratio may fall below 1 before it stops paying."""
+    clip_high: float | None = None
+    """The same upwards; None for ``clip``. Higher lets rare tokens grow faster."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+        """
+        AgentConfig.__post_init__(self)
+        require_contrast(self.group_size)
+        if self.kl_coefficient < 0:
+            raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
+        if not self.clip > 0 or not (self.clip_high is None or self.clip_high > 0):
+            raise ValueError(f"clip must be above 0, got {self.clip} and {self.clip_high}")
+
+
+class GRPO(Agent):
+    """Trains a policy in a text environment; see ``Agent`` for what else it can do."""
+
+    config: GRPOConfig
+    config_type: ClassVar[type[AgentConfig]] = GRPOConfig
+
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        envs: Any,
+        config: GRPOConfig | None = None,
+        *,
+        reference: TransformerPolicy | None = None,
+    ) -> None:
+        """Prepares training.
+
+        Args:
+            policy: Trained in place.
+            envs: A text environment with the torch backend and autoreset disabled.
+            config: The settings; ``None`` for the defaults.
+            reference: See ``Agent``.
+
+        Raises:
+            ValueError: As ``Agent``, or if the texts of an iteration are no whole groups.
+        """
+        config = GRPOConfig() if config is None else config
+        priced = config.kl_coefficient > 0
+        super().__init__(policy, envs, config, reference=reference, needs_reference=priced)
+        require_groups(self.episodes, config.group_size)
+
+    def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
+        """One iteration; see ``Agent.iterate``."""
+        config = self.config
+        prompts = self.next_examples(self.episodes // config.group_size)
+        with clock.phase("collect"):
+            rollout = self.collect([i for i in prompts for _ in range(config.group_size)])
+        scores = rollout.rewards.sum(dim=1)
+        metrics = group_metrics(rollout, scores, config.group_size)
+        with clock.phase("reference"):
+            old = self.acted(rollout)
+            reference = old
+            if config.kl_coefficient > 0:
+                reference = self.evaluate_reference(rollout).log_probs
+                metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
+        advantages = group_advantages(scores, config.group_size, scale=config.scale_by_spread)
+        with clock.phase("update"):
+            metrics |= self.improve(
+                rollout,
+                old,
+                lambda rows: self._loss_for(rollout, rows, old, reference, advantages),
+            )
+        metrics["entropy"] = float(masked_mean(-rollout.log_probs, rollout.mask))
+        clock.seconds["environment"] = rollout.env_seconds
+        return metrics, rollout
+
+    def _loss_for(
+        self, rollout: Rollout, rows: Tensor, old: Tensor, reference: Tensor, advantages: Tensor
+    ) -> LossOf:
+        """The loss of a minibatch."""
+        config, weights = self.config, torch.zeros_like(old)
+        weigh = text_weights if config.weigh == "texts" else token_weights
+        weights[rows] = weigh(rollout.mask[rows])
+
+        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+            share = weights[part]
+            policy = clipped_policy_loss(
+                new.log_probs,
+                old[part],
+                advantages[part, None],
+                share,
+                config.clip,
+                config.clip_high,
+            )
+            price = ESTIMATORS[config.kl_estimator](new.log_probs - reference[part])
+            divergence = config.kl_coefficient * weighted_sum(price, share)
+            return policy.loss + divergence, {
+                "policy_loss": policy.loss,
+                "kl_loss": divergence,
+                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
+                "approximate_kl": policy.approximate_kl,
+            }
+
+        return loss_of

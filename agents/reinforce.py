@@ -1,0 +1,119 @@
+"""REINFORCE++: PPO's clipped surrogate and per-token KL, without a critic.
+
+One iteration: write a completion of each prompt; an action's return is what is paid from it on, the
+price of KL included; scale all returns of the batch to mean 0 and variance 1; update.
+
+Source: Hu et al. 2025, "REINFORCE++", section 3. It is PPO with values of 0 and lambda of 1.
+
+Simplifications: no reward model's normalisation of its own; use a combinator of rewards.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from agents.advantages import generalised_advantages, masked_mean, standardise
+from agents.agent import Agent, AgentConfig
+from agents.groups import group_metrics
+from agents.kl import sequence_kl
+from agents.losses import clipped_policy_loss, token_weights
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agents.policy import Evaluation, TransformerPolicy
+    from agents.rollout import Rollout
+    from agents.updating import LossOf, PhaseClock
+
+__all__ = ["Reinforce", "ReinforceConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReinforceConfig(AgentConfig):
+    """Settings of REINFORCE++. The defaults suit a model of a few million parameters."""
+
+    kl_coefficient: float = 0.05
+    """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed."""
+    gamma: float = 1.0
+    """Discount per token. Lower lets an action answer for what is paid soon after it."""
+    clip: float = 0.2
+    """How far a probability ratio may move in one iteration before it stops paying."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+        """
+        AgentConfig.__post_init__(self)
+        if self.kl_coefficient < 0:
+            raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
+        if not 0 <= self.gamma <= 1:
+            raise ValueError(f"gamma must be in [0, 1], got {self.gamma}")
+        if not self.clip > 0:
+            raise ValueError(f"clip must be above 0, got {self.clip}")
+
+
+class Reinforce(Agent):
+    """Trains a policy in a text environment; see ``Agent`` for what else it can do."""
+
+    config: ReinforceConfig
+    config_type: ClassVar[type[AgentConfig]] = ReinforceConfig
+
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        envs: Any,
+        config: ReinforceConfig | None = None,
+        *,
+        reference: TransformerPolicy | None = None,
+    ) -> None:
+        """Prepares training; see ``Agent`` for the arguments and what is raised."""
+        config = ReinforceConfig() if config is None else config
+        super().__init__(policy, envs, config, reference=reference)
+
+    def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
+        """One iteration; see ``Agent.iterate``."""
+        config = self.config
+        with clock.phase("collect"):
+            rollout = self.collect()
+        mask = rollout.mask
+        with clock.phase("reference"):
+            old = self.acted(rollout)
+            reference = self.evaluate_reference(rollout).log_probs
+        log_ratio = torch.where(mask, old - reference, 0.0)
+        rewards = rollout.rewards - config.kl_coefficient * log_ratio
+        nothing = torch.zeros_like(rewards)
+        _, returns = generalised_advantages(rewards, nothing, mask, gamma=config.gamma, lam=1.0)
+        advantages = standardise(returns, mask)
+        metrics = group_metrics(rollout, rollout.rewards.sum(dim=1), 1)
+        del metrics["groups_without_contrast"]
+        metrics["kl"] = float(sequence_kl(log_ratio, mask))
+        metrics["entropy"] = float(masked_mean(-rollout.log_probs, mask))
+        with clock.phase("update"):
+            metrics |= self.improve(
+                rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
+            )
+        clock.seconds["environment"] = rollout.env_seconds
+        return metrics, rollout
+
+    def _loss_for(self, rollout: Rollout, rows: Tensor, old: Tensor, advantages: Tensor) -> LossOf:
+        """The loss of a minibatch."""
+        weights = torch.zeros_like(old)
+        weights[rows] = token_weights(rollout.mask[rows])
+
+        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+            policy = clipped_policy_loss(
+                new.log_probs, old[part], advantages[part], weights[part], self.config.clip
+            )
+            return policy.loss, {
+                "policy_loss": policy.loss,
+                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
+                "approximate_kl": policy.approximate_kl,
+            }
+
+        return loss_of

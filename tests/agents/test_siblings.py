@@ -1,0 +1,114 @@
+"""GRPO, RLOO and REINFORCE++: baselines by hand, exact resume, and what each needs."""
+
+import pytest
+import torch
+
+from agents.advantages import group_advantages, leave_one_out
+from agents.grpo import GRPO, GRPOConfig
+from agents.policy import TransformerPolicy
+from agents.reinforce import Reinforce, ReinforceConfig
+from agents.rloo import RLOO, RLOOConfig
+from tests.agents.models import make_model, make_toy
+
+SIBLINGS = [
+    (GRPO, GRPOConfig(group_size=4, minibatches=2, epochs=2, iterations=4)),
+    (GRPO, GRPOConfig(group_size=2, kl_coefficient=0.0, weigh="tokens", clip_high=0.3, bf16=True)),
+    (RLOO, RLOOConfig(group_size=4, normalise=True, iterations=4)),
+    (Reinforce, ReinforceConfig(minibatches=2, iterations=4, gamma=0.9)),
+]
+NAMES = ["grpo", "grpo_bf16", "rloo", "reinforce"]
+
+
+def _make(kind, config, seed=0, rows=8, **kwargs):
+    return kind(TransformerPolicy(make_model(seed=seed)), make_toy(rows=rows, **kwargs), config)
+
+
+def _figures(metrics):
+    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
+
+
+def test_group_advantages_by_hand():
+    """Scores 1, 3 of one prompt and 5, 5 of another: equal ones teach nothing, and are not NaN."""
+    scores = torch.tensor([1.0, 3.0, 5.0, 5.0])
+    assert group_advantages(scores, 2, scale=False).tolist() == [-1.0, 1.0, 0.0, 0.0]
+    assert group_advantages(scores * 10, 2, scale=True).tolist() == [-1.0, 1.0, 0.0, 0.0]
+    three = torch.tensor([0.0, 0.0, 6.0])  # mean 2, deviation sqrt(8)
+    expected = torch.tensor([-2.0, -2.0, 4.0]) / 8**0.5
+    torch.testing.assert_close(expected, group_advantages(three, 3, scale=True))
+
+
+def test_leave_one_out_by_hand():
+    """Of 1, 2, 6 the others' means are 4, 3.5 and 1.5; of one there is no other."""
+    scores = torch.tensor([1.0, 2.0, 6.0])
+    assert leave_one_out(scores, 3).tolist() == [-3.0, -1.5, 4.5]
+    with pytest.raises(ValueError, match="at least 2 completions"):
+        leave_one_out(scores, 1)
+
+
+@pytest.mark.parametrize(("kind", "config"), SIBLINGS, ids=NAMES)
+def test_two_and_two_iterations_are_four(kind, config, tmp_path):
+    straight, first = _make(kind, config), _make(kind, config)
+    expected = [_figures(straight.step()[0]) for _ in range(4)]
+    for _ in range(2):
+        first.step()
+    first.save(tmp_path / "checkpoint")
+    resumed = kind.load(tmp_path / "checkpoint", make_toy())
+    assert expected[2:] == [_figures(resumed.step()[0]) for _ in range(2)]
+
+
+@pytest.mark.parametrize(("kind", "config"), SIBLINGS[:3], ids=NAMES[:3])
+def test_the_completions_of_a_prompt_stand_side_by_side(kind, config):
+    """Group n is rows n * size to (n + 1) * size, however many rows the environment has."""
+    agent = _make(kind, config, rows=4)
+    object.__setattr__(agent, "episodes", 16)
+    _, rollout = agent.step()
+    ids = rollout.example_ids.reshape(-1, config.group_size)
+    assert (ids == ids[:, :1]).all()
+    assert len(set(ids[:, 0].tolist())) == min(8, 16 // config.group_size)
+
+
+@pytest.mark.parametrize(("kind", "config"), SIBLINGS[:3], ids=NAMES[:3])
+def test_texts_that_are_no_whole_groups_are_refused(kind, config):
+    message = f"7 texts an iteration are no whole groups of {config.group_size}"
+    with pytest.raises(ValueError, match=message):
+        _make(kind, config, rows=7)
+
+
+def test_without_a_price_of_kl_there_is_no_reference():
+    agent = _make(*SIBLINGS[1])
+    assert agent.reference is None
+    assert "kl" not in agent.step()[0]
+    assert _make(*SIBLINGS[0]).reference is not None
+
+
+def test_the_gradient_of_rloo_is_that_of_reinforce():
+    """At ratio 1: minus the mean over texts of advantage times the gradient of the whole text."""
+    agent = _make(RLOO, RLOOConfig(group_size=2, kl_coefficient=0.0))
+    rollout = agent.collect([0, 0, 1, 1, 2, 2, 3, 3])
+    advantages = leave_one_out(torch.arange(8.0) ** 2, 2)
+    rows = torch.arange(8)
+    new = agent.policy.evaluate(
+        rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal, 1.0
+    )
+    loss, _ = agent._loss_for(rollout, rows, rollout.log_probs, advantages)(new, rows)
+    expected = -(advantages * new.log_probs.sum(dim=1)).mean()
+    weights = list(agent.policy.model.parameters())
+    ours = torch.autograd.grad(loss, weights, retain_graph=True)
+    for mine, other in zip(ours, torch.autograd.grad(expected, weights), strict=True):
+        torch.testing.assert_close(other, mine, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        (GRPOConfig, {"group_size": 1}),
+        (GRPOConfig, {"clip_high": 0.0}),
+        (RLOOConfig, {"kl_coefficient": -1.0}),
+        (ReinforceConfig, {"gamma": 1.5}),
+        (ReinforceConfig, {"clip": 0.0}),
+    ],
+)
+def test_settings_out_of_range_are_refused_by_name(config, settings):
+    name = next(iter(settings)).removesuffix("_high")
+    with pytest.raises(ValueError, match=name):
+        config(**settings)
