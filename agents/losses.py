@@ -112,6 +112,8 @@ def clipped_value_loss(
     Returns:
         A scalar.
     """
+    # Chosen before anything is computed of them: a gradient of 0 times infinity is NaN.
+    values = torch.where(weights != 0, values, 0.0)
     error = (values - returns).square()
     if clip is not None:
         near = old_values + (values - old_values).clamp(-clip, clip)
