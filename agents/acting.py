@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from agents.choosing import candidate_logits
 from agents.decoding import sample
 
 if TYPE_CHECKING:
@@ -89,15 +90,26 @@ class Actor:
         values: Tensor = self._policy.value_head(self._hidden)
         return values.squeeze(-1).float()
 
-    def act(self, legal: Tensor, uniform: Tensor, sampling: Sampling) -> Act:
-        """Chooses the next token of every open row.
+    def act(
+        self,
+        legal: Tensor,
+        uniform: Tensor,
+        sampling: Sampling,
+        candidates: tuple[Tensor, int] | None = None,
+    ) -> Act:
+        """Chooses the next token, or the next candidate, of every open row.
 
         Args:
-            legal: ``(V,)``, or ``(count, V)`` in the order of ``rows``, bool.
+            legal: ``(A,)``, or ``(count, A)`` in the order of ``rows``, bool.
             uniform: One number in [0, 1) a row, ``(count,)`` float32.
             sampling: How to draw.
+            candidates: What can be chosen, ``(count, K, L)`` int64, and the padding's id; ``None``
+                where a token is appended.
         """
-        action, log_prob, kept = sample(self.logits(), legal, uniform, sampling)
+        logits = self.logits()
+        if candidates is not None:
+            logits = candidate_logits(logits, *candidates)
+        action, log_prob, kept = sample(logits, legal, uniform, sampling)
         return Act(action, log_prob, self.values(), kept)
 
     def feed(self, action: Tensor) -> None:

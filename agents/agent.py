@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from agents.adapters import adapters_off, has_adapters
 from agents.advantages import masked_mean
 from agents.callbacks import as_callback, drive
+from agents.choosing import candidate_logits
 from agents.decoding import Sampling, sample
 from agents.guards import (
     GuardError,
@@ -30,6 +31,7 @@ from agents.policy import TransformerPolicy
 from agents.rollout import collect, require_fitting
 from agents.training_state import load_training_state, read_record, save_training_state
 from agents.updating import LossOf, PhaseClock, accumulate_gradient, descend, evaluate_all
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -263,22 +265,31 @@ class Agent:
         """Chooses the next tokens of texts, each by a forward pass of its own.
 
         Args:
-            observation: ``(T,)`` or ``(N, T)`` ids, as environments give them, numpy or torch.
+            observation: ``(T,)`` or ``(N, T)`` ids, as environments give them, numpy or torch;
+                candidates, where something is chosen, are behind the text.
             state: Returned as it is: a text is all the state that there is.
             episode_start: Not read, as above.
             deterministic: Whether to take the likeliest token instead of drawing one.
-            action_masks: Which actions are legal, ``(V,)`` or ``(N, V)`` bool; ``None`` for those
-                that the training environment starts with.
+            action_masks: Which actions are legal, ``(A,)`` or ``(N, A)`` bool; ``None`` for what
+                the tokenizer, or the candidates, allow.
 
         Returns:
             Actions, ``()`` or ``(N,)`` int64, and ``state``.
         """
-        ids = torch.as_tensor(np.asarray(observation), device=self.policy.device).long()
-        single, ids = ids.ndim == 1, ids.reshape(-1, ids.shape[-1])
-        lengths = (ids != self.envs.tokenizer.pad_id).sum(dim=1)
-        legal = self._legal_at_first if action_masks is None else torch.as_tensor(action_masks)
-        legal = legal.to(ids.device).bool()
+        seen = torch.as_tensor(np.asarray(observation), device=self.policy.device).long()
+        single, seen = seen.ndim == 1, seen.reshape(-1, seen.shape[-1])
+        layout, pad_id = self.envs.layout, self.envs.tokenizer.pad_id
+        ids = seen[:, layout["tokens"]]
+        lengths = (ids != pad_id).sum(dim=1)
         logits = self.policy.next_logits(ids[:, : int(lengths.max())], lengths)
+        legal = torch.from_numpy(legal_ids(self.envs.tokenizer)).to(ids.device)
+        if "candidates" in layout:
+            choices = int(cast("Any", self.envs.single_action_space).n)
+            offered = seen[:, layout["candidates"]].reshape(len(seen), choices, -1)
+            logits = candidate_logits(logits, offered, pad_id)
+            legal = offered[..., 0] != pad_id
+        if action_masks is not None:
+            legal = torch.as_tensor(action_masks, device=ids.device).bool()
         if deterministic:
             action = logits.float().masked_fill(~legal, -torch.inf).argmax(dim=-1)
         else:
@@ -286,12 +297,6 @@ class Agent:
             action = sample(logits, legal, uniform, self.config.sampling)[0]
         chosen: npt.NDArray[np.int64] = action.cpu().numpy()
         return (chosen[0] if single else chosen), state
-
-    @property
-    def _legal_at_first(self) -> torch.Tensor:
-        from textgym.tokenizers import legal_ids
-
-        return torch.from_numpy(legal_ids(self.envs.tokenizer))
 
     def collect(self, example_ids: list[int] | None = None) -> Rollout:
         """Writes an iteration's texts with the policy as it is.

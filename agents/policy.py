@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from agents.adapters import base_of
+from agents.choosing import candidate_logits_of_states
+from agents.decoding import action_log_probs, unpack_mask
 from agents.loading import load_model, save_model
 from agents.log_probs import chosen_log_probs
 from agents.trunks import Trunk, make_trunk
@@ -147,6 +149,7 @@ class TransformerPolicy(nn.Module):
         mask: Tensor,
         legal: Tensor,
         temperature: float,
+        candidates: tuple[Tensor, int] | None = None,
     ) -> Evaluation:
         """Log-probabilities and values of the actions of whole texts.
 
@@ -155,20 +158,23 @@ class TransformerPolicy(nn.Module):
             places: The index of the last token before each action, ``(N, C)`` int64.
             actions: ``(N, C)`` int64.
             mask: Where there was an action, ``(N, C)`` bool.
-            legal: ``(V,)`` bool, or ``(N, C, ceil(V / 8))`` uint8 from ``pack_mask``.
+            legal: ``(A,)`` bool, or ``(N, C, ceil(A / 8))`` uint8 from ``pack_mask``.
             temperature: The sampler's.
+            candidates: What could be chosen, ``(N, C, K, L)`` int64, and the padding's id; ``None``
+                where tokens were appended.
         """
         rows, columns = mask.nonzero(as_tuple=True)
         at = places[rows, columns]
         hidden = self._trunk.full(tokens)[rows, at]
-        chosen = chosen_log_probs(
-            hidden,
-            self.head.weight,
-            self.head.bias,
-            actions[rows, columns],
-            legal if legal.ndim == 1 else legal[rows, columns],
-            temperature,
-        )
+        taken, allowed = actions[rows, columns], legal if legal.ndim == 1 else legal[rows, columns]
+        weight, bias = self.head.weight, self.head.bias
+        if candidates is None:
+            chosen = chosen_log_probs(hidden, weight, bias, taken, allowed, temperature)
+        else:
+            offered, pad_id = candidates[0][rows, columns], candidates[1]
+            logits = candidate_logits_of_states(hidden, weight, bias, offered, pad_id)
+            every = action_log_probs(logits, unpack_mask(allowed, logits.shape[1]), temperature)
+            chosen = every.gather(-1, taken[:, None]).squeeze(-1)
         if self._critic_trunk is not None:
             hidden = self._critic_trunk.full(tokens)[rows, at]
         values = self.value_head(hidden).squeeze(-1).float()

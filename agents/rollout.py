@@ -4,7 +4,7 @@ A row that ends takes the next prompt as soon as a few rows wait for one, and no
 computed. Every episode has its own uniform numbers, one an action, drawn before the first step, so
 what is written after a prompt depends neither on its row nor on its neighbours, but for rounding.
 
-Simplification: one kind of action at a time, and no edits.
+Simplification: tokens are appended or candidates chosen; texts that are edited are not collected.
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ class Rollout:
         prompt_lengths: ``(E,)`` int64, the beginning-of-text id included.
         lengths: Of the texts, ``(E,)`` int64.
         places: The index of the last token before each action, ``(E, C)`` int64.
-        actions: ``(E, C)`` int64; the end-of-text id where ``mask`` is false.
+        actions: Ids, or numbers of candidates, ``(E, C)`` int64; what ends a text where ``mask`` is
+            false.
         log_probs: Of the actions, under the distribution they were drawn from, ``(E, C)`` float32.
         values: Of the states before the actions, ``(E, C)`` float32; ``None`` with a critic.
         rewards: ``(E, C)`` float32.
         mask: True iff episode e was open before step t, ``(E, C)`` bool.
-        legal: The legal actions: ``(V,)`` bool if they never change, else packed by ``pack_mask``,
-            ``(E, C, ceil(V / 8))`` uint8. What top-k and top-p dropped is not legal.
+        legal: The legal actions: ``(A,)`` bool if they never change, else packed by ``pack_mask``,
+            ``(E, C, ceil(A / 8))`` uint8. What top-k and top-p dropped is not legal.
+        candidates: What could be chosen, ``(E, C, K, L)`` int64; ``None`` if there were none.
+        pad_id: The padding's id.
         truncated: Episodes that an outside limit cut off, ``(E,)`` bool.
         scores: What the reward said of each finished text, ``(E,)`` float64, NaN if truncated.
         stop_reasons: ``(E,)`` int64, see ``StopReason``.
@@ -71,6 +74,8 @@ class Rollout:
     rewards: Tensor
     mask: Tensor
     legal: Tensor
+    candidates: Tensor | None
+    pad_id: int
     truncated: Tensor
     scores: npt.NDArray[np.float64]
     stop_reasons: npt.NDArray[np.int64]
@@ -139,8 +144,8 @@ def require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
         raise ValueError(
             'collect needs an environment made with backend="torch" and autoreset_mode="Disabled"'
         )
-    if envs.action_kind != "append":
-        raise ValueError(f"collect appends tokens; an environment that {envs.action_kind}s is not")
+    if envs.action_kind == "edit":
+        raise ValueError("collect appends tokens or chooses candidates, and this environment edits")
     if envs.tokenizer.vocab_size != policy.vocab_size:
         raise ValueError(
             f"the policy has {policy.vocab_size} actions, the environment's tokenizer "
@@ -170,7 +175,10 @@ class _Collection:
         self._started = 0
         shape = (self._total, envs.max_actions)
         self._uniform = torch.rand(shape, generator=generator, device=self._device)
-        self._actions = self._whole(*shape) + envs.tokenizer.eos_id
+        # The first candidate always is the end of text.
+        self._end = envs.tokenizer.eos_id if envs.action_kind == "append" else 0
+        self._actions = self._whole(*shape) + self._end
+        self._candidates: Tensor | None = None
         self._places = self._whole(*shape)
         self._log_probs, self._values, self._rewards = (
             torch.zeros(shape, device=self._device) for _ in range(3)
@@ -205,7 +213,8 @@ class _Collection:
             before = envs.dynamics_state
             legal = envs.action_masks()[actor.rows] if fixed is None else fixed
             episodes, steps = self._episode_there[actor.rows], before.steps[actor.rows]
-            act = actor.act(legal, self._uniform[episodes, steps], sampling)
+            offered = self._offered(before)
+            act = actor.act(legal, self._uniform[episodes, steps], sampling, offered)
             rewards = self._step(act.action)
             self._note(act, before, legal, episodes, steps, rewards)
             action = act.action
@@ -213,7 +222,7 @@ class _Collection:
             if just_closed.any():
                 self._finish(just_closed)
                 action = action[actor.close(self._send(just_closed)[actor.rows])]
-            if envs.converses:
+            if envs.converses or offered is not None:
                 state = envs.dynamics_state
                 actor.follow(state.tokens[actor.rows], state.length[actor.rows])
             else:
@@ -254,7 +263,7 @@ class _Collection:
 
     def _step(self, action: Tensor) -> Tensor:
         """Steps the environment; closed rows are given an action that does nothing."""
-        every = self._whole(self._envs.num_envs) + self._envs.tokenizer.eos_id
+        every = self._whole(self._envs.num_envs) + self._end
         every[self._actor.rows] = action
         start = time.perf_counter()
         _, rewards, _, _, infos = self._envs.step(every)
@@ -284,8 +293,20 @@ class _Collection:
             self._values[at] = act.value
         self._rewards[at] = rewards.float()
         self._mask[at] = True
+        if before.candidates is not None:
+            offered = before.candidates[self._actor.rows]
+            if self._candidates is None:
+                shape = (*self._mask.shape, *offered.shape[1:])
+                self._candidates = self._whole(*shape) + self._envs.tokenizer.pad_id
+            self._candidates[at] = offered
         if self._legal.dtype == torch.uint8:
             self._legal[at] = pack_mask(legal if act.kept is None else act.kept)
+
+    def _offered(self, before: State) -> tuple[Tensor, int] | None:
+        """What the open rows can choose from, and the padding's id."""
+        if before.candidates is None:
+            return None
+        return before.candidates[self._actor.rows], self._envs.tokenizer.pad_id
 
     def _finish(self, just_closed: npt.NDArray[np.bool_]) -> None:
         """Takes the texts of rows that have ended."""
@@ -310,6 +331,8 @@ class _Collection:
             rewards=self._rewards[:, :steps],
             mask=self._mask[:, :steps],
             legal=legal,
+            candidates=None if self._candidates is None else self._candidates[:, :steps],
+            pad_id=self._envs.tokenizer.pad_id,
             truncated=self._send(np.isnan(self._scores)),
             scores=self._scores,
             stop_reasons=self._stop_reasons,

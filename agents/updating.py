@@ -83,6 +83,7 @@ def _evaluate(
             rollout.mask[rows],
             legal,
             temperature,
+            None if rollout.candidates is None else (rollout.candidates[rows], rollout.pad_id),
         )
 
 

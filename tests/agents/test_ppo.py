@@ -172,7 +172,7 @@ def test_a_sampler_with_another_temperature_is_noticed():
     ppo = PPO(TransformerPolicy(make_model(), critic), make_toy(rows=32), CONFIG)
     ppo.policy.model.lm_head.weight.data *= 30
     evaluate = ppo.policy.evaluate
-    ppo.policy.evaluate = lambda *args: evaluate(*args[:-1], 3.0)
+    ppo.policy.evaluate = lambda *args: evaluate(*args[:-2], 3.0, args[-1])
     with pytest.raises(GuardError, match="sampler's log-probabilities differ"):
         ppo.step()
 
@@ -387,6 +387,19 @@ def test_predict_is_the_policy_for_one_text_or_many():
     only = np.zeros(ppo.policy.vocab_size, dtype=bool)
     only[7] = True
     assert set(ppo.predict(observations, action_masks=only)[0].tolist()) == {7}
+
+
+def test_predict_chooses_among_the_candidates_of_an_observation():
+    """The likeliest of the letters that are offered, by the language model's own logits."""
+    letters = {"proposer": "list", "proposer_kwargs": {"phrases": list("abcd")}}
+    ppo = _ppo(envs=make_toy("Alphabet-Choose", rows=4, num_choices=6, **letters))
+    observations, _ = ppo.envs.reset(seed=3)
+    actions, _ = ppo.predict(observations, deterministic=True)
+    assert ppo.envs.action_masks()[:, 5].tolist() == [False] * 4  # a sixth is not there
+    ids = [ppo.envs.tokenizer.eos_id, *(ppo.envs.tokenizer.encode(c)[0] for c in "abcd")]
+    text = observations[:, :2]
+    expected = ppo.policy.model(input_ids=text).logits[:, -1, ids].argmax(-1)
+    assert actions.tolist() == expected.tolist()
 
 
 def test_out_of_memory_says_what_to_lower(monkeypatch):

@@ -26,6 +26,7 @@ def _evaluate(policy, rollout, temperature=1.0):
             rollout.mask,
             rollout.legal,
             temperature,
+            None if rollout.candidates is None else (rollout.candidates, rollout.pad_id),
         )
 
 
@@ -164,3 +165,45 @@ def test_fewer_examples_than_rows_are_refused(policy):
 def test_texts_that_the_model_cannot_read_are_refused(policy):
     with pytest.raises(ValueError, match="have 101 tokens and the model reads at most 64"):
         _collect(policy, make_toy(completion_tokens=99))
+
+
+@pytest.mark.parametrize("tokens", [1, 2])
+def test_choosing_stores_what_could_be_chosen(tokens):
+    """Of single tokens and of phrases, by which a text grows by more than one place."""
+    phrases = {1: ["a", "b", "c", "d"], 2: ["ab", "c", "de", "fgh"]}[tokens]
+    envs = make_toy(
+        "Alphabet-Choose", rows=16, proposer="list", proposer_kwargs={"phrases": phrases}
+    )
+    policy = TransformerPolicy(make_model())
+    torch.nn.init.normal_(policy.value_head.weight)
+    lockstep = _collect(policy, envs, example_ids=[i % 8 for i in range(32)])
+    full = _evaluate(policy, lockstep)
+    torch.testing.assert_close(full.log_probs, lockstep.log_probs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(full.values, lockstep.values, atol=1e-5, rtol=1e-4)
+    eos = envs.tokenizer.eos_id
+    for row in range(32):
+        written = []
+        for t in range(int(lockstep.mask[row].sum())):
+            phrase = lockstep.candidates[row, t, lockstep.actions[row, t]]
+            written += phrase[phrase != lockstep.pad_id].tolist()
+        completion = lockstep.completions()[row]
+        assert written[: len(completion)] == completion
+    assert (lockstep.candidates[..., 0, 0][lockstep.mask] == eos).all()
+
+
+def test_a_candidate_of_one_token_has_the_token_s_own_probability():
+    """Among all letters, choosing is writing: the language model under a mask."""
+    envs = make_toy(
+        "Alphabet-Choose", rows=8, proposer="list", proposer_kwargs={"phrases": list("abcd")}
+    )
+    policy = TransformerPolicy(make_model())
+    rollout = _collect(policy, envs)
+    ids = [envs.tokenizer.eos_id, *(envs.tokenizer.encode(letter)[0] for letter in "abcd")]
+    first = rollout.tokens[torch.arange(8)[:, None], torch.arange(2)]
+    assert rollout.places[:, 0].tolist() == [1] * 8
+    logits = policy.model(input_ids=first).logits[:, -1, ids]
+    expected = logits.log_softmax(-1)
+    offered = rollout.candidates[:, 0, :, 0]
+    for row in range(8):
+        number = ids.index(int(offered[row, rollout.actions[row, 0]]))
+        torch.testing.assert_close(expected[row, number], rollout.log_probs[row, 0])

@@ -39,6 +39,29 @@ def test_recites_the_alphabet_and_stops(seed):
     assert np.mean([step["reward"] for step in history[-5:]]) > 0.95
 
 
+def test_chooses_the_alphabet_and_stops():
+    """Among letters that are offered, one a step; the optimum is 1."""
+    envs = make_toy(
+        "Alphabet-Choose",
+        rows=256,
+        proposer="list",
+        proposer_kwargs={"phrases": list("abcdefgh")},
+    )
+    config = PPOConfig(
+        iterations=60,
+        learning_rate=3e-3,
+        kl_coefficient=0.0,
+        temperature=1.0,
+        lam=0.95,
+        value_weight=0.5,
+        epochs=4,
+        minibatches=2,
+    )
+    _, history = _train(envs, config)
+    assert history[0]["reward"] < 0.3
+    assert np.mean([step["reward"] for step in history[-5:]]) > 0.95
+
+
 def test_reaches_the_kl_regularised_optimum_of_the_bandit():
     """With a price on KL the best policy is known: p(a) is proportional to exp(payout / price).
 

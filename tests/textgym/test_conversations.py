@@ -144,7 +144,7 @@ def test_a_rollout_does_not_edit():
     envs = gym.make_vec(
         "TextGym/Alphabet-Edit-v0", num_envs=2, backend="torch", autoreset_mode="Disabled"
     )
-    with pytest.raises(ValueError, match="an environment that edits is not"):
+    with pytest.raises(ValueError, match="this environment edits"):
         collect(envs.unwrapped, None, sampling=None, generator=None)
 
 
