@@ -1,9 +1,10 @@
-"""PURE: the terms of policy-gradient objectives, each a weighted sum over actions.
+"""PURE: the terms of objectives, each a weighted sum over actions, or over pairs of texts.
 
-Everything is ``(N, T)``. ``weights`` says how much each action counts, and is 0 where there was
-none; ``token_weights`` and ``text_weights`` make them sum to 1 over a whole minibatch. Losses are
-sums, not means, so that a minibatch may be run in parts of any size, on any number of devices, and
-give the same gradient: a mean of the parts' means would count an action in a short part for more.
+Everything is ``(N, T)``, or ``(P,)`` for P pairs. ``weights`` says how much each action or pair
+counts, and is 0 where there was none; ``token_weights`` and ``text_weights`` make them sum to 1
+over a whole minibatch. Losses are sums, not means, so that a minibatch may be run in parts of any
+size, on any number of devices, and give the same gradient: a mean of the parts' means would count
+an action in a short part for more.
 
 Source: Schulman et al., "Proximal Policy Optimization Algorithms" (2017), and the value clipping of
 OpenAI's baselines.
@@ -15,11 +16,14 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn.functional import logsigmoid
 
 __all__ = [
     "PolicyLoss",
     "clipped_policy_loss",
     "clipped_value_loss",
+    "dpo_loss",
+    "ipo_loss",
     "text_weights",
     "token_weights",
     "weighted_sum",
@@ -119,3 +123,42 @@ def clipped_value_loss(
         near = old_values + (values - old_values).clamp(-clip, clip)
         error = torch.maximum(error, (near - returns).square())
     return 0.5 * weighted_sum(error, weights)
+
+
+def dpo_loss(margins: Tensor, weights: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
+    """Direct preference optimisation's, ``sum(w * -log sigmoid(beta * margin))``.
+
+    Source: Rafailov et al., "Direct Preference Optimization" (2023), equation 7; with smoothing,
+    Mitchell, "A note on DPO with noisy preferences" (2023).
+
+    Args:
+        margins: How much more the policy has raised the chosen text's log-probability over the
+            reference's than the rejected text's, ``(P,)`` in nats, with gradient.
+        weights: ``(P,)``, of sum 1 over a whole minibatch.
+        beta: Price of a nat. Higher keeps the policy nearer to the reference.
+        label_smoothing: Share of the answers that are taken to be the wrong way round, below 0.5.
+
+    Returns:
+        A scalar; log 2 where the policy is the reference.
+    """
+    leads = beta * margins
+    right, wrong = -logsigmoid(leads), -logsigmoid(-leads)
+    return ((1 - label_smoothing) * right + label_smoothing * wrong).mul(weights).sum()
+
+
+def ipo_loss(margins: Tensor, weights: Tensor, beta: float) -> Tensor:
+    """Identity preference optimisation's, ``sum(w * (margin - 1 / (2 * beta)) ** 2)``.
+
+    It asks for a margin and no more, where ``dpo_loss`` pulls for ever at answers that never
+    differ. Source: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human
+    Preferences" (2023), equation 17.
+
+    Args:
+        margins: As in ``dpo_loss``.
+        weights: As there.
+        beta: Higher asks for less.
+
+    Returns:
+        A scalar.
+    """
+    return (margins - 1 / (2 * beta)).square().mul(weights).sum()

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
 LossOf: TypeAlias = "Callable[[Evaluation, Tensor], tuple[Tensor, Mapping[str, Tensor]]]"
 """From a part's evaluation and its row numbers to its share of the loss and of measurements."""
 
-__all__ = ["LossOf", "PhaseClock", "accumulate_gradient", "descend", "evaluate_all", "parts"]
+__all__ = [
+    "LossOf",
+    "PhaseClock",
+    "accumulate_gradient",
+    "descend",
+    "evaluate_all",
+    "evaluate_rows",
+    "parts",
+]
 
 
 class PhaseClock:
@@ -70,9 +78,18 @@ def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
     return cuts
 
 
-def _evaluate(
+def evaluate_rows(
     policy: TransformerPolicy, rollout: Rollout, rows: Tensor, temperature: float, *, bf16: bool
 ) -> Evaluation:
+    """Evaluates some rows of a rollout in one pass; see ``TransformerPolicy.evaluate``.
+
+    Args:
+        policy: Whose log-probabilities.
+        rollout: The texts.
+        rows: Their numbers, ``(n,)`` int64.
+        temperature: The sampler's.
+        bf16: Whether to compute in bfloat16.
+    """
     longest = int(rollout.lengths[rows].max())
     legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
     with torch.autocast(policy.device.type, torch.bfloat16, enabled=bf16):
@@ -101,7 +118,7 @@ def evaluate_all(
     values = torch.zeros_like(rollout.log_probs)
     every = torch.arange(len(rollout), device=log_probs.device)
     for rows in parts(every, rollout.lengths, most_tokens):
-        result = _evaluate(policy, rollout, rows, temperature, bf16=bf16)
+        result = evaluate_rows(policy, rollout, rows, temperature, bf16=bf16)
         log_probs[rows], values[rows] = result.log_probs, result.values
     return Evaluation(log_probs, values)
 
@@ -133,7 +150,7 @@ def accumulate_gradient(
     """
     measured: dict[str, Tensor] = {}
     for part in parts(rows, rollout.lengths[rows], most_tokens):
-        new = _evaluate(policy, rollout, part, temperature, bf16=bf16)
+        new = evaluate_rows(policy, rollout, part, temperature, bf16=bf16)
         loss, shares = loss_of(new, part)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
         for name, share in shares.items():

@@ -8,6 +8,8 @@ import torch
 from agents.losses import (
     clipped_policy_loss,
     clipped_value_loss,
+    dpo_loss,
+    ipo_loss,
     text_weights,
     token_weights,
     weighted_sum,
@@ -88,3 +90,49 @@ def test_weights_count_every_token_or_every_text_the_same():
     assert text_weights(mask, texts=4).tolist() == [[quarter, 0, 0], [pytest.approx(1 / 12)] * 3]
     x = torch.tensor([[8.0, torch.nan, torch.inf], [4.0, 0.0, 0.0]])
     assert float(weighted_sum(x, token_weights(mask))) == 3.0
+
+
+def test_dpo_starts_at_log_two_and_pulls_the_pair_apart():
+    """At the reference every margin is 0: loss log 2, and d loss / d margin = -beta / 2."""
+    margins = torch.zeros(4, requires_grad=True)
+    loss = dpo_loss(margins, torch.full((4,), 0.25), beta=0.3)
+    assert float(loss.detach()) == pytest.approx(math.log(2))
+    loss.backward()
+    assert margins.grad.tolist() == pytest.approx([-0.3 / 2 / 4] * 4)
+
+
+def test_dpo_by_hand():
+    """beta * margin = log 3 says the chosen one wins 3 of 4 times: loss -log(3/4)."""
+    margins, weights = torch.tensor([math.log(3.0) / 0.5]), torch.ones(1)
+    assert float(dpo_loss(margins, weights, beta=0.5)) == pytest.approx(-math.log(0.75))
+    assert float(dpo_loss(-margins, weights, beta=0.5)) == pytest.approx(-math.log(0.25))
+    mixed = -0.8 * math.log(0.75) - 0.2 * math.log(0.25)
+    smoothed = dpo_loss(margins, weights, beta=0.5, label_smoothing=0.2)
+    assert float(smoothed) == pytest.approx(mixed)
+
+
+def test_smoothing_stops_the_pull_where_the_share_of_slips_is_met():
+    """With a quarter of slips the best beta * margin is log 3; without, there is none."""
+    margins = torch.tensor([math.log(3.0)], requires_grad=True)
+    dpo_loss(margins, torch.ones(1), beta=1.0, label_smoothing=0.25).backward()
+    assert float(margins.grad) == pytest.approx(0.0, abs=1e-7)
+    margins.grad = None
+    dpo_loss(margins, torch.ones(1), beta=1.0).backward()
+    assert float(margins.grad) == pytest.approx(-0.25)
+
+
+def test_ipo_asks_for_a_margin_of_half_over_beta():
+    """At beta .1 that is 5 nats; 1 is 4 short, squared 16, with gradient 2 * (1 - 5) / 2."""
+    margins = torch.tensor([5.0, 1.0], requires_grad=True)
+    loss = ipo_loss(margins, torch.full((2,), 0.5), beta=0.1)
+    assert float(loss.detach()) == pytest.approx((0 + 16) / 2)
+    loss.backward()
+    assert margins.grad.tolist() == pytest.approx([0.0, -4.0])
+
+
+def test_far_margins_stay_finite():
+    margins = torch.tensor([-1e4, 1e4], requires_grad=True)
+    loss = dpo_loss(margins, torch.full((2,), 0.5), beta=1.0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(5e3)
+    assert margins.grad.tolist() == pytest.approx([-0.5, 0.0])

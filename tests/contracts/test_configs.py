@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agents.adapters import AdapterConfig
+from agents.dpo import DPOConfig
 from agents.grpo import GRPOConfig
 from agents.ppo import PPOConfig
 from agents.reinforce import ReinforceConfig
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTED = [
     PPOConfig,
     GRPOConfig,
+    DPOConfig,
     RLOOConfig,
     ReinforceConfig,
     SFTConfig,
