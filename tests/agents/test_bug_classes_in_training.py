@@ -54,9 +54,14 @@ def test_the_first_ratio_is_one(kind, limits):
     assert float((ratio - 1)[rollout.mask].abs().max()) < 1e-5
 
 
-def test_dropout_moves_no_ratio():
+@pytest.mark.parametrize("kind", ["gpt2", "mistral"])
+def test_dropout_moves_no_ratio(kind):
     """A model made with dropout, in training mode: acting, learning and comparing do without."""
-    ppo = _ppo(dropout=0.5)
+    model = make_model(kind, dropout=0.5)
+    if kind == "mistral":  # run by transformers' own modules, which ask for the mode
+        for layer in model.model.layers:
+            layer.self_attn.attention_dropout = 0.5
+    ppo = PPO(TransformerPolicy(model), make_toy(rows=8), CONFIG)
     ppo.policy.train()
     ppo.reference.train()
     rollout = ppo.collect()
@@ -239,10 +244,13 @@ def test_each_text_is_used_once_an_epoch(monkeypatch, minibatches):
 
 
 @pytest.mark.parametrize("critic", [False, True])
-def test_the_reference_is_apart_and_frozen(critic):
+@pytest.mark.parametrize("given", [False, True])
+def test_the_reference_is_apart_and_frozen(critic, given):
     """After five updates and more: no weight shared, moved, or known to the optimiser."""
     policy = TransformerPolicy(make_model(), make_model(seed=3) if critic else None)
-    ppo = PPO(policy, make_toy(rows=8), dataclasses.replace(CONFIG, epochs=3))
+    reference = TransformerPolicy(make_model()) if given else None
+    config = dataclasses.replace(CONFIG, epochs=3)
+    ppo = PPO(policy, make_toy(rows=8), config, reference=reference)
     start = {name: value.clone() for name, value in policy.state_dict().items()}
     assert ppo.step()[0]["updates"] == 6
     for name, value in ppo.reference.state_dict().items():
