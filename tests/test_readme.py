@@ -22,6 +22,7 @@ PAGES = [
     "ENVIRONMENTS.md",
     "REWARDS.md",
     "REWARD_MODELS.md",
+    "LEARNERS.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]
@@ -98,6 +99,13 @@ def test_the_page_of_environments_runs(tmp_path):
     result = _run(code, tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "[0.01]\n"
+
+
+def test_the_page_of_learners_runs(tmp_path):
+    code = "\n".join(_blocks((ROOT / "LEARNERS.md").read_text(encoding="utf-8"), "python"))
+    result = _run(f"{code}\nprint(ppo.iteration, len(rollout), actions.shape)", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "3 64 (64,)\n"
 
 
 def test_the_page_of_rewards_runs(tmp_path):
