@@ -50,3 +50,12 @@ def test_ranking_its_own_texts_finds_the_best_letter():
     history = [dpo.step()[0] for _ in range(config.iterations)]
     assert history[0]["reward"] < 0.55
     assert np.mean([step["reward"] for step in history[-5:]]) > 0.95
+
+
+def test_ranking_its_own_texts_recites_the_alphabet_and_stops():
+    """Online: the optimum is 1, chance is 0.094."""
+    config = DPOConfig(iterations=200, learning_rate=1e-3, epochs=4, minibatches=2, beta=0.1)
+    dpo = DPO(TransformerPolicy(make_model()), make_toy(rows=256), config)
+    history = [dpo.step()[0] for _ in range(config.iterations)]
+    assert history[0]["reward"] < 0.25
+    assert np.mean([step["reward"] for step in history[-5:]]) > 0.9
