@@ -55,6 +55,10 @@ COMMANDS: Mapping[str, Command] = {
     "reward export": Command("textgym.cli.reward_export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
     "reward train": Command("textgym.cli.reward_training", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
     "rewards": Command("textgym.cli.rewards", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
+    "train grpo": Command("textgym.cli.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other"),  # noqa: E501
+    "train ppo": Command("textgym.cli.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function"),  # noqa: E501
+    "train reinforce": Command("textgym.cli.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline"),  # noqa: E501
+    "train rloo": Command("textgym.cli.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline"),  # noqa: E501
 }
 """Every command by its name."""
 # fmt: on

@@ -1,0 +1,132 @@
+"""``textgym train``: what it leaves behind, how it goes on, and how it refuses."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from agents.grpo import GRPOConfig
+from agents.policy import TransformerPolicy
+from agents.ppo import PPOConfig
+from agents.rloo import RLOOConfig
+from textgym import RewardError
+from textgym.cli.errors import CommandError
+from textgym.cli.train import (
+    GRPOTraining,
+    PPOTraining,
+    ReinforceTraining,
+    RLOOTraining,
+    train_grpo,
+    train_ppo,
+    train_reinforce,
+    train_rloo,
+)
+
+SMALL = "scratch:gpt2?layers=1&width=16&heads=2"
+PPO = PPOConfig(iterations=4, minibatches=2)
+
+
+def _config(out, kind=PPOTraining, **settings):
+    given = {"env": "TextGym/Alphabet-v0", "policy": SMALL, "num_envs": 8, "save_every": 2}
+    if kind is PPOTraining:
+        given["ppo"] = PPO
+    return kind(out=out, **(given | settings))
+
+
+def _run(train, config, capsys):
+    train(config, Console(force_terminal=False, width=200))
+    return capsys.readouterr().out
+
+
+def test_ppo_leaves_a_policy_checkpoints_and_logs(tmp_path, capsys):
+    said = _run(train_ppo, _config(tmp_path), capsys)
+    assert "4 iterations" in said
+    assert "collect" in said
+    assert TransformerPolicy.from_pretrained(tmp_path / "policy").vocab_size == 11
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"checkpoint-2", "checkpoint-4"}
+    assert list((tmp_path / "logs").rglob("progress.csv"))
+    assert json.loads((tmp_path / "config.json").read_text())["ppo"]["iterations"] == 4
+
+
+def test_the_same_command_goes_on_from_the_last_checkpoint(tmp_path, capsys):
+    """Stopped after two of four iterations: the same weights as without a stop."""
+    _run(train_ppo, _config(tmp_path / "straight"), capsys)
+    _run(train_ppo, _config(tmp_path / "stopped", total_steps=1), capsys)
+    said = _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+    assert "goes on after iteration 1" in said
+    straight, stopped = (
+        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("straight", "stopped")
+    )
+    assert all((value == stopped[name]).all() for name, value in straight.items())
+    assert "nothing to do" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+
+
+CALLS = []
+
+
+def fails_once(prompts, completions, **columns):
+    """A reward that raises once, in the third batch of texts."""
+    CALLS.append(len(completions))
+    if len(CALLS) == 9:
+        raise RuntimeError("the scorer ran away")
+    return [0.1 * len(text) for text in completions]
+
+
+def test_a_reward_that_fails_loses_nothing(tmp_path, capsys):
+    CALLS.clear()
+    reward = json.dumps({"reward": "tests.textgym.cli.test_train:fails_once"})
+    config = _config(tmp_path, env_kwargs=reward, save_every=100)
+    with pytest.raises(RewardError, match="the scorer ran away"):
+        train_ppo(config)
+    assert "goes on after iteration" in _run(train_ppo, config, capsys)
+    assert (tmp_path / "policy").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "settings"),
+    [
+        (GRPOTraining, train_grpo, {"grpo": GRPOConfig(iterations=2, group_size=4)}),
+        (RLOOTraining, train_rloo, {"rloo": RLOOConfig(iterations=2)}),
+        (ReinforceTraining, train_reinforce, {"total_steps": 20}),
+        (PPOTraining, train_ppo, {"critic": True, "total_steps": 20}),
+    ],
+    ids=["grpo", "rloo", "reinforce", "critic"],
+)
+def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
+    assert "tokens" in _run(train, _config(tmp_path, kind, **settings), capsys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"env": "TextGym/Alphabit-v0"}, "Alphabit"),
+        ({"env": "TextGym/Alphabet-Edit-v0"}, "this environment edits"),
+        ({"env_kwargs": "{split"}, "--env-kwargs is no JSON"),
+        ({"env_kwargs": "[]"}, "must be a JSON object"),
+        ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
+        ({"policy": f"{SMALL}&positions=4"}, "4"),
+        ({"num_envs": 1}, "fewer than its 2 minibatches"),
+    ],
+    ids=["id", "kind", "json", "object", "policy", "positions", "rows"],
+)
+def test_bad_input_is_one_line(settings, message, tmp_path):
+    with pytest.raises(CommandError, match=message) as caught:
+        train_ppo(_config(tmp_path, **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_is_a_learner_s_settings(tmp_path, capsys):
+    settings = {"preset": "trl", "ppo": PPOConfig(), "num_envs": 2, "total_steps": 1}
+    with pytest.raises(CommandError, match="--preset sets all of --ppo"):
+        train_ppo(_config(tmp_path, preset="trl"))
+    said = _run(train_ppo, _config(tmp_path, **settings), capsys)
+    assert "1 iterations" in said  # of 512 texts, in two rows
+
+
+def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
+    _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
+    other = _config(tmp_path, ppo=PPOConfig(iterations=4, minibatches=2, clip=0.3))
+    with pytest.raises(CommandError, match="made with another clip"):
+        train_ppo(other)
