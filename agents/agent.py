@@ -8,7 +8,7 @@ this is what they would otherwise all repeat, and none of it knows what is learn
 from __future__ import annotations
 
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -18,9 +18,8 @@ from safetensors.torch import save_file
 
 from agents.adapters import adapters_off, has_adapters
 from agents.advantages import masked_mean
+from agents.agent_config import AgentConfig
 from agents.callbacks import as_callback, drive
-from agents.choosing import candidate_logits
-from agents.decoding import Sampling, sample
 from agents.guards import (
     GuardError,
     explained_memory,
@@ -28,10 +27,10 @@ from agents.guards import (
     require_unit_ratio,
 )
 from agents.policy import TransformerPolicy
+from agents.predicting import predict_actions
 from agents.rollout import collect, require_fitting
 from agents.training_state import load_training_state, read_record, save_training_state
 from agents.updating import LossOf, PhaseClock, accumulate_gradient, descend, evaluate_all
-from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -44,69 +43,9 @@ if TYPE_CHECKING:
     from agents.rollout import Rollout
     from textgym.vector import TextVectorEnv
 
-__all__ = ["Agent", "AgentConfig"]
+__all__ = ["Agent"]
 
 _POLICY, _REFERENCE = "policy", "reference"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentConfig:
-    """Settings of every learner that collects texts."""
-
-    iterations: int = 36
-    """Collections and updates of a whole run, over which the learning rate falls. More learn
-    longer, and more slowly towards the end."""
-    episodes: int | None = None
-    """Texts in a collection; None takes one a row. More make a gradient less noisy, and an
-    iteration longer."""
-    epochs: int = 1
-    """Passes over one collection. More use it better, and move further from where it was made."""
-    minibatches: int = 1
-    """Updates in a pass. More of them are smaller and noisier."""
-    learning_rate: float = 4e-4
-    """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
-    final_rate: float = 0.1
-    """What is left of the learning rate at the end, as a fraction. Higher keeps moving."""
-    max_gradient_norm: float | None = 1.0
-    """Longer gradients are scaled down to this; None leaves them. Higher trusts odd batches."""
-    temperature: float = 1.0
-    """Divides the logits in the sampler, the update and the reference alike. Higher explores."""
-    top_k: int | None = None
-    """Only so many of the likeliest tokens can be drawn; None for all. Higher explores."""
-    top_p: float | None = None
-    """Only the likeliest tokens of so much probability can be drawn; None for all. Higher
-    explores."""
-    micro_batch_tokens: int = 4096
-    """Tokens in one forward pass, padding included. It changes memory and speed, not the gradient:
-    raise it on a GPU, lower it when memory runs out."""
-    bf16: bool = False
-    """Sample with bfloat16 weights, and run the update's and the reference's forward passes in
-    bfloat16; the weights that learn stay float32. Faster, with log-probabilities good to 1e-2."""
-    seed: int = 0
-    """Of the sampler, the minibatches and the order of the prompts."""
-
-    def __post_init__(self) -> None:
-        """Checks the ranges.
-
-        Raises:
-            ValueError: If a setting is out of its range.
-        """
-        for name in ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("learning_rate", "max_gradient_norm"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
-        if not 0 <= self.final_rate <= 1:
-            raise ValueError(f"final_rate must be in [0, 1], got {self.final_rate}")
-        _ = self.sampling
-
-    @property
-    def sampling(self) -> Sampling:
-        """How actions are drawn."""
-        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
 
 class Agent:
@@ -252,7 +191,6 @@ class Agent:
         )
         return self
 
-    @torch.no_grad()
     def predict(
         self,
         observation: Any,
@@ -262,41 +200,20 @@ class Agent:
         *,
         action_masks: Any = None,
     ) -> tuple[npt.NDArray[np.int64], Any]:
-        """Chooses the next tokens of texts, each by a forward pass of its own.
-
-        Args:
-            observation: ``(T,)`` or ``(N, T)`` ids, as environments give them, numpy or torch;
-                candidates, where something is chosen, are behind the text.
-            state: Returned as it is: a text is all the state that there is.
-            episode_start: Not read, as above.
-            deterministic: Whether to take the likeliest token instead of drawing one.
-            action_masks: Which actions are legal, ``(A,)`` or ``(N, A)`` bool; ``None`` for what
-                the tokenizer, or the candidates, allow.
+        """Chooses the next actions of texts; see ``agents.predicting``.
 
         Returns:
-            Actions, ``()`` or ``(N,)`` int64, and ``state``.
+            Actions, ``()`` or ``(N,)`` int64, and ``state`` as it is: a text is all the state.
         """
-        seen = torch.as_tensor(np.asarray(observation), device=self.policy.device).long()
-        single, seen = seen.ndim == 1, seen.reshape(-1, seen.shape[-1])
-        layout, pad_id = self.envs.layout, self.envs.tokenizer.pad_id
-        ids = seen[:, layout["tokens"]]
-        lengths = (ids != pad_id).sum(dim=1)
-        logits = self.policy.next_logits(ids[:, : int(lengths.max())], lengths)
-        legal = torch.from_numpy(legal_ids(self.envs.tokenizer)).to(ids.device)
-        if "candidates" in layout:
-            choices = int(cast("Any", self.envs.single_action_space).n)
-            offered = seen[:, layout["candidates"]].reshape(len(seen), choices, -1)
-            logits = candidate_logits(logits, offered, pad_id)
-            legal = offered[..., 0] != pad_id
-        if action_masks is not None:
-            legal = torch.as_tensor(action_masks, device=ids.device).bool()
-        if deterministic:
-            action = logits.float().masked_fill(~legal, -torch.inf).argmax(dim=-1)
-        else:
-            uniform = torch.rand(len(ids), generator=self._curious, device=ids.device)
-            action = sample(logits, legal, uniform, self.config.sampling)[0]
-        chosen: npt.NDArray[np.int64] = action.cpu().numpy()
-        return (chosen[0] if single else chosen), state
+        actions = predict_actions(
+            self.policy,
+            self.envs,
+            observation,
+            sampling=self.config.sampling,
+            generator=None if deterministic else self._curious,
+            action_masks=action_masks,
+        )
+        return actions, state
 
     def collect(self, example_ids: list[int] | None = None) -> Rollout:
         """Writes an iteration's texts with the policy as it is.

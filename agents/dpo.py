@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.agent import Agent, AgentConfig
+from agents.agent import Agent
+from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_groups
 from agents.kl import sequence_kl
 from agents.losses import dpo_loss, ipo_loss

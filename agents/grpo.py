@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from agents.advantages import group_advantages, masked_mean
-from agents.agent import Agent, AgentConfig
+from agents.agent import Agent
+from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
 from agents.kl import ESTIMATORS, sequence_kl
 from agents.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from agents.advantages import generalised_advantages, masked_mean, standardise, to_unit_variance
-from agents.agent import Agent, AgentConfig
+from agents.agent import Agent
+from agents.agent_config import AgentConfig
 from agents.guards import GuardError, require_agreement
 from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum

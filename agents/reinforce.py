@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from agents.advantages import generalised_advantages, masked_mean, standardise
-from agents.agent import Agent, AgentConfig
+from agents.agent import Agent
+from agents.agent_config import AgentConfig
 from agents.groups import group_metrics
 from agents.kl import sequence_kl
 from agents.losses import clipped_policy_loss, token_weights

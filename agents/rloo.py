@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from agents.advantages import leave_one_out, masked_mean
-from agents.agent import Agent, AgentConfig
+from agents.agent import Agent
+from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
 from agents.losses import clipped_policy_loss
 

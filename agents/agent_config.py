@@ -1,0 +1,69 @@
+"""The settings that every learner has which collects texts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.decoding import Sampling
+
+__all__ = ["AgentConfig"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentConfig:
+    """Settings of every learner that collects texts."""
+
+    iterations: int = 36
+    """Collections and updates of a whole run, over which the learning rate falls. More learn
+    longer, and more slowly towards the end."""
+    episodes: int | None = None
+    """Texts in a collection; None takes one a row. More make a gradient less noisy, and an
+    iteration longer."""
+    epochs: int = 1
+    """Passes over one collection. More use it better, and move further from where it was made."""
+    minibatches: int = 1
+    """Updates in a pass. More of them are smaller and noisier."""
+    learning_rate: float = 4e-4
+    """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
+    final_rate: float = 0.1
+    """What is left of the learning rate at the end, as a fraction. Higher keeps moving."""
+    max_gradient_norm: float | None = 1.0
+    """Longer gradients are scaled down to this; None leaves them. Higher trusts odd batches."""
+    temperature: float = 1.0
+    """Divides the logits in the sampler, the update and the reference alike. Higher explores."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens can be drawn; None for all. Higher explores."""
+    top_p: float | None = None
+    """Only the likeliest tokens of so much probability can be drawn; None for all. Higher
+    explores."""
+    micro_batch_tokens: int = 4096
+    """Tokens in one forward pass, padding included. It changes memory and speed, not the gradient:
+    raise it on a GPU, lower it when memory runs out."""
+    bf16: bool = False
+    """Sample with bfloat16 weights, and run the update's and the reference's forward passes in
+    bfloat16; the weights that learn stay float32. Faster, with log-probabilities good to 1e-2."""
+    seed: int = 0
+    """Of the sampler, the minibatches and the order of the prompts."""
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+            ValueError: If a setting is out of its range.
+        """
+        for name in ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("learning_rate", "max_gradient_norm"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be above 0, got {value}")
+        if not 0 <= self.final_rate <= 1:
+            raise ValueError(f"final_rate must be in [0, 1], got {self.final_rate}")
+        _ = self.sampling
+
+    @property
+    def sampling(self) -> Sampling:
+        """How actions are drawn."""
+        return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
