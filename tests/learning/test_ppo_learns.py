@@ -103,7 +103,7 @@ def praise(prompts, completions, **columns):
     return [text.count("a") / 2 for text in completions]
 
 
-@pytest.mark.parametrize(("price", "collapses"), [(0.3, False), (0.001, True)])
+@pytest.mark.parametrize(("price", "collapses"), [(0.5, False), (0.001, True)])
 def test_a_price_far_too_low_fails_the_gates_and_the_report_says_so(price, collapses):
     """The judge is pleased either way; only KL, diversity and repetition tell the two apart."""
     config = PPOConfig(

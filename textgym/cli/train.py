@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
+from transformers.utils import logging
 
 from agents.adapters import AdapterConfig
 from agents.grpo import GRPO, GRPOConfig
@@ -143,6 +144,8 @@ def train_reinforce(config: ReinforceTraining, console: Console | None = None) -
 
 def _train(config: Training, kind: Any, settings: Any, console: Console | None) -> None:
     console = console or Console()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
     try:
         envs = _make_envs(config)
         agent: Agent = kind(_make_policy(config, envs), envs, settings)
