@@ -29,15 +29,16 @@ What differs from the originals, in all three:
 * Plain Adam; ``summarize-from-feedback`` has AdamW with torch's weight decay of 0.01. Its penalty,
   and that of ``lm-human-preferences``, replaces the score by -1, where ours is taken off it, so it
   is left at 0 here. ``trl`` takes it off, as here.
-* A critic of its own is the caller's to give: ``summarize-from-feedback`` and ``trl`` start one
-  from the reward model; a copy of the policy comes nearest. ``lm-human-preferences`` shares
-  the trunk.
+* A critic of its own is the caller's to give: ``lm-human-preferences`` shares the trunk, the other
+  two start one from the reward model, to which a copy of the policy comes nearest.
+* Every token of a minibatch counts the same. Two of them take the mean of the means of its parts.
 * Computing in float32: set ``bf16`` for what ``trl`` does.
 
 Sources: ``launch.py`` and ``train_policy.py`` of openai/lm-human-preferences (Ziegler et al. 2019),
 its sentiment and descriptiveness tasks; ``ppo.py`` of vwxyzjn/summarize_from_feedback_details
-(Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO"); the TL;DR benchmark of PPO in
-huggingface/trl's documentation, and ``ppo_config.py`` there for what it leaves at its default.
+(Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO"); huggingface/trl: the commands
+of its PPO's examples (3e-6, a penalty of 1) at the batch of the former, and ``ppo_config.py`` for
+what they leave at its default.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ def summarize_from_feedback() -> PPOConfig:
 
 
 def trl() -> PPOConfig:
-    """The TL;DR benchmark in TRL's documentation of its PPO."""
+    """The examples of TRL's PPO, at the batch of the N+ details, which they repeat."""
     return dataclasses.replace(
         summarize_from_feedback(),
         iterations=-(-_TEXTS_IN_ALL // _TEXTS),  # TRL rounds up

@@ -28,6 +28,7 @@ from agents.rloo import RLOO, RLOOConfig
 from agents.sb3_logger import open_logger
 from textgym.checkpoints import checkpoint_folder, last_checkpoint, prune, write_json
 from textgym.cli.errors import CommandError
+from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,16 +148,18 @@ def _train(config: Training, kind: Any, settings: Any, console: Console | None) 
     logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
     logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
     try:
+        _require_same(config)
         envs = _make_envs(config)
         agent: Agent = kind(_make_policy(config, envs), envs, settings)
         last = last_checkpoint(config.out / "checkpoints")
         if last is not None:
             agent.restore(last)
             console.print(f"goes on after iteration {agent.iteration}", highlight=False)
-    except (ValueError, TypeError, GymnasiumError, OSError) as error:
+    except (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, AssertionError) as error:
+        # torch has the last two for a device that is not there.
         raise CommandError(" ".join(str(error).split())) from error
     agent.failure_folder = config.out
-    write_json(config.out / "config.json", json.loads(json.dumps(asdict(config), default=str)))
+    write_json(config.out / "config.json", _as_json(config))
     history: list[Mapping[str, float]] = []
 
     def after_iteration(known: dict[str, Any], _: dict[str, Any]) -> bool:
@@ -170,13 +173,42 @@ def _train(config: Training, kind: Any, settings: Any, console: Console | None) 
         agent.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
     except GuardError as error:
         raise CommandError(str(error)) from error
-    finally:
-        logger.close()
-        # Also after a reward that failed: that iteration has changed nothing.
+    except RewardError:
+        # That iteration has changed nothing, so the ones before it are worth keeping. After any
+        # other stop weights may be half-way through an update.
         if history:
             _save(agent, config)
+        raise
+    finally:
+        logger.close()
+    if history:
+        _save(agent, config)
     agent.policy.save_pretrained(config.out / "policy")
     _summarise(agent, history, config, console)
+
+
+def _as_json(config: Training) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(config), default=str))  # type: ignore[no-any-return] # it is an object
+
+
+def _require_same(config: Training) -> None:
+    """Requires that what is gone on from was made in the same way.
+
+    Raises:
+        ValueError: If it was not, or a number is out of its range.
+    """
+    if config.save_every < 1:
+        raise ValueError(f"--save-every must be at least 1, got {config.save_every}")
+    path = config.out / "config.json"
+    if last_checkpoint(config.out / "checkpoints") is None or not path.is_file():
+        return
+    before, now = json.loads(path.read_text(encoding="utf-8")), _as_json(config)
+    for name in ("env", "env_kwargs", "num_envs", "policy", "lora", "critic"):
+        if before.get(name) != now[name]:
+            raise ValueError(
+                f"{config.out} was made with --{name.replace('_', '-')} {before.get(name)}, not "
+                f"{now[name]}: give the same, or another --out"
+            )
 
 
 def _make_envs(config: Training) -> TextVectorEnv:

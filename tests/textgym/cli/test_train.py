@@ -5,7 +5,9 @@ import json
 import pytest
 from rich.console import Console
 
+from agents import agent
 from agents.grpo import GRPOConfig
+from agents.guards import GuardError
 from agents.policy import TransformerPolicy
 from agents.ppo import PPOConfig
 from agents.rloo import RLOOConfig
@@ -107,9 +109,11 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
         ({"env_kwargs": "[]"}, "must be a JSON object"),
         ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
         ({"policy": f"{SMALL}&positions=4"}, "4"),
+        ({"save_every": 0}, "--save-every must be at least 1"),
+        ({"device": "tpu"}, "device"),
         ({"num_envs": 1}, "fewer than its 2 minibatches"),
     ],
-    ids=["id", "kind", "json", "object", "policy", "positions", "rows"],
+    ids=["id", "kind", "json", "object", "policy", "positions", "saving", "device", "rows"],
 )
 def test_bad_input_is_one_line(settings, message, tmp_path):
     with pytest.raises(CommandError, match=message) as caught:
@@ -130,3 +134,31 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
     other = _config(tmp_path, ppo=PPOConfig(iterations=4, minibatches=2, clip=0.3))
     with pytest.raises(CommandError, match="made with another clip"):
         train_ppo(other)
+    with pytest.raises(CommandError, match="was made with --num-envs 8, not 16"):
+        train_ppo(_config(tmp_path, num_envs=16))
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GuardError])
+def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
+    stop, tmp_path, capsys, monkeypatch
+):
+    """Weights that are half-way through an update are no checkpoint."""
+    _run(train_ppo, _config(tmp_path / "straight"), capsys)
+    steps, descend = [], agent.descend
+
+    def stops(*args, **kwargs):
+        steps.append(1)
+        if len(steps) == 11:  # of 4 an iteration: in the third
+            raise stop("now")
+        return descend(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(agent, "descend", stops)
+        with pytest.raises((KeyboardInterrupt, CommandError), match="now"):
+            train_ppo(_config(tmp_path / "stopped"))
+    assert "goes on after iteration 2" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+    straight, stopped = (
+        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("straight", "stopped")
+    )
+    assert all((value == stopped[name]).all() for name, value in straight.items())
