@@ -19,7 +19,6 @@ from safetensors.torch import save_file
 from agents.adapters import adapters_off, has_adapters
 from agents.advantages import masked_mean
 from agents.agent_config import AgentConfig
-from agents.callbacks import as_callback, drive
 from agents.guards import (
     GuardError,
     explained_memory,
@@ -29,7 +28,13 @@ from agents.guards import (
 from agents.policy import TransformerPolicy
 from agents.predicting import predict_actions
 from agents.rollout import collect, require_fitting
-from agents.training_state import load_training_state, read_record, save_training_state
+from agents.training_state import (
+    POLICY_FOLDER,
+    REFERENCE_FOLDER,
+    load_training_state,
+    read_record,
+    save_training_state,
+)
 from agents.updating import LossOf, PhaseClock, accumulate_gradient, descend, evaluate_all
 
 if TYPE_CHECKING:
@@ -44,8 +49,6 @@ if TYPE_CHECKING:
     from textgym.vector import TextVectorEnv
 
 __all__ = ["Agent"]
-
-_POLICY, _REFERENCE = "policy", "reference"
 
 
 class Agent:
@@ -154,6 +157,7 @@ class Agent:
         except BaseException:
             self._set_random_state(before)
             raise
+        clock.seconds["environment"] = rollout.env_seconds
         self.iteration += 1
         self.num_timesteps += rollout.num_actions
         seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
@@ -176,6 +180,9 @@ class Agent:
             logger: Of Stable-Baselines3's ``configure``.
             progress_bar: Whether to show tokens per second, reward and KL.
         """
+        # Stable-Baselines3 takes a second to import, and only this needs it.
+        from agents.callbacks import as_callback, drive
+
         every: list[Any] = list(callback) if isinstance(callback, list) else [callback]
         every = [each for each in every if each is not None]
         if total_steps is None:
@@ -234,10 +241,15 @@ class Agent:
         )
         return self._collected
 
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts there are to learn from."""
+        return self.envs.num_examples
+
     def next_examples(self, count: int) -> list[int]:
         """Takes the next prompts: every one is used once before any is used again."""
         while len(self._queue) < count:
-            self._queue += self._order.permutation(self.envs.num_examples).tolist()
+            self._queue += self._order.permutation(self.num_prompts).tolist()
         taken, self._queue = self._queue[:count], self._queue[count:]
         return taken
 
@@ -397,9 +409,9 @@ class Agent:
         path = Path(folder)
         config = cls.config_type(**read_record(path)["config"])
         policy = TransformerPolicy.from_pretrained(
-            path / _POLICY, device, tokenizer=envs.unwrapped.tokenizer
+            path / POLICY_FOLDER, device, tokenizer=envs.unwrapped.tokenizer
         )
-        reference = path / _REFERENCE
+        reference = path / REFERENCE_FOLDER
         given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
         made = cast("Any", cls)(policy, envs, config, reference=given)
         return cast("Self", made.restore(path))

@@ -16,7 +16,6 @@ from torch import Tensor
 __all__ = [
     "Sampling",
     "action_log_probs",
-    "draw",
     "invert",
     "kept_by",
     "pack_mask",
@@ -136,25 +135,11 @@ def sample(
     return action, probs.gather(-1, action[:, None]).squeeze(-1).log(), kept
 
 
-def draw(log_probs: Tensor, generator: torch.Generator) -> Tensor:
-    """Draws one action a row by inverting the cumulative distribution.
-
-    One uniform number a row, against one exponential a vocabulary entry in ``torch.multinomial``,
-    which on a CPU costs more than the rest of a small model's decoding step.
-
-    Args:
-        log_probs: ``(N, V)`` from ``action_log_probs``.
-        generator: The sampler's own generator, on the device of ``log_probs``.
-
-    Returns:
-        ``(N,)`` int64 actions; an action of probability 0 is never drawn.
-    """
-    uniform = torch.rand(len(log_probs), generator=generator, device=log_probs.device)
-    return invert(log_probs.exp(), uniform)
-
-
 def invert(probs: Tensor, uniform: Tensor) -> Tensor:
     """Turns one uniform number a row into an action, by the cumulative distribution.
+
+    One number a row, against one exponential a vocabulary entry in ``torch.multinomial``, which on
+    a CPU costs more than the rest of a small model's decoding step.
 
     Args:
         probs: ``(N, V)`` of any floating dtype, positive somewhere in every row.

@@ -140,16 +140,12 @@ class DPO(Agent):
                 metrics["kl"] = float(sequence_kl(log_ratio, rollout.mask))
         with clock.phase("update"):
             metrics |= self._update(rollout, pairs, reference.sum(dim=1))
-        clock.seconds["environment"] = rollout.env_seconds
         return {"pairs": float(len(pairs)), **metrics}, rollout
 
-    def next_examples(self, count: int) -> list[int]:
-        """Takes the next prompts, or given pairs: all are used once before any is used again."""
-        every = self.envs.num_examples if self.pairs is None else len(self.pairs) // _PAIR
-        while len(self._queue) < count:
-            self._queue += self._order.permutation(every).tolist()
-        taken, self._queue = self._queue[:count], self._queue[count:]
-        return taken
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts, or given pairs, there are."""
+        return self.envs.num_examples if self.pairs is None else len(self.pairs) // _PAIR
 
     def _given(
         self, given: Rollout, numbers: Sequence[int]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from textgym.types import StopReason
+from agents.measures import collection_measures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,7 +40,7 @@ def require_groups(episodes: int, group: int) -> None:
 
 
 def group_metrics(rollout: Rollout, scores: Tensor, group: int) -> dict[str, float]:
-    """What is logged of a collection.
+    """What is logged of a collection in groups.
 
     Args:
         rollout: The collection, the completions of a prompt next to each other.
@@ -50,15 +48,8 @@ def group_metrics(rollout: Rollout, scores: Tensor, group: int) -> dict[str, flo
         group: Completions of one prompt.
 
     Returns:
-        Mean and (population) deviation of the scores, mean length, the share of texts that ended
-        by themselves, and the share of groups whose completions all have one score.
+        ``collection_measures``, and the share of groups whose completions all have one score.
     """
     apart = scores.reshape(-1, group)
     equal = (apart == apart[:, :1]).all(dim=1).float().mean()
-    return {
-        "reward": float(scores.mean()),
-        "reward_std": float(scores.std(correction=0)),
-        "length": float(rollout.mask.sum(dim=1).float().mean()),
-        "ended": float(np.mean(rollout.stop_reasons == StopReason.END_OF_TEXT)),
-        "groups_without_contrast": float(equal),
-    }
+    return {**collection_measures(rollout), "groups_without_contrast": float(equal)}

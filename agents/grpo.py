@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.advantages import group_advantages, masked_mean
+from agents.advantages import group_advantages
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
@@ -122,8 +122,6 @@ class GRPO(Agent):
                 old,
                 lambda rows: self._loss_for(rollout, rows, old, reference, advantages),
             )
-        metrics["entropy"] = float(masked_mean(-rollout.log_probs, rollout.mask))
-        clock.seconds["environment"] = rollout.env_seconds
         return metrics, rollout
 
     def _loss_for(
@@ -146,11 +144,6 @@ class GRPO(Agent):
             )
             price = ESTIMATORS[config.kl_estimator](new.log_probs - reference[part])
             divergence = config.kl_coefficient * weighted_sum(price, share)
-            return policy.loss + divergence, {
-                "policy_loss": policy.loss,
-                "kl_loss": divergence,
-                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
-                "approximate_kl": policy.approximate_kl,
-            }
+            return policy.loss + divergence, {"kl_loss": divergence, **policy.measured()}
 
         return loss_of

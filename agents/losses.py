@@ -41,6 +41,14 @@ class PolicyLoss(NamedTuple):
     approximate_kl: Tensor
     """KL from the collecting policy to the current one, estimated by k3, in nats per token."""
 
+    def measured(self) -> dict[str, Tensor]:
+        """What a learner logs of it."""
+        return {
+            "policy_loss": self.loss,
+            "clip_fraction": self.clip_fraction_low + self.clip_fraction_high,
+            "approximate_kl": self.approximate_kl,
+        }
+
 
 def token_weights(mask: Tensor, total: Tensor | float | None = None) -> Tensor:
     """Weights by which every action counts the same.

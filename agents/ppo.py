@@ -20,7 +20,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +29,7 @@ from agents.agent_config import AgentConfig
 from agents.guards import GuardError, require_agreement
 from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
+from agents.measures import collection_measures
 from agents.scaling import RunningScale
 from textgym.types import StopReason
 
@@ -183,7 +183,6 @@ class PPO(Agent):
             self.kl_coefficient = adapted_coefficient(
                 self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
             )
-        clock.seconds["environment"] = rollout.env_seconds
         return metrics, rollout
 
     @torch.no_grad()
@@ -216,14 +215,10 @@ class PPO(Agent):
         if config.whiten_advantages == "batch":
             advantages = standardise(advantages, mask)
         metrics = {
-            "reward": float(rollout.rewards.sum(dim=1).mean()),
-            "reward_std": float(rollout.rewards.sum(dim=1).std(correction=0)),
+            **collection_measures(rollout),
             "kl": float(sequence_kl(log_ratio, mask)),
             "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
-            "entropy": float(masked_mean(-rollout.log_probs, mask)),
-            "length": float(mask.sum(dim=1).float().mean()),
-            "ended": float(np.mean(rollout.stop_reasons == StopReason.END_OF_TEXT)),
             "explained_variance": float(1 - residual / (variance + 1e-8)),
             "sampler_gap": gap,
         }
@@ -291,12 +286,7 @@ class PPO(Agent):
                 log_ratio = new.log_probs - batch.reference_log_probs[part]
                 price = ESTIMATORS[config.kl_estimator](log_ratio)
                 loss = loss + self.kl_coefficient * weighted_sum(price, share)
-            return loss, {
-                "policy_loss": policy.loss,
-                "value_loss": value_loss,
-                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
-                "approximate_kl": policy.approximate_kl,
-            }
+            return loss, {"value_loss": value_loss, **policy.measured()}
 
         return loss_of
 

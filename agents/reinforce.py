@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.advantages import generalised_advantages, masked_mean, standardise
+from agents.advantages import generalised_advantages, standardise
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
-from agents.groups import group_metrics
 from agents.kl import sequence_kl
 from agents.losses import clipped_policy_loss, token_weights
+from agents.measures import collection_measures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,15 +91,12 @@ class Reinforce(Agent):
         nothing = torch.zeros_like(rewards)
         _, returns = generalised_advantages(rewards, nothing, mask, gamma=config.gamma, lam=1.0)
         advantages = standardise(returns, mask)
-        metrics = group_metrics(rollout, rollout.rewards.sum(dim=1), 1)
-        del metrics["groups_without_contrast"]
+        metrics = collection_measures(rollout)
         metrics["kl"] = float(sequence_kl(log_ratio, mask))
-        metrics["entropy"] = float(masked_mean(-rollout.log_probs, mask))
         with clock.phase("update"):
             metrics |= self.improve(
                 rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
             )
-        clock.seconds["environment"] = rollout.env_seconds
         return metrics, rollout
 
     def _loss_for(self, rollout: Rollout, rows: Tensor, old: Tensor, advantages: Tensor) -> LossOf:
@@ -111,10 +108,6 @@ class Reinforce(Agent):
             policy = clipped_policy_loss(
                 new.log_probs, old[part], advantages[part], weights[part], self.config.clip
             )
-            return policy.loss, {
-                "policy_loss": policy.loss,
-                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
-                "approximate_kl": policy.approximate_kl,
-            }
+            return policy.loss, policy.measured()
 
         return loss_of

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.advantages import leave_one_out, masked_mean
+from agents.advantages import leave_one_out
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
@@ -108,12 +108,10 @@ class RLOO(Agent):
             advantages = (advantages - advantages.mean()) / spread
         metrics = group_metrics(rollout, scores, config.group_size)
         metrics["kl"] = float(divergence.mean())
-        metrics["entropy"] = float(masked_mean(-rollout.log_probs, rollout.mask))
         with clock.phase("update"):
             metrics |= self.improve(
                 rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
             )
-        clock.seconds["environment"] = rollout.env_seconds
         return metrics, rollout
 
     def _loss_for(self, rollout: Rollout, rows: Tensor, old: Tensor, advantages: Tensor) -> LossOf:
@@ -127,10 +125,6 @@ class RLOO(Agent):
             )
             share = torch.full_like(before, 1 / len(rows))
             policy = clipped_policy_loss(whole, before, advantages[part, None], share, clip)
-            return policy.loss, {
-                "policy_loss": policy.loss,
-                "clip_fraction": policy.clip_fraction_low + policy.clip_fraction_high,
-                "approximate_kl": policy.approximate_kl,
-            }
+            return policy.loss, policy.measured()
 
         return loss_of

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["load_training_state", "read_record", "save_training_state"]
+__all__ = [
+    "POLICY_FOLDER",
+    "REFERENCE_FOLDER",
+    "load_training_state",
+    "read_record",
+    "save_training_state",
+]
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
-_POLICY, _REFERENCE = "policy", "reference"
+POLICY_FOLDER, REFERENCE_FOLDER = "policy", "reference"
+"""Where the models are in a checkpoint."""
 
 
 def save_training_state(
@@ -47,9 +54,9 @@ def save_training_state(
         for key, value in optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = value.detach().clone().contiguous()
     with atomic_folder(folder) as temporary:
-        policy.save_pretrained(temporary / _POLICY)
+        policy.save_pretrained(temporary / POLICY_FOLDER)
         if reference is not None:
-            reference.save_pretrained(temporary / _REFERENCE)
+            reference.save_pretrained(temporary / REFERENCE_FOLDER)
         save_file(tensors, temporary / _TENSORS)
         write_json(temporary / _RECORD, dict(record))
 
@@ -80,7 +87,7 @@ def load_training_state(
         differs = min(shapes ^ expected)[0]
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
     if reference is not None:
-        other = TransformerPolicy.from_pretrained(folder / _REFERENCE, str(reference.device))
+        other = TransformerPolicy.from_pretrained(folder / REFERENCE_FOLDER, str(reference.device))
         reference.copy_weights(other)
     for name, parameter in trained.items():
         parameter.data.copy_(saved[name])

@@ -1,5 +1,7 @@
 """GRPO, RLOO and REINFORCE++: baselines by hand, exact resume, and what each needs."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -59,8 +61,7 @@ def test_two_and_two_iterations_are_four(kind, config, tmp_path):
 @pytest.mark.parametrize(("kind", "config"), SIBLINGS[:3], ids=NAMES[:3])
 def test_the_completions_of_a_prompt_stand_side_by_side(kind, config):
     """Group n is rows n * size to (n + 1) * size, however many rows the environment has."""
-    agent = _make(kind, config, rows=4)
-    object.__setattr__(agent, "episodes", 16)
+    agent = _make(kind, dataclasses.replace(config, episodes=16), rows=4)
     _, rollout = agent.step()
     ids = rollout.example_ids.reshape(-1, config.group_size)
     assert (ids == ids[:, :1]).all()

@@ -21,6 +21,7 @@ from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollout import collect
+from agents.trunks import TransformersTrunk
 from textgym.types import Example
 
 ROWS, PROMPT, NEW, VOCABULARY, MEAN = 128, 16, 48, 4096, 24
@@ -87,6 +88,8 @@ def _ending():
 def _cases():
     envs, generator = _envs(), torch.Generator().manual_seed(0)
     full, ending = TransformerPolicy(_model()), _ending()
+    plain = TransformerPolicy(_model())
+    plain._trunk = TransformersTrunk(plain.model)
     half = full.frozen_copy(torch.bfloat16)
     prompts = torch.randint(3, VOCABULARY, (ROWS, PROMPT), generator=generator)
 
@@ -110,6 +113,7 @@ def _cases():
     cases = {
         "generate, float32": lambda: generate(full),
         "rollout, float32": lambda: rollout(full),
+        "rollout by transformers' forward": lambda: rollout(plain),
         "generate, bfloat16": lambda: generate(half),
         "rollout, bfloat16": lambda: rollout(half),
         "rollout of 512 texts, float32": lambda: rollout(full, 512),

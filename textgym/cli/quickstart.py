@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,22 +53,19 @@ def quickstart(config: QuickstartConfig) -> None:
     """
     import torch
     from rich.console import Console
-    from transformers.utils import logging as transformers_logging
 
     from agents.gates import verdict
     from textgym.cli import measuring, training
     from textgym.cli.allocator import keep_large_blocks
     from textgym.cli.plan import make_plan
+    from textgym.cli.quiet import use_quiet_transformers
     from textgym.cli.run import Run, Stage, run_stages
 
     console = Console()
     device = _device(config.device)
     keep_large_blocks()
     torch.set_num_threads(os.cpu_count() or 1)
-    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
-    # Trainer says so whenever no accelerator is there, which is no news on a CPU.
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    use_quiet_transformers()
     plan = make_plan(config, device)
     run = Run(out=config.out, config=_settings(config, plan), console=console)
     run.open()

@@ -21,9 +21,9 @@ from reward_models.training import RewardTrainingConfig, RewardTrainingData, fit
 from reward_models.transformer import load_reward
 from reward_models.words import WordsReward
 from textgym.cli.errors import CommandError
+from textgym.cli.quiet import use_quiet_transformers
 from textgym.cli.reward_data import Votes, load_data
 from textgym.cli.reward_starts import make_start
-from textgym.cli.reward_training import use_quiet_transformers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

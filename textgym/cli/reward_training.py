@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from reward_models.preferences import completions_of, decided_pairs, write_prefe
 from reward_models.scoring import PreferenceReward
 from reward_models.training import RewardTrainingConfig, RewardTrainingData, fit_reward_model
 from textgym.cli.errors import CommandError
+from textgym.cli.quiet import use_quiet_transformers
 from textgym.cli.reward_data import Votes, load_data
 from textgym.cli.reward_starts import make_start
 from textgym.cli.run import Bar, Run
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from textgym.cli.reward_data import LoadedData
     from textgym.cli.reward_starts import Start
 
-__all__ = ["RewardTrainConfig", "train_reward", "use_quiet_transformers"]
+__all__ = ["RewardTrainConfig", "train_reward"]
 
 _FEWEST_TO_CALIBRATE = 100
 _TEXTS_TO_MEASURE = 1000
@@ -127,16 +127,6 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     if pairs:
         write_preferences(pairs, config.out / _HELD_OUT_FILE)
     _summarise(console, config, metrics, reward, pairs)
-
-
-def use_quiet_transformers() -> None:
-    """Leaves the terminal to our own progress bar."""
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
-    # Trainer says so whenever no accelerator is there, which is no news on a CPU.
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
 
 
 class _Watch(TrainerCallback):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
-from transformers.utils import logging
 
 from agents.adapters import AdapterConfig
 from agents.grpo import GRPO, GRPOConfig
@@ -28,6 +27,7 @@ from agents.rloo import RLOO, RLOOConfig
 from agents.sb3_logger import open_logger
 from textgym.checkpoints import checkpoint_folder, last_checkpoint, prune, write_json
 from textgym.cli.errors import CommandError
+from textgym.cli.quiet import use_quiet_transformers
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
@@ -145,8 +145,7 @@ def train_reinforce(config: ReinforceTraining, console: Console | None = None) -
 
 def _train(config: Training, kind: Any, settings: Any, console: Console | None) -> None:
     console = console or Console()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
+    use_quiet_transformers()
     try:
         _require_same(config)
         envs = _make_envs(config)
