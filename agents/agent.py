@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from agents.adapters import adapters_off, has_adapters
 from agents.advantages import masked_mean
 from agents.agent_config import AgentConfig
+from agents.collecting import collect, require_fitting
 from agents.guards import (
     GuardError,
     explained_memory,
@@ -27,7 +28,6 @@ from agents.guards import (
 )
 from agents.policy import TransformerPolicy
 from agents.predicting import predict_actions
-from agents.rollout import collect, require_fitting
 from agents.training_state import (
     POLICY_FOLDER,
     REFERENCE_FOLDER,

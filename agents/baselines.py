@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
 
+from agents.collecting import collect
 from agents.decoding import Sampling
-from agents.rollout import collect
 from agents.statistics import Estimate, bootstrap_interval
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from agents.collecting import collect
 from agents.decoding import Sampling
-from agents.rollout import collect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 
 from agents.advantages import masked_mean
+from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.kl import sequence_kl
-from agents.rollout import collect
 from agents.updating import evaluate_all
 
 if TYPE_CHECKING:

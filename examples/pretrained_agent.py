@@ -15,10 +15,10 @@ import torch
 
 import textgym  # noqa: F401 - registers the ids
 from agents.adapters import AdapterConfig, adapters_off
+from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
-from agents.rollout import collect
 from agents.updating import evaluate_all
 
 ROWS, TOKENS = 4, 16

@@ -7,7 +7,7 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 2 log-probabilities read one place off: test_bug_classes.py::test_log_probs_of_two_lengths_by_hand
 3 first ratio is not 1: test_bug_classes_in_training.py::test_the_first_ratio_is_one
 4 dropout while acting or learning: test_bug_classes_in_training.py::test_dropout_moves_no_ratio
-5 temperature forgotten: test_rollout.py::test_log_probs_are_normalised_over_what_could_be_drawn
+5 temperature forgotten: test_collecting.py::test_log_probs_are_normalised_over_what_could_be_drawn
 6 truncated sampler, raw log-probabilities: test_bug_classes.py::test_top_p_is_normalised_by_hand
 7 temperature near zero:
     test_bug_classes.py::test_a_tiny_temperature_is_greedy_with_finite_gradients
@@ -35,7 +35,7 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
     test_ppo.py::test_a_truncated_row_is_bootstrapped_with_the_final_states_value
 28 pairs that read the same: test_training.py::test_pairs_that_read_the_same_are_dropped_and_counted
 29 head without a seed: test_transformer.py::test_the_head_comes_from_its_seed_alone
-30 the end is trimmed: test_rollout.py::test_the_ids_are_those_that_were_sampled
+30 the end is trimmed: test_collecting.py::test_the_ids_are_those_that_were_sampled
 31 decoded and encoded again: test_bug_classes_in_training.py::test_ids_are_never_encoded_again
 32 samples used unequally often:
     test_bug_classes_in_training.py::test_each_text_is_used_once_an_epoch

@@ -11,10 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.rollout import collect
 from agents.updating import accumulate_gradient
 from tests.agents.models import make_model, make_toy
 from textgym.tokenizers import CharacterTokenizer

@@ -18,11 +18,11 @@ from transformers import (
 )
 
 from agents.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
+from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.loading import load_model, save_model
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.rollout import collect
 from tests.agents.models import make_model, make_toy
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 

@@ -19,10 +19,10 @@ from stable_baselines3.common.logger import Logger
 
 import textgym
 from agents.advantages import generalised_advantages, standardise
+from agents.collecting import collect
 from agents.decoding import Sampling, action_log_probs, unpack_mask
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights
 from agents.policy import TransformerPolicy
-from agents.rollout import collect
 from agents.sb3 import TextActorCriticPolicy, make_ppo, text_policy_kwargs
 from tests.agents.models import VOCABULARY, make_model, make_toy
 

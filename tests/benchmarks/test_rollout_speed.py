@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.rollout import collect
 from agents.trunks import TransformersTrunk
 from textgym.types import Example
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from agents.rollout import collect
+from agents.collecting import collect
 from tests.contracts.test_native_batch import roll
 from textgym import Conversation, Example, StopReason, TextEnv, TextVectorEnv, wrappers
 

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.metrics_log import MetricsLog
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, GuardError
-from agents.rollout import collect
 from agents.sft import perplexity, train_language_model
 from reward_models.evaluation import evaluate_reward
 from reward_models.gold import GoldJudge

@@ -4,9 +4,9 @@ import gymnasium as gym
 import pytest
 import torch
 
+from agents.collecting import collect
 from agents.decoding import Sampling, unpack_mask
 from agents.policy import TransformerPolicy
-from agents.rollout import collect
 from tests.agents.models import make_model, make_toy
 from textgym.types import StopReason
 
