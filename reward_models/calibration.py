@@ -18,6 +18,8 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
@@ -25,6 +27,7 @@ __all__ = [
     "brier",
     "calibration_error",
     "chance_calibration_error",
+    "cross_fitted",
     "fit_temperature",
     "negative_log_likelihood",
     "probabilities",
@@ -180,6 +183,30 @@ def fit_temperature(lead: ArrayLike) -> float:
         options={"xatol": 1e-9},
     )
     return math.exp(float(found.x))
+
+
+def cross_fitted(lead: ArrayLike, groups: Sequence[Hashable]) -> tuple[NDArray[np.float64], float]:
+    """Divides each lead by a temperature that was fitted on the other half, and turned round.
+
+    So every comparison is measured on, and none by a temperature that it had a part in.
+
+    Args:
+        lead: ``score(chosen) - score(rejected)``, ``(N,)``.
+        groups: What must not be in both halves, such as the prompts, ``(N,)``; where there is one
+            group alone, every second comparison is in one half.
+
+    Returns:
+        The leads at their temperatures, ``(N,)``, and the geometric mean of the two.
+
+    Raises:
+        ValueError: If a half has no temperature; see ``fit_temperature``.
+    """
+    given = _checked(lead)
+    place = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+    rows = [place[group] for group in groups] if len(place) > 1 else range(len(given))
+    half = np.array(rows) % 2 == 0
+    for_other, for_half = fit_temperature(given[half]), fit_temperature(given[~half])
+    return given / np.where(half, for_half, for_other), math.sqrt(for_other * for_half)
 
 
 def _checked(values: ArrayLike) -> NDArray[np.float64]:

@@ -82,26 +82,32 @@ def decided_pairs(items: Sequence[Item]) -> list[Preference]:
     return pairs + pairs_of_ratings([item for item in items if isinstance(item, Rating)])
 
 
-def pairs_of_labels(texts: Sequence[str], labels: Sequence[int], seed: int) -> list[Preference]:
+def pairs_of_labels(
+    texts: Sequence[str], labels: Sequence[int], seed: int, passes: int = 1
+) -> list[Preference]:
     """Sets each text of label 1 against one of label 0, at random; the prompts are empty.
 
     Args:
         texts: The texts, ``(N,)``.
         labels: 1 for good and 0 for bad, ``(N,)``.
         seed: Decides who meets whom.
+        passes: How often the texts are paired, each time anew.
 
     Returns:
-        As many pairs as the rarer label has texts, each text in one of them at most.
+        The pairs of one pass after those of another: in each as many as the rarer label has texts,
+        and each text in one of them at most.
     """
     sides: dict[int, list[str]] = {0: [], 1: []}
     for text, label in zip(texts, labels, strict=True):
         sides[label].append(text)
     rng = random.Random(seed)  # noqa: S311  not a secret
-    for side in sides.values():
-        rng.shuffle(side)
-    return [
-        _preference("", good, bad, "labels") for good, bad in zip(sides[1], sides[0], strict=False)
-    ]
+    pairs = []
+    for _ in range(passes):
+        for side in sides.values():
+            rng.shuffle(side)
+        met = zip(sides[1], sides[0], strict=False)
+        pairs += [_preference("", good, bad, "labels") for good, bad in met]
+    return pairs
 
 
 def pairs_of_rankings(rankings: Sequence[Ranking]) -> list[Preference]:

@@ -9,6 +9,7 @@ from reward_models.calibration import (
     brier,
     calibration_error,
     chance_calibration_error,
+    cross_fitted,
     fit_temperature,
     negative_log_likelihood,
     probabilities,
@@ -112,3 +113,20 @@ def test_where_there_is_no_best_temperature_the_message_says_why(leads, reason):
     """The search would run to its bound and return it as if it had been found."""
     with pytest.raises(ValueError, match=reason):
         fit_temperature(leads)
+
+
+def test_each_half_has_the_temperature_of_the_other():
+    """Half of the prompts have leads four times as large; they get the small ones' temperature."""
+    odds = np.array([2.0, 2.0, 2.0, -2.0])
+    leads = np.outer(odds, [1, 4]).ravel()
+    prompts = ["small", "large"] * 4
+    scaled, temperature = cross_fitted(leads, prompts)
+    own = 2 / math.log(3)  # three of four right: sigmoid(lead / own) is 3/4
+    assert scaled == pytest.approx(np.where(np.arange(8) % 2, leads / own, leads / (4 * own)))
+    assert temperature == pytest.approx(2 * own)
+
+
+def test_pairs_of_one_prompt_are_halved_one_by_one():
+    leads = np.array([1.0, 2.0, -1.0, -2.0, 1.0, 2.0, 1.0, 2.0])
+    one, two = (cross_fitted(leads, prompts)[0] for prompts in ([""] * 8, list("abababab")))
+    assert one == pytest.approx(two)

@@ -8,25 +8,28 @@ import random
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 from rich.console import Console
 
-from reward_models.bootstrap import cluster_mean_interval
 from reward_models.preferences import Preference, decided_pairs
+from reward_models.scoring import PreferenceReward
 from reward_models.training import RewardTrainingConfig, RewardTrainingData, fit_reward_model
 from reward_models.transformer import load_reward
 from reward_models.words import WordsReward
 from textgym.cli.errors import CommandError
 from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.reward_curve_tables import accuracy_table, confidence_table, trained_of
 from textgym.cli.reward_data import Votes, load_data
 from textgym.cli.reward_starts import make_start
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from textgym.types import RewardFunction
 
@@ -34,6 +37,7 @@ __all__ = ["RewardCurveConfig", "reward_curve"]
 
 _WORDS = "words"
 _RESULTS = "results.jsonl"
+_DIGITS = 6  # of a lead; what is equal in them is a tie
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +46,8 @@ class RewardCurveConfig:
 
     Shows whether more answers would help, and whether a learned reward beats a bag of words. Every
     model of one seed learns from the same pairs: those of a smaller size are among those of a
-    larger one. A result is kept as soon as it is there, so a run that was stopped goes on.
+    larger one. A result is kept as soon as it is there, so a run that was stopped goes on. The
+    seeds' scores are also averaged, to see whether an ensemble knows better how sure to be.
     """
 
     data: str
@@ -53,6 +58,13 @@ class RewardCurveConfig:
     """What to compare: words (a linear model on TF-IDF), lstm, scratch, or folders."""
     sizes: tuple[int, ...] = (250, 500, 1000)
     """Numbers of pairs to learn from."""
+    passes: int = 1
+    """How often each of the reviews is in a pair to learn from, met with others each time; pairs of
+    a later pass are used where those before do not suffice. More makes more pairs of no more
+    texts."""
+    last_words: int | None = None
+    """So many words at the end of each completion are all that any model is given, in training and
+    in the test; left out, whole ones. More says more, and takes longer."""
     noise: tuple[float, ...] = (0.0,)
     """Shares of the answers that are turned round before learning; the test is left alone."""
     seeds: int = 3
@@ -84,8 +96,10 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     """
     console = console or Console()
     use_quiet_transformers()
-    data = load_data(config.data, held_out=config.held_out, seed=0, votes=config.votes)
-    pairs, test = decided_pairs(data.train), decided_pairs(data.held_out)
+    data = load_data(
+        config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
+    )
+    pairs, test = (_cut(decided_pairs(p), config.last_words) for p in (data.train, data.held_out))
     random.Random(0).shuffle(test)  # noqa: S311 - not a secret
     test = test[: config.test_pairs]
     if max(config.sizes) > len(pairs) or not test:
@@ -101,7 +115,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         cell = {**_cell(config, model, size, noise), "seed": seed}
         if any(cell.items() <= result.items() for result in results):
             continue
-        learned = _flip(random.Random(seed).sample(pairs, len(pairs))[:size], noise, seed)  # noqa: S311 - not a secret
+        learned = _flip(_draw(pairs, config.passes, seed)[:size], noise, seed)
         started = time.monotonic()
         reward = _fit(config, model, learned, seed)
         seconds = time.monotonic() - started
@@ -113,8 +127,30 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
             f"[dim]({seconds:.0f} s)[/dim]",
             highlight=False,
         )
-    for line in _table(config, results, [pair.prompt or pair.chosen for pair in test]):
+    wanted = itertools.product(config.models, config.sizes, config.noise)
+    trained = [trained_of(_seeds(config, results, *which)) for which in wanted]
+    prompts = [pair.prompt or pair.chosen for pair in test]
+    lines = [*accuracy_table(trained, prompts), "", *confidence_table(trained, prompts)]
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _cut(pairs: Sequence[Preference], words: int | None) -> list[Preference]:
+    """Keeps the last words of each text; one that has no more is left as it is."""
+
+    def end(text: str) -> str:
+        split = text.split()
+        return text if words is None or len(split) <= words else " ".join(split[-words:])
+
+    return [replace(pair, chosen=end(pair.chosen), rejected=end(pair.rejected)) for pair in pairs]
+
+
+def _draw(pairs: Sequence[Preference], passes: int, seed: int) -> list[Preference]:
+    """Shuffles the pairs of each pass, and leaves the passes in their order."""
+    rng = random.Random(seed)  # noqa: S311 - not a secret
+    length = len(pairs) // passes
+    starts = range(0, len(pairs), length)
+    return [pair for start in starts for pair in rng.sample(pairs[start : start + length], length)]
 
 
 def _fit(
@@ -151,53 +187,48 @@ def _flip(pairs: Sequence[Preference], noise: float, seed: int) -> list[Preferen
 
 
 def _measure(reward: RewardFunction, test: Sequence[Preference]) -> dict[str, Any]:
-    """Whether each pair is in order (2), a tie (1) or not (0); and each text on its side of 0.
+    """How far each chosen text leads, in log-odds; and the share of texts on its side of the mean.
 
-    The latter means something where nothing but the text decides, so where prompts are empty: a
-    trained reward has mean 0 on the texts that it learned from.
+    The latter means something where nothing but the text decides, so where prompts are empty. The
+    mean is that of the texts that were learned from.
     """
     prompts = [pair.prompt for pair in test]
     texts = [pair.chosen for pair in test] + [pair.rejected for pair in test]
-    scores = np.asarray(reward(prompts + prompts, texts))
+    scores, mean = _scores(reward, prompts + prompts, texts)
     chosen, rejected = scores[: len(test)], scores[len(test) :]
-    right = np.sign(chosen - rejected).astype(int) + 1
+    lead = chosen - rejected
     measured = {
-        "accuracy": float(right.mean() / 2),
-        "right": "".join(map(str, right)),
+        "accuracy": float((np.sign(lead) + 1).mean() / 2),
+        "leads": [round(float(one), _DIGITS) for one in lead],
     }
     if not any(prompts):
-        sides = np.concatenate([chosen > 0, rejected <= 0])
+        sides = np.concatenate([chosen > mean, rejected <= mean])
         measured["label_accuracy"] = float(sides.mean())
     return measured
 
 
-def _table(
-    config: RewardCurveConfig, results: Sequence[dict[str, Any]], prompts: Sequence[str]
-) -> list[str]:
-    """Lines of Markdown: a row for each model, size and noise that was asked for.
+def _scores(
+    reward: RewardFunction, prompts: Sequence[str], texts: Sequence[str]
+) -> tuple[NDArray[np.float64], float]:
+    """Scores in log-odds, ``(N,)``, and their mean on the texts that were learned from."""
+    if isinstance(reward, PreferenceReward):
+        return reward.raw(prompts, texts).numpy(), float(reward.model.config.score_mean)
+    return np.asarray(reward(prompts, texts), dtype=np.float64), 0.0
 
-    The interval is over the test's prompts, of the mean over seeds; the worst and the best seed say
-    how far other pairs and first weights move it.
-    """
-    lines = [
-        "| model | pairs | noise | accuracy (95 %) | worst and best seed | labels | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+
+def _seeds(
+    config: RewardCurveConfig,
+    results: Sequence[dict[str, Any]],
+    model: str,
+    size: int,
+    noise: float,
+) -> list[dict[str, Any]]:
+    """The results of one model, size and noise, a seed each."""
+    cell = _cell(config, model, size, noise)
+    seeds = range(config.training.seed, config.training.seed + config.seeds)
+    return [
+        next(r for r in results if {**cell, "seed": seed}.items() <= r.items()) for seed in seeds
     ]
-    for model, size, noise in itertools.product(config.models, config.sizes, config.noise):
-        wanted = _cell(config, model, size, noise)
-        seeds = range(config.training.seed, config.training.seed + config.seeds)
-        found = [r for r in results if wanted.items() <= r.items() and r["seed"] in seeds]
-        right = np.mean([[int(digit) / 2 for digit in r["right"]] for r in found], axis=0)
-        low, high = cluster_mean_interval(right, prompts, np.random.default_rng(0))
-        each = [r["accuracy"] for r in found]
-        labels = [r["label_accuracy"] for r in found if "label_accuracy" in r]
-        lines.append(
-            f"| {Path(model).name} | {size:,} | {noise:g} | {right.mean():.3f} ({low:.3f} to "
-            f"{high:.3f}) | {min(each):.3f}, {max(each):.3f} | "
-            f"{f'{np.mean(labels):.3f}' if labels else ''} | "
-            f"{np.mean([r['seconds'] for r in found]):.0f} |"
-        )
-    return lines
 
 
 def _cell(config: RewardCurveConfig, model: str, size: int, noise: float) -> dict[str, Any]:
@@ -207,6 +238,8 @@ def _cell(config: RewardCurveConfig, model: str, size: int, noise: float) -> dic
         "data": config.data,
         "held_out": config.held_out,
         "test_pairs": config.test_pairs,
+        "passes": config.passes,
+        "last_words": config.last_words,
         "model": model,
         "size": size,
         "noise": noise,

@@ -48,7 +48,13 @@ class LoadedData:
 
 
 def load_data(
-    name: str, *, held_out: float, seed: int, votes: Votes = "majority", skip_bad: bool = False
+    name: str,
+    *,
+    held_out: float,
+    seed: int,
+    votes: Votes = "majority",
+    skip_bad: bool = False,
+    passes: int = 1,
 ) -> LoadedData:
     """Reads preferences and keeps some apart, by their prompts.
 
@@ -59,15 +65,22 @@ def load_data(
         seed: Decides the division.
         votes: What becomes of several answers to one pair in a store.
         skip_bad: Leave rows out that cannot be read.
+        passes: How often each review is in a pair to learn from.
 
     Raises:
-        CommandError: If there is nothing to learn from, or the data are no preferences.
+        CommandError: If there is nothing to learn from, the data are no preferences, or they are
+            no reviews and shall be paired more than once.
         FileNotFoundError: If there is no such file.
         StoreError: If the store cannot be read.
     """
     try:
         if name == REVIEWS:
-            return _reviews(seed)
+            return _reviews(seed, passes)
+        if passes > 1:
+            raise CommandError(
+                f"passes is {passes}, but the pairs of {name} are as people compared them: only "
+                f"{REVIEWS} can be paired anew"
+            )
         if Path(name).suffix.lower() in _STORES:
             return _store(Path(name), held_out, seed, votes)
         if not is_table(name):
@@ -87,15 +100,15 @@ def load_data(
     return LoadedData(train=train, held_out=kept, notes=[*left_out, *data.notes])
 
 
-def _reviews(seed: int) -> LoadedData:
+def _reviews(seed: int, passes: int) -> LoadedData:
     """Pairs of a liked and a disliked film's review; measured on reviews of another pool."""
     from textgym.data.reviews import load_reviews
 
-    pools = [load_reviews(pool) for pool in ("language_model", "judge")]
-    train, kept = (
-        pairs_of_labels([r.text for r in pool], [r.label for r in pool], seed) for pool in pools
-    )
-    return LoadedData(train=train, held_out=kept)
+    def pairs(pool: str, passes: int) -> list[Preference]:
+        reviews = load_reviews(pool)
+        return pairs_of_labels([r.text for r in reviews], [r.label for r in reviews], seed, passes)
+
+    return LoadedData(train=pairs("language_model", passes), held_out=pairs("judge", 1))
 
 
 def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reward_models.bootstrap import cluster_mean_interval
-from reward_models.calibration import calibration_error, fit_temperature, probabilities
+from reward_models.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.evaluation import wilson_interval
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.scoring import PreferenceReward
@@ -260,19 +259,11 @@ def _calibrate(lead: NDArray[np.float64], prompts: Sequence[str]) -> list[str]:
     said = f"calibration error: {error:.3f}"
     if len(lead) < _FEWEST_TO_CALIBRATE:
         return [f"{said}; of {len(lead)} pairs, too few to fit a temperature"]
-    order = list(dict.fromkeys(prompts))
-    place = {prompt: number for number, prompt in enumerate(order)}
-    half = (
-        np.array([place[prompt] for prompt in prompts]) if len(order) > 1 else np.arange(len(lead))
-    ) % 2 == 0
     try:
-        temperatures = [fit_temperature(lead[half]), fit_temperature(lead[~half])]
+        scaled, temperature = cross_fitted(lead, prompts)
     except ValueError as reason:
         return [f"{said}; no temperature: {reason}"]
-    scaled = np.concatenate(
-        [probabilities(lead[~half], temperatures[0]), probabilities(lead[half], temperatures[1])]
-    )
     return [
-        f"{said}, and {calibration_error(scaled):.3f} at a temperature of "
-        f"{math.sqrt(temperatures[0] * temperatures[1]):.2f}, fitted on the other half"
+        f"{said}, and {calibration_error(probabilities(scaled)):.3f} at a temperature of "
+        f"{temperature:.2f}, fitted on the other half"
     ]

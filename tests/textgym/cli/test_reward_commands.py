@@ -12,7 +12,6 @@ from reward_models.preferences import Answer, PreferenceStore, build_pairs, read
 from reward_models.training import RewardTrainingConfig
 from reward_models.transformer import load_reward
 from textgym.cli.errors import CommandError
-from textgym.cli.reward_curve import RewardCurveConfig, reward_curve
 from textgym.cli.reward_data import load_data
 from textgym.cli.reward_export import RewardExportConfig, export_reward_data
 from textgym.cli.reward_training import RewardTrainConfig, train_reward
@@ -264,36 +263,3 @@ def test_an_export_says_how_many_ties_it_left_out(store, tmp_path):
         in printed(to)
     )
     assert len(read_preferences(str(tmp_path / "out.jsonl")).items) == 84
-
-
-def curve(data, out, **settings):
-    to = console()
-    config = RewardCurveConfig(
-        data=data, out=out, models=("words",), sizes=(12, 60), noise=(0.0, 0.5), seeds=2, **settings
-    )
-    reward_curve(config, to)
-    return printed(to).splitlines()
-
-
-def test_a_curve_falls_with_noise_and_goes_on_where_it_was(tmp_path):
-    """Half of the answers turned round leave nothing to learn; a cut line is done again."""
-    data = write(tmp_path / "data.jsonl", rows(150))
-    lines = curve(data, tmp_path / "out")
-    accuracy = [float(line.split("|")[4].split()[0]) for line in lines[-4:]]
-    assert accuracy[0] > 0.9
-    assert accuracy[2] > 0.9
-    assert accuracy[3] < 0.9
-    assert len(lines) == 8 + 2 + 4
-    kept = tmp_path / "out" / "results.jsonl"
-    text = kept.read_text()
-    assert len(text.splitlines()) == 8
-    kept.write_text(text[:-30])
-    again = curve(data, tmp_path / "out")
-    assert len(again) == 1 + 2 + 4
-    assert lines[-4:-1] == again[-4:-1]
-
-
-def test_a_curve_needs_enough_pairs(tmp_path):
-    data = write(tmp_path / "data.jsonl", rows(30))
-    with pytest.raises(CommandError, match="too few for a size of 60"):
-        curve(data, tmp_path / "out")
