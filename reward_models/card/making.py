@@ -15,15 +15,14 @@ import numpy as np
 from reward_models.bootstrap import REPETITIONS
 from reward_models.card.data import cluster, coded_answers, coded_scores
 from reward_models.card.measures import Sampling, undefined
+from reward_models.card.members import member_rows, spread_section
 from reward_models.card.pairs import (
     ScoredPairs,
     accuracy_rows,
     bias_rows,
     calibration_section,
     margin_section,
-    member_rows,
     score_pairs,
-    spread_section,
 )
 from reward_models.card.people import agreement_section
 from reward_models.card.texts import (

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -22,6 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from reward_models.preferences.pairs import CHOICES, Answer, Pair, Preference
+from reward_models.preferences.schema import ANSWERS, METADATA, PAIRS, latest_answers, of_split
+from reward_models.preferences.sqlite import begin_sqlite, configure_sqlite, sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -30,42 +31,7 @@ __all__ = ["PreferenceStore", "StoreError"]
 
 Row = TypeVar("Row", Pair, Answer)
 
-_BUSY_TIMEOUT_MS = 60_000  # the queue for the lock is unfair, and a slow disk makes it long
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
-
-_METADATA = sa.MetaData()
-_PAIRS = sa.Table(
-    "pairs",
-    _METADATA,
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("pair_id", sa.Text, nullable=False, unique=True),
-    sa.Column("prompt", sa.Text, nullable=False),
-    sa.Column("a", sa.Text, nullable=False),
-    sa.Column("b", sa.Text, nullable=False),
-    sa.Column("policy_a", sa.Text, nullable=False),
-    sa.Column("policy_b", sa.Text, nullable=False),
-    sa.Column("seed", sa.BigInteger, nullable=False),
-    sa.Column("split", sa.Text, nullable=False),
-)
-_ANSWERS = sa.Table(
-    "answers",
-    _METADATA,
-    sa.Column("position", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("key", sa.Text, nullable=False, unique=True),
-    sa.Column("pair_id", sa.Text, sa.ForeignKey("pairs.pair_id"), nullable=False),
-    sa.Column("annotator", sa.Text, nullable=False),
-    sa.Column("round", sa.Integer, nullable=False),
-    sa.Column("answer", sa.Text, nullable=False),
-    sa.Column("strength", sa.Integer),
-    sa.Column("note", sa.Text, nullable=False),
-    sa.Column("shown_left", sa.Text, nullable=False),
-    sa.Column("served_at", sa.Double),
-    sa.Column("voted_at", sa.Double),
-    sa.UniqueConstraint("pair_id", "annotator", "round"),
-    sa.CheckConstraint(sa.column("answer").in_(CHOICES), name="answer_is_known"),
-    sa.CheckConstraint("strength BETWEEN 1 AND 4", name="strength_is_1_to_4"),
-    sa.CheckConstraint(sa.column("shown_left").in_(("a", "b")), name="side_is_a_or_b"),
-)
 
 
 class StoreError(RuntimeError):
@@ -88,11 +54,11 @@ class PreferenceStore:
             StoreError: If the file is damaged, cut short, or something else than a store.
         """
         self._name = str(url_or_path)
-        url = self._name if "://" in self._name else _sqlite_url(Path(url_or_path))
+        url = self._name if "://" in self._name else sqlite_url(Path(url_or_path))
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
+            event.listen(self._engine, "connect", configure_sqlite)
+            event.listen(self._engine, "begin", begin_sqlite)
         self._writer = self._engine.execution_options(textgym_write=True)
         try:
             self._open()
@@ -119,7 +85,7 @@ class PreferenceStore:
         Raises:
             StoreError: If another pair has the same id.
         """
-        return self._append(_PAIRS, _PAIRS.c.pair_id, pairs, lambda pair: pair.pair_id)
+        return self._append(PAIRS, PAIRS.c.pair_id, pairs, lambda pair: pair.pair_id)
 
     def record_answers(self, answers: Sequence[Answer]) -> int:
         """Appends answers, all or none; they are on the disk when this returns.
@@ -135,20 +101,20 @@ class PreferenceStore:
                 pair twice in one round, or a value is not allowed.
         """
         keyed = [replace(a, key=a.key or f"{a.pair_id}/{a.annotator}/{a.round}") for a in answers]
-        return self._append(_ANSWERS, _ANSWERS.c.key, keyed, lambda answer: answer.key)
+        return self._append(ANSWERS, ANSWERS.c.key, keyed, lambda answer: answer.key)
 
     def pairs(self, split: str | None = None) -> list[Pair]:
         """Returns the pairs of one split, or all, in the order in which they were added."""
-        return self._read_pairs(_of_split(sa.select(_PAIRS), split))
+        return self._read_pairs(of_split(sa.select(PAIRS), split))
 
     def pending(self, annotator: str, split: str | None = None) -> list[Pair]:
         """Returns the pairs that an annotator has not answered, so that an interrupted one goes on.
 
         A skipped pair counts as answered: asking again takes a new round.
         """
-        answered = sa.select(_ANSWERS.c.pair_id).where(_ANSWERS.c.annotator == annotator)
-        unanswered = sa.select(_PAIRS).where(_PAIRS.c.pair_id.not_in(answered))
-        return self._read_pairs(_of_split(unanswered, split))
+        answered = sa.select(ANSWERS.c.pair_id).where(ANSWERS.c.annotator == annotator)
+        unanswered = sa.select(PAIRS).where(PAIRS.c.pair_id.not_in(answered))
+        return self._read_pairs(of_split(unanswered, split))
 
     def preferences(self, split: str | None = None, *, ties: bool = False) -> list[Preference]:
         """Returns the decided comparisons: one for each annotator and pair, the latest round.
@@ -158,13 +124,13 @@ class PreferenceStore:
         the policies that wrote it, where two did. The order is that of the
         pairs, then of the annotators' names.
         """
-        latest = _latest_answers()
+        latest = latest_answers()
         wanted = ("a", "b", "tie") if ties else ("a", "b")
         query = (
-            sa.select(_PAIRS, latest.c.annotator, latest.c.answer, latest.c.strength)
-            .join(latest, latest.c.pair_id == _PAIRS.c.pair_id)
+            sa.select(PAIRS, latest.c.annotator, latest.c.answer, latest.c.strength)
+            .join(latest, latest.c.pair_id == PAIRS.c.pair_id)
             .where(latest.c.answer.in_(wanted))
-            .order_by(_PAIRS.c.position, latest.c.annotator)
+            .order_by(PAIRS.c.position, latest.c.annotator)
         )
         return [
             Preference(
@@ -177,18 +143,18 @@ class PreferenceStore:
                 probability=0.5 if row["answer"] == "tie" else 1.0,
                 subset=_writers(row),
             )
-            for row in self._read(_of_split(query, split))
+            for row in self._read(of_split(query, split))
         ]
 
     def answer_counts(self, split: str | None = None) -> dict[str, int]:
         """Counts the latest answers of each kind; every kind is a key, ``tie`` among them."""
-        latest = _latest_answers()
+        latest = latest_answers()
         query = (
             sa.select(latest.c.answer, sa.func.count().label("number"))
-            .join(_PAIRS, latest.c.pair_id == _PAIRS.c.pair_id)
+            .join(PAIRS, latest.c.pair_id == PAIRS.c.pair_id)
             .group_by(latest.c.answer)
         )
-        found = {row["answer"]: row["number"] for row in self._read(_of_split(query, split))}
+        found = {row["answer"]: row["number"] for row in self._read(of_split(query, split))}
         return {choice: found.get(choice, 0) for choice in CHOICES}
 
     def _open(self) -> None:
@@ -201,7 +167,7 @@ class PreferenceStore:
             tables = set(sa.inspect(connection).get_table_names())
             if tables and not {"pairs", "answers"} <= tables:
                 raise self._unreadable("it holds other tables")
-            _METADATA.create_all(connection)
+            METADATA.create_all(connection)
 
     def _append(
         self,
@@ -229,7 +195,7 @@ class PreferenceStore:
         return len(fresh)
 
     def _read_pairs(self, query: sa.Select[Any]) -> list[Pair]:
-        rows = self._read(query.order_by(_PAIRS.c.position))
+        rows = self._read(query.order_by(PAIRS.c.position))
         return [Pair(**{k: v for k, v in row.items() if k != "position"}) for row in rows]
 
     def _read(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
@@ -267,67 +233,7 @@ class PreferenceStore:
         )
 
 
-def _sqlite_url(path: Path) -> sa.URL:
-    return sa.URL.create("sqlite", database=str(path))
-
-
-def _of_split(query: sa.Select[Any], split: str | None) -> sa.Select[Any]:
-    return query if split is None else query.where(_PAIRS.c.split == split)
-
-
 def _writers(row: dict[str, Any]) -> str:
     """Names two different policies that wrote a pair's texts; empty if it was one."""
     names = sorted({row["policy_a"], row["policy_b"]})
     return " and ".join(names) if len(names) > 1 and all(names) else ""
-
-
-def _latest_answers() -> sa.Subquery:
-    """The answers of each annotator's latest round, a pair."""
-    rounds = (
-        sa.select(
-            _ANSWERS.c.pair_id, _ANSWERS.c.annotator, sa.func.max(_ANSWERS.c.round).label("round")
-        )
-        .group_by(_ANSWERS.c.pair_id, _ANSWERS.c.annotator)
-        .subquery()
-    )
-    return (
-        sa.select(_ANSWERS)
-        .join(
-            rounds,
-            sa.and_(
-                rounds.c.pair_id == _ANSWERS.c.pair_id,
-                rounds.c.annotator == _ANSWERS.c.annotator,
-                rounds.c.round == _ANSWERS.c.round,
-            ),
-        )
-        .subquery()
-    )
-
-
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Makes a commit durable and foreign keys checked; hands transactions to ``_begin_sqlite``."""
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").close()
-    _switch_to_write_ahead_log(connection)
-    connection.execute("PRAGMA synchronous = FULL").close()
-    connection.execute("PRAGMA foreign_keys = ON").close()
-
-
-def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Tries until it works: SQLite does not queue connections that switch a new file at once."""
-    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    """Begins; a writer takes its lock at once, since a reader's cannot be raised without a race."""
-    write = connection.get_execution_options().get("textgym_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

@@ -13,18 +13,17 @@ from typing import Any
 from textgym.factories import missing_package
 from textgym.rewards.calling import ChatReward, FilledReward, adapt
 from textgym.rewards.checking import CheckedReward, Scorer, as_float
-from textgym.rewards.combining import (
+from textgym.rewards.combining import Combination, WeightedReward
+from textgym.rewards.normalising import Normalised
+from textgym.rewards.operations import (
     Affine,
     Clipped,
-    Combination,
     Difference,
     Maximum,
     Minimum,
     Product,
     Threshold,
-    WeightedReward,
 )
-from textgym.rewards.normalising import Normalised
 from textgym.rewards.registry import find_reward, known_rewards, makes_a_reward
 
 __all__ = ["COMBINATIONS", "resolve"]

@@ -7,14 +7,13 @@ import pytest
 
 from reward_models.card.making import scores_of
 from reward_models.card.measures import Sampling
+from reward_models.card.members import member_rows, spread_section
 from reward_models.card.pairs import (
     accuracy_rows,
     bias_rows,
     calibration_section,
     margin_section,
-    member_rows,
     score_pairs,
-    spread_section,
 )
 
 SAMPLING = Sampling(seed=0, repetitions=300)

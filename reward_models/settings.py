@@ -1,0 +1,88 @@
+"""How a reward model is trained, and what on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reward_models.preferences.rankings import Item
+
+__all__ = ["RewardTrainingConfig", "RewardTrainingData"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardTrainingConfig:
+    """How a reward model is trained. The defaults suit a model of four million parameters."""
+
+    learning_rate: float = 5e-4
+    """Highest step size of AdamW; it falls to 0 along a line. Higher learns faster, or nothing;
+    pretrained models of more than 100 million parameters want about 1e-5."""
+    epochs: int = 1
+    """Passes over the comparisons. Answers are noisy, and a second pass learns the noise too."""
+    batch_size: int = 32
+    """Comparisons in one update. More makes updates smoother and fewer, and takes more memory."""
+    max_length: int = 64
+    """Most tokens of prompt and completion; of a longer text the last ones are read. More is
+    slower, and sees more."""
+    pooling: Literal["mean", "last", "first"] = "mean"
+    """How a text's states become one: their mean, or the last token's, or an encoder's first."""
+    label_noise: float = 0.0
+    """Share of the answers taken for coin tosses; twice the share that is turned round. More
+    makes the model less sure, and deaf to single absurd answers."""
+    ties: Literal["half", "threshold"] = "half"
+    """A tie is half an answer for either text, or a lead below a threshold that is learned as well
+    (Rao and Kupper)."""
+    margin_scale: float = 1.0
+    """What margins in the data are multiplied by; more pulls clear winners further away, 0 ignores
+    margins."""
+    rating_loss: Literal["differences", "squared", "cross_entropy"] = "differences"
+    """What of ratings is learned: their differences within a prompt, their values, or (between the
+    lowest and the highest) the probability of a good text."""
+    centring: float = 0.01
+    """Weight of the squared sum of a pair's scores. More keeps scores nearer 0; 0 leaves their
+    level free."""
+    warmup: float = 0.05
+    """Share of the updates in which the step size rises from 0. More is gentler to the start."""
+    weight_decay: float = 0.01
+    """AdamW's weight decay. More keeps weights smaller."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm. More lets odd batches move the model further."""
+    bf16: bool = False
+    """Compute in bfloat16: faster wherever the processor has instructions for it."""
+    seed: int = 0
+    """Decides the first weights of what is new and the order of the comparisons."""
+    save_steps: int = 100
+    """Updates between checkpoints. More loses more work when a run is killed, and writes less."""
+    logging_steps: int = 25
+    """Updates between two reports to the callbacks. More makes reports smoother and rarer."""
+
+    def __post_init__(self) -> None:
+        """Checks what cannot go together.
+
+        Raises:
+            ValueError: If ties have a threshold and answers are noisy.
+        """
+        if self.ties == "threshold" and self.label_noise:
+            raise ValueError(
+                f"label_noise is {self.label_noise}, but the loss with a threshold for ties knows "
+                "no noise: set it to 0, or ties to 'half'"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardTrainingData:
+    """What a reward model is trained and measured on.
+
+    Attributes:
+        train: What to learn from: preferences, rankings or ratings, all of one kind.
+        evaluation: Held-out ones of the same kind; empty for none.
+        reference: ``(prompt, completion)`` texts of the reference policy whose scores shall have
+            mean 0 and variance 1; empty takes all completions of the first 500 to learn from.
+    """
+
+    train: Sequence[Item]
+    evaluation: Sequence[Item] = ()
+    reference: Sequence[tuple[str, str]] = ()
