@@ -8,7 +8,9 @@ this is what they would otherwise all repeat, and none of it knows what is learn
 from __future__ import annotations
 
 import tempfile
+import zlib
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
@@ -28,6 +30,7 @@ from agents.guards import (
 )
 from agents.policy import TransformerPolicy
 from agents.predicting import predict_actions
+from agents.processes import current_processes, fingerprint
 from agents.training_state import (
     POLICY_FOLDER,
     REFERENCE_FOLDER,
@@ -63,6 +66,7 @@ class Agent:
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
         failure_folder: Where the batch goes that a guard refuses.
+        processes: Who trains the same policy, see ``agents.processes``; found out when it is made.
     """
 
     config_type: ClassVar[type[AgentConfig]] = AgentConfig
@@ -93,12 +97,21 @@ class Agent:
         """
         self.envs: TextVectorEnv = envs.unwrapped
         require_fitting(self.envs, policy)
-        self.episodes = config.episodes or self.envs.num_envs
-        if self.episodes < max(config.minibatches, self.envs.num_envs):
+        self.processes = current_processes(policy.device)
+        rows = self.envs.num_envs * self.processes.count
+        self.episodes = config.episodes or rows
+        if self.episodes < max(config.minibatches, rows):
             raise ValueError(
                 f"an iteration has {self.episodes} texts, fewer than its {config.minibatches} "
-                f"minibatches or its {self.envs.num_envs} rows: raise episodes"
+                f"minibatches or its {rows} rows: raise episodes"
             )
+        self.processes.start_alike(
+            policy,
+            algorithm=type(self).__name__,
+            **asdict(config),
+            num_envs=self.envs.num_envs,
+            num_examples=self.envs.num_examples,
+        )
         if needs_reference and reference is None and not has_adapters(policy.model):
             reference = policy.frozen_copy()
         if reference is not None:
@@ -110,6 +123,7 @@ class Agent:
                     "policy and reference share weights: leave the reference out, or load it a "
                     "second time"
                 )
+            self.processes.start_alike(reference)
             reference.requires_grad_(requires_grad=False)
         self.policy, self.reference, self.config = policy, reference, config
         learns = [p for p in policy.parameters() if p.requires_grad]
@@ -144,6 +158,12 @@ class Agent:
             RewardError: If the reward fails. Nothing was learned, and the same prompts and draws
                 come again.
         """
+        if self.processes.count > 1:
+            self.processes.require_same(
+                iteration=self.iteration,
+                weights=fingerprint(self.policy),
+                order=zlib.crc32(repr(self._random_state()[1:]).encode()),
+            )
         clock, before = PhaseClock(self.policy.device), self._random_state()
         rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
         for group in self.optimizer.param_groups:
@@ -173,6 +193,8 @@ class Agent:
     ) -> Self:
         """Trains until so many actions have been taken, or a callback says stop.
 
+        Callbacks are called, and logs written, in the main process alone, and the others wait.
+
         Args:
             total_steps: Actions in all, those before a ``load`` included; the last iteration is
                 finished. ``None`` runs the config's iterations.
@@ -189,12 +211,14 @@ class Agent:
             left = max(0, self.config.iterations - self.iteration)
             total_steps = self.num_timesteps + left * self.episodes * self.envs.max_actions
             every.append(lambda *_: self.iteration < self.config.iterations)
+        main = self.processes.is_main
         drive(
             self,
             total_steps,
-            [as_callback(each) for each in every],
-            logger,
-            progress_bar=progress_bar,
+            [as_callback(each) for each in every] if main else [],
+            logger if main else None,
+            progress_bar=progress_bar and main,
+            processes=self.processes,
         )
         return self
 
@@ -238,6 +262,7 @@ class Agent:
             sampling=self.config.sampling,
             generator=self._generator,
             example_ids=self.next_examples(self.episodes) if example_ids is None else example_ids,
+            processes=self.processes,
         )
         return self._collected
 
@@ -255,13 +280,18 @@ class Agent:
 
     def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
         """Evaluates a whole rollout with the config's precision, without gradients."""
-        return evaluate_all(
-            policy,
-            rollout,
-            temperature=self.config.temperature,
-            bf16=self.config.bf16,
-            most_tokens=self.config.micro_batch_tokens,
-        )
+        every = torch.arange(len(rollout), device=rollout.tokens.device)
+        with self.processes.together(), explained_memory():
+            result = evaluate_all(
+                policy,
+                rollout,
+                temperature=self.config.temperature,
+                bf16=self.config.bf16,
+                most_tokens=self.config.micro_batch_tokens,
+                wanted=self.processes.deal(every, rollout.lengths),
+            )
+        self.processes.sum_([result.log_probs, result.values])
+        return result
 
     def evaluate_reference(self, rollout: Rollout) -> Evaluation:
         """Evaluates a whole rollout with the reference, which may be the policy's own base."""
@@ -297,15 +327,16 @@ class Agent:
             loss_of = loss_for(rows)
             if not history:
                 loss_of = _guarded(loss_of, rollout, old_log_probs, bf16=config.bf16)
-            measured = accumulate_gradient(
+            accumulate = partial(
+                accumulate_gradient,
                 self.policy,
                 rollout,
-                rows,
-                loss_of,
+                loss_of=loss_of,
                 temperature=config.temperature,
                 bf16=config.bf16,
                 most_tokens=config.micro_batch_tokens,
             )
+            measured = self.gradient(accumulate, rows, rollout.lengths[rows])
             prepare()
             measured["gradient_norm"] = descend(
                 self.policy,
@@ -318,6 +349,27 @@ class Agent:
                 break
         means = {name: float(np.mean([each[name] for each in history])) for name in history[0]}
         return {**means, "updates": float(len(history))}
+
+    def gradient(
+        self,
+        accumulate: Callable[[torch.Tensor], Mapping[str, float]],
+        rows: torch.Tensor,
+        lengths: torch.Tensor,
+    ) -> dict[str, float]:
+        """Adds a minibatch's gradient to the parameters', each process's share of it.
+
+        Args:
+            accumulate: Adds that of some rows, and returns their share of the measurements.
+            rows: The minibatch, ``(n,)`` int64.
+            lengths: What there is to read for each of them, ``(n,)`` int64.
+
+        Returns:
+            The measurements of the whole minibatch.
+        """
+        with self.processes.together(), explained_memory():
+            measured = accumulate(self.processes.deal(rows, lengths))
+        self.processes.sum_gradients(self.policy.parameters())
+        return self.processes.summed(measured)
 
     def acted(self, rollout: Rollout) -> torch.Tensor:
         """The log-probabilities that the update compares with, ``(E, C)``.
@@ -347,10 +399,14 @@ class Agent:
     def save(self, folder: str | Path) -> None:
         """Writes everything that a resumed run needs; a kill leaves the last whole checkpoint.
 
+        Only the main process writes, and nobody waits for it.
+
         Args:
             folder: Is replaced if it is there. ``folder/policy`` is a model that transformers
                 loads.
         """
+        if not self.processes.is_main:
+            return
         save_training_state(
             Path(folder),
             policy=self.policy,
@@ -426,7 +482,7 @@ class Agent:
     def _dump(self) -> str:
         """Saves the batch that a guard refused; returns where, as the end of a message."""
         rollout = self._collected
-        if rollout is None:
+        if rollout is None or not self.processes.is_main:
             return ""
         path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
         names = ("tokens", "places", "actions", "log_probs", "rewards", "mask", "legal")

@@ -17,8 +17,8 @@ class AgentConfig:
     """Collections and updates of a whole run, over which the learning rate falls. More learn
     longer, and more slowly towards the end."""
     episodes: int | None = None
-    """Texts in a collection; None takes one a row. More make a gradient less noisy, and an
-    iteration longer."""
+    """Texts in a collection, of all processes together; None takes one a row. More make a gradient
+    less noisy, and an iteration longer."""
     epochs: int = 1
     """Passes over one collection. More use it better, and move further from where it was made."""
     minibatches: int = 1

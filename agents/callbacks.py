@@ -41,6 +41,7 @@ from stable_baselines3.common.callbacks import (
 )
 from stable_baselines3.common.logger import Logger
 
+from agents.processes import Processes
 from agents.progress import training_bar
 from agents.sb3_env import TextVecEnv
 from agents.sb3_logger import record_iteration
@@ -171,6 +172,7 @@ def drive(
     *,
     progress_bar: bool = False,
     log_interval: int | None = 1,
+    processes: Processes | None = None,
 ) -> None:
     """Runs a learner until it has written so many tokens, or a callback stops it.
 
@@ -184,6 +186,8 @@ def drive(
             not closed. None logs nothing.
         progress_bar: Whether to draw a bar, where there is a terminal.
         log_interval: Iterations between two rows of the log; None leaves writing to callbacks.
+        processes: Who trains this learner; the main one's callback decides for all whether to go
+            on. ``None`` for this process alone.
 
     Raises:
         ValueError: If ``log_interval`` is not positive.
@@ -191,6 +195,7 @@ def drive(
     """
     if log_interval is not None and log_interval < 1:
         raise ValueError(f"log_interval must be at least 1, got {log_interval}")
+    processes = Processes() if processes is None else processes
     view = LearnerView(
         learner, Logger(folder=None, output_formats=[]) if logger is None else logger
     )
@@ -216,7 +221,9 @@ def drive(
             record_iteration(
                 view.logger, metrics, tokens=tokens, new=tokens - first, seconds=seconds
             )
-            goes_on = called.on_step()
+            with processes.together():
+                goes_on = called.on_step()
+            goes_on = processes.as_main(goes_on)
             _correct_bars(called, tokens - first)
             called.on_rollout_end()
             last = not goes_on or tokens >= total_steps

@@ -2,7 +2,8 @@
 
 A row that ends takes the next prompt as soon as a few rows wait for one, and no closed row is
 computed. Every episode has its own uniform numbers, one an action, drawn before the first step, so
-what is written after a prompt depends neither on its row nor on its neighbours, but for rounding.
+what is written after a prompt depends neither on its row nor on its neighbours, nor on the process
+that writes it, but for rounding.
 
 Simplification: tokens are appended or candidates chosen; texts that are edited are not collected.
 """
@@ -10,6 +11,7 @@ Simplification: tokens are appended or candidates chosen; texts that are edited 
 from __future__ import annotations
 
 import time
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from torch import Tensor
 
 from agents.acting import Actor
 from agents.decoding import pack_mask
+from agents.guards import explained_memory
+from agents.processes import Processes
 from agents.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ def collect(
     sampling: Sampling,
     generator: torch.Generator,
     example_ids: Sequence[int] | None = None,
+    processes: Processes | None = None,
 ) -> Rollout:
     """Plays episodes until all that were asked for have ended.
 
@@ -53,24 +58,35 @@ def collect(
         policy: Who acts.
         sampling: How actions are drawn.
         generator: The sampler's, on the policy's device.
-        example_ids: Which examples to start from, at least ``num_envs``; ``None`` lets each row
-            draw its own once.
+        example_ids: Which examples to start from, at least ``num_envs`` for each process; ``None``
+            lets each row draw its own once.
+        processes: Who plays the episodes; each has an environment and a generator like this one's,
+            plays its share, and is given all. ``None`` for this process alone.
 
     Raises:
         ValueError: If ``envs`` has another backend or autoreset mode, or does not fit the policy,
             or there are fewer examples than rows.
-        RewardError: If the reward fails; nothing is learned from what was collected.
+        RewardError: If the reward fails, in any process; nothing is learned from what was
+            collected.
     """
     require_fitting(envs, policy)
-    if example_ids is not None and len(example_ids) < envs.num_envs:
-        raise ValueError(
-            f"{len(example_ids)} examples for {envs.num_envs} rows: give at least one a row, or "
-            "make the environment with fewer rows"
-        )
+    processes = Processes() if processes is None else processes
     rows, columns = envs.num_envs, envs.prompt_tokens + envs.completion_tokens
-    return _Collection(envs, Actor(policy, rows=rows, columns=columns), generator, example_ids).run(
-        sampling
-    )
+    total = rows * processes.count if example_ids is None else len(example_ids)
+    if total < rows * processes.count:
+        raise ValueError(
+            f"{total} examples for {rows * processes.count} rows: give at least one a row, or make "
+            "the environment with fewer rows"
+        )
+    # Drawn for all and then shared out, so that a text is the same whoever writes it.
+    uniform = torch.rand((total, envs.max_actions), generator=generator, device=policy.device)
+    share = processes.share(total)
+    mine = None if example_ids is None else example_ids[share]
+    with processes.together(), explained_memory():
+        actor = Actor(policy, rows=rows, columns=columns)
+        collection = _Collection(envs, actor, uniform[share], mine)
+        collection.run(sampling)
+    return _gathered(collection.result(processes), processes, total)
 
 
 def require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
@@ -105,15 +121,13 @@ class _Collection:
         self,
         envs: TextVectorEnv,
         actor: Actor,
-        generator: torch.Generator,
+        uniform: Tensor,
         example_ids: Sequence[int] | None,
     ) -> None:
         self._envs, self._actor, self._device = envs, actor, actor.rows.device
         self._ids = None if example_ids is None else np.asarray(example_ids, dtype=np.int64)
-        self._total = envs.num_envs if self._ids is None else len(self._ids)
-        self._started = 0
+        self._total, self._started, self._uniform = len(uniform), 0, uniform
         shape = (self._total, envs.max_actions)
-        self._uniform = torch.rand(shape, generator=generator, device=self._device)
         # The first candidate always is the end of text.
         self._end = envs.tokenizer.eos_id if envs.action_kind == "append" else 0
         self._actions = self._whole(*shape) + self._end
@@ -137,7 +151,7 @@ class _Collection:
     def _whole(self, *shape: int) -> Tensor:
         return torch.zeros(shape, dtype=torch.int64, device=self._device)
 
-    def run(self, sampling: Sampling) -> Rollout:
+    def run(self, sampling: Sampling) -> None:
         """Steps until every episode has ended."""
         envs, actor = self._envs, self._actor
         self._reset(np.ones(envs.num_envs, dtype=np.bool_))
@@ -167,7 +181,6 @@ class _Collection:
             else:
                 actor.feed(action)
             self._refill()
-        return self._result()
 
     def _send(self, array: npt.NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self._device)
@@ -255,8 +268,10 @@ class _Collection:
         self._lengths[episodes] = state.length[rows]
         self._is_open = self._is_open & ~just_closed
 
-    def _result(self) -> Rollout:
-        steps, longest = int(self._mask.sum(dim=1).max()), int(self._lengths.max())
+    def result(self, processes: Processes) -> Rollout:
+        """What was played, as wide as the longest of all processes' episodes."""
+        widths = int(self._mask.sum(dim=1).max()), int(self._lengths.max())
+        steps, longest = map(max, zip(*processes.exchange(widths), strict=True))
         legal = self._legal if self._legal.ndim == 1 else self._legal[:, :steps]
         has_values = self._actor.values() is not None
         return Rollout(
@@ -278,3 +293,15 @@ class _Collection:
             example_ids=self._example_ids,
             env_seconds=self._env_seconds,
         )
+
+
+def _gathered(own: Rollout, processes: Processes, total: int) -> Rollout:
+    """The episodes of all processes, in order; seconds stay this one's."""
+    whole: dict[str, Any] = {}
+    for name in (field.name for field in fields(own)) if processes.count > 1 else ():
+        value = getattr(own, name)
+        if isinstance(value, np.ndarray):
+            whole[name] = processes.gather(torch.from_numpy(value), total).numpy()
+        elif isinstance(value, Tensor) and not (name == "legal" and value.ndim == 1):
+            whole[name] = processes.gather(value, total)
+    return replace(own, **whole)

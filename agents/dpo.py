@@ -18,6 +18,7 @@ Simplifications: pairs of equal score teach nothing and are left out; every pair
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -170,10 +171,12 @@ class DPO(Agent):
         """Makes the gradient steps of one iteration; returns their mean statistics."""
         config = self.config
         history: list[dict[str, float]] = []
+        lengths = rollout.lengths[pairs].max(dim=1).values
         for _ in range(config.epochs if len(pairs) else 0):
             order = torch.randperm(len(pairs), generator=self._generator, device=pairs.device)
             for chosen_few in order.chunk(config.minibatches):
-                measured = self._gradient(rollout, pairs[chosen_few], reference)
+                share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
+                measured = self.gradient(share, chosen_few, lengths[chosen_few])
                 measured["gradient_norm"] = descend(
                     self.policy,
                     self.optimizer,
@@ -187,18 +190,22 @@ class DPO(Agent):
         }
         return {**means, "updates": float(len(history))}
 
-    def _gradient(self, rollout: Rollout, pairs: Tensor, reference: Tensor) -> dict[str, float]:
-        """Adds a minibatch's gradient to the parameters', both texts of a pair in one pass.
+    def _gradient(
+        self, rollout: Rollout, pairs: Tensor, reference: Tensor, total: int, numbers: Tensor
+    ) -> dict[str, float]:
+        """Adds some pairs' gradient to the parameters', both texts of a pair in one pass.
 
         Args:
             rollout: The texts.
             pairs: Rows of the chosen and the rejected ones, ``(P, 2)``.
             reference: Log-probabilities of the texts, ``(E,)``.
+            total: How many pairs the minibatch has.
+            numbers: Which of the pairs, ``(n,)`` int64.
 
         Returns:
-            Means over the pairs.
+            Their shares of means over the minibatch.
         """
-        config, totals = self.config, dict.fromkeys(_MEASURED[:-1], 0.0)
+        config, pairs, totals = self.config, pairs[numbers], dict.fromkeys(_MEASURED[:-1], 0.0)
         room = _PAIR * rollout.lengths[pairs].max(dim=1).values
         for part in parts(torch.arange(len(pairs)).to(room), room, config.micro_batch_tokens):
             rows = pairs[part]
@@ -212,14 +219,14 @@ class DPO(Agent):
             log_probs = log_probs.reshape(-1, _PAIR)
             raised = log_probs - reference[rows]
             margins = raised[:, 0] - raised[:, 1]
-            loss = self._loss(margins, torch.full_like(margins, 1 / len(pairs)))
+            loss = self._loss(margins, torch.full_like(margins, 1 / total))
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
             with torch.no_grad():
                 shares = (
                     loss,
-                    (margins > 0).float().sum() / len(pairs),
-                    config.beta * margins.sum() / len(pairs),
-                    *(log_probs.sum(dim=0) / len(pairs)),
+                    (margins > 0).float().sum() / total,
+                    config.beta * margins.sum() / total,
+                    *(log_probs.sum(dim=0) / total),
                 )
             for name, share in zip(totals, shares, strict=True):
                 totals[name] += float(share.detach())

@@ -112,12 +112,23 @@ def evaluate_all(
     temperature: float,
     bf16: bool,
     most_tokens: int,
+    wanted: Tensor | None = None,
 ) -> Evaluation:
-    """Evaluates a whole rollout without gradients; see ``TransformerPolicy.evaluate``."""
+    """Evaluates rows of a rollout without gradients; see ``TransformerPolicy.evaluate``.
+
+    Args:
+        policy: Whose log-probabilities.
+        rollout: The texts.
+        temperature: The sampler's.
+        bf16: Whether to compute in bfloat16.
+        most_tokens: The most tokens of a forward pass.
+        wanted: Numbers of those to evaluate, ``(n,)`` int64, the others get 0; ``None`` for all.
+    """
+    if wanted is None:
+        wanted = torch.arange(len(rollout), device=rollout.tokens.device)
     log_probs = torch.zeros_like(rollout.log_probs)
     values = torch.zeros_like(rollout.log_probs)
-    every = torch.arange(len(rollout), device=log_probs.device)
-    for rows in parts(every, rollout.lengths, most_tokens):
+    for rows in parts(wanted, rollout.lengths[wanted], most_tokens):
         result = evaluate_rows(policy, rollout, rows, temperature, bf16=bf16)
         log_probs[rows], values[rows] = result.log_probs, result.values
     return Evaluation(log_probs, values)

@@ -98,7 +98,8 @@ def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
     cut, whole = _dpo(dataclasses.replace(config, micro_batch_tokens=1)), _dpo(config)
     for dpo in (cut, whole):
         numbers = torch.arange(12).reshape(6, 2)
-        dpo._gradient(dpo.pairs, numbers, torch.linspace(-9.0, -5.0, 12))
+        every = torch.arange(6)
+        dpo._gradient(dpo.pairs, numbers, torch.linspace(-9.0, -5.0, 12), 6, every)
     policy, rollout = TransformerPolicy(make_model()), whole.pairs
     log_probs = policy.evaluate(
         rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal, 1.0
