@@ -118,7 +118,8 @@ class Actor:
             return
         # An upper bound: to know the longest open text, the host would have to wait.
         self._longest = min(self._longest + 1, self._cache.columns)
-        self._hidden = self._policy.trunk.step(action, self._cache, self._longest)
+        self._cache.reserve(self._longest)
+        self._hidden = self._policy.trunk.step(action, self._cache)
         self._cache.lengths = self._cache.lengths + 1
 
     def follow(self, tokens: Tensor, lengths: Tensor) -> None:
@@ -144,5 +145,6 @@ class Actor:
     def _read(self, slots: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         longest = int(lengths.max())
         self._longest = max(self._longest, longest)
+        self._cache.reserve(self._longest)
         hidden = self._policy.trunk.read(tokens[:, :longest], slots, self._cache)
         return hidden[torch.arange(len(slots), device=slots.device), lengths - 1]

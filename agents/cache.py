@@ -3,6 +3,9 @@
 A token's column is its position in its own text, so texts of different lengths, and texts that
 began at different times, stand side by side without padding between them: what a text has not
 reached yet is masked by its length, and is overwritten when it gets there.
+
+There are only as many columns as the longest text needs, and a few more. Of a larger tensor, the
+first columns lie apart in memory, and on a CPU a batched product copies them before it begins.
 """
 
 from __future__ import annotations
@@ -12,9 +15,11 @@ from torch import Tensor
 
 __all__ = ["KeyValueCache"]
 
+_BLOCK = 32
+
 
 class KeyValueCache:
-    """Preallocated keys and values, ``(rows, heads, columns, head_size)`` for each layer.
+    """Keys and values, ``(rows, heads, width, head_size)`` for each layer.
 
     The open texts are the first ``count`` slots; ``drop`` keeps it so by moving the last ones.
 
@@ -22,6 +27,7 @@ class KeyValueCache:
         keys: One tensor a layer.
         values: One tensor a layer.
         lengths: How many tokens of each open text have been read, ``(count,)`` int64.
+        columns: The most that ``width`` can become.
     """
 
     def __init__(
@@ -35,9 +41,8 @@ class KeyValueCache:
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """Allocates the cache, without any open text."""
-        shape = (rows, heads, columns, head_size)
-        # Zeros, since a masked column is multiplied by 0, which does not cure what is no number.
+        """Makes a cache without any open text, and without columns."""
+        shape = (rows, heads, 0, head_size)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
         self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
@@ -47,6 +52,21 @@ class KeyValueCache:
     def count(self) -> int:
         """The number of open texts."""
         return len(self.lengths)
+
+    @property
+    def width(self) -> int:
+        """The number of columns that there are."""
+        return self.keys[0].shape[2]
+
+    def reserve(self, columns: int) -> None:
+        """Makes room for texts of so many tokens, by blocks, so that it is seldom done."""
+        if columns <= self.width:
+            return
+        more = min(-(-columns // _BLOCK) * _BLOCK, self.columns) - self.width
+        # Zeros, since a masked column is multiplied by 0, which does not cure what is no number.
+        for layers in (self.keys, self.values):
+            for number, layer in enumerate(layers):
+                layers[number] = torch.nn.functional.pad(layer, (0, 0, 0, more))
 
     def add(self, lengths: Tensor) -> Tensor:
         """Opens slots for texts.
@@ -94,7 +114,6 @@ class KeyValueCache:
         self.keys[layer][slots, :, self.lengths] = keys
         self.values[layer][slots, :, self.lengths] = values
 
-    def read(self, layer: int, columns: int) -> tuple[Tensor, Tensor]:
-        """Returns the open texts' keys and values, ``(count, heads, columns, head_size)``."""
-        count = self.count
-        return self.keys[layer][:count, :, :columns], self.values[layer][:count, :, :columns]
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Returns the open texts' keys and values, ``(count, heads, width, head_size)``."""
+        return self.keys[layer][: self.count], self.values[layer][: self.count]

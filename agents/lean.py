@@ -1,7 +1,7 @@
 """GPT-2's, Llama's and Qwen2's trunks with little around them.
 
 The weights are those of the transformers model, read through its own modules, so that adapters in
-the place of a linear layer work. What is ours is attention over a preallocated cache, the fused
+the place of a linear layer work. What is ours is attention over a cache of its own, the fused
 activation and normalisation, and no more bookkeeping than that; the benchmark of rollouts times it
 beside transformers' forward.
 
@@ -75,16 +75,16 @@ class _LeanTrunk:
 
         return self._walk(tokens, torch.arange(tokens.shape[1], device=tokens.device), attend)
 
-    def step(self, tokens: Tensor, cache: KeyValueCache, columns: int) -> Tensor:
+    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``agents.trunks.Trunk``."""
         lengths, dtype = cache.lengths, cache.keys[0].dtype
-        unread = torch.arange(columns, device=tokens.device) > lengths[:, None]
+        unread = torch.arange(cache.width, device=tokens.device) > lengths[:, None]
         mask = torch.zeros(unread.shape, dtype=dtype, device=tokens.device)
         mask = mask.masked_fill_(unread, -torch.inf)[:, None, None, :]
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             cache.write_next(layer, key[:, :, 0], value[:, :, 0])
-            keys, values = cache.read(layer, columns)
+            keys, values = cache.read(layer)
             # Queries that share a head of keys are rows of one product. For a single column
             # the fused kernel is slower than these three calls.
             grouped = query.reshape(len(query), self._key_heads, -1, self._head_size)

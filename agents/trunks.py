@@ -48,19 +48,18 @@ class Trunk(Protocol):
         Args:
             tokens: ``(k, L)`` int64.
             slots: Where they stand in the cache, ``(k,)`` int64.
-            cache: Is written to.
+            cache: Is written to; at least as wide as the texts.
 
         Returns:
             ``(k, L, width)``.
         """
 
-    def step(self, tokens: Tensor, cache: KeyValueCache, columns: int) -> Tensor:
+    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """Appends one token to every open text, without changing the cache's lengths.
 
         Args:
             tokens: ``(count,)`` int64.
-            cache: Is written to.
-            columns: A number above every open text's length.
+            cache: Is written to; wider than every open text is long.
 
         Returns:
             ``(count, width)``.
@@ -121,14 +120,14 @@ class TransformersTrunk:
             cache.write_texts(number, slots, layer.keys, layer.values)
         return hidden
 
-    def step(self, tokens: Tensor, cache: KeyValueCache, columns: int) -> Tensor:
+    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``Trunk``."""
         lengths = cache.lengths
-        hidden_from = torch.arange(columns, device=tokens.device) > lengths[:, None]
+        hidden_from = torch.arange(cache.width, device=tokens.device) > lengths[:, None]
         lowest = torch.finfo(cache.keys[0].dtype).min
         mask = torch.zeros(hidden_from.shape, dtype=cache.keys[0].dtype, device=tokens.device)
         mask = mask.masked_fill_(hidden_from, lowest)[:, None, None, :]
-        layers: list[Any] = [_Column(cache, number, columns) for number in range(len(cache.keys))]
+        layers: list[Any] = [_Column(cache, number) for number in range(len(cache.keys))]
         output = self._model.base_model(
             input_ids=tokens[:, None],
             attention_mask=mask,
@@ -152,9 +151,9 @@ class TransformersTrunk:
 class _Column(CacheLayerMixin):
     """Shows one layer of our cache to transformers, which appends a column to it."""
 
-    def __init__(self, cache: KeyValueCache, layer: int, columns: int) -> None:
+    def __init__(self, cache: KeyValueCache, layer: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # transformers' is
-        self._cache, self._layer, self._columns = cache, layer, columns
+        self._cache, self._layer = cache, layer
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
         """Has nothing to do: the cache is allocated."""
@@ -168,15 +167,15 @@ class _Column(CacheLayerMixin):
     ) -> tuple[Tensor, Tensor]:
         """Writes the new column and returns all of them."""
         self._cache.write_next(self._layer, key_states[:, :, 0], value_states[:, :, 0])
-        return self._cache.read(self._layer, self._columns)
+        return self._cache.read(self._layer)
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002 - as above
         """The whole cache, from its first column on."""
-        return self._columns, 0
+        return self._cache.width, 0
 
     def get_seq_length(self) -> int:
         """Not what positions come from: they are given."""
-        return self._columns - 1
+        return self._cache.width - 1
 
     def get_max_length(self) -> int:
         """The number of columns."""

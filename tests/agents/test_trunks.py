@@ -48,12 +48,14 @@ def test_lean_and_transformers_write_the_same_cache(kind):
     with torch.no_grad():
         for trunk in (make_trunk(model), TransformersTrunk(model)):
             cache = trunk.new_cache(3, 16)
+            cache.reserve(9)
             trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache)
             for token in range(3, 9):
                 if token == 6:
                     assert cache.drop(torch.tensor([0])).tolist() == [2, 1]
                     trunk.read(TOKENS[:1, :4], cache.add(torch.tensor([4])), cache)
-                state = trunk.step(torch.full((3,), token), cache, 15)
+                cache.reserve(token + 7)
+                state = trunk.step(torch.full((3,), token), cache)
                 cache.lengths = cache.lengths + 1
             hidden.append(state)
         whole = torch.zeros(3, 12, dtype=torch.int64)
@@ -64,6 +66,26 @@ def test_lean_and_transformers_write_the_same_cache(kind):
     torch.testing.assert_close(hidden[1], hidden[0], atol=1e-5, rtol=1e-4)
     expected = full[torch.arange(3), torch.tensor([11, 8, 6])]
     torch.testing.assert_close(expected, hidden[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+def test_a_text_outgrows_its_first_columns(kind):
+    """The cache widens on the way, and nothing that was read is lost."""
+    model = make_model(kind).eval()
+    text = torch.randint(3, VOCABULARY, (2, 39), generator=torch.Generator().manual_seed(2))
+    trunk, widths = make_trunk(model), set()
+    with torch.no_grad():
+        full = model.base_model(input_ids=text).last_hidden_state
+        cache = trunk.new_cache(2, 39)
+        cache.reserve(4)
+        trunk.read(text[:, :4], cache.add(torch.tensor([4, 4])), cache)
+        for column in range(4, 39):
+            widths.add(cache.width)
+            cache.reserve(column + 1)
+            state = trunk.step(text[:, column], cache)
+            cache.lengths = cache.lengths + 1
+            torch.testing.assert_close(full[:, column], state, atol=1e-5, rtol=1e-4)
+    assert widths == {32, 39}
 
 
 @pytest.mark.parametrize(
