@@ -343,6 +343,7 @@ class Agent:
                 self.optimizer,
                 max_norm=config.max_gradient_norm,
                 iteration=self.iteration + 1,
+                may_vanish=self.iteration > 0 or len(history) > 0,
             )
             history.append(measured)
             if enough(measured):

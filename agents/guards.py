@@ -23,7 +23,8 @@ __all__ = [
     "require_unit_ratio",
 ]
 
-_SAMPLER_GAP = {False: 1e-3, True: 0.05}
+# In bfloat16 the gap grows with depth: 0.04 to 0.05 in the 30 layers of SmolLM2.
+_SAMPLER_GAP = {False: 1e-3, True: 0.1}
 _RATIO_OFF = {False: 1e-3, True: 0.3}
 
 

@@ -90,7 +90,8 @@ class _ChosenLogProbs(torch.autograd.Function):
         hidden, weight, bias, actions, legal = ctx.saved_tensors
         matrix, offset = weight.to(ctx.dtype), None if bias is None else bias.to(ctx.dtype)
         for_hidden = torch.empty_like(hidden)
-        for_weight = torch.zeros_like(weight)
+        # Where adapters learn the output layer does not, and its gradient is the widest product.
+        for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
         for rows in _chunks(len(hidden), len(weight)):
             states = hidden[rows].to(ctx.dtype)
@@ -101,7 +102,8 @@ class _ChosenLogProbs(torch.autograd.Function):
             flow.scatter_add_(-1, actions[rows, None], scale)
             narrow = flow.to(ctx.dtype)
             for_hidden[rows] = (narrow @ matrix).to(hidden.dtype)
-            for_weight += (narrow.T @ states).to(weight.dtype)
+            if for_weight is not None:
+                for_weight += (narrow.T @ states).to(weight.dtype)
             if for_bias is not None:
                 for_bias += flow.sum(dim=0).to(for_bias.dtype)
         return for_hidden, for_weight, for_bias, None, None, None, None

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from agents import log_probs
 from agents.decoding import pack_mask
@@ -43,6 +44,19 @@ def test_equal_to_the_plain_computation(monkeypatch, chunk, temperature, masked,
     ours = torch.autograd.grad((actual * probe).sum(), leaves)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-5)
+
+
+def test_a_frozen_output_layer_gets_no_gradient_and_costs_none():
+    """Logits, logits again and the states' gradient: three products in the place of four."""
+    hidden, weight, _, actions, _ = _inputs()
+    every, product = torch.ones(VOCABULARY, dtype=torch.bool), 2 * SIZE * WIDTH * VOCABULARY
+    flows = []
+    for given, products in ((weight, 4), (weight.detach(), 3)):
+        with FlopCounterMode(display=False) as counter:
+            chosen = chosen_log_probs(hidden, given, None, actions, every, 1.0)
+            flows.append(torch.autograd.grad(chosen.sum(), hidden)[0])
+        assert counter.get_total_flops() == products * product
+    torch.testing.assert_close(flows[0], flows[1], atol=0, rtol=0)
 
 
 def test_only_the_products_are_narrow_under_autocast():

@@ -7,6 +7,7 @@ import torch
 
 from agents.advantages import group_advantages, leave_one_out
 from agents.grpo import GRPO, GRPOConfig
+from agents.guards import GuardError
 from agents.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
@@ -113,3 +114,29 @@ def test_settings_out_of_range_are_refused_by_name(config, settings):
     name = next(iter(settings)).removesuffix("_high")
     with pytest.raises(ValueError, match=name):
         config(**settings)
+
+
+def indifferent(prompts, completions, **columns):
+    """A reward of 1 for all."""
+    return [1.0] * len(completions)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(GRPO, GRPOConfig), (RLOO, RLOOConfig), (Reinforce, ReinforceConfig)],
+    ids=["grpo", "rloo", "reinforce"],
+)
+def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings):
+    """From the start that is a mistake of the set-up; later it is what success looks like.
+
+    Adam would go on by its momentum.
+    """
+    config = settings(kl_coefficient=0.0, iterations=4)
+    agent = _make(kind, config)
+    agent.step()
+    learned = [p.clone() for p in agent.policy.parameters()]
+    agent.envs = make_toy(reward="tests.agents.test_siblings:indifferent")
+    assert agent.step()[0]["gradient_norm"] == 0.0
+    assert all(torch.equal(a, b) for a, b in zip(learned, agent.policy.parameters(), strict=True))
+    with pytest.raises(GuardError, match="exactly 0"):
+        _make(kind, config, reward="tests.agents.test_siblings:indifferent").step()
