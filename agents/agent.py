@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from agents.adapters import adapters_off, has_adapters
+from agents.adapters import has_adapters
 from agents.advantages import masked_mean
 from agents.agent_config import AgentConfig
 from agents.collecting import collect, require_fitting
@@ -246,11 +246,12 @@ class Agent:
         )
         return actions, state
 
-    def collect(self, example_ids: list[int] | None = None) -> Rollout:
+    def collect(self, example_ids: list[int] | None = None, *, group: int = 1) -> Rollout:
         """Writes an iteration's texts with the policy as it is.
 
         Args:
             example_ids: Their prompts; ``None`` takes the next ones.
+            group: How many that follow each other start alike.
         """
         actor = self.policy
         if self._sampler is not None:
@@ -263,6 +264,7 @@ class Agent:
             generator=self._generator,
             example_ids=self.next_examples(self.episodes) if example_ids is None else example_ids,
             processes=self.processes,
+            group=group,
         )
         return self._collected
 
@@ -288,7 +290,7 @@ class Agent:
                 temperature=self.config.temperature,
                 bf16=self.config.bf16,
                 most_tokens=self.config.micro_batch_tokens,
-                wanted=self.processes.deal(every, rollout.lengths),
+                wanted=self.processes.deal(every, rollout.sizes),
             )
         self.processes.sum_([result.log_probs, result.values])
         return result
@@ -297,7 +299,7 @@ class Agent:
         """Evaluates a whole rollout with the reference, which may be the policy's own base."""
         if self.reference is not None:
             return self.evaluate(self.reference, rollout)
-        with adapters_off(self.policy):
+        with self.policy.untrained():
             return self.evaluate(self.policy, rollout)
 
     def improve(
@@ -336,7 +338,7 @@ class Agent:
                 bf16=config.bf16,
                 most_tokens=config.micro_batch_tokens,
             )
-            measured = self.gradient(accumulate, rows, rollout.lengths[rows])
+            measured = self.gradient(accumulate, rows, rollout.sizes[rows])
             prepare()
             measured["gradient_norm"] = descend(
                 self.policy,

@@ -121,6 +121,7 @@ def best_of_n(
         sampling=Sampling() if sampling is None else sampling,
         generator=torch.Generator(policy.device).manual_seed(seed),
         example_ids=[number for number in example_ids for _ in range(n)],
+        group=n,
     )
     all_scores = rollout.scores.reshape(-1, n)
     best = first_highest(all_scores) + n * np.arange(len(all_scores))

@@ -159,7 +159,7 @@ class DPO(Agent):
 
     def _ranked(self, numbers: Sequence[int]) -> tuple[Rollout, Tensor, dict[str, float]]:
         """Writes two completions a prompt; the same, without pairs of one score or cut off."""
-        rollout = self.collect([number for number in numbers for _ in range(_PAIR)])
+        rollout = self.collect([number for number in numbers for _ in range(_PAIR)], group=_PAIR)
         paid = rollout.rewards.sum(dim=1)
         apart = paid.reshape(-1, _PAIR)
         whole = ~rollout.truncated.reshape(-1, _PAIR).any(dim=1)
@@ -171,7 +171,7 @@ class DPO(Agent):
         """Makes the gradient steps of one iteration; returns their mean statistics."""
         config = self.config
         history: list[dict[str, float]] = []
-        lengths = rollout.lengths[pairs].max(dim=1).values
+        lengths = rollout.sizes[pairs].max(dim=1).values
         for _ in range(config.epochs if len(pairs) else 0):
             order = torch.randperm(len(pairs), generator=self._generator, device=pairs.device)
             for chosen_few in order.chunk(config.minibatches):
@@ -206,7 +206,7 @@ class DPO(Agent):
             Their shares of means over the minibatch.
         """
         config, pairs, totals = self.config, pairs[numbers], dict.fromkeys(_MEASURED[:-1], 0.0)
-        room = _PAIR * rollout.lengths[pairs].max(dim=1).values
+        room = _PAIR * rollout.sizes[pairs].max(dim=1).values
         for part in parts(torch.arange(len(pairs)).to(room), room, config.micro_batch_tokens):
             rows = pairs[part]
             log_probs = evaluate_rows(

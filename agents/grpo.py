@@ -106,7 +106,8 @@ class GRPO(Agent):
         config = self.config
         prompts = self.next_examples(self.episodes // config.group_size)
         with clock.phase("collect"):
-            rollout = self.collect([i for i in prompts for _ in range(config.group_size)])
+            repeated = [i for i in prompts for _ in range(config.group_size)]
+            rollout = self.collect(repeated, group=config.group_size)
         scores = rollout.rewards.sum(dim=1)
         metrics = group_metrics(rollout, scores, config.group_size)
         with clock.phase("reference"):

@@ -41,7 +41,7 @@ from textgym.tokenizers import HuggingFaceTokenizer, SentencePieceTokenizer, loa
 if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["load_model", "load_saved", "save_model"]
 
 _SENTENCEPIECE = "tokenizer.model"  # in a model's folder
 
@@ -103,6 +103,29 @@ def load_model(
     elif lora is not None:
         add_adapters(model, lora, base=base)
     return cast("Any", model).eval(), tokenizer
+
+
+def load_saved(
+    folder: str | Path, device: str, tokenizer: Tokenizer | None = None
+) -> PreTrainedModel:
+    """Loads a model as it was saved, whatever its tokenizer.
+
+    Args:
+        folder: What ``save_model`` wrote.
+        device: Where to put it.
+        tokenizer: The environment's; needed for adapters alone.
+
+    Raises:
+        FileNotFoundError: If there is no model.
+    """
+    if base_of(Path(folder)) is not None:
+        return load_model(folder, tokenizer, device=device)[0]
+    if not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(f"no language model in {folder}: config.json is missing there")
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
+    )
+    return cast("PreTrainedModel", model.to(device))
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None = None) -> None:

@@ -6,7 +6,8 @@ numbers (tested): texts are padded on the right, so with causal attention no rea
 padding, and a token's position is its index, whatever the length of its neighbours.
 
 The value head reads the policy's own last hidden state, or that of a critic, which is a trunk of
-its own. The trunk is run by ``agents.trunks``.
+its own. The trunk is run by ``agents.trunks``. For environments that edit there is a head that
+points at places, see ``agents.edit_head``; ``agents.editing`` acts with it.
 
 Simplifications: dropout is off; decoder-only models whose logits are their output layer applied to
 the last hidden state.
@@ -15,28 +16,34 @@ the last hidden state.
 from __future__ import annotations
 
 import copy
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from agents.adapters import base_of
+from agents.adapters import adapters_off
 from agents.choosing import candidate_logits_of_states
 from agents.decoding import action_log_probs, unpack_mask
-from agents.loading import load_model, save_model
+from agents.edit_head import EditHead
+from agents.loading import load_saved, save_model
 from agents.log_probs import chosen_log_probs
-from agents.trunks import Trunk, make_trunk
+from agents.trunks import Trunk, make_trunk, require_plain_head
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PreTrainedModel
+
     from textgym.types import Tokenizer
 
 __all__ = ["Evaluation", "TransformerPolicy"]
 
 _VALUE_FILE = "value_head.safetensors"
+_EDIT_FILE = "edit_head.safetensors"
 _CRITIC_FOLDER = "critic"
 
 
@@ -60,15 +67,23 @@ class TransformerPolicy(nn.Module):
         model: The language model.
         critic: The language model that values are read from; ``None`` where that is ``model``.
         value_head: From a last hidden state to a value; starts at zero.
+        edit_head: Points at places; ``None`` unless the policy edits.
     """
 
-    def __init__(self, model: PreTrainedModel, critic: PreTrainedModel | None = None) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        critic: PreTrainedModel | None = None,
+        *,
+        edits: bool = False,
+    ) -> None:
         """Puts a value head on ``model``, or on ``critic``.
 
         Args:
             model: A causal language model whose logits are its output embedding applied to its
                 trunk's last hidden state. Its dropout is switched off.
             critic: Another one with weights of its own, of which the trunk alone is used.
+            edits: Whether to put a head on ``model`` by which it edits texts.
 
         Raises:
             ValueError: If the logits are computed in another way, or the two share weights.
@@ -81,10 +96,13 @@ class TransformerPolicy(nn.Module):
         self.value_head = nn.Linear(width, 1, dtype=model.dtype, device=model.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
+        own = self.head.weight.shape[1]
+        self.edit_head = EditHead(own, dtype=model.dtype, device=model.device) if edits else None
         self._trunk: Trunk = make_trunk(model)
         self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
-        self._require_plain_head()
-        if critic is not None and self._shares_weights(critic):
+        require_plain_head(model, self._trunk)
+        mine = {p.data_ptr() for p in model.parameters()}
+        if critic is not None and any(p.data_ptr() in mine for p in critic.parameters()):
             raise ValueError("policy and critic share weights: load the critic a second time")
 
     @property
@@ -125,22 +143,6 @@ class TransformerPolicy(nn.Module):
             self.critic.eval()  # type: ignore[no-untyped-call] # transformers' is
         return self
 
-    def _require_plain_head(self) -> None:
-        ids = torch.arange(4, device=self.device).unsqueeze(0) % self.vocab_size
-        with torch.inference_mode():
-            expected = self.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-            actual = self.head(self._trunk.full(ids))
-        allowed = 1e-3 if self.dtype == torch.float32 else 0.1
-        if not torch.allclose(expected, actual, atol=allowed, rtol=allowed):
-            raise ValueError(
-                f"{type(self.model).__name__} does more to its logits than its output embedding; "
-                "such models are not supported as a policy"
-            )
-
-    def _shares_weights(self, other: nn.Module) -> bool:
-        mine = {p.data_ptr() for p in self.model.parameters()}
-        return any(p.data_ptr() in mine for p in other.parameters())
-
     def evaluate(
         self,
         tokens: Tensor,
@@ -175,25 +177,56 @@ class TransformerPolicy(nn.Module):
             logits = candidate_logits_of_states(hidden, weight, bias, offered, pad_id)
             every = action_log_probs(logits, unpack_mask(allowed, logits.shape[1]), temperature)
             chosen = every.gather(-1, taken[:, None]).squeeze(-1)
-        if self._critic_trunk is not None:
-            hidden = self._critic_trunk.full(tokens)[rows, at]
-        values = self.value_head(hidden).squeeze(-1).float()
+        values = self.values_at(tokens, rows, at, hidden)
         blank = torch.zeros(mask.shape, dtype=torch.float32, device=tokens.device)
         return Evaluation(
             blank.index_put((rows, columns), chosen), blank.index_put((rows, columns), values)
         )
 
+    def values_at(self, tokens: Tensor, rows: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
+        """The values of the states that end at some places of texts.
+
+        Args:
+            tokens: ``(N, L)`` int64, right-padded; read by a critic alone.
+            rows: Numbers of texts, ``(M,)`` int64.
+            at: Places in them, ``(M,)`` int64.
+            hidden: The policy's own last hidden states there, ``(M, width)``; not read if there is
+                a critic.
+
+        Returns:
+            ``(M,)`` float32.
+        """
+        if self._critic_trunk is not None:
+            hidden = self._critic_trunk.full(tokens)[rows, at]
+        return cast("Tensor", self.value_head(hidden).squeeze(-1).float())
+
     def state_values(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The values of states, ``(N,)`` float32, each read at its last token."""
         trunk = self._trunk if self._critic_trunk is None else self._critic_trunk
-        rows = torch.arange(len(tokens), device=tokens.device)
-        hidden = trunk.full(tokens)[rows, lengths - 1]
-        return cast("Tensor", self.value_head(hidden).squeeze(-1).float())
+        at = torch.arange(len(tokens), device=tokens.device), lengths - 1
+        return cast("Tensor", self.value_head(trunk.full(tokens)[at]).squeeze(-1).float())
+
+    @contextmanager
+    def untrained(self) -> Iterator[None]:
+        """Is without adapters, and with a silent edit head, for the length of a ``with`` block.
+
+        A policy without either stays as it is. Not for several threads at once.
+        """
+        head = self.edit_head
+        was_silent = head is not None and head.silent
+        with adapters_off(self):
+            try:
+                if head is not None:
+                    head.silent = True
+                yield
+            finally:
+                if head is not None:
+                    head.silent = was_silent
 
     def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
-        rows = torch.arange(len(tokens), device=tokens.device)
-        return cast("Tensor", self.head(self._trunk.full(tokens)[rows, lengths - 1]))
+        at = torch.arange(len(tokens), device=tokens.device), lengths - 1
+        return cast("Tensor", self.head(self._trunk.full(tokens)[at]))
 
     def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:
         """A policy with weights of its own that nothing trains.
@@ -201,10 +234,10 @@ class TransformerPolicy(nn.Module):
         Args:
             dtype: Of the copy; ``None`` keeps it.
         """
-        model = copy.deepcopy(self.model)
-        critic = copy.deepcopy(self.critic)
-        twin = TransformerPolicy(model, critic)
-        twin.value_head.load_state_dict(self.value_head.state_dict())
+        model, critic = copy.deepcopy(self.model), copy.deepcopy(self.critic)
+        twin = TransformerPolicy(model, critic, edits=self.edit_head is not None)
+        for own, new in zip(twin._heads().values(), self._heads().values(), strict=True):
+            own.load_state_dict(new.state_dict())
         twin.requires_grad_(requires_grad=False)
         if dtype is not None:
             # Parameters alone: rotary frequencies are buffers, and need all their digits.
@@ -219,12 +252,13 @@ class TransformerPolicy(nn.Module):
             own.copy_(new)
 
     def save_pretrained(self, folder: Path) -> None:
-        """Writes the model as transformers does, and value head and critic beside it."""
+        """Writes the model as transformers does, and heads and critic beside it."""
         save_model(self.model, folder)
         if self.critic is not None:
             self.critic.save_pretrained(folder / _CRITIC_FOLDER)
-        head = {name: value.contiguous() for name, value in self.value_head.state_dict().items()}
-        save_file(head, folder / _VALUE_FILE)
+        for file, head in self._heads().items():
+            weights = {name: value.contiguous() for name, value in head.state_dict().items()}
+            save_file(weights, folder / file)
 
     @classmethod
     def from_pretrained(
@@ -234,8 +268,9 @@ class TransformerPolicy(nn.Module):
         *,
         critic: str | Path | None = None,
         tokenizer: Tokenizer | None = None,
+        edits: bool = False,
     ) -> TransformerPolicy:
-        """Loads a language model, and the value head and the critic where they were saved with it.
+        """Loads a language model, and the heads and the critic where they were saved with it.
 
         Args:
             folder: A folder that ``save_pretrained`` wrote, of a policy or of a language model.
@@ -243,6 +278,7 @@ class TransformerPolicy(nn.Module):
             critic: The folder of a language model to start a critic from; the same folder as the
                 policy's is the usual choice.
             tokenizer: The environment's; needed for a folder of adapters alone.
+            edits: Whether to add an edit head where none was saved.
 
         Raises:
             FileNotFoundError: If there is no model in ``folder``.
@@ -251,21 +287,16 @@ class TransformerPolicy(nn.Module):
         if critic is None and own_critic.is_dir():
             critic = own_critic
         policy = cls(
-            _load_model(folder, device, tokenizer),
-            None if critic is None else _load_model(critic, device, tokenizer),
+            load_saved(folder, device, tokenizer),
+            None if critic is None else load_saved(critic, device, tokenizer),
+            edits=edits or (Path(folder) / _EDIT_FILE).is_file(),
         )
-        value_file = Path(folder) / _VALUE_FILE
-        if value_file.is_file():
-            policy.value_head.load_state_dict(load_file(value_file, device=device))
+        for file, head in policy._heads().items():
+            if (Path(folder) / file).is_file():
+                head.load_state_dict(load_file(Path(folder) / file, device=device))
         return policy
 
-
-def _load_model(folder: str | Path, device: str, tokenizer: Tokenizer | None) -> PreTrainedModel:
-    if base_of(Path(folder)) is not None:
-        return load_model(folder, tokenizer, device=device)[0]
-    if not (Path(folder) / "config.json").is_file():
-        raise FileNotFoundError(f"no language model in {folder}: config.json is missing there")
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
-    )
-    return cast("PreTrainedModel", model.to(device))
+    def _heads(self) -> dict[str, nn.Module]:
+        """What is put on the models, by the names of the files that keep it."""
+        heads: dict[str, nn.Module] = {_VALUE_FILE: self.value_head}
+        return heads if self.edit_head is None else heads | {_EDIT_FILE: self.edit_head}

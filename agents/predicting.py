@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from agents.choosing import candidate_logits
 from agents.decoding import sample
+from agents.editing import EditIds, choose_edits
+from textgym.dynamics import legal_edits
+from textgym.states import Rules, State
 from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
@@ -19,6 +24,15 @@ if TYPE_CHECKING:
     from textgym.vector import TextVectorEnv
 
 __all__ = ["predict_actions"]
+
+
+class _Seen(NamedTuple):
+    """What an observation shows of N texts."""
+
+    ids: Tensor
+    lengths: Tensor
+    candidates: Tensor | None
+    prompt_lengths: Tensor | None
 
 
 @torch.no_grad()
@@ -37,33 +51,114 @@ def predict_actions(
         policy: Who acts.
         envs: What the observations are of.
         observation: ``(T,)`` or ``(N, T)`` ids, as environments give them, numpy or torch;
-            candidates, where something is chosen, are behind the text.
+            candidates, where something is chosen, are behind the text. Or the dictionary that
+            ``obs_mode="dict"`` gives.
         sampling: How actions are drawn.
         generator: Draws them; ``None`` takes the likeliest.
         action_masks: Which actions are legal, ``(A,)`` or ``(N, A)`` bool; ``None`` for what the
-            tokenizer, or the candidates, allow.
+            tokenizer, or the candidates, allow. Needed for edits where the observation is ids
+            alone, which do not say where the prompt ends.
 
     Returns:
-        ``()`` or ``(N,)`` int64.
+        ``()`` or ``(N,)`` int64; ``(2,)`` or ``(N, 2)`` for edits.
+
+    Raises:
+        ValueError: If it cannot be told what may be edited, or the policy does not edit.
     """
-    seen = torch.as_tensor(np.asarray(observation), device=policy.device).long()
-    single, seen = seen.ndim == 1, seen.reshape(-1, seen.shape[-1])
-    layout, pad_id = envs.layout, envs.tokenizer.pad_id
-    ids = seen[:, layout["tokens"]]
-    lengths = (ids != pad_id).sum(dim=1)
-    logits = policy.next_logits(ids[:, : int(lengths.max())], lengths)
-    legal = torch.from_numpy(legal_ids(envs.tokenizer)).to(ids.device)
-    if "candidates" in layout:
-        choices = int(cast("Any", envs.single_action_space).n)
-        offered = seen[:, layout["candidates"]].reshape(len(seen), choices, -1)
-        logits = candidate_logits(logits, offered, pad_id)
-        legal = offered[..., 0] != pad_id
+    shown = observation["tokens"] if isinstance(observation, Mapping) else observation
+    single = np.ndim(shown) == 1
+    seen = _read(observation, envs, policy.device)
+    legal = None
     if action_masks is not None:
-        legal = torch.as_tensor(action_masks, device=ids.device).bool()
-    if generator is None:
-        action = logits.float().masked_fill(~legal, -torch.inf).argmax(dim=-1)
-    else:
-        uniform = torch.rand(len(ids), generator=generator, device=ids.device)
-        action = sample(logits, legal, uniform, sampling)[0]
+        legal = torch.as_tensor(action_masks, device=policy.device).bool()
+    draw = _edit if envs.action_kind == "edit" else _write
+    action = draw(policy, envs, seen, legal, sampling, generator)
     chosen: npt.NDArray[np.int64] = action.cpu().numpy()
     return chosen[0] if single else chosen
+
+
+def _read(observation: Any, envs: TextVectorEnv, device: torch.device) -> _Seen:
+    def rows(array: Any) -> Tensor:
+        tensor = torch.as_tensor(np.asarray(array), device=device).long()
+        return tensor.reshape(-1, tensor.shape[-1])
+
+    if isinstance(observation, Mapping):
+        ids, candidates = rows(observation["tokens"]), observation.get("candidates")
+        candidates = None if candidates is None else rows(candidates)
+        prompt_lengths = rows(observation["prompt_mask"]).sum(dim=1)
+    else:
+        every, layout, prompt_lengths = rows(observation), envs.layout, None
+        ids = every[:, layout["tokens"]]
+        candidates = every[:, layout["candidates"]] if "candidates" in layout else None
+    if candidates is not None:
+        choices = int(cast("Any", envs.single_action_space).n)
+        candidates = candidates.reshape(len(ids), choices, -1)
+    lengths = (ids != envs.tokenizer.pad_id).sum(dim=1)
+    return _Seen(ids, lengths, candidates, prompt_lengths)
+
+
+def _write(
+    policy: TransformerPolicy,
+    envs: TextVectorEnv,
+    seen: _Seen,
+    legal: Tensor | None,
+    sampling: Sampling,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """The next tokens, or numbers of candidates, ``(N,)``."""
+    ids, pad_id = seen.ids, envs.tokenizer.pad_id
+    logits = policy.next_logits(ids[:, : int(seen.lengths.max())], seen.lengths)
+    allowed = torch.from_numpy(legal_ids(envs.tokenizer)).to(ids.device)
+    if seen.candidates is not None:
+        logits = candidate_logits(logits, seen.candidates, pad_id)
+        allowed = seen.candidates[..., 0] != pad_id
+    allowed = allowed if legal is None else legal
+    if generator is None:
+        return logits.float().masked_fill(~allowed, -torch.inf).argmax(dim=-1)
+    uniform = torch.rand(len(ids), generator=generator, device=ids.device)
+    return sample(logits, allowed, uniform, sampling)[0]
+
+
+def _edit(
+    policy: TransformerPolicy,
+    envs: TextVectorEnv,
+    seen: _Seen,
+    legal: Tensor | None,
+    sampling: Sampling,
+    generator: torch.Generator | None,
+) -> Tensor:
+    """Places and ids, ``(N, 2)``."""
+    if legal is None:
+        legal = _editable(envs, seen)
+    uniform = None
+    if generator is not None:
+        uniform = torch.rand((len(seen.ids), 2), generator=generator, device=seen.ids.device)
+    legal, special = legal.expand(len(seen.ids), -1), EditIds.of(envs.tokenizer)
+    return choose_edits(policy, seen.ids, seen.lengths, legal, uniform, sampling, special).action
+
+
+def _editable(envs: TextVectorEnv, seen: _Seen) -> Tensor:
+    if seen.prompt_lengths is None:
+        raise ValueError(
+            "ids alone do not say where the prompt ends and the draft begins: give "
+            'action_masks=envs.action_masks(), or an observation of obs_mode="dict"'
+        )
+    tokenizer, device = envs.tokenizer, seen.ids.device
+    rules = Rules(
+        prompt_tokens=envs.prompt_tokens,
+        completion_tokens=envs.completion_tokens,
+        max_actions=envs.max_actions,
+        pad_id=tokenizer.pad_id,
+        bos_id=tokenizer.bos_id,
+        eos_id=tokenizer.eos_id,
+        legal=torch.from_numpy(legal_ids(tokenizer)).to(device),
+    )
+    none_yet = torch.zeros_like(seen.lengths)
+    state = State(
+        tokens=seen.ids,
+        prompt_length=seen.prompt_lengths,
+        length=seen.lengths,
+        steps=none_yet,
+        stop_reason=none_yet,
+    )
+    return cast("Tensor", legal_edits(state, rules))

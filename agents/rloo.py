@@ -96,7 +96,8 @@ class RLOO(Agent):
         config = self.config
         prompts = self.next_examples(self.episodes // config.group_size)
         with clock.phase("collect"):
-            rollout = self.collect([i for i in prompts for _ in range(config.group_size)])
+            repeated = [i for i in prompts for _ in range(config.group_size)]
+            rollout = self.collect(repeated, group=config.group_size)
         with clock.phase("reference"):
             old = self.acted(rollout)
             reference = self.evaluate_reference(rollout).log_probs

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
@@ -23,15 +25,18 @@ class Rollout:
         prompt_lengths: ``(E,)`` int64, the beginning-of-text id included.
         lengths: Of the texts, ``(E,)`` int64.
         places: The index of the last token before each action, ``(E, C)`` int64.
-        actions: Ids, or numbers of candidates, ``(E, C)`` int64; what ends a text where ``mask`` is
-            false.
+        actions: Ids, or numbers of candidates, ``(E, C)`` int64, or places and ids of edits,
+            ``(E, C, 2)``; what ends a text where ``mask`` is false.
         log_probs: Of the actions, under the distribution they were drawn from, ``(E, C)`` float32.
         values: Of the states before the actions, ``(E, C)`` float32; ``None`` with a critic.
         rewards: ``(E, C)`` float32.
         mask: True iff episode e was open before step t, ``(E, C)`` bool.
         legal: The legal actions: ``(A,)`` bool if they never change, else packed by ``pack_mask``,
-            ``(E, C, ceil(A / 8))`` uint8. What top-k and top-p dropped is not legal.
+            ``(E, C, ceil(A / 8))`` uint8. What top-k and top-p dropped is not legal. Of edits, the
+            places and behind them the ids that were legal at the chosen place, each packed.
         candidates: What could be chosen, ``(E, C, K, L)`` int64; ``None`` if there were none.
+        texts: The whole text before each action, ``(E, C, T)`` int64, where texts are edited;
+            ``None`` where they grow, and ``tokens`` holds what was there before.
         pad_id: The padding's id.
         truncated: Episodes that an outside limit cut off, ``(E,)`` bool.
         scores: What the reward said of each finished text, ``(E,)`` float64, NaN if truncated.
@@ -51,6 +56,7 @@ class Rollout:
     mask: Tensor
     legal: Tensor
     candidates: Tensor | None
+    texts: Tensor | None
     pad_id: int
     truncated: Tensor
     scores: npt.NDArray[np.float64]
@@ -66,6 +72,14 @@ class Rollout:
     def num_actions(self) -> int:
         """How many actions were taken in all."""
         return int(self.mask.sum())
+
+    @property
+    def sizes(self) -> Tensor:
+        """How many tokens a model reads to evaluate each episode, padding included, ``(E,)``."""
+        if self.texts is None:
+            return self.lengths
+        longest = torch.where(self.mask, self.places, 0).max() + 1
+        return self.mask.sum(dim=1) * longest
 
     def completions(self) -> list[list[int]]:
         """What was written after the prompts, the end-of-text id included."""

@@ -116,6 +116,7 @@ def _laid_out(
         mask=mask.to(device),
         legal=torch.from_numpy(legal_ids(envs.tokenizer)).to(device),
         candidates=None,
+        texts=None,
         pad_id=envs.tokenizer.pad_id,
         truncated=torch.zeros(count, dtype=torch.bool, device=device),
         scores=np.full(count, np.nan),

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from agents.cache import KeyValueCache
@@ -23,7 +23,7 @@ from agents.lean import LeanGPT2, LeanLlama
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["TransformersTrunk", "Trunk", "make_trunk"]
+__all__ = ["TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
 
 
 class Trunk(Protocol):
@@ -72,6 +72,25 @@ def make_trunk(model: PreTrainedModel) -> Trunk:
         if lean.fits(model):
             return lean(model)
     return TransformersTrunk(model)
+
+
+def require_plain_head(model: PreTrainedModel, trunk: Trunk) -> None:
+    """Requires that a model's logits are its output layer applied to its trunk's hidden state.
+
+    Raises:
+        ValueError: If it does more to them.
+    """
+    head = cast("nn.Linear", model.get_output_embeddings())  # type: ignore[no-untyped-call] # transformers' is
+    ids = torch.arange(4, device=model.device).unsqueeze(0) % head.weight.shape[0]
+    with torch.inference_mode():
+        expected = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        actual = head(trunk.full(ids))
+    allowed = 1e-3 if model.dtype == torch.float32 else 0.1
+    if not torch.allclose(expected, actual, atol=allowed, rtol=allowed):
+        raise ValueError(
+            f"{type(model).__name__} does more to its logits than its output embedding; "
+            "such models are not supported as a policy"
+        )
 
 
 class TransformersTrunk:

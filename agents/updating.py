@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
+from agents.editing import evaluate_edits
 from agents.guards import require_gradient
 from agents.policy import Evaluation
 
@@ -81,7 +82,9 @@ def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
 def evaluate_rows(
     policy: TransformerPolicy, rollout: Rollout, rows: Tensor, temperature: float, *, bf16: bool
 ) -> Evaluation:
-    """Evaluates some rows of a rollout in one pass; see ``TransformerPolicy.evaluate``.
+    """Evaluates some rows of a rollout in one pass, see ``TransformerPolicy.evaluate``.
+
+    Texts that were edited are read once for each edit, see ``evaluate_edits``.
 
     Args:
         policy: Whose log-probabilities.
@@ -93,6 +96,16 @@ def evaluate_rows(
     longest = int(rollout.lengths[rows].max())
     legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
     with torch.autocast(policy.device.type, torch.bfloat16, enabled=bf16):
+        if rollout.texts is not None:
+            return evaluate_edits(
+                policy,
+                rollout.texts[rows],
+                rollout.places[rows],
+                rollout.actions[rows],
+                rollout.mask[rows],
+                legal,
+                temperature,
+            )
         return policy.evaluate(
             rollout.tokens[rows, :longest],
             rollout.places[rows],
@@ -128,7 +141,7 @@ def evaluate_all(
         wanted = torch.arange(len(rollout), device=rollout.tokens.device)
     log_probs = torch.zeros_like(rollout.log_probs)
     values = torch.zeros_like(rollout.log_probs)
-    for rows in parts(wanted, rollout.lengths[wanted], most_tokens):
+    for rows in parts(wanted, rollout.sizes[wanted], most_tokens):
         result = evaluate_rows(policy, rollout, rows, temperature, bf16=bf16)
         log_probs[rows], values[rows] = result.log_probs, result.values
     return Evaluation(log_probs, values)
@@ -160,7 +173,7 @@ def accumulate_gradient(
         The measurements of the whole minibatch.
     """
     measured: dict[str, Tensor] = {}
-    for part in parts(rows, rollout.lengths[rows], most_tokens):
+    for part in parts(rows, rollout.sizes[rows], most_tokens):
         new = evaluate_rows(policy, rollout, part, temperature, bf16=bf16)
         loss, shares = loss_of(new, part)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types

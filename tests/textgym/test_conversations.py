@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector import SyncVectorEnv
 
-from agents.collecting import collect
 from tests.contracts.test_native_batch import roll
 from textgym import Conversation, Example, StopReason, TextEnv, TextVectorEnv, wrappers
 
@@ -138,14 +136,6 @@ def test_constraints_that_follow_one_text_are_refused():
     make(constraints={"forbid": ["d"]})
     with pytest.raises(ValueError, match="a conversation has several"):
         make(constraints={"min_tokens": 2})
-
-
-def test_a_rollout_does_not_edit():
-    envs = gym.make_vec(
-        "TextGym/Alphabet-Edit-v0", num_envs=2, backend="torch", autoreset_mode="Disabled"
-    )
-    with pytest.raises(ValueError, match="this environment edits"):
-        collect(envs.unwrapped, None, sampling=None, generator=None)
 
 
 def test_a_task_that_replies_is_a_conversation():

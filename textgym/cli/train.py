@@ -234,7 +234,7 @@ def _make_policy(config: Training, envs: TextVectorEnv) -> TransformerPolicy:
     settings: dict[str, Any] = {"device": config.device, "width": width}
     model, _ = load_model(config.policy, envs.tokenizer, lora=adapters, **settings)
     critic = load_model(config.policy, envs.tokenizer, **settings)[0] if config.critic else None
-    return TransformerPolicy(model, critic)
+    return TransformerPolicy(model, critic, edits=envs.action_kind == "edit")
 
 
 def _save(agent: Agent, config: Training) -> None:

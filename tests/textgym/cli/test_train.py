@@ -93,8 +93,9 @@ def test_a_reward_that_fails_loses_nothing(tmp_path, capsys):
         (RLOOTraining, train_rloo, {"rloo": RLOOConfig(iterations=2)}),
         (ReinforceTraining, train_reinforce, {"total_steps": 20}),
         (PPOTraining, train_ppo, {"critic": True, "total_steps": 20}),
+        (PPOTraining, train_ppo, {"env": "TextGym/Alphabet-Edit-v0", "total_steps": 20}),
     ],
-    ids=["grpo", "rloo", "reinforce", "critic"],
+    ids=["grpo", "rloo", "reinforce", "critic", "edits"],
 )
 def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
     assert "tokens" in _run(train, _config(tmp_path, kind, **settings), capsys)
@@ -104,7 +105,6 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
     ("settings", "message"),
     [
         ({"env": "TextGym/Alphabit-v0"}, "Alphabit"),
-        ({"env": "TextGym/Alphabet-Edit-v0"}, "this environment edits"),
         ({"env_kwargs": "{split"}, "--env-kwargs is no JSON"),
         ({"env_kwargs": "[]"}, "must be a JSON object"),
         ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
@@ -113,7 +113,7 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
         ({"device": "tpu"}, "device"),
         ({"num_envs": 1}, "fewer than its 2 minibatches"),
     ],
-    ids=["id", "kind", "json", "object", "policy", "positions", "saving", "device", "rows"],
+    ids=["id", "json", "object", "policy", "positions", "saving", "device", "rows"],
 )
 def test_bad_input_is_one_line(settings, message, tmp_path):
     with pytest.raises(CommandError, match=message) as caught:
