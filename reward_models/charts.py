@@ -1,4 +1,4 @@
-"""The pictures of reward cards and best-of-n curves, as SVG or PNG.
+"""The pictures of reward cards, of best of n and of learning curves, as SVG or PNG.
 
 Equal figures give equal bytes, whatever the user's matplotlib settings. Letters are drawn as
 outlines, so that a picture looks the same wherever it is shown.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -25,15 +26,18 @@ __all__ = [
     "accuracy_chart",
     "best_of_n_chart",
     "changes_chart",
+    "curve_chart",
     "data_address",
     "margin_chart",
     "reliability_chart",
     "save_chart",
+    "save_charts",
     "truncation_chart",
 ]
 
 # Okabe and Ito's colours, told apart by the colour-blind; markers and dashes tell them apart too.
 _BLUE, _RED, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#777777"
+_COLOURS, _MARKERS = (_BLUE, _RED, _GREEN, "#CC79A7", "#E69F00", _GREY), "osD^vP"
 _SETTINGS = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -51,14 +55,21 @@ _LONGEST_LABEL = 38
 
 def data_address(draw: Callable[[Axes], None], size: tuple[float, float] = (4.7, 3.1)) -> str:
     """Draws a chart as an address that holds it: the ``src`` of an image that loads nothing."""
-    return "data:image/svg+xml;base64," + base64.b64encode(_drawn(draw, size, "svg")).decode()
+    return "data:image/svg+xml;base64," + base64.b64encode(_drawn([draw], size, "svg")).decode()
 
 
 def save_chart(
     draw: Callable[[Axes], None], path: Path, size: tuple[float, float] = (6.4, 4.0)
 ) -> None:
     """Writes a chart as PNG or SVG, by the path's suffix."""
-    path.write_bytes(_drawn(draw, size, path.suffix.lstrip(".")))
+    save_charts([draw], path, size)
+
+
+def save_charts(
+    draws: Sequence[Callable[[Axes], None]], path: Path, size: tuple[float, float] = (9.6, 6.4)
+) -> None:
+    """Writes one chart, or several in rows of two, as PNG or SVG, by the path's suffix."""
+    path.write_bytes(_drawn(draws, size, path.suffix.lstrip(".")))
 
 
 def accuracy_chart(
@@ -204,6 +215,43 @@ def best_of_n_chart(
     return draw
 
 
+def curve_chart(rows: Sequence[Mapping[str, Any]], label: str) -> Callable[[Axes], None]:
+    """Accuracy against what was changed, a line a model, with intervals.
+
+    Args:
+        rows: Each with the ``model``, the ``place`` on the axis, and ``value``, ``low``, ``high``.
+        label: What the places are; numbers above 1 are drawn on a logarithmic scale.
+    """
+    models = list(dict.fromkeys(row["model"] for row in rows))
+
+    def draw(axes: Axes) -> None:
+        for number, model in enumerate(models):
+            points = sorted((r for r in rows if r["model"] == model), key=lambda r: r["place"])
+            value, low, high = (np.array([r[k] for r in points]) for k in ("value", "low", "high"))
+            axes.errorbar(
+                [row["place"] for row in points],
+                value,
+                yerr=[value - low, high - value],
+                color=_COLOURS[number % len(_COLOURS)],
+                marker=_MARKERS[number % len(_MARKERS)],
+                linewidth=1.2,
+                markersize=4,
+                capsize=2,
+                label=model,
+            )
+        if max(row["place"] for row in rows) > 1:
+            places = sorted({row["place"] for row in rows})
+            axes.set_xscale("log")
+            axes.set_xticks(places, [f"{place:,}" for place in places])
+            axes.minorticks_off()
+        axes.set_xlabel(label)
+        axes.set_ylabel("accuracy")
+        axes.grid(visible=True)
+        _legend(axes)
+
+    return draw
+
+
 def _whiskers(axes: Axes, labels: Sequence[str], figures: Sequence[Mapping[str, Any]]) -> None:
     """One row a figure, the first on top; a figure without an interval is a dot."""
     places = -np.arange(len(figures))
@@ -231,12 +279,15 @@ def _legend(axes: Axes) -> None:
     )
 
 
-def _drawn(draw: Callable[[Axes], None], size: tuple[float, float], kind: str) -> bytes:
+def _drawn(draws: Sequence[Callable[[Axes], None]], size: tuple[float, float], kind: str) -> bytes:
     with style.context(["default", _SETTINGS]), warnings.catch_warnings():
         # A name in letters that the font lacks is drawn as boxes; the tables have it in full.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure = Figure(figsize=size, layout="constrained")
-        draw(figure.add_subplot())
+        columns = min(len(draws), 2)
+        parts = figure.subfigures(math.ceil(len(draws) / columns), columns, squeeze=False)
+        for draw, part in zip(draws, parts.flat, strict=False):
+            draw(part.add_subplot())
         buffer = io.BytesIO()
         nothing = ("Creator", "Date", "Format", "Type") if kind == "svg" else ("Software",)
         figure.savefig(buffer, format=kind, dpi=144, metadata=dict.fromkeys(nothing))

@@ -2,12 +2,13 @@
 
 from reward_models.card.data import CardData, card_data, read_card_data
 from reward_models.card.making import CardConfig, make_card
-from reward_models.card.page import render_card, write_card
+from reward_models.card.page import draw_card, render_card, write_card
 
 __all__ = [
     "CardConfig",
     "CardData",
     "card_data",
+    "draw_card",
     "make_card",
     "read_card_data",
     "render_card",

@@ -18,19 +18,22 @@ from reward_models.charts import (
     data_address,
     margin_chart,
     reliability_chart,
+    save_charts,
     truncation_chart,
 )
 from textgym.checkpoints import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["PAGE_FILE", "render_card", "write_card"]
+    from matplotlib.axes import Axes
+
+__all__ = ["PAGE_FILE", "draw_card", "render_card", "write_card"]
 
 PAGE_FILE = "card.html"
 _JSON_FILE = "card.json"
-_ROW_HEIGHT = 0.28  # inches
+_CHART, _ROW_HEIGHT = (4.7, 3.1), 0.28  # inches
 
 
 def render_card(card: Mapping[str, Any]) -> str:
@@ -51,7 +54,7 @@ def render_card(card: Mapping[str, Any]) -> str:
     )
     environment.filters |= {"number": _number, "figure": _figure, "interval": _interval}
     return environment.get_template("card.html").render(
-        card=card, summary=_summary(card), charts=_charts(card)
+        card=card, summary=_summary(card), charts=_addresses(card)
     )
 
 
@@ -68,22 +71,34 @@ def write_card(card: Mapping[str, Any], out: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _charts(card: Mapping[str, Any]) -> dict[str, str]:
-    rows = card["accuracy"]
+def draw_card(card: Mapping[str, Any], path: Path) -> None:
+    """Draws confidence, margins, cut texts and changed texts into one PNG or SVG, by its suffix."""
+    draws = _charts(card)
+    save_charts([draws[name] for name in ("reliability", "margins", "truncation", "changes")], path)
+
+
+def _charts(card: Mapping[str, Any]) -> dict[str, Callable[[Axes], None]]:
     calibration = card["calibration"]
     after = calibration["after"]
     return {
-        "accuracy": data_address(
-            accuracy_chart(rows, card["people"]), size=(7.2, 1.4 + _ROW_HEIGHT * len(rows))
+        "accuracy": accuracy_chart(card["accuracy"], card["people"]),
+        "reliability": reliability_chart(
+            calibration["before"]["bins"], after["bins"] if after else None
         ),
-        "reliability": data_address(
-            reliability_chart(calibration["before"]["bins"], after["bins"] if after else None)
-        ),
-        "margins": data_address(margin_chart(card["margins"])),
-        "changes": data_address(
-            changes_chart(card["changes"]), size=(7.2, 0.9 + _ROW_HEIGHT * len(card["changes"]))
-        ),
-        "truncation": data_address(truncation_chart(card["truncation"]["rows"])),
+        "margins": margin_chart(card["margins"]),
+        "changes": changes_chart(card["changes"]),
+        "truncation": truncation_chart(card["truncation"]["rows"]),
+    }
+
+
+def _addresses(card: Mapping[str, Any]) -> dict[str, str]:
+    """The charts as addresses; those with a row a figure are as high as they have rows."""
+    sizes = {
+        "accuracy": (7.2, 1.4 + _ROW_HEIGHT * len(card["accuracy"])),
+        "changes": (7.2, 0.9 + _ROW_HEIGHT * len(card["changes"])),
+    }
+    return {
+        name: data_address(draw, sizes.get(name, _CHART)) for name, draw in _charts(card).items()
     }
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 
 from reward_models.bootstrap import REPETITIONS
-from reward_models.card import CardConfig, make_card, read_card_data, write_card
+from reward_models.card import CardConfig, draw_card, make_card, read_card_data, write_card
 from textgym.cli.errors import CommandError
+from textgym.cli.pictures import require_picture
 from textgym.rewards import resolve
 
 __all__ = ["RewardCardConfig", "reward_card"]
@@ -28,6 +29,8 @@ class RewardCardConfig:
     """A preference store, or a file of preferences: .jsonl, .csv or .parquet."""
     out: Path
     """The folder to write into; it is made, and an earlier card in it is replaced."""
+    picture: Path | None = None
+    """A .png or .svg to draw four of the charts into, for a page that is no HTML."""
     members: tuple[str, ...] = ()
     """Models of the same kind, such as those of other seeds, for their spread. None takes what an
     ensemble is made of."""
@@ -53,9 +56,10 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
         console: Where to print; None for the terminal.
 
     Raises:
-        CommandError: If a reward or the data cannot be had.
+        CommandError: If a reward or the data cannot be had, or there is no such kind of picture.
     """
     console = console or Console()
+    require_picture(config.picture)
     names = [config.reward, *config.members]
     if len(set(names)) < len(names):
         raise CommandError(f"{', '.join(names)}: name each reward and member once")
@@ -79,6 +83,8 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
         folders=[Path(name) for name in names if Path(name).is_dir()],
     )
     write_card(card, config.out)
+    if config.picture is not None:
+        draw_card(card, config.picture)
     accuracy = card["accuracy"][0]["accuracy"]
     between = f" ({accuracy['low']:.3f} to {accuracy['high']:.3f})" if "low" in accuracy else ""
     console.print(

@@ -21,8 +21,14 @@ from reward_models.training import RewardTrainingConfig, RewardTrainingData, fit
 from reward_models.transformer import load_reward
 from reward_models.words import WordsReward
 from textgym.cli.errors import CommandError
+from textgym.cli.pictures import require_picture
 from textgym.cli.quiet import use_quiet_transformers
-from textgym.cli.reward_curve_tables import accuracy_table, confidence_table, trained_of
+from textgym.cli.reward_curve_tables import (
+    accuracy_table,
+    confidence_table,
+    draw_curves,
+    trained_of,
+)
 from textgym.cli.reward_data import Votes, load_data
 from textgym.cli.reward_starts import make_start
 
@@ -78,6 +84,8 @@ class RewardCurveConfig:
     """Of several people's answers in a store: majority, shares or each."""
     tokenizer: str | None = None
     """The tokenizer of lstm and scratch; left out, one is trained on the pairs learned from."""
+    picture: Path | None = None
+    """A .png or .svg to draw the accuracies into, against pairs and against noise."""
     training: Annotated[RewardTrainingConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=RewardTrainingConfig
     )
@@ -95,6 +103,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         CommandError: If there are too few pairs, or the data or models cannot work.
     """
     console = console or Console()
+    require_picture(config.picture)
     use_quiet_transformers()
     data = load_data(
         config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
@@ -133,6 +142,8 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     lines = [*accuracy_table(trained, prompts), "", *confidence_table(trained, prompts)]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if config.picture is not None:
+        draw_curves(trained, prompts, config.picture)
 
 
 def _cut(pairs: Sequence[Preference], words: int | None) -> list[Preference]:
@@ -243,7 +254,8 @@ def _cell(config: RewardCurveConfig, model: str, size: int, noise: float) -> dic
         "model": model,
         "size": size,
         "noise": noise,
-        "training": {name: settings[name] for name in settings if name != "seed"},
+        # A bag of words has no such settings.
+        "training": {k: v for k, v in settings.items() if k != "seed" and model != _WORDS},
     }
 
 

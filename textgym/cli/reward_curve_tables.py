@@ -1,4 +1,4 @@
-"""What the models of ``textgym reward curve`` are worth, as tables in Markdown.
+"""What the models of ``textgym reward curve`` are worth, as tables in Markdown and as curves.
 
 Simplification: intervals draw the test's prompts anew, not the seeds; the worst and the best seed
 say how far other pairs and first weights move a figure.
@@ -14,13 +14,14 @@ import numpy as np
 
 from reward_models.bootstrap import cluster_mean_interval
 from reward_models.calibration import calibration_error, cross_fitted, probabilities
+from reward_models.charts import curve_chart, save_charts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["Trained", "accuracy_table", "confidence_table"]
+__all__ = ["Trained", "accuracy_table", "confidence_table", "draw_curves", "trained_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,19 @@ class Trained:
     def says(self) -> str:
         """The first cells of a row."""
         return f"| {Path(self.model).name} | {self.size:,} | {self.noise:g} |"
+
+
+def trained_of(found: Sequence[dict[str, Any]]) -> Trained:
+    """Puts the results of several seeds together."""
+    first = found[0]
+    return Trained(
+        model=first["model"],
+        size=first["size"],
+        noise=first["noise"],
+        leads=np.array([result["leads"] for result in found], dtype=np.float64),
+        labels=[r["label_accuracy"] for r in found if "label_accuracy" in r],
+        seconds=[result["seconds"] for result in found],
+    )
 
 
 def accuracy_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list[str]:
@@ -105,6 +119,29 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
     return lines
 
 
+def draw_curves(trained: Sequence[Trained], prompts: Sequence[str], path: Path) -> None:
+    """Draws accuracy against pairs without noise, and against noise with the most pairs there are.
+
+    Args:
+        trained: The models.
+        prompts: What the intervals draw, ``(N,)``.
+        path: A ``.png`` or ``.svg``; a curve of one point is left out where the other has more.
+    """
+    rows = []
+    for one in trained:
+        right = _right(one.leads).mean(axis=0)
+        low, high = _interval(right, prompts)
+        row = {"model": Path(one.model).name, "value": right.mean(), "low": low, "high": high}
+        rows.append((one.size, one.noise, row))
+    least, most = min(one.noise for one in trained), max(one.size for one in trained)
+    sizes = [row | {"place": size} for size, noise, row in rows if noise == least]
+    noises = [row | {"place": noise} for size, noise, row in rows if size == most]
+    curves = [(sizes, "pairs"), (noises, "share of the answers turned round")]
+    several = [curve for curve in curves if len({row["place"] for row in curve[0]}) > 1]
+    draws = [curve_chart(*curve) for curve in several or curves[:1]]
+    save_charts(draws, path, (4.8 * len(draws), 3.6))
+
+
 def _confidence(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
     """Five cells: means over the rows, before and at the temperature of each."""
     before = np.mean([_figures(lead) for lead in leads], axis=0)
@@ -127,18 +164,9 @@ def _right(leads: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _mean(values: NDArray[np.float64], prompts: Sequence[str]) -> str:
-    low, high = cluster_mean_interval(values, prompts, np.random.default_rng(0))
+    low, high = _interval(values, prompts)
     return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
-def trained_of(found: Sequence[dict[str, Any]]) -> Trained:
-    """Puts the results of several seeds together."""
-    first = found[0]
-    return Trained(
-        model=first["model"],
-        size=first["size"],
-        noise=first["noise"],
-        leads=np.array([result["leads"] for result in found], dtype=np.float64),
-        labels=[r["label_accuracy"] for r in found if "label_accuracy" in r],
-        seconds=[result["seconds"] for result in found],
-    )
+def _interval(values: NDArray[np.float64], prompts: Sequence[str]) -> tuple[float, float]:
+    return cluster_mean_interval(values, prompts, np.random.default_rng(0))

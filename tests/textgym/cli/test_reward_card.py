@@ -38,6 +38,12 @@ def test_a_reward_by_name_gets_its_page(pairs, tmp_path):
     assert str(tmp_path / "card" / "card.html") in output.getvalue()
 
 
+def test_a_picture_holds_four_charts(pairs, tmp_path):
+    picture = tmp_path / "card.svg"
+    reward_card(config(pairs, tmp_path, picture=picture), Console(file=io.StringIO()))
+    assert picture.read_text().count('id="axes_') == 4
+
+
 def test_members_are_compared(pairs, tmp_path):
     members = ("textgym.tasks.toys:bandit_score",)
     reward_card(config(pairs, tmp_path, members=members), Console(file=io.StringIO()))
@@ -51,6 +57,7 @@ def test_members_are_compared(pairs, tmp_path):
         ({"reward": "nothing"}, "unknown reward 'nothing'"),
         ({"members": ("length",)}, "name each reward and member once"),
         ({"split": "test"}, "is a file"),
+        ({"picture": Path("card.gif")}, "ends in .png or .svg"),
         ({"validation_share": 1.5}, "share"),
     ],
 )

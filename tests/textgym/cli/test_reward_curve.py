@@ -137,6 +137,32 @@ def test_a_later_pass_leaves_the_first_as_it_was():
     assert thrice[6:12] != once
 
 
+def test_curves_are_drawn_on_request(tmp_path):
+    """One chart against pairs and one against noise; of one point, one chart."""
+    data = write(tmp_path / "data.jsonl", 150)
+    both = tmp_path / "both.svg"
+    curve(data, tmp_path / "out", picture=both)
+    one = tmp_path / "one.png"
+    curve(data, tmp_path / "out", picture=one, sizes=(60,), noise=(0.0,))
+    assert both.read_text().count('id="axes_') == 2
+    assert one.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("curve.pdf", r"ends in .png or .svg"), ("no/curve.png", "no folder")]
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_any_work(tmp_path, name, reason):
+    with pytest.raises(CommandError, match=reason):
+        curve("nowhere.jsonl", tmp_path / "out", picture=tmp_path / name)
+
+
+def test_a_bag_of_words_is_not_trained_again_for_another_network_s_settings(tmp_path):
+    data = write(tmp_path / "data.jsonl", 150)
+    curve(data, tmp_path / "out")
+    again = curve(data, tmp_path / "out", training=TRAINING)
+    assert again[0].startswith("| model")
+
+
 def trained(leads):
     return Trained(
         model="runs/lm",
