@@ -12,11 +12,10 @@ import zlib
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from agents.adapters import has_adapters
 from agents.advantages import masked_mean
@@ -27,17 +26,12 @@ from agents.guards import (
     explained_memory,
     require_agreement,
     require_unit_ratio,
+    save_failed_batch,
 )
-from agents.policy import TransformerPolicy
 from agents.predicting import predict_actions
 from agents.processes import current_processes, fingerprint
-from agents.training_state import (
-    POLICY_FOLDER,
-    REFERENCE_FOLDER,
-    load_training_state,
-    read_record,
-    save_training_state,
-)
+from agents.random_state import RandomState
+from agents.training_state import load_agent, restore_agent, save_agent
 from agents.updating import LossOf, PhaseClock, accumulate_gradient, descend, evaluate_all
 
 if TYPE_CHECKING:
@@ -47,7 +41,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import MaybeCallback
 
-    from agents.policy import Evaluation
+    from agents.policy import Evaluation, TransformerPolicy
     from agents.rollout import Rollout
     from textgym.vector import TextVectorEnv
 
@@ -65,6 +59,7 @@ class Agent:
         config: The settings.
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
+        random: The generators, and the prompts that wait.
         failure_folder: Where the batch goes that a guard refuses.
         processes: Who trains the same policy, see ``agents.processes``; found out when it is made.
     """
@@ -132,10 +127,7 @@ class Agent:
         self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
         self._sampler = policy.frozen_copy(torch.bfloat16) if config.bf16 else None
-        self._generator = torch.Generator(policy.device).manual_seed(config.seed)
-        self._curious = torch.Generator(policy.device).manual_seed(config.seed)
-        self._order = np.random.default_rng(config.seed)
-        self._queue: list[int] = []
+        self.random = RandomState(config.seed, policy.device)
         self._collected: Rollout | None = None
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
@@ -162,9 +154,9 @@ class Agent:
             self.processes.require_same(
                 iteration=self.iteration,
                 weights=fingerprint(self.policy),
-                order=zlib.crc32(repr(self._random_state()[1:]).encode()),
+                order=zlib.crc32(repr(self.random.record()).encode()),
             )
-        clock, before = PhaseClock(self.policy.device), self._random_state()
+        clock, before = PhaseClock(self.policy.device), self.random.before_iteration()
         rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate
@@ -175,7 +167,7 @@ class Agent:
         except GuardError as error:
             raise GuardError(f"iteration {self.iteration + 1}: {error}{self._dump()}") from error
         except BaseException:
-            self._set_random_state(before)
+            self.random.go_back(before)
             raise
         clock.seconds["environment"] = rollout.env_seconds
         self.iteration += 1
@@ -241,7 +233,7 @@ class Agent:
             self.envs,
             observation,
             sampling=self.config.sampling,
-            generator=None if deterministic else self._curious,
+            generator=None if deterministic else self.random.predict,
             action_masks=action_masks,
         )
         return actions, state
@@ -261,7 +253,7 @@ class Agent:
             self.envs,
             actor,
             sampling=self.config.sampling,
-            generator=self._generator,
+            generator=self.random.sampler,
             example_ids=self.next_examples(self.episodes) if example_ids is None else example_ids,
             processes=self.processes,
             group=group,
@@ -275,10 +267,7 @@ class Agent:
 
     def next_examples(self, count: int) -> list[int]:
         """Takes the next prompts: every one is used once before any is used again."""
-        while len(self._queue) < count:
-            self._queue += self._order.permutation(self.num_prompts).tolist()
-        taken, self._queue = self._queue[:count], self._queue[count:]
-        return taken
+        return self.random.next_examples(count, self.num_prompts)
 
     def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
         """Evaluates a whole rollout with the config's precision, without gradients."""
@@ -389,7 +378,9 @@ class Agent:
 
     def minibatches(self) -> list[torch.Tensor]:
         """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers."""
-        order = torch.randperm(self.episodes, generator=self._generator, device=self.policy.device)
+        order = torch.randperm(
+            self.episodes, generator=self.random.sampler, device=self.policy.device
+        )
         return list(order.chunk(self.config.minibatches))
 
     def record(self) -> dict[str, Any]:
@@ -408,24 +399,8 @@ class Agent:
             folder: Is replaced if it is there. ``folder/policy`` is a model that transformers
                 loads.
         """
-        if not self.processes.is_main:
-            return
-        save_training_state(
-            Path(folder),
-            policy=self.policy,
-            reference=self.reference,
-            optimizer=self.optimizer,
-            generators={"sampler": self._generator, "predict": self._curious},
-            record={
-                "algorithm": type(self).__name__,
-                "iteration": self.iteration,
-                "num_timesteps": self.num_timesteps,
-                "queue": self._queue,
-                "order": self._order.bit_generator.state,
-                "config": asdict(self.config),
-                **self.record(),
-            },
-        )
+        if self.processes.is_main:
+            save_agent(self, Path(folder))
 
     def restore(self, folder: str | Path) -> Self:
         """Goes on where ``save`` left off, bit for bit.
@@ -434,26 +409,7 @@ class Agent:
             FileNotFoundError: If there is no checkpoint.
             ValueError: If it was made by another algorithm, model or config.
         """
-        record = read_record(Path(folder))
-        if record["algorithm"] != type(self).__name__:
-            raise ValueError(
-                f"checkpoint {folder} is one of {record['algorithm']}, not {type(self).__name__}"
-            )
-        made_with, config = record["config"], asdict(self.config)
-        changed = sorted(name for name in config if made_with.get(name) != config[name])
-        if changed:
-            raise ValueError(f"checkpoint {folder} was made with another {', '.join(changed)}")
-        load_training_state(
-            Path(folder),
-            policy=self.policy,
-            reference=self.reference,
-            optimizer=self.optimizer,
-            generators={"sampler": self._generator, "predict": self._curious},
-        )
-        self._queue = record["queue"]
-        self._order.bit_generator.state = record["order"]
-        self.iteration, self.num_timesteps = record["iteration"], record["num_timesteps"]
-        self.recall(record)
+        restore_agent(self, Path(folder))
         return self
 
     @classmethod
@@ -465,22 +421,7 @@ class Agent:
             envs: The environment to go on in.
             device: Where to put the weights.
         """
-        path = Path(folder)
-        config = cls.config_type(**read_record(path)["config"])
-        policy = TransformerPolicy.from_pretrained(
-            path / POLICY_FOLDER, device, tokenizer=envs.unwrapped.tokenizer
-        )
-        reference = path / REFERENCE_FOLDER
-        given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
-        made = cast("Any", cls)(policy, envs, config, reference=given)
-        return cast("Self", made.restore(path))
-
-    def _random_state(self) -> tuple[Any, ...]:
-        return self._generator.get_state(), self._order.bit_generator.state, list(self._queue)
-
-    def _set_random_state(self, state: tuple[Any, ...]) -> None:
-        self._generator.set_state(state[0])
-        self._order.bit_generator.state, self._queue = state[1], state[2]
+        return load_agent(cls, Path(folder), envs, device)
 
     def _dump(self) -> str:
         """Saves the batch that a guard refused; returns where, as the end of a message."""
@@ -488,8 +429,7 @@ class Agent:
         if rollout is None or not self.processes.is_main:
             return ""
         path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
-        names = ("tokens", "places", "actions", "log_probs", "rewards", "mask", "legal")
-        save_file({name: getattr(rollout, name).contiguous() for name in names}, path)
+        save_failed_batch(rollout, path)
         return f" (the batch is in {path})"
 
 

@@ -173,7 +173,7 @@ class DPO(Agent):
         history: list[dict[str, float]] = []
         lengths = rollout.sizes[pairs].max(dim=1).values
         for _ in range(config.epochs if len(pairs) else 0):
-            order = torch.randperm(len(pairs), generator=self._generator, device=pairs.device)
+            order = torch.randperm(len(pairs), generator=self.random.sampler, device=pairs.device)
             for chosen_few in order.chunk(config.minibatches):
                 share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
                 measured = self.gradient(share, chosen_few, lengths[chosen_few])

@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from agents.rollout import Rollout
 
 __all__ = [
     "GuardError",
@@ -21,6 +25,7 @@ __all__ = [
     "require_agreement",
     "require_gradient",
     "require_unit_ratio",
+    "save_failed_batch",
 ]
 
 # In bfloat16 the gap grows with depth: 0.04 to 0.05 in the 30 layers of SmolLM2.
@@ -107,3 +112,14 @@ def require_gradient(norm: float, iteration: int) -> None:
             "the gradient is exactly 0: the policy is frozen, or no action made a difference "
             "(are all rewards equal and the KL coefficient 0?)"
         )
+
+
+def save_failed_batch(rollout: Rollout, path: Path) -> None:
+    """Writes what a guard refused, to be looked at.
+
+    Args:
+        rollout: What was collected.
+        path: The safetensors file.
+    """
+    names = ("tokens", "places", "actions", "log_probs", "rewards", "mask", "legal")
+    save_file({name: getattr(rollout, name).contiguous() for name in names}, path)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from safetensors.torch import load_file, save_file
 
@@ -16,99 +17,121 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = [
-    "POLICY_FOLDER",
-    "REFERENCE_FOLDER",
-    "load_training_state",
-    "read_record",
-    "save_training_state",
-]
+    from agents.agent import Agent
+
+__all__ = ["load_agent", "restore_agent", "save_agent"]
+
+_AgentT = TypeVar("_AgentT", bound="Agent")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
-POLICY_FOLDER, REFERENCE_FOLDER = "policy", "reference"
-"""Where the models are in a checkpoint."""
+_POLICY, _REFERENCE = "policy", "reference"  # where the models are
 
 
-def save_training_state(
-    folder: Path,
-    *,
-    policy: TransformerPolicy,
-    reference: TransformerPolicy | None,
-    optimizer: torch.optim.Optimizer,
-    generators: Mapping[str, torch.Generator],
-    record: Mapping[str, Any],
-) -> None:
-    """Writes weights, moments, generators and a record of plain values, whole or not at all.
+def save_agent(agent: Agent, folder: Path) -> None:
+    """Writes weights, moments, generators and what else an agent remembers, whole or not at all.
 
     Args:
+        agent: Whose adapters or weights are written as a folder that transformers loads; its
+            optimiser has one group.
         folder: Is replaced if it is there.
-        policy: Its weights, as a folder that transformers loads.
-        reference: Likewise, if there is one.
-        optimizer: Over the policy's parameters, in one group.
-        generators: By name.
-        record: Anything JSON holds.
     """
-    tensors = {f"generator.{name}": each.get_state() for name, each in generators.items()}
-    tensors |= {f"policy.{n}": p.detach().clone() for n, p in _trained(policy).items()}
-    for name, parameter in _trained(policy).items():
-        for key, value in optimizer.state.get(parameter, {}).items():
+    trained = _trained(agent.policy)
+    tensors = {f"generator.{name}": g.get_state() for name, g in agent.random.generators.items()}
+    tensors |= {f"policy.{name}": p.detach().clone() for name, p in trained.items()}
+    for name, parameter in trained.items():
+        for key, value in agent.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = value.detach().clone().contiguous()
+    record = {
+        "algorithm": type(agent).__name__,
+        "iteration": agent.iteration,
+        "num_timesteps": agent.num_timesteps,
+        **agent.random.record(),
+        "config": asdict(agent.config),
+        **agent.record(),
+    }
     with atomic_folder(folder) as temporary:
-        policy.save_pretrained(temporary / POLICY_FOLDER)
-        if reference is not None:
-            reference.save_pretrained(temporary / REFERENCE_FOLDER)
+        agent.policy.save_pretrained(temporary / _POLICY)
+        if agent.reference is not None:
+            agent.reference.save_pretrained(temporary / _REFERENCE)
         save_file(tensors, temporary / _TENSORS)
-        write_json(temporary / _RECORD, dict(record))
+        write_json(temporary / _RECORD, record)
 
 
-def load_training_state(
-    folder: Path,
-    *,
-    policy: TransformerPolicy,
-    reference: TransformerPolicy | None,
-    optimizer: torch.optim.Optimizer,
-    generators: Mapping[str, torch.Generator],
-) -> None:
-    """Restores in place what ``save_training_state`` wrote.
+def restore_agent(agent: Agent, folder: Path) -> None:
+    """Puts an agent where ``save_agent`` was called, bit for bit.
 
     Raises:
-        ValueError: If the checkpoint is one of another model; nothing has been changed then.
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it was made by another algorithm, model or config; nothing has been changed
+            then.
     """
-    tensors = load_file(folder / _TENSORS, device=str(policy.device))
+    record = _read_record(folder)
+    if record["algorithm"] != type(agent).__name__:
+        raise ValueError(
+            f"checkpoint {folder} is one of {record['algorithm']}, not {type(agent).__name__}"
+        )
+    made_with, config = record["config"], asdict(agent.config)
+    changed = sorted(name for name in config if made_with.get(name) != config[name])
+    if changed:
+        raise ValueError(f"checkpoint {folder} was made with another {', '.join(changed)}")
+    tensors = load_file(folder / _TENSORS, device=str(agent.policy.device))
+    _restore_weights(agent, folder, tensors)
+    for name, generator in agent.random.generators.items():
+        generator.set_state(tensors[f"generator.{name}"].cpu())
+    agent.random.recall(record)
+    agent.iteration, agent.num_timesteps = record["iteration"], record["num_timesteps"]
+    agent.recall(record)
+
+
+def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _AgentT:
+    """Makes an agent anew from a checkpoint.
+
+    Args:
+        kind: What it is.
+        folder: What ``save_agent`` wrote.
+        envs: The environment to go on in.
+        device: Where to put the weights.
+    """
+    config = kind.config_type(**_read_record(folder)["config"])
+    policy = TransformerPolicy.from_pretrained(
+        folder / _POLICY, device, tokenizer=envs.unwrapped.tokenizer
+    )
+    reference = folder / _REFERENCE
+    given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
+    agent = cast("Any", kind)(policy, envs, config, reference=given)
+    return cast("_AgentT", agent.restore(folder))
+
+
+def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Restores policy, reference and moments in place."""
 
     def under(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    trained, saved = _trained(policy), under("policy.")
+    trained, saved = _trained(agent.policy), under("policy.")
     shapes, expected = (
         {(name, tuple(p.shape)) for name, p in each.items()} for each in (saved, trained)
     )
     if shapes != expected:
         differs = min(shapes ^ expected)[0]
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
-    if reference is not None:
-        other = TransformerPolicy.from_pretrained(folder / REFERENCE_FOLDER, str(reference.device))
-        reference.copy_weights(other)
+    if agent.reference is not None:
+        there = str(agent.reference.device)
+        agent.reference.copy_weights(TransformerPolicy.from_pretrained(folder / _REFERENCE, there))
     for name, parameter in trained.items():
         parameter.data.copy_(saved[name])
         moments = under(f"optimizer.{name}.")
         if moments:
             moments["step"] = moments["step"].cpu()  # Adam counts on the host
-            optimizer.state[parameter] = moments
-    for name, generator in generators.items():
-        generator.set_state(tensors[f"generator.{name}"].cpu())
+            agent.optimizer.state[parameter] = moments
 
 
 def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in policy.named_parameters() if p.requires_grad}
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """Reads the record alone, to see whether a checkpoint fits before anything is changed.
-
-    Raises:
-        FileNotFoundError: If there is no checkpoint.
-    """
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Reads the record alone, to see whether a checkpoint fits before anything is changed."""
     path = folder / _RECORD
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: {_RECORD} is missing there")

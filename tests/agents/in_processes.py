@@ -98,12 +98,13 @@ def fail(out, processes):
         return [0.0] * len(completions)
 
     agent = make("ppo", 2, reward=reward)
-    before = list(agent._queue), agent._generator.get_state()
+    before = agent.random.record(), agent.random.sampler.get_state()
     try:
         agent.step()
     except RewardError as error:
         errors.append(str(error))
-    unchanged = agent._queue == before[0] and torch.equal(agent._generator.get_state(), before[1])
+    record, drawn = agent.random.record(), agent.random.sampler.get_state()
+    unchanged = record == before[0] and torch.equal(drawn, before[1])
 
     for broken in ("ratio is off", "[enforce fail] can't allocate memory: 7 bytes"):
         agent = make("ppo", 2)
