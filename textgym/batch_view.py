@@ -34,8 +34,9 @@ class BatchView:
     num_envs: int
     render_mode: str | None
     _backend: Backend
-    _ended: State | None
+    _ended: Array | None
     _episodes: Episodes
+    _has_stepped: bool
     _frames_of: Callable[..., list[list[Span]]]
     _moves: Moves
     _previous: State | None
@@ -81,9 +82,9 @@ class BatchView:
         Raises:
             ResetNeeded: If no step has been taken yet.
         """
-        if self._ended is None:
+        if not self._has_stepped:
             raise ResetNeeded("no step has been taken yet; call reset() and step() first")
-        return read_only(self._ended.authored)
+        return read_only(self._ended)
 
     def action_masks(self) -> Array:
         """Returns which actions are legal, ``(N, A)`` bool; at least one is.

@@ -30,6 +30,7 @@ from textgym.branching import Branching
 from textgym.building import build_world
 from textgym.draws import Draws
 from textgym.episodes import Episodes
+from textgym.growth import Growth
 from textgym.infos import rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
@@ -104,9 +105,19 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         self.single_action_space = self._world.action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self._state: State | None = None
+        chosen = self._world.settings
+        self._growth = Growth(
+            self._rules,
+            in_place=backend == "numpy"
+            and self.action_kind == "append"
+            and self._moves.plain
+            and chosen.obs_mode == "tokens"
+            and chosen.render_mode != "human"
+            and not (chosen.dense or chosen.shows_mask or self.converses),
+        )
         self._previous: State | None = None
-        self._ended: State | None = None
+        self._ended: Array | None = None
+        self._has_stepped = False
         self._draws = Draws(num_envs, len(self._world.examples))
         self._starts = Starts(self._world, self._moves, self._backend, self._draws)
         self._episodes = Episodes.none_yet(num_envs)
@@ -117,6 +128,15 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Each row's generator, by which its examples and drafts are drawn."""
         return self._draws.generators
+
+    @property
+    def _state(self) -> State | None:
+        """All rows, where they are; ``None`` before the first reset."""
+        return self._growth.state
+
+    @_state.setter
+    def _state(self, value: State | None) -> None:
+        self._growth.state = value
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override] # as SyncVectorEnv's
@@ -157,11 +177,11 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
                 if wish.chosen is None
                 else self._starts.chosen(rows, wish.chosen)
             )
-        self._state = self._begin(self._state, rows, fresh, infos)
+        state = self._state = self._begin(self._state, rows, fresh, infos)
         self._episodes.closed = self._episodes.closed & ~wish.mask
-        self._add_mask(infos, self._state, wish.mask)
+        self._add_mask(infos, state, wish.mask)
         self._print()
-        return observe(self._state, self._world.settings.obs_mode), infos
+        return observe(state, self._world.settings.obs_mode), infos
 
     def step(self, actions: Any) -> tuple[Any, Array, Array, Array, dict[str, Any]]:
         """Takes one action in every row.
@@ -182,10 +202,14 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
                 ``invalid_action="raise"``. No row has changed then.
             RewardError: If the reward fails. No row has changed then.
         """
+        grown = self._growth.append(actions, self._episodes.closed)
+        if grown is not None:
+            self._previous, self._has_stepped = None, True
+            return grown, np.zeros(self.num_envs), *np.zeros((2, self.num_envs), np.bool_), {}
         before = self._require_state()
         state, host = self._move(before, actions)
         if self._is_uneventful(before, host):
-            self._ended = state
+            self._ended, self._has_stepped = state.authored, True
             rewards, infos = np.zeros(self.num_envs), dict[str, Any]()
             terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         else:
@@ -205,7 +229,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         """Checks actions and takes them; returns the state after them, and the same in numpy."""
         sent = self._backend.actions(actions, self._actions_shape)
         safe = self._backend.clip(sent, self._sizes)
-        state = self._moves(before, safe)
+        state = before if self._episodes.closed.all() else self._moves(before, safe)
         host_actions, host = self._backend.fetch(sent, state)
         if safe is not sent:
             check_actions(host_actions, ~self._episodes.closed, self._sizes)
@@ -241,7 +265,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         rewards, infos, payment = episodes.pay(self._world, host, finished)
         fresh = self._starts.drawn(restarting) if restarting.size else None
         # Nothing that can fail comes after this.
-        self._ended = state
+        self._ended, self._has_stepped = state.authored, True
         episodes.book(payment, dense=self._world.settings.dense)
         if mode is AutoresetMode.NEXT_STEP and fresh is not None:
             state = self._begin(state, restarting, fresh, infos)
@@ -273,7 +297,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
     ) -> State:
         """Puts what rows start with into the state, and notes it in ``infos``."""
         self._episodes.begin(rows, fresh, infos)
-        if state is None:
+        if state is None or len(rows) == self.num_envs:
             return fresh.state
         return replace_rows(state, self._backend.send(rows), fresh.state)
 
