@@ -54,8 +54,35 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-def _legal_of(legal: Tensor, rows: slice, vocabulary: int) -> Tensor:
-    return legal if legal.dtype == torch.bool else unpack_mask(legal[rows], vocabulary)
+class _Layer:
+    """The output layer in the dtype of its products, with the mask and temperature of an action."""
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        legal: Tensor,
+        temperature: float,
+        dtype: torch.dtype,
+    ) -> None:
+        self.matrix, self._temperature = weight.to(dtype), temperature
+        self._offset = None if bias is None else bias.to(dtype)
+        self._legal, self._size = legal, len(weight)
+        # One mask for all, and nothing else to do, comes with the product for free.
+        self._is_added = legal.dtype == torch.bool and temperature == 1
+        if self._is_added:
+            start = torch.zeros_like(self.matrix[:, 0]) if self._offset is None else self._offset
+            self._offset = start.masked_fill(~legal, -torch.inf)
+
+    def shaped(self, states: Tensor, rows: slice) -> Tensor:
+        """What the softmax is taken of, ``(rows, V)``; see ``shape_logits``."""
+        logits = F.linear(states, self.matrix, self._offset)
+        if self._is_added:
+            return logits
+        legal = self._legal
+        if legal.dtype != torch.bool:
+            legal = unpack_mask(legal[rows], self._size)
+        return shape_logits(logits, legal, self._temperature)
 
 
 class _ChosenLogProbs(torch.autograd.Function):
@@ -76,11 +103,10 @@ class _ChosenLogProbs(torch.autograd.Function):
         ctx.save_for_backward(hidden, weight, bias, actions, legal)
         ctx.temperature, ctx.dtype = temperature, dtype
         chosen = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        matrix, offset = weight.to(dtype), None if bias is None else bias.to(dtype)
+        layer = _Layer(weight, bias, legal, temperature, dtype)
         for rows in _chunks(len(hidden), len(weight)):
-            logits = F.linear(hidden[rows].to(dtype), matrix, offset)
-            shaped = shape_logits(logits, _legal_of(legal, rows, len(weight)), temperature)
-            every = shaped.log_softmax(dim=-1)
+            shaped = layer.shaped(hidden[rows].to(dtype), rows)
+            every = shaped.log_softmax(dim=-1, dtype=torch.float32)
             chosen[rows] = every.gather(-1, actions[rows, None]).squeeze(-1)
         return chosen
 
@@ -88,22 +114,22 @@ class _ChosenLogProbs(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         """``d log p(a) / d logit = (1[a] - p) / temperature``."""
         hidden, weight, bias, actions, legal = ctx.saved_tensors
-        matrix, offset = weight.to(ctx.dtype), None if bias is None else bias.to(ctx.dtype)
+        layer = _Layer(weight, bias, legal, ctx.temperature, ctx.dtype)
         for_hidden = torch.empty_like(hidden)
         # Where adapters learn the output layer does not, and its gradient is the widest product.
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
         for rows in _chunks(len(hidden), len(weight)):
             states = hidden[rows].to(ctx.dtype)
-            logits = F.linear(states, matrix, offset)
-            shaped = shape_logits(logits, _legal_of(legal, rows, len(weight)), ctx.temperature)
             scale = (gradient[rows, None] / ctx.temperature).float()
-            flow = shaped.softmax(dim=-1).mul_(-scale)
+            flow = layer.shaped(states, rows).softmax(dim=-1, dtype=torch.float32).mul_(-scale)
             flow.scatter_add_(-1, actions[rows, None], scale)
             narrow = flow.to(ctx.dtype)
-            for_hidden[rows] = (narrow @ matrix).to(hidden.dtype)
-            if for_weight is not None:
-                for_weight += (narrow.T @ states).to(weight.dtype)
+            for_hidden[rows] = (narrow @ layer.matrix).to(hidden.dtype)
+            if for_weight is not None and ctx.dtype == weight.dtype:
+                for_weight.addmm_(narrow.T, states)
+            elif for_weight is not None:
+                for_weight += narrow.T @ states
             if for_bias is not None:
                 for_bias += flow.sum(dim=0).to(for_bias.dtype)
         return for_hidden, for_weight, for_bias, None, None, None, None

@@ -2,9 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from agents.lean import LeanGPT2, LeanLlama
+from agents import lean
+from agents.lean import LeanGPT2, LeanLlama, attend_by_products
 from agents.trunks import TransformersTrunk, make_trunk
 from tests.agents.models import VOCABULARY, make_model
 
@@ -38,6 +40,33 @@ def test_lean_states_and_gradients_are_those_of_transformers(kind):
     theirs = torch.autograd.grad((expected * probe).sum(), trained.values())
     for name, mine, other in zip(trained, ours, theirs, strict=True):
         torch.testing.assert_close(other, mine, atol=2e-3, rtol=1e-3, msg=name)
+
+
+def test_attention_by_products_is_the_fused_one():
+    """In float64, where neither rounds, and with its gradients."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (2, 3, 7, 4)
+    parts = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4)]
+    leaves, probe = [part.requires_grad_() for part in parts[:3]], parts[3]
+    expected = F.scaled_dot_product_attention(*leaves, is_causal=True, scale=0.3)
+    actual = attend_by_products(*leaves, 0.3)
+    torch.testing.assert_close(expected, actual)
+    theirs = torch.autograd.grad((expected * probe).sum(), leaves)
+    ours = torch.autograd.grad((actual * probe).sum(), leaves)
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(other, mine)
+
+
+@pytest.mark.parametrize("longest", [0, 64], ids=["fused", "products"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, longest):
+    monkeypatch.setattr(lean, "_LONGEST_BY_PRODUCTS", longest)
+    model = make_model(kind).eval()
+    with torch.no_grad():
+        expected = make_trunk(model).full(TOKENS)
+        with torch.autocast("cpu", torch.bfloat16):
+            actual = make_trunk(model).full(TOKENS)
+    torch.testing.assert_close(expected, actual.float(), atol=0.05, rtol=0.05)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
