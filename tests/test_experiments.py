@@ -1,0 +1,93 @@
+"""What the tables of LEARNERS.md are made with: the arithmetic by hand, each script once, tiny."""
+
+import importlib.util
+import json
+import sys
+
+import pytest
+
+from agents.loading import load_model, save_model
+from examples.experiments import compare_learners, smollm2_sentiment, toys
+from reward_models.gold import GoldJudge
+from textgym.data.reviews import load_reviews
+from textgym.pretrained import smollm2_is_available
+from textgym.tokenizers import load_tokenizer
+
+
+def _run(monkeypatch, script, *arguments):
+    monkeypatch.setattr(sys, "argv", [script.__name__, *map(str, arguments)])
+    script.main()
+
+
+def _lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_rewards_are_read_between_the_iterations_where_a_level_of_kl_is_crossed():
+    """Means of three: KL 0, 1, 2, 3, 5, 7, 9, and a reward of a tenth of it."""
+    kl = [0, 0, 0, 3, 3, 3, 9, 9, 9]
+    lines = [{"kl": nats, "reward": nats / 10} for nats in kl]
+    assert compare_learners.rewards_at_levels(lines).tolist() == pytest.approx([0.2, 0.4, 0.8])
+    early = compare_learners.rewards_at_levels(lines[:-1])  # which ends at 7
+    assert early.tolist() == pytest.approx([0.2, 0.4, float("nan")], nan_ok=True)
+
+
+def test_the_interval_is_student_s_over_seeds():
+    """Of 1, 2, 3: deviation 1, and 4.303 of Student's t with 2 degrees of freedom."""
+    assert compare_learners.interval([1, 2, 3], "{:.2f}") == "2.00 ± 2.48"  # 4.303 / sqrt(3)
+    assert compare_learners.interval([1, float("nan"), 3], "{:.2f}") == "2 of 3 got there"
+
+
+@pytest.mark.slow
+def test_the_learners_are_compared_at_equal_budgets_and_no_run_is_made_twice(tmp_path, monkeypatch):
+    start, out = tmp_path / "start", tmp_path / "out"
+    tokenizer = load_tokenizer("reviews-4096")
+    model, _ = load_model("scratch:gpt2?layers=1&width=8&heads=2&positions=64", tokenizer)
+    save_model(model, start / "language_model")
+    tokenizer.save(start / "tokenizer.model")
+    reviews = load_reviews("judge")[:100]
+    GoldJudge.fit([r.text for r in reviews], [r.label for r in reviews]).save(start / "judge")
+    tiny = ["--start", start, "--out", out, "--seeds", 0, "--iterations", 4]
+    tiny += ["--texts", 8, "--tokens", 3, "--test-prompts", 8]
+    _run(monkeypatch, compare_learners, *tiny)
+    results = [line for line in _lines(out / "runs.jsonl") if "result" in line]
+    assert [line["learner"] for line in results] == ["ppo", "grpo", "rloo"]
+    # Random weights seldom end a text before its third token.
+    assert all(80 < line["result"]["tokens"] <= 4 * 8 * 3 for line in results)
+    assert len((out / "table.md").read_text().splitlines()) == 2 + 3
+    assert (out / "reward_against_kl.png").read_bytes()[1:4] == b"PNG"
+    before = (out / "runs.jsonl").read_bytes()
+    monkeypatch.setattr(compare_learners, "train", None)
+    _run(monkeypatch, compare_learners, *tiny)
+    assert before == (out / "runs.jsonl").read_bytes()
+
+
+@pytest.mark.slow
+def test_every_learner_plays_the_toys(tmp_path, monkeypatch, capsys):
+    """Two iterations reach nothing; the optimum and chance are those of the toy's docstring."""
+    out = tmp_path / "toys.jsonl"
+    _run(monkeypatch, toys, "--out", out, "--toys", "Bandit", "--seeds", 0, "--iterations", 2)
+    lines = _lines(out)
+    assert [line["learner"] for line in lines] == ["PPO", "GRPO", "RLOO", "REINFORCE++"]
+    assert {(line["optimum"], line["uniform"]) for line in lines} == {(1.0, 0.35)}
+    assert "Bandit: optimum 1, chance 0.35" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    not (smollm2_is_available() and importlib.util.find_spec("peft")),
+    reason="SmolLM2's packages or peft are not installed",
+)
+def test_smollm2_is_measured_before_and_after(tmp_path, monkeypatch, capsys):
+    """One iteration from adapters that change nothing, on the same draws before and after."""
+    out = tmp_path / "smollm2.jsonl"
+    tiny = ["--seeds", 1, "--iterations", 1, "--texts", 4, "--tokens", 4, "--test-prompts", 4]
+    _run(monkeypatch, smollm2_sentiment, "--out", out, *tiny, "--judge-texts", 100)
+    step, last = _lines(out)
+    result = last["result"]
+    assert step["gradient_norm"] > 0
+    assert result["before"]["kl"] == pytest.approx(0, abs=1e-6)
+    assert result["after"]["kl"] != 0
+    assert len(result["before"]["gold"]) == len(result["after"]["gold"]) == 4
+    assert result["tokens"] <= 16
+    assert len(capsys.readouterr().out.splitlines()) == 2 + 3
