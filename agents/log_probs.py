@@ -126,9 +126,7 @@ class _ChosenLogProbs(torch.autograd.Function):
             flow.scatter_add_(-1, actions[rows, None], scale)
             narrow = flow.to(ctx.dtype)
             for_hidden[rows] = (narrow @ layer.matrix).to(hidden.dtype)
-            if for_weight is not None and ctx.dtype == weight.dtype:
-                for_weight.addmm_(narrow.T, states)
-            elif for_weight is not None:
+            if for_weight is not None:
                 for_weight += narrow.T @ states
             if for_bias is not None:
                 for_bias += flow.sum(dim=0).to(for_bias.dtype)
