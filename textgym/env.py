@@ -14,16 +14,18 @@ from gymnasium.error import ResetNeeded
 from textgym.branching import Snapshot, require_kin
 from textgym.building import build_world
 from textgym.draws import kept_on_failure
-from textgym.row import Row
+from textgym.resets import read_row_options
+from textgym.row_moves import RowMoves
 from textgym.settings import RENDER_MODES, Settings
 from textgym.states import observe, read_only
-from textgym.types import Example, StopReason
+from textgym.types import Example
 from textgym.view import WorldView, draw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from textgym.rendering import Span
+    from textgym.row import Row
 
 __all__ = ["TextEnv"]
 
@@ -98,19 +100,17 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             ModuleNotFoundError: If a package is missing; the message says how to get it.
         """
         self._world = build_world(Settings.of(settings))
-        self._moves = self._world.moves(self._world.rules)
-        self._appends = self.action_kind == "append" and self._moves.plain and not self.converses
+        self._moves = RowMoves(self._world)
+        self._take = self._moves.append if self._moves.appends else self._moves.move
         chosen = self._world.settings
-        self._dense, self._raises = chosen.dense, chosen.invalid_action == "raise"
-        self._answers = self.converses
+        self._dense = chosen.dense
         # The usual step returns a copy of the tokens and has nothing else to do.
         self._plain = (
-            self._appends
+            self._moves.appends
             and chosen.obs_mode == "tokens"
             and not chosen.shows_mask
             and chosen.render_mode != "human"
         )
-        self._legal = self._world.rules.legal.tolist()
         self._row: Row | None = None
         self._example = Example(prompt="")
         self._example_id = -1
@@ -120,7 +120,6 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         self.render_mode = self._world.settings.render_mode
         self.observation_space = self._world.observation_space()
         self.action_space = self._world.action_space()
-        self._sizes = self._world.action_sizes()
 
     def reset(
         self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
@@ -139,13 +138,13 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         Raises:
             ValueError: If an option is unknown or there is no such example.
         """
-        given = _read_options(options)
+        given = read_row_options(options)
         seeded = self._np_random, self._np_random_seed
         super().reset(seed=seed)
         try:
             with kept_on_failure([self.np_random]):
-                example, number = self._choose_example(given)
-                row = self._start(example, number)
+                example, number = self._moves.choose(given, self.np_random)
+                row = self._moves.begin(example, number, self.np_random)
         except BaseException:
             self._np_random, self._np_random_seed = seeded
             raise
@@ -175,10 +174,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         row = self._row
         if row is None or row.stop_reason:
             raise ResetNeeded("there is no running episode; call reset() before step()")
-        after = self._append(row, action) if self._appends else self._move(row, action)
-        if self._answers and after.stop_reason == StopReason.END_OF_TEXT:
-            answered = self._world.answer(after.state(), [self._example])
-            after = Row.of(self._moves.propose(answered))
+        after = self._take(row, action, self._example)
         reward, info = 0.0, dict[str, Any]()
         if after.stop_reason or self._dense:
             reward, info = self._pay(after)
@@ -197,7 +193,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         Raises:
             ResetNeeded: If there is no episode yet.
         """
-        return self._moves.legal(self._require_row().state())[0]  # type: ignore[no-any-return]
+        return self._moves.legal(self._require_row())
 
     def text(self) -> tuple[str, str]:
         """Returns the prompt and the completion so far.
@@ -261,53 +257,6 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._row
 
-    def _choose_example(self, options: Mapping[str, Any]) -> tuple[Example, int]:
-        if "prompt" in options:
-            return self._world.example_of(options["prompt"]), -1
-        if "example_id" in options:
-            number = self._world.example_id(options["example_id"])
-        else:
-            number = int(self.np_random.integers(len(self._world.examples)))
-        return self._world.examples[number], number
-
-    def _start(self, example: Example, number: int) -> Row:
-        if self._appends and number >= 0:
-            tokens, length = self._world.prompts.row(number)
-            return Row(tokens, length, length, 0, int(StopReason.RUNNING))
-        laid = self._world.start([example], np.array([number]), [self.np_random])
-        return Row.of(self._moves.begin(laid))
-
-    def _append(self, row: Row, action: Any) -> Row:
-        """The way of most steps: no arrays but the text itself."""
-        token = action if type(action) is int else self._read(action)
-        if not 0 <= token < len(self._legal):
-            raise ValueError(f"action {token} is not in 0..{len(self._legal) - 1}")
-        legal = self._legal[token]
-        if not legal and self._raises:
-            raise _illegal(token)
-        return row.append(token, self._world.rules, legal=legal)
-
-    def _read(self, action: Any) -> int:
-        array = np.asarray(action)
-        if array.size != 1 or array.dtype.kind not in "iu":
-            raise ValueError(f"an action is one integer, got {action!r}")
-        return int(array.reshape(()))
-
-    def _move(self, row: Row, action: Any) -> Row:
-        size = len(self._sizes)
-        array = np.asarray(action)
-        if array.size != size or array.dtype.kind not in "iu":
-            raise ValueError(f"an action is {size} integer{'s' * (size > 1)}, got {action!r}")
-        array = array.astype(np.int64).reshape(1, size)
-        if ((array < 0) | (array >= self._sizes)).any():
-            last = " and ".join(f"0..{size - 1}" for size in self._sizes)
-            raise ValueError(f"action {action} is not in {last}")
-        array = array if size > 1 else array[:, 0]
-        state = row.state()
-        if self._raises and not self._moves.permits(state, array)[0]:
-            raise _illegal(action)
-        return Row.of(self._moves(state, array))
-
     def _completion(self, row: Row) -> str:
         if row.authored is None:
             return self._world.tokenizer.decode(row.tokens[row.prompt_length : row.length].tolist())
@@ -346,17 +295,3 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         if isinstance(observation, dict):
             return {key: value[0] for key, value in observation.items()}, info
         return observation[0], info
-
-
-def _read_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    unknown = set(given) - {"example_id", "prompt"}
-    if unknown:
-        raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, prompt")
-    if len(given) > 1:
-        raise ValueError("example_id and prompt are two ways to start; give one of them")
-    return given
-
-
-def _illegal(action: Any) -> ValueError:
-    return ValueError(f"action {action} is illegal; action_masks() says which are legal")

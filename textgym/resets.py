@@ -1,4 +1,4 @@
-"""What a caller may say when rows of a vector environment are reset; nothing of it is changed."""
+"""What a caller may say when one text or rows of a batch are reset; nothing of it is changed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from textgym.types import Example
     from textgym.world import World
 
-__all__ = ["Chosen", "ResetOptions", "read_options", "read_seeds"]
+__all__ = ["Chosen", "ResetOptions", "read_options", "read_row_options", "read_seeds"]
 
 Chosen: TypeAlias = "tuple[Sequence[Example], npt.NDArray[np.int64]]"
 """Examples, and their numbers in the split; -1 for a caller's own prompt."""
@@ -75,6 +75,21 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
         own = [world.example_of(prompts[row]) for row in rows.tolist()]
         chosen = own, np.full(len(own), -1)
     return ResetOptions(mask=mask, chosen=chosen, group=group)
+
+
+def read_row_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Reads the options of a reset of a single text: ``example_id``, or ``prompt``, or neither.
+
+    Raises:
+        ValueError: If an option is unknown, or both are given.
+    """
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    unknown = set(given) - {"example_id", "prompt"}
+    if unknown:
+        raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, prompt")
+    if len(given) > 1:
+        raise ValueError("example_id and prompt are two ways to start; give one of them")
+    return given
 
 
 def read_seeds(seed: int | Sequence[int | None] | None, count: int) -> Sequence[int | None]:

@@ -23,7 +23,6 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym import dynamics
 from textgym.backends import Backend, check_actions, make_backend
 from textgym.batch_view import BatchView
 from textgym.branching import Branching
@@ -31,18 +30,16 @@ from textgym.building import build_world
 from textgym.draws import Draws
 from textgym.episodes import Episodes
 from textgym.growth import Growth
-from textgym.infos import rows_of
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.starts import Starts
 from textgym.states import Array, State, observe, replace_rows, take_rows, to_host
+from textgym.turnover import Turnover
 from textgym.types import StopReason
 from textgym.view import WorldView
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from textgym.starts import Beginnings
 
 __all__ = ["TextVectorEnv"]
 
@@ -120,6 +117,12 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         self._has_stepped = False
         self._draws = Draws(num_envs, len(self._world.examples))
         self._starts = Starts(self._world, self._moves, self._backend, self._draws)
+        self._turnover = Turnover(
+            mode=self.autoreset_mode,
+            rules=self._rules,
+            starts=self._starts,
+            backend=self._backend,
+        )
         self._episodes = Episodes.none_yet(num_envs)
         self._sizes = self._world.action_sizes()
         self._actions_shape = self.action_space.shape or (num_envs,)
@@ -177,9 +180,10 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
                 if wish.chosen is None
                 else self._starts.chosen(rows, wish.chosen)
             )
-        state = self._state = self._begin(self._state, rows, fresh, infos)
+        state = self._turnover.begin(self._state, rows, fresh, self._episodes, infos)
+        self._state = state
         self._episodes.closed = self._episodes.closed & ~wish.mask
-        self._add_mask(infos, state, wish.mask)
+        self._turnover.show_mask(infos, state, wish.mask)
         self._print()
         return observe(state, self._world.settings.obs_mode), infos
 
@@ -207,15 +211,17 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             self._previous, self._has_stepped = None, True
             return grown, np.zeros(self.num_envs), *np.zeros((2, self.num_envs), np.bool_), {}
         before = self._require_state()
-        state, host = self._move(before, actions)
+        moved, host = self._move(before, actions)
         if self._is_uneventful(before, host):
-            self._ended, self._has_stepped = state.authored, True
-            rewards, infos = np.zeros(self.num_envs), dict[str, Any]()
+            state, rewards, infos = moved, np.zeros(self.num_envs), dict[str, Any]()
             terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
         else:
-            state, rewards, terminated, truncated, infos = self._end(state, host)
+            state, rewards, terminated, truncated, infos = self._turnover.end(
+                moved, host, self._episodes
+            )
         self._state, self._previous = state, before
-        self._add_mask(infos, state)
+        self._ended, self._has_stepped = moved.authored, True
+        self._turnover.show_mask(infos, state)
         self._print()
         return (
             observe(state, self._world.settings.obs_mode),
@@ -248,59 +254,6 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             and not np.count_nonzero(self._episodes.closed)
         )
 
-    def _end(
-        self, state: State, host: State
-    ) -> tuple[State, npt.NDArray[np.float64], Array, Array, dict[str, Any]]:
-        """Pays for what an action has finished, and starts anew what is to start in this step.
-
-        Returns:
-            The state with new episodes in it, rewards, terminations, truncations and infos.
-        """
-        episodes, rules, mode = self._episodes, self._rules, self.autoreset_mode
-        was_closed, was_open = episodes.closed, ~episodes.closed
-        finished = now_closed = was_open & dynamics.is_finished(host)
-        if rules.step_limit is not None:
-            now_closed = finished | (was_open & dynamics.truncated(host, rules))
-        restarting = self._restarting(was_closed, now_closed)
-        rewards, infos, payment = episodes.pay(self._world, host, finished)
-        fresh = self._starts.drawn(restarting) if restarting.size else None
-        # Nothing that can fail comes after this.
-        self._ended, self._has_stepped = state.authored, True
-        episodes.book(payment, dense=self._world.settings.dense)
-        if mode is AutoresetMode.NEXT_STEP and fresh is not None:
-            state = self._begin(state, restarting, fresh, infos)
-        terminated, truncated = dynamics.is_finished(state), dynamics.truncated(state, rules)
-        if mode is AutoresetMode.SAME_STEP and fresh is not None:
-            infos = self._final_infos(state, infos, now_closed)
-            state = self._begin(state, restarting, fresh, infos)
-            now_closed = np.zeros_like(now_closed)
-        elif mode is AutoresetMode.DISABLED:
-            now_closed = now_closed | was_closed
-        episodes.closed = now_closed
-        return state, rewards, terminated, truncated, infos
-
-    def _restarting(
-        self, was_closed: npt.NDArray[np.bool_], now_closed: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.int64]:
-        """Returns the rows that start anew in this step."""
-        if self.autoreset_mode is AutoresetMode.DISABLED:
-            return np.zeros(0, dtype=np.int64)
-        same = self.autoreset_mode is AutoresetMode.SAME_STEP
-        return (now_closed if same else was_closed).nonzero()[0]
-
-    def _begin(
-        self,
-        state: State | None,
-        rows: npt.NDArray[np.int64],
-        fresh: Beginnings,
-        infos: dict[str, Any],
-    ) -> State:
-        """Puts what rows start with into the state, and notes it in ``infos``."""
-        self._episodes.begin(rows, fresh, infos)
-        if state is None or len(rows) == self.num_envs:
-            return fresh.state
-        return replace_rows(state, self._backend.send(rows), fresh.state)
-
     def _answer(
         self, state: State, host: State, alive: npt.NDArray[np.bool_]
     ) -> tuple[State, State]:
@@ -323,32 +276,6 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             raise ValueError(
                 f"row {row}: action {action} is illegal; action_masks() says which are legal"
             )
-
-    def _final_infos(
-        self, state: State, infos: dict[str, Any], closed: npt.NDArray[np.bool_]
-    ) -> dict[str, Any]:
-        """Moves this step's infos into ``final_info`` beside ``final_obs``, as Gymnasium does."""
-        self._add_mask(infos, state, closed)
-        observation = observe(state, self._world.settings.obs_mode)
-        if not self.metadata["torch"]:
-            observation = rows_of(observation, np.flatnonzero(closed), self.num_envs)
-        return {
-            "final_obs": observation,
-            "_final_obs": closed.copy(),
-            "final_info": infos,
-            "_final_info": closed.copy(),
-        }
-
-    def _add_mask(
-        self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_] | None = None
-    ) -> None:
-        """Adds the legal actions, if they are wanted, of the rows that are present, or of all."""
-        if not self._world.settings.shows_mask:
-            return
-        if present is None:
-            present = np.ones(self.num_envs, dtype=np.bool_)
-        shown = self._moves.legal(state) & self._backend.send(present)[:, None]
-        infos["action_mask"], infos["_action_mask"] = self._backend.as_int8(shown), present.copy()
 
     def _kinship(self) -> tuple[str, ...]:
         return (*super()._kinship(), type(self._backend).__name__, str(self.autoreset_mode))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
-from textgym.findings import require
-from textgym.vector_rolls import draw_actions, equal, host, masks_of, rows_of_observation
+from textgym.testing.findings import require
+from textgym.testing.rolls import draw_actions, equal, host, masks_of, rows_of_observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

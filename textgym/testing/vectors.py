@@ -13,10 +13,10 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from textgym.findings import require, run_checks
-from textgym.vector_parity import check_parity
-from textgym.vector_rolls import (
-    action_parts,
+from textgym.masks import action_parts
+from textgym.testing.findings import require, run_checks
+from textgym.testing.parity import check_parity
+from textgym.testing.rolls import (
     draw_actions,
     equal,
     host,

@@ -8,10 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
+from textgym.masks import action_parts, moved_to_legal
 from textgym.states import to_host
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
 __all__ = [
-    "action_parts",
     "draw_actions",
     "equal",
     "host",
@@ -46,27 +45,12 @@ def draw_actions(envs: VectorEnv[Any, Any, Any]) -> Any:
     actions = envs.action_space.sample()
     parts = action_parts(envs.single_action_space)
     if masks is not None and parts is not None:
-        actions = _legal(actions, masks, *parts)
+        actions = moved_to_legal(actions, masks, *parts)
     if envs.metadata.get("torch"):
         import torch
 
         return torch.as_tensor(actions, device=getattr(envs, "device", "cpu"))
     return actions
-
-
-def action_parts(
-    space: spaces.Space[Any],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Returns how many values each part of an action has, and its first; ``None`` if unmaskable.
-
-    A mask is as long as all parts together: n for ``Discrete(n)``, ``sum(nvec)`` for
-    ``MultiDiscrete(nvec)``.
-    """
-    if isinstance(space, spaces.Discrete):
-        return np.array([space.n]), np.array([space.start])
-    if isinstance(space, spaces.MultiDiscrete):
-        return space.nvec.ravel().astype(np.int64), space.start.ravel().astype(np.int64)
-    return None
 
 
 def masks_of(envs: VectorEnv[Any, Any, Any]) -> npt.NDArray[Any] | None:
@@ -123,22 +107,3 @@ def equal(first: Any, second: Any) -> bool:
     if left.dtype == object:
         return left.shape == right.shape and all(map(equal, left.tolist(), right.tolist()))
     return np.array_equal(left, right, equal_nan=left.dtype.kind == "f")
-
-
-def _legal(
-    actions: npt.NDArray[Any],
-    masks: npt.NDArray[Any],
-    sizes: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-) -> npt.NDArray[Any]:
-    drawn = actions.reshape(len(actions), -1)
-    if masks.shape != (len(drawn), sizes.sum()):
-        return actions
-    legal = drawn.copy()
-    for part, mask in enumerate(np.split(masks, np.cumsum(sizes)[:-1], axis=1)):
-        for row, choices in enumerate(map(np.flatnonzero, mask)):
-            if choices.size:
-                # The batch's own draw, moved on to a legal value, so that its seed decides.
-                number = int(drawn[row, part] - starts[part]) % len(choices)
-                legal[row, part] = starts[part] + choices[number]
-    return legal.reshape(actions.shape)
