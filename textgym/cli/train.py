@@ -2,6 +2,9 @@
 
 Everything is in ``--out``: ``checkpoints/`` (the same command goes on from the last one), ``logs/``
 (CSV, JSON and TensorBoard), ``policy/`` at the end, and ``config.json``.
+
+``accelerate launch --multi_gpu --num_processes 2 -m textgym train ppo ...`` trains on two devices
+(on CPUs as well, with the same words): each has ``--num-envs`` rows, and the main process writes.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from agents.loading import load_model
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.presets import PRESETS, PresetName
+from agents.processes import current_processes
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
 from agents.sb3_logger import open_logger
@@ -65,7 +69,8 @@ class Training:
     env_kwargs: str = "{}"
     """Arguments of the environment as JSON, such as '{"split": "train", "reward": "vader"}'."""
     num_envs: int = 64
-    """Rows that are written at once. More use the processor better and need more memory."""
+    """Rows that are written at once, by each process. More use the processor better and need more
+    memory."""
     lora: int | None = None
     """Rank of adapters to train instead of all weights; None trains all. More can learn more."""
     critic: bool = False
@@ -76,7 +81,7 @@ class Training:
     save_every: int = 10
     """Iterations between checkpoints. More lose more at a kill, and write less."""
     device: str = "cpu"
-    """Where everything runs, such as cuda."""
+    """Where everything runs, such as cuda; of several processes, each on a GPU of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,9 +149,10 @@ def train_reinforce(config: ReinforceTraining, console: Console | None = None) -
 
 
 def _train(config: Training, kind: Any, settings: Any, console: Console | None) -> None:
-    console = console or Console()
     use_quiet_transformers()
     try:
+        processes = current_processes(config.device)
+        console = (console or Console()) if processes.is_main else Console(quiet=True)
         _require_same(config)
         envs = _make_envs(config)
         agent: Agent = kind(_make_policy(config, envs), envs, settings)
@@ -158,6 +164,9 @@ def _train(config: Training, kind: Any, settings: Any, console: Console | None) 
         # torch has the last two for a device that is not there.
         raise CommandError(" ".join(str(error).split())) from error
     agent.failure_folder = config.out
+    if not processes.is_main:
+        _follow(agent, config)
+        return
     write_json(config.out / "config.json", _as_json(config))
     history: list[Mapping[str, float]] = []
 
@@ -177,6 +186,7 @@ def _train(config: Training, kind: Any, settings: Any, console: Console | None) 
         # other stop weights may be half-way through an update.
         if history:
             _save(agent, config)
+        processes.exchange(None)
         raise
     finally:
         logger.close()
@@ -184,6 +194,18 @@ def _train(config: Training, kind: Any, settings: Any, console: Console | None) 
         _save(agent, config)
     agent.policy.save_pretrained(config.out / "policy")
     _summarise(agent, history, config, console)
+
+
+def _follow(agent: Agent, config: Training) -> None:
+    """Trains as one of the processes that are not the main one."""
+    try:
+        agent.learn(config.total_steps)
+    except GuardError as error:
+        raise CommandError(str(error)) from error
+    except RewardError:
+        # A launcher ends all processes once one has ended, and the main one is saving.
+        agent.processes.exchange(None)
+        raise
 
 
 def _as_json(config: Training) -> dict[str, Any]:

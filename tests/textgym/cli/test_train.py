@@ -1,8 +1,14 @@
 """``textgym train``: what it leaves behind, how it goes on, and how it refuses."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 from rich.console import Console
 
 from agents import agent
@@ -24,6 +30,7 @@ from textgym.cli.train import (
     train_rloo,
 )
 
+ROOT = Path(__file__).parents[3]
 SMALL = "scratch:gpt2?layers=1&width=16&heads=2"
 PPO = PPOConfig(iterations=4, minibatches=2)
 
@@ -162,3 +169,34 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
         for name in ("straight", "stopped")
     )
     assert all((value == stopped[name]).all() for name, value in straight.items())
+
+
+@pytest.mark.slow
+def test_two_launched_processes_train_one_policy(tmp_path, capsys):
+    """Twice four rows learn what eight do; one checkpoint, one log, one summary are left."""
+    grpo = GRPOConfig(iterations=2, group_size=4)
+    alone = _config(tmp_path / "alone", GRPOTraining, grpo=grpo)
+    _run(train_grpo, alone, capsys)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--main_process_port", str(port), "-m", "textgym"]
+    train = ["train", "grpo", "--env", alone.env, "--policy", SMALL, "--num-envs", "4"]
+    train += ["--out", str(tmp_path / "two"), "--grpo.iterations", "2", "--grpo.group-size", "4"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment["HF_HOME"] = str(tmp_path)  # where accelerate would look for settings of its own
+    done = subprocess.run(
+        launch + train, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 iterations") == 1
+    assert [path.name for path in (tmp_path / "two" / "checkpoints").iterdir()] == ["checkpoint-2"]
+    (log,) = (tmp_path / "two" / "logs").rglob("progress.csv")
+    assert len(log.read_text().splitlines()) == 3
+    one, two = (
+        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("alone", "two")
+    )
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], atol=1e-6, rtol=0)
