@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent"]
 
+_SMALLER_PASSES = "micro_batch_tokens, or set bf16"
+
 
 class Agent:
     """A policy, where it acts, and everything that a resumed run needs.
@@ -169,7 +171,8 @@ class Agent:
         except BaseException:
             self.random.go_back(before)
             raise
-        clock.seconds["environment"] = rollout.env_seconds
+        clock.move("collect", "environment", rollout.env_seconds)
+        clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1
         self.num_timesteps += rollout.num_actions
         seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
@@ -272,7 +275,7 @@ class Agent:
     def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
         """Evaluates a whole rollout with the config's precision, without gradients."""
         every = torch.arange(len(rollout), device=rollout.tokens.device)
-        with self.processes.together(), explained_memory():
+        with self.processes.together(), explained_memory(_SMALLER_PASSES):
             result = evaluate_all(
                 policy,
                 rollout,
@@ -358,7 +361,7 @@ class Agent:
         Returns:
             The measurements of the whole minibatch.
         """
-        with self.processes.together(), explained_memory():
+        with self.processes.together(), explained_memory(_SMALLER_PASSES):
             measured = accumulate(self.processes.deal(rows, lengths))
         self.processes.sum_gradients(self.policy.parameters())
         return self.processes.summed(measured)

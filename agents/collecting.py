@@ -89,7 +89,7 @@ def collect(
     share = processes.share(total)
     seeds = _draft_seeds(total, group, generator)[share] if envs.action_kind == "edit" else None
     mine = None if example_ids is None else example_ids[share]
-    with processes.together(), explained_memory():
+    with processes.together(), explained_memory("num_envs, then episodes"):
         collection = _Collection(envs, _actor(envs, policy), uniform[share], seeds, mine)
         collection.run(sampling)
     return _gathered(collection.result(processes), processes, total)
@@ -157,7 +157,7 @@ class _Collection:
         self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
         self._episode = np.zeros(envs.num_envs, dtype=np.int64)
         self._episode_there = self._send(self._episode.copy())
-        self._env_seconds = 0.0
+        self._env_seconds, self._reward_seconds_before = 0.0, envs.reward_seconds
 
     def run(self, sampling: Sampling) -> None:
         """Steps until every episode has ended."""
@@ -183,7 +183,12 @@ class _Collection:
     def result(self, processes: Processes) -> Rollout:
         """What was played, as wide as the longest of all processes' episodes."""
         steps, longest = map(max, zip(*processes.exchange(self._ledger.sizes()), strict=True))
-        return self._ledger.rollout(steps, longest, env_seconds=self._env_seconds)
+        return self._ledger.rollout(
+            steps,
+            longest,
+            env_seconds=self._env_seconds,
+            reward_seconds=self._envs.reward_seconds - self._reward_seconds_before,
+        )
 
     def _act(self, before: State, legal: Tensor, uniform: Tensor, sampling: Sampling) -> Act:
         if isinstance(self._actor, Editor):

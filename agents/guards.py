@@ -38,8 +38,13 @@ class GuardError(RuntimeError):
 
 
 @contextmanager
-def explained_memory() -> Iterator[None]:
+def explained_memory(
+    lower: str = "micro_batch_tokens, then num_envs or episodes, or set bf16",
+) -> Iterator[None]:
     """Says what to lower when memory runs out inside.
+
+    Args:
+        lower: That.
 
     Raises:
         GuardError: Instead of torch's error.
@@ -51,9 +56,7 @@ def explained_memory() -> Iterator[None]:
         full = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
         if not full:
             raise
-        raise GuardError(
-            "out of memory: lower micro_batch_tokens, then num_envs or episodes, or set bf16"
-        ) from error
+        raise GuardError(f"out of memory: lower {lower}") from error
 
 
 def require_agreement(gap: float, *, bf16: bool) -> None:

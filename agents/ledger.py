@@ -127,13 +127,16 @@ class Ledger:
         """The most actions of an episode, and the longest text at the end of one."""
         return int(self._mask.sum(dim=1).max()), int(self._lengths.max())
 
-    def rollout(self, steps: int, longest: int, *, env_seconds: float) -> Rollout:
+    def rollout(
+        self, steps: int, longest: int, *, env_seconds: float, reward_seconds: float
+    ) -> Rollout:
         """Makes what was asked for, when every episode has ended.
 
         Args:
             steps: To how many actions to cut the episodes.
             longest: To how many tokens to cut the texts.
             env_seconds: See ``Rollout``.
+            reward_seconds: As above.
         """
         legal = self._mask if self.legal is None else self.legal
         candidates, texts = (
@@ -158,4 +161,5 @@ class Ledger:
             stop_reasons=self._stop_reasons,
             example_ids=self._example_ids,
             env_seconds=env_seconds,
+            reward_seconds=reward_seconds,
         )

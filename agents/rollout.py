@@ -43,6 +43,7 @@ class Rollout:
         stop_reasons: ``(E,)`` int64, see ``StopReason``.
         example_ids: Where each episode started, ``(E,)`` int64.
         env_seconds: Time spent in the environment, its reward included.
+        reward_seconds: Time spent in the reward.
     """
 
     tokens: Tensor
@@ -63,6 +64,7 @@ class Rollout:
     stop_reasons: npt.NDArray[np.int64]
     example_ids: npt.NDArray[np.int64]
     env_seconds: float
+    reward_seconds: float
 
     def __len__(self) -> int:
         """E."""

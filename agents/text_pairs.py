@@ -123,6 +123,7 @@ def _laid_out(
         stop_reasons=np.zeros(count, dtype=np.int64),
         example_ids=numbers,
         env_seconds=0.0,
+        reward_seconds=0.0,
     )
 
 

@@ -40,7 +40,11 @@ __all__ = [
 
 
 class PhaseClock:
-    """Seconds by phase of an iteration; on a GPU a phase ends when its work is done."""
+    """Seconds by phase of an iteration, each in one phase; on a GPU, work belongs to its phase.
+
+    Attributes:
+        seconds: By name of the phase.
+    """
 
     def __init__(self, device: torch.device) -> None:
         """Starts with no phase."""
@@ -56,6 +60,11 @@ class PhaseClock:
             torch.cuda.synchronize(self._device)
         spent = time.perf_counter() - start
         self.seconds[name] = self.seconds.get(name, 0.0) + spent
+
+    def move(self, whole: str, part: str, seconds: float) -> None:
+        """Counts some of a phase's seconds as another's."""
+        self.seconds[whole] -= seconds
+        self.seconds[part] = seconds
 
 
 def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:

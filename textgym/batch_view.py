@@ -65,6 +65,11 @@ class BatchView:
         return self._episodes.closed.copy()
 
     @property
+    def reward_seconds(self) -> float:
+        """How long the reward has worked on texts of this environment so far, in seconds."""
+        return self._episodes.reward_seconds
+
+    @property
     def authored(self) -> Array | None:
         """1 where the agent wrote, ``(N, T)``, not to be written; ``None`` where nobody replies.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -37,6 +38,7 @@ class Episodes:
         scores: The scores of finished texts, ``(N,)`` float64; NaN before.
         potentials: The scores of the texts so far, where they are paid for, ``(N,)`` float64.
         closed: Rows that no action changes before they are reset, ``(N,)`` bool.
+        reward_seconds: How long the reward has worked on these rows so far.
     """
 
     examples: npt.NDArray[np.object_]
@@ -44,6 +46,7 @@ class Episodes:
     scores: npt.NDArray[np.float64]
     potentials: npt.NDArray[np.float64]
     closed: npt.NDArray[np.bool_]
+    reward_seconds: float = 0.0
 
     @classmethod
     def none_yet(cls, count: int) -> Episodes:
@@ -96,7 +99,9 @@ class Episodes:
             return rewards, infos, None
         taken = take_rows(host, rows)
         examples, completions = self.examples[rows].tolist(), world.completions(taken)
+        start = time.perf_counter()
         scores, terms = world.score(examples, completions, taken)
+        self.reward_seconds += time.perf_counter() - start
         rewards[rows] = scores - self.potentials[rows]
         ended = finished[rows] if dense else slice(None)
         if rows[ended].size:
@@ -129,6 +134,7 @@ class Episodes:
             scores=self.scores[rows],
             potentials=self.potentials[rows],
             closed=self.closed[rows],
+            reward_seconds=self.reward_seconds,
         )
 
 

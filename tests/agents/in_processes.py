@@ -41,15 +41,18 @@ CASES = {
     "ppo_few": (PPO, PPOConfig(episodes=TEXTS, minibatches=TEXTS, target_kl=1e-3, top_k=5)),
     "grpo": (GRPO, GRPOConfig(episodes=TEXTS, group_size=7, minibatches=2)),
     "dpo": (DPO, DPOConfig(episodes=TEXTS, minibatches=2)),
+    "edits": (GRPO, GRPOConfig(episodes=TEXTS, group_size=2, minibatches=3)),
 }
 
 
 def make(case, rows, seed=0, **kwargs):
     """Makes a learner; the seed is that of the weights."""
     kind, config = CASES[case]
-    policy = TransformerPolicy(make_model(seed=seed))
+    edits = case == "edits"
+    policy = TransformerPolicy(make_model(seed=seed), edits=edits)
     reference = TransformerPolicy(make_model(seed=7)) if case == "ppo" else None
-    return kind(policy, make_toy(rows=rows, **kwargs), config, reference=reference)
+    envs = make_toy("Alphabet-Edit" if edits else "Alphabet", rows=rows, **kwargs)
+    return kind(policy, envs, config, reference=reference)
 
 
 def figures(metrics):
