@@ -39,12 +39,11 @@ from stable_baselines3.common.callbacks import (
     ConvertCallback,
     ProgressBarCallback,
 )
-from stable_baselines3.common.logger import Logger
 
 from agents.processes import Processes
 from agents.progress import training_bar
 from agents.sb3_env import TextVecEnv
-from agents.sb3_logger import record_iteration
+from agents.sb3_logger import quiet_logger, record_iteration
 from textgym.checkpoints import atomic_folder
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ if TYPE_CHECKING:
 
     import numpy as np
     import numpy.typing as npt
+    from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import MaybeCallback
 
     from agents.rollout import Rollout
@@ -196,9 +196,7 @@ def drive(
     if log_interval is not None and log_interval < 1:
         raise ValueError(f"log_interval must be at least 1, got {log_interval}")
     processes = Processes() if processes is None else processes
-    view = LearnerView(
-        learner, Logger(folder=None, output_formats=[]) if logger is None else logger
-    )
+    view = LearnerView(learner, quiet_logger() if logger is None else logger)
     called, first = as_callback(callback), learner.num_timesteps
     _introduce(called, view)
     started, iteration, goes_on = time.monotonic(), 0, True

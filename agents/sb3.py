@@ -27,9 +27,10 @@ from torch import Tensor, nn
 
 from agents.policy import TransformerPolicy
 from agents.sb3_env import TextVecEnv
+from agents.sb3_logger import quiet_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from gymnasium import Space
@@ -274,6 +275,8 @@ def make_ppo(
 ) -> PPO | MaskablePPO:
     """Makes Stable-Baselines3's PPO for a policy of ours and a batch of texts.
 
+    It writes no log unless ``tensorboard_log`` or ``set_logger`` says where.
+
     Args:
         language_model: The policy, trained in place, or a folder to load it from.
         envs: Made with autoreset disabled; may have any backend.
@@ -291,12 +294,21 @@ def make_ppo(
         settings.setdefault("device", language_model.device)
     settings.setdefault("device", "cpu")
     settings["policy_kwargs"] = given | settings.pop("policy_kwargs", {})
-    if not masked:
-        return PPO(TextActorCriticPolicy, TextVecEnv(envs), **settings)
+    agent: PPO | MaskablePPO
+    if masked:
+        agent = _maskable_ppo(TextVecEnv(envs), settings)
+    else:
+        agent = PPO(TextActorCriticPolicy, TextVecEnv(envs), **settings)
+    if agent.tensorboard_log is None:
+        agent.set_logger(quiet_logger(verbose=agent.verbose))
+    return agent
+
+
+def _maskable_ppo(env: TextVecEnv, settings: Mapping[str, Any]) -> MaskablePPO:
     try:
         from agents.sb3_masked import make_maskable_ppo
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             'masked=True needs sb3-contrib: pip install "textgym[baselines]"', name=error.name
         ) from error
-    return make_maskable_ppo(TextVecEnv(envs), settings)
+    return make_maskable_ppo(env, settings)

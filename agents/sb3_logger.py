@@ -10,15 +10,18 @@ would lose what it had written. ``open_logger`` avoids both.
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
-from stable_baselines3.common.logger import Logger, make_output_format
+from stable_baselines3.common.logger import HumanOutputFormat, Logger, make_output_format
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["logger_names", "open_logger", "record_iteration"]
+    from stable_baselines3.common.logger import KVWriter
+
+__all__ = ["logger_names", "open_logger", "quiet_logger", "record_iteration"]
 
 _NAMES = {
     "approximate_kl": "train/approx_kl",
@@ -50,6 +53,16 @@ def open_logger(folder: Path, formats: Sequence[str] = ("csv", "json", "tensorbo
     number = 1 + max((int(match[1]) for match in matches if match), default=0)
     inside = str(folder / f"sb3_{number}")
     return Logger(inside, [make_output_format(name, inside) for name in formats])
+
+
+def quiet_logger(*, verbose: int = 0) -> Logger:
+    """A logger that writes no file, where Stable-Baselines3's own makes a folder in ``/tmp``.
+
+    Args:
+        verbose: Stable-Baselines3's; from 1 on it prints.
+    """
+    shown: list[KVWriter] = [HumanOutputFormat(sys.stdout)] if verbose > 0 else []
+    return Logger(folder=None, output_formats=shown)
 
 
 def logger_names(metrics: Mapping[str, float]) -> dict[str, float]:

@@ -10,6 +10,7 @@ import torch
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.evaluation import evaluate_policy
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.logger import Logger
 
 import textgym  # noqa: F401 - registers the ids
 
@@ -27,6 +28,7 @@ def main():
         seed=0,
         device="cpu",
     )
+    agent.set_logger(Logger(None, []))  # by itself it makes a folder in /tmp
     before, _ = evaluate_policy(agent, envs, n_eval_episodes=100, deterministic=False)
     agent.learn(12_000)
     after, _ = evaluate_policy(agent, envs, n_eval_episodes=100, deterministic=False)

@@ -7,6 +7,7 @@ import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 import textgym  # noqa: F401 - registers the ids
@@ -37,6 +38,7 @@ def main():
         seed=0,
         device="cpu",
     )
+    agent.set_logger(Logger(None, []))  # by itself it makes a folder in /tmp
     before, _ = evaluate_policy(agent, envs, n_eval_episodes=200, deterministic=False)
     agent.learn(6000)
     after, _ = evaluate_policy(agent, envs, n_eval_episodes=200, deterministic=False)

@@ -115,13 +115,14 @@ def test_policy_and_reference_must_not_share_weights():
         PPO(policy, make_toy(), CONFIG, reference=policy)
 
 
-def test_a_frozen_policy_is_noticed():
+def test_a_frozen_policy_is_noticed(tmp_path):
     """A gradient of exactly 0 is a silent failure unless somebody looks."""
     ppo = _ppo(dataclasses.replace(CONFIG, kl_coefficient=0.0, kl_target=None))
     for parameter in ppo.policy.model.parameters():
         parameter.requires_grad_(requires_grad=False)
     torch.nn.init.zeros_(ppo.policy.value_head.weight)
     ppo.envs = make_toy(reward="tests.agents.test_ppo:nothing")
+    ppo.failure_folder = tmp_path
     with pytest.raises(GuardError, match="exactly 0"):
         ppo.step()
 
@@ -168,9 +169,10 @@ def test_a_ratio_off_one_at_the_first_minibatch_is_noticed(tmp_path):
     assert saved["mask"].any()
 
 
-def test_a_sampler_with_another_temperature_is_noticed():
+def test_a_sampler_with_another_temperature_is_noticed(tmp_path):
     critic = make_model(seed=3)
     ppo = PPO(TransformerPolicy(make_model(), critic), make_toy(rows=32), CONFIG)
+    ppo.failure_folder = tmp_path
     ppo.policy.model.lm_head.weight.data *= 30
     evaluate = ppo.policy.evaluate
     ppo.policy.evaluate = lambda *args: evaluate(*args[:-2], 3.0, args[-1])

@@ -6,6 +6,7 @@ Stable-Baselines3's, ours are in ``agents``. Texts have prompts of different len
 
 import copy
 import sys
+import tempfile
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -15,7 +16,6 @@ import torch
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import Logger
 
 import textgym
 from agents.advantages import generalised_advantages, standardise
@@ -24,6 +24,7 @@ from agents.decoding import Sampling, action_log_probs, unpack_mask
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights
 from agents.policy import TransformerPolicy
 from agents.sb3 import TextActorCriticPolicy, make_ppo, text_policy_kwargs
+from agents.sb3_logger import quiet_logger
 from tests.agents.models import VOCABULARY, make_model, make_toy
 
 CHOICES = {"choices": ["a", "bd", "cab", "hgfed"]}
@@ -68,7 +69,6 @@ def _agent(policy, masked, envs=None, **settings):
     envs = _envs(**constraints) if envs is None else envs
     settings = {"n_steps": 4, "batch_size": 64, **settings}
     agent = make_ppo(policy, envs, temperature=TEMPERATURE, masked=masked, **settings)
-    agent.set_logger(Logger(folder=None, output_formats=[]))
     assert isinstance(agent, MaskablePPO if masked else PPO)
     return agent
 
@@ -299,6 +299,20 @@ def test_advantages_are_the_same_over_ends_limits_and_what_the_buffer_cuts_off()
     torch.testing.assert_close(packed["returns"], returns, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_no_file_is_written_unless_a_folder_is_given(tmp_path, monkeypatch, capsys, masked):
+    """Stable-Baselines3 by itself leaves an empty folder in the system's temporary one."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    _agent(_policy(), masked, n_epochs=1, verbose=1).learn(64)
+    assert "total_timesteps" in capsys.readouterr().out
+    assert not list(temporary.iterdir())
+    _agent(_policy(), masked, n_epochs=1, tensorboard_log=str(tmp_path / "board")).learn(64)
+    assert list((tmp_path / "board").rglob("events*"))
+    assert not list(temporary.iterdir())
+
+
 def test_the_policy_itself_is_trained_and_stays_without_dropout():
     policy = TransformerPolicy(make_model(dropout=0.0))
     before = copy.deepcopy(policy.state_dict())
@@ -342,6 +356,7 @@ def test_single_environments_and_other_algorithms_take_it(obs_mode):
         policy_kwargs=text_policy_kwargs(policy, env.unwrapped),
         device="cpu",
     )
+    agent.set_logger(quiet_logger())
     agent.learn(32)
     action, _ = agent.predict(env.reset(seed=0)[0], deterministic=True)
     assert env.unwrapped.action_masks()[int(action)]

@@ -126,7 +126,7 @@ def indifferent(prompts, completions, **columns):
     [(GRPO, GRPOConfig), (RLOO, RLOOConfig), (Reinforce, ReinforceConfig)],
     ids=["grpo", "rloo", "reinforce"],
 )
-def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings):
+def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings, tmp_path):
     """From the start that is a mistake of the set-up; later it is what success looks like.
 
     Adam would go on by its momentum.
@@ -138,5 +138,7 @@ def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings):
     agent.envs = make_toy(reward="tests.agents.test_siblings:indifferent")
     assert agent.step()[0]["gradient_norm"] == 0.0
     assert all(torch.equal(a, b) for a, b in zip(learned, agent.policy.parameters(), strict=True))
+    young = _make(kind, config, reward="tests.agents.test_siblings:indifferent")
+    young.failure_folder = tmp_path
     with pytest.raises(GuardError, match="exactly 0"):
-        _make(kind, config, reward="tests.agents.test_siblings:indifferent").step()
+        young.step()
