@@ -1,9 +1,12 @@
 """A folder says itself what it holds, and an environment takes it by its path."""
 
+import functools
 import json
 
 import gymnasium as gym
+import numpy as np
 import pytest
+import torch
 from transformers import BertConfig, BertModel
 
 import textgym
@@ -12,6 +15,7 @@ from reward_models.loading import load_reward
 from reward_models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.scoring import PreferenceReward
 from reward_models.transformer import PreferenceModel
+from textgym.tasks.toys import PAYOUTS
 from textgym.tokenizers import CharacterTokenizer
 
 TEXTS = [" was great", "", " was awful"]
@@ -51,6 +55,32 @@ def test_an_environment_takes_it_by_its_folder(reward, tmp_path):
     prompt, completion = env.unwrapped.text()
     assert paid == pytest.approx(reward([prompt], [completion])[0], abs=1e-6)
     assert info["score"] == pytest.approx(paid)
+
+
+@pytest.mark.parametrize(
+    "kind", ["numpy", "torch", pytest.param("processes", marks=pytest.mark.slow)]
+)
+def test_every_kind_of_environment_pays_its_scores(kind, tokenizer, tmp_path):
+    """One letter a row; Stable-Baselines3's processes load the folder themselves."""
+    reward = _lstm(tokenizer)
+    reward.save(tmp_path / "reward")
+    letters = list("da")
+    ids = CharacterTokenizer("".join(PAYOUTS)).encode_batch(letters)
+    actions = np.array([row[0] for row in ids])
+    asked = {"id": "textgym:TextGym/Bandit-v0", "reward": str(tmp_path / "reward")}
+    if kind == "processes":
+        from stable_baselines3.common.vec_env import SubprocVecEnv
+
+        make = functools.partial(gym.make, **asked)
+        envs = SubprocVecEnv([make] * 2, start_method="spawn")
+        envs.reset()
+        paid = envs.step(actions)[1]
+    else:
+        envs = gym.make_vec(**asked, num_envs=2, backend=kind)
+        envs.reset(seed=0)
+        paid = envs.step(actions if kind == "numpy" else torch.tensor(actions))[1]
+    envs.close()
+    assert reward([""] * 2, letters) == pytest.approx(list(map(float, paid)), abs=1e-5)
 
 
 def test_a_cache_is_put_around_on_request(tokenizer, tmp_path):
