@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.bootstrap import cluster_mean_interval
+from reward_models.bootstrap import cluster_interval, cluster_mean_interval
 from reward_models.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.charts import curve_chart, save_charts
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Trained", "accuracy_table", "confidence_table", "draw_curves", "trained_of"]
+
+
+_REPETITIONS = 400  # of a calibration error, which takes a sort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,18 +76,25 @@ def accuracy_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list[s
         prompts: What the intervals draw, ``(N,)``.
 
     Returns:
-        Lines of Markdown. An accuracy is the mean over seeds, and its interval that of the mean.
+        Lines of Markdown. An accuracy is the mean over seeds, and its interval that of the mean;
+        what it is over the first model's is measured on the same pairs.
     """
+    first = {(one.size, one.noise): one for one in reversed(trained)}
+    base = Path(trained[0].model).name
     lines = [
-        "| model | pairs | noise | accuracy (95 %) | worst and best seed | labels | seconds |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| model | pairs | noise | accuracy (95 %) | over {base} | worst and best seed | labels "
+        "| seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in trained:
         right = _right(one.leads)
         each = right.mean(axis=1)
         labels = f"{np.mean(one.labels):.3f}" if one.labels else ""
+        other = first[one.size, one.noise]
+        over = right.mean(axis=0) - _right(other.leads).mean(axis=0)
         lines.append(
-            f"{one.says} {_mean(right.mean(axis=0), prompts)} | {each.min():.3f}, "
+            f"{one.says} {_mean(right.mean(axis=0), prompts)} | "
+            f"{'' if other is one else _mean(over, prompts)} | {each.min():.3f}, "
             f"{each.max():.3f} | {labels} | {np.mean(one.seconds):.0f} |"
         )
     return lines
@@ -105,9 +115,9 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
         Lines of Markdown. Temperatures are fitted on the other half of the test's prompts.
     """
     lines = [
-        "| model | pairs | noise | whose scores | accuracy (95 %) | calibration error | log-loss | "
-        "temperature | error at it | log-loss at it |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| model | pairs | noise | whose scores | accuracy (95 %) | calibration error | over one "
+        "seed's (95 %) | log-loss | temperature | error at it | log-loss at it |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for one in trained:
         ways = {"one seed's": one.leads}
@@ -115,7 +125,8 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
             ways[f"mean of {len(one.leads)}"] = one.leads.mean(axis=0, keepdims=True)
         for whose, leads in ways.items():
             accuracy = _mean(_right(leads).mean(axis=0), prompts)
-            lines.append(f"{one.says} {whose} | {accuracy} | {_confidence(leads, prompts)} |")
+            over = "" if leads is one.leads else _over_one(one.leads, prompts)
+            lines.append(f"{one.says} {whose} | {accuracy} | {_confidence(leads, prompts, over)} |")
     return lines
 
 
@@ -142,10 +153,10 @@ def draw_curves(trained: Sequence[Trained], prompts: Sequence[str], path: Path) 
     save_charts(draws, path, (4.8 * len(draws), 3.6))
 
 
-def _confidence(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
-    """Five cells: means over the rows, before and at the temperature of each."""
-    before = np.mean([_figures(lead) for lead in leads], axis=0)
-    cells = [f"{figure:.3f}" for figure in before]
+def _confidence(leads: NDArray[np.float64], prompts: Sequence[str], over: str) -> str:
+    """Six cells: means over the rows, before and at the temperature of each."""
+    error, loss = np.mean([_figures(lead) for lead in leads], axis=0)
+    cells = [f"{error:.3f}", over, f"{loss:.3f}"]
     try:
         fitted = [cross_fitted(lead, prompts) for lead in leads]
     except ValueError:  # nothing to fit: all pairs are in order, or the model knows nothing
@@ -157,6 +168,18 @@ def _confidence(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
 
 def _figures(lead: NDArray[np.float64]) -> tuple[float, float]:
     return calibration_error(probabilities(lead)), float(np.logaddexp(0.0, -lead).mean())
+
+
+def _over_one(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
+    """How far the calibration error of the mean is above the mean of the seeds' errors."""
+    mean, each = probabilities(leads.mean(axis=0)), [probabilities(lead) for lead in leads]
+
+    def over(rows: NDArray[np.intp]) -> float:
+        alone = np.mean([calibration_error(given[rows]) for given in each])
+        return calibration_error(mean[rows]) - float(alone)
+
+    low, high = cluster_interval(over, prompts, np.random.default_rng(0), _REPETITIONS)
+    return f"{over(np.arange(len(mean))):+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _right(leads: NDArray[np.float64]) -> NDArray[np.float64]:

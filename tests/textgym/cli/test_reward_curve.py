@@ -1,5 +1,6 @@
 """``textgym reward curve``: what is trained, what is measured, and the tables of it."""
 
+import dataclasses
 import io
 import json
 import math
@@ -181,21 +182,26 @@ def test_the_tables_agree_with_a_hand():
     cells = [cell.strip() for cell in row.strip("|").split("|")]
     assert cells[:3] == ["lm", "1,000", "0.1"]
     assert cells[3].startswith("0.750 (")
-    assert cells[4:] == ["0.750, 0.750", "0.800", "15"]
+    assert cells[4:] == ["", "0.750, 0.750", "0.800", "15"]
+    both = [trained(leads), dataclasses.replace(trained([[1.0] * 4] * 2), model="runs/other")]
+    head, _, _, row = accuracy_table(both, list("abcd"))
+    assert "| over lm |" in head
+    assert row.split("|")[5].strip().startswith("0.250 (")
 
     alone, both = confidence_table([trained(leads)], list("abcd"))[2:]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (alone, both)]
     assert [row[3] for row in cells] == ["one seed's", "mean of 2"]
     assert [row[4].split()[0] for row in cells] == ["0.750", "1.000"]
     wrong, sure, unsure = (math.log1p(math.exp(-lead)) for lead in (-1.0, 3.0, 1.0))
-    assert cells[0][6] == f"{(wrong + 3 * sure) / 4:.3f}"
-    assert cells[1][6] == f"{(2 * unsure + 2 * sure) / 4:.3f}"
+    assert cells[0][7] == f"{(wrong + 3 * sure) / 4:.3f}"
+    assert cells[1][7] == f"{(2 * unsure + 2 * sure) / 4:.3f}"
     # Four pairs, a bin each: |accuracy - confidence|, where confidence is sigmoid(|lead|).
     high, low = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1))
-    assert cells[0][5] == f"{(3 * (1 - high) + low) / 4:.3f}"
-    assert cells[1][5] == f"{(2 * (1 - high) + 2 * (1 - low)) / 4:.3f}"
-    assert cells[1][7] == "none"
-    assert cells[1][8:] == ["", ""]
+    alone, mean = (3 * (1 - high) + low) / 4, (2 * (1 - high) + 2 * (1 - low)) / 4
+    assert [row[5] for row in cells] == [f"{alone:.3f}", f"{mean:.3f}"]
+    assert cells[0][6] == ""
+    assert cells[1][6].split()[0] == f"{mean - alone:+.3f}"
+    assert cells[1][8:] == ["none", "", ""]
 
 
 def test_a_temperature_mends_what_is_too_sure():
@@ -206,7 +212,7 @@ def test_a_temperature_mends_what_is_too_sure():
     leads = 3 * odds * answers
     alone = confidence_table([trained(leads)], [str(row) for row in range(4000)])[2]
     cells = [cell.strip() for cell in alone.strip("|").split("|")]
-    assert float(cells[7]) == pytest.approx(3, abs=0.15)
+    assert float(cells[8]) == pytest.approx(3, abs=0.15)
     assert float(cells[5]) > 0.1
-    assert float(cells[8]) < 0.03
-    assert float(cells[9]) < float(cells[6])
+    assert float(cells[9]) < 0.03
+    assert float(cells[10]) < float(cells[7])
