@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import MaybeCallback
 
-    from agents.policy import Evaluation, TransformerPolicy
-    from agents.rollout import Rollout
+    from agents.policy import TransformerPolicy
+    from agents.rollout import Evaluation, Rollout
     from textgym.vector import TextVectorEnv
 
 __all__ = ["Agent"]
@@ -302,6 +302,7 @@ class Agent:
         *,
         prepare: Callable[[], None] = lambda: None,
         enough: Callable[[Mapping[str, float]], bool] = lambda _: False,
+        entropies: bool = False,
     ) -> dict[str, float]:
         """Makes an iteration's gradient steps: ``epochs`` passes of ``minibatches``.
 
@@ -312,6 +313,7 @@ class Agent:
             loss_for: From a minibatch's row numbers to its loss, see ``accumulate_gradient``.
             prepare: Called before each step of the optimiser, with the gradients there.
             enough: Whether to stop after a step that measured this.
+            entropies: Whether the loss reads them.
 
         Returns:
             The means of what the steps measured, and how many ``updates`` there were.
@@ -329,6 +331,7 @@ class Agent:
                 temperature=config.temperature,
                 bf16=config.bf16,
                 most_tokens=config.micro_batch_tokens,
+                entropies=entropies,
             )
             measured = self.gradient(accumulate, rows, rollout.sizes[rows])
             prepare()

@@ -11,7 +11,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["candidate_logits", "candidate_logits_of_states"]
+from agents.decoding import action_log_probs, entropies_of, unpack_mask
+
+__all__ = ["candidate_logits", "candidate_logits_of_states", "chosen_candidates"]
 
 
 def candidate_logits(logits: Tensor, candidates: Tensor, pad_id: int) -> Tensor:
@@ -51,6 +53,32 @@ def candidate_logits_of_states(
     if bias is not None:
         picked = picked + bias[candidates].float()
     return _mean_of_tokens(picked, candidates, pad_id)
+
+
+def chosen_candidates(
+    hidden: Tensor,
+    output: torch.nn.Linear,
+    candidates: tuple[Tensor, int],
+    actions: Tensor,
+    legal: Tensor,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """The log-probabilities of given candidates, and the entropies of the choices.
+
+    Args:
+        hidden: ``(M, width)``.
+        output: The output layer.
+        candidates: ``(M, K, L)`` int64, and the padding's id.
+        actions: Numbers of candidates, ``(M,)`` int64.
+        legal: Packed by ``pack_mask``, ``(M, ceil(K / 8))`` uint8.
+        temperature: The sampler's.
+
+    Returns:
+        ``(M,)`` float32 each, with gradients.
+    """
+    logits = candidate_logits_of_states(hidden, output.weight, output.bias, *candidates)
+    every = action_log_probs(logits, unpack_mask(legal, logits.shape[1]), temperature)
+    return every.gather(-1, actions[:, None]).squeeze(-1), entropies_of(every)
 
 
 def _mean_of_tokens(picked: Tensor, candidates: Tensor, pad_id: int) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor
 __all__ = [
     "Sampling",
     "action_log_probs",
+    "entropies_of",
     "invert",
     "kept_by",
     "pack_mask",
@@ -83,6 +84,19 @@ def action_log_probs(logits: Tensor, legal: Tensor, temperature: float) -> Tenso
         ``(..., V)`` float32; minus infinity at illegal actions.
     """
     return torch.log_softmax(shape_logits(logits, legal, temperature), dim=-1)
+
+
+def entropies_of(log_probs: Tensor) -> Tensor:
+    """The entropies of distributions, in nats, with finite gradients.
+
+    Args:
+        log_probs: ``(..., V)`` from ``action_log_probs``; minus infinity counts nothing.
+
+    Returns:
+        ``(...)`` float32.
+    """
+    finite = log_probs.masked_fill(log_probs == -torch.inf, 0.0)
+    return -(finite.exp() * finite).sum(dim=-1)
 
 
 def kept_by(shaped: Tensor, sampling: Sampling) -> Tensor:

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from agents.acting import Act
-from agents.decoding import Sampling, action_log_probs, sample, unpack_mask
+from agents.decoding import Sampling, action_log_probs, entropies_of, sample, unpack_mask
 from agents.log_probs import chosen_log_probs
-from agents.policy import Evaluation
+from agents.rollout import Evaluation
 
 if TYPE_CHECKING:
     from agents.edit_head import EditHead
@@ -131,8 +131,12 @@ def evaluate_edits(
     mask: Tensor,
     legal: Tensor,
     temperature: float,
+    *,
+    entropies: bool = False,
 ) -> Evaluation:
     """Log-probabilities and values of edits, each at the text as it was before it.
+
+    An edit's entropy is that of its place and, at the place that was taken, that of its id.
 
     Args:
         policy: Whose.
@@ -143,6 +147,7 @@ def evaluate_edits(
         legal: Places, then ids, each packed by ``pack_mask``,
             ``(N, C, ceil(T / 8) + ceil(V / 8))`` uint8.
         temperature: The sampler's.
+        entropies: Whether to give them as well.
     """
     head, columns = _head(policy), texts.shape[-1]
     at = mask.nonzero(as_tuple=True)
@@ -156,15 +161,20 @@ def evaluate_edits(
     of_place = every.gather(-1, place[:, None]).squeeze(-1)
     states = head.token_states(hidden, lengths, place)
     output = policy.head
-    of_id = chosen_log_probs(
-        states, output.weight, output.bias, token, allowed[:, cut:], temperature
+    of_id, uncertain = chosen_log_probs(
+        states,
+        output.weight,
+        output.bias,
+        token,
+        allowed[:, cut:],
+        temperature,
+        entropies=entropies,
     )
+    if uncertain is not None:
+        uncertain = uncertain + entropies_of(every)
     rows = torch.arange(len(last), device=last.device)
-    blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
-    return Evaluation(
-        blank.index_put(at, of_place + of_id),
-        blank.index_put(at, policy.values_at(tokens, rows, last, hidden[rows, last])),
-    )
+    values = policy.values_at(tokens, rows, last, hidden[rows, last])
+    return Evaluation.of(mask, of_place + of_id, values, uncertain)
 
 
 class Editor:

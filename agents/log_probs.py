@@ -1,4 +1,4 @@
-"""Log-probabilities of given actions, without ever keeping a number for every vocabulary entry.
+"""Log-probabilities and entropies of actions, without a number kept for every vocabulary entry.
 
 The output layer is the widest of a small model: for N texts of C actions its logits are N x C x V
 numbers. Here they exist for a few hundred actions at a time, in the forward pass and, computed
@@ -8,7 +8,7 @@ to reuse them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +28,9 @@ def chosen_log_probs(
     actions: Tensor,
     legal: Tensor,
     temperature: float,
-) -> Tensor:
+    *,
+    entropies: bool = False,
+) -> tuple[Tensor, Tensor | None]:
     """The log-probabilities of the given actions under mask and temperature.
 
     Args:
@@ -38,15 +40,19 @@ def chosen_log_probs(
         actions: ``(M,)`` int64.
         legal: ``(V,)`` bool, or for each action, packed by ``pack_mask``, ``(M, ceil(V / 8))``.
         temperature: Divides the logits.
+        entropies: Whether to give those of the distributions as well.
 
     Returns:
-        ``(M,)`` float32, with gradients for ``hidden``, ``weight`` and ``bias``. The matrix
-        products run in bfloat16 under autocast; all else is float32.
+        Log-probabilities, and the entropies in nats or ``None``, ``(M,)`` float32, with gradients
+        for ``hidden``, ``weight`` and ``bias``. The matrix products run in bfloat16 under autocast;
+        all else is float32.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    result: Tensor = _ChosenLogProbs.apply(hidden, weight, bias, actions, legal, temperature, dtype)  # type: ignore[no-untyped-call] # torch's is
-    return result
+    chosen, uncertain = _ChosenLogProbs.apply(  # type: ignore[no-untyped-call] # torch's is
+        hidden, weight, bias, actions, legal, _How(temperature, dtype, entropies)
+    )
+    return chosen, uncertain if entropies else None
 
 
 def _chunks(count: int, vocabulary: int) -> list[slice]:
@@ -85,6 +91,14 @@ class _Layer:
         return shape_logits(logits, legal, self._temperature)
 
 
+class _How(NamedTuple):
+    """What is not differentiated by."""
+
+    temperature: float
+    dtype: torch.dtype
+    entropies: bool
+
+
 class _ChosenLogProbs(torch.autograd.Function):
     """Forward and backward, chunk by chunk."""
 
@@ -96,38 +110,50 @@ class _ChosenLogProbs(torch.autograd.Function):
         bias: Tensor | None,
         actions: Tensor,
         legal: Tensor,
-        temperature: float,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        """Keeps what it was given, and nothing of what it computes."""
+        how: _How,
+    ) -> tuple[Tensor, Tensor]:
+        """Keeps what it was given, and nothing of what it computes; no entropies are zeros."""
         ctx.save_for_backward(hidden, weight, bias, actions, legal)
-        ctx.temperature, ctx.dtype = temperature, dtype
-        chosen = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
-        layer = _Layer(weight, bias, legal, temperature, dtype)
+        ctx.how = how
+        chosen, entropies = (torch.zeros(len(hidden), device=hidden.device) for _ in range(2))
+        layer = _Layer(weight, bias, legal, how.temperature, how.dtype)
         for rows in _chunks(len(hidden), len(weight)):
-            shaped = layer.shaped(hidden[rows].to(dtype), rows)
+            shaped = layer.shaped(hidden[rows].to(how.dtype), rows)
             every = shaped.log_softmax(dim=-1, dtype=torch.float32)
             chosen[rows] = every.gather(-1, actions[rows, None]).squeeze(-1)
-        return chosen
+            if how.entropies:
+                entropies[rows] = torch.special.entr(every.exp()).sum(dim=-1)
+        return chosen, entropies
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """``d log p(a) / d logit = (1[a] - p) / temperature``."""
+    def backward(ctx: Any, gradient: Tensor, for_entropies: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of log-probabilities and entropies H.
+
+        ``d log p(a) / d logit = (1[a] - p) / temperature``, and
+        ``d H / d logit = -p (log p + H) / temperature``.
+        """
         hidden, weight, bias, actions, legal = ctx.saved_tensors
-        layer = _Layer(weight, bias, legal, ctx.temperature, ctx.dtype)
+        temperature, dtype, entropies = ctx.how
+        layer = _Layer(weight, bias, legal, temperature, dtype)
         for_hidden = torch.empty_like(hidden)
         # Where adapters learn the output layer does not, and its gradient is the widest product.
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
         for rows in _chunks(len(hidden), len(weight)):
-            states = hidden[rows].to(ctx.dtype)
-            scale = (gradient[rows, None] / ctx.temperature).float()
-            flow = layer.shaped(states, rows).softmax(dim=-1, dtype=torch.float32).mul_(-scale)
+            states = hidden[rows].to(dtype)
+            scale = (gradient[rows, None] / temperature).float()
+            probs = layer.shaped(states, rows).softmax(dim=-1, dtype=torch.float32)
+            uncertain = torch.special.entr(probs) if entropies else None
+            if uncertain is not None:
+                uncertain.addcmul_(probs, uncertain.sum(dim=-1, keepdim=True), value=-1)
+            flow = probs.mul_(-scale)
             flow.scatter_add_(-1, actions[rows, None], scale)
-            narrow = flow.to(ctx.dtype)
+            if uncertain is not None:
+                flow.addcmul_(uncertain, for_entropies[rows, None] / temperature)
+            narrow = flow.to(dtype)
             for_hidden[rows] = (narrow @ layer.matrix).to(hidden.dtype)
             if for_weight is not None:
                 for_weight += narrow.T @ states
             if for_bias is not None:
                 for_bias += flow.sum(dim=0).to(for_bias.dtype)
-        return for_hidden, for_weight, for_bias, None, None, None, None
+        return for_hidden, for_weight, for_bias, None, None, None

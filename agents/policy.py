@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import copy
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
@@ -26,11 +25,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agents.adapters import adapters_off
-from agents.choosing import candidate_logits_of_states
-from agents.decoding import action_log_probs, unpack_mask
+from agents.choosing import chosen_candidates
 from agents.edit_head import EditHead
 from agents.loading import load_saved, save_model
 from agents.log_probs import chosen_log_probs
+from agents.rollout import Evaluation
 from agents.trunks import Trunk, make_trunk, require_plain_head
 
 if TYPE_CHECKING:
@@ -40,24 +39,11 @@ if TYPE_CHECKING:
 
     from textgym.types import Tokenizer
 
-__all__ = ["Evaluation", "TransformerPolicy"]
+__all__ = ["TransformerPolicy"]
 
 _VALUE_FILE = "value_head.safetensors"
 _EDIT_FILE = "edit_head.safetensors"
 _CRITIC_FOLDER = "critic"
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What one forward pass says about the actions of whole texts.
-
-    Attributes:
-        log_probs: Of the given actions, ``(N, C)`` float32, 0 outside the mask.
-        values: Of the states before the actions, ``(N, C)`` float32, 0 outside the mask.
-    """
-
-    log_probs: Tensor
-    values: Tensor
 
 
 class TransformerPolicy(nn.Module):
@@ -152,6 +138,8 @@ class TransformerPolicy(nn.Module):
         legal: Tensor,
         temperature: float,
         candidates: tuple[Tensor, int] | None = None,
+        *,
+        entropies: bool = False,
     ) -> Evaluation:
         """Log-probabilities and values of the actions of whole texts.
 
@@ -164,6 +152,7 @@ class TransformerPolicy(nn.Module):
             temperature: The sampler's.
             candidates: What could be chosen, ``(N, C, K, L)`` int64, and the padding's id; ``None``
                 where tokens were appended.
+            entropies: Whether to give them as well.
         """
         rows, columns = mask.nonzero(as_tuple=True)
         at = places[rows, columns]
@@ -171,17 +160,16 @@ class TransformerPolicy(nn.Module):
         taken, allowed = actions[rows, columns], legal if legal.ndim == 1 else legal[rows, columns]
         weight, bias = self.head.weight, self.head.bias
         if candidates is None:
-            chosen = chosen_log_probs(hidden, weight, bias, taken, allowed, temperature)
+            chosen, uncertain = chosen_log_probs(
+                hidden, weight, bias, taken, allowed, temperature, entropies=entropies
+            )
         else:
-            offered, pad_id = candidates[0][rows, columns], candidates[1]
-            logits = candidate_logits_of_states(hidden, weight, bias, offered, pad_id)
-            every = action_log_probs(logits, unpack_mask(allowed, logits.shape[1]), temperature)
-            chosen = every.gather(-1, taken[:, None]).squeeze(-1)
+            offered = candidates[0][rows, columns], candidates[1]
+            chosen, uncertain = chosen_candidates(
+                hidden, self.head, offered, taken, allowed, temperature
+            )
         values = self.values_at(tokens, rows, at, hidden)
-        blank = torch.zeros(mask.shape, dtype=torch.float32, device=tokens.device)
-        return Evaluation(
-            blank.index_put((rows, columns), chosen), blank.index_put((rows, columns), values)
-        )
+        return Evaluation.of(mask, chosen, values, uncertain)
 
     def values_at(self, tokens: Tensor, rows: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
         """The values of the states that end at some places of texts.

@@ -11,8 +11,8 @@ old log-probabilities and values are computed anew by the update's own forward p
 first ratio is 1, and the sampler's own are kept to check them by. ``agents.presets`` has published
 settings.
 
-Simplifications: no entropy bonus, which none of those settings has; the logged entropy is the mean
-surprisal of the sampled actions.
+Simplification: the logged ``entropy`` is the mean surprisal of the sampled actions. With an entropy
+bonus, ``exact_entropy`` is that of the distributions.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from textgym.types import StopReason
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agents.policy import Evaluation, TransformerPolicy
-    from agents.rollout import Rollout
+    from agents.policy import TransformerPolicy
+    from agents.rollout import Evaluation, Rollout
     from agents.updating import LossOf, PhaseClock
 
 __all__ = ["PPO", "GuardError", "PPOConfig"]
@@ -74,6 +74,9 @@ class PPOConfig(AgentConfig):
     """How far a value prediction may move in one iteration; None leaves it free."""
     value_weight: float = 0.1
     """Weight of the value loss. Higher pulls a shared trunk towards predicting returns."""
+    entropy_coefficient: float = 0.0
+    """What an action's entropy pays in the loss, exactly and over what was legal. Higher keeps
+    trying other actions for longer, and never settles for the best one."""
     gamma: float = 1.0
     """Discount per token; 1 since all that counts is the finished text."""
     lam: float = 1.0
@@ -115,7 +118,13 @@ class PPOConfig(AgentConfig):
         for name in ("gamma", "lam", "kl_gain"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        for name in ("kl_coefficient", "critic_warmup", "missing_end_penalty", "value_weight"):
+        for name in (
+            "kl_coefficient",
+            "critic_warmup",
+            "missing_end_penalty",
+            "value_weight",
+            "entropy_coefficient",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
 
@@ -261,6 +270,7 @@ class PPO(Agent):
             lambda rows: self._loss_for(rollout, batch, rows),
             prepare=self._prepare,
             enough=lambda step: limit is not None and step["approximate_kl"] > 1.5 * limit,
+            entropies=self.config.entropy_coefficient > 0,
         )
 
     def _loss_for(self, rollout: Rollout, batch: _Batch, rows: Tensor) -> LossOf:
@@ -286,7 +296,11 @@ class PPO(Agent):
                 log_ratio = new.log_probs - batch.reference_log_probs[part]
                 price = ESTIMATORS[config.kl_estimator](log_ratio)
                 loss = loss + self.kl_coefficient * weighted_sum(price, share)
-            return loss, {"value_loss": value_loss, **policy.measured()}
+            measured = {"value_loss": value_loss, **policy.measured()}
+            if new.entropies is not None:
+                measured["exact_entropy"] = weighted_sum(new.entropies, share)
+                loss = loss - config.entropy_coefficient * measured["exact_entropy"]
+            return loss, measured
 
         return loss_of
 

@@ -26,8 +26,8 @@ from agents.measures import collection_measures
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agents.policy import Evaluation, TransformerPolicy
-    from agents.rollout import Rollout
+    from agents.policy import TransformerPolicy
+    from agents.rollout import Evaluation, Rollout
     from agents.updating import LossOf, PhaseClock
 
 __all__ = ["Reinforce", "ReinforceConfig"]

@@ -27,8 +27,8 @@ from agents.losses import clipped_policy_loss
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agents.policy import Evaluation, TransformerPolicy
-    from agents.rollout import Rollout
+    from agents.policy import TransformerPolicy
+    from agents.rollout import Evaluation, Rollout
     from agents.updating import LossOf, PhaseClock
 
 __all__ = ["RLOO", "RLOOConfig"]

@@ -1,4 +1,4 @@
-"""What was collected: whole episodes, as tensors."""
+"""What was collected, whole episodes as tensors, and what a forward pass says about it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-__all__ = ["Rollout"]
+__all__ = ["Evaluation", "Rollout"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,3 +88,28 @@ class Rollout:
         starts, ends = self.prompt_lengths.tolist(), self.lengths.tolist()
         rows = self.tokens.tolist()
         return [row[a:b] for row, a, b in zip(rows, starts, ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one forward pass says about the actions of whole texts.
+
+    Attributes:
+        log_probs: Of the given actions, ``(N, C)`` float32, 0 outside the mask.
+        values: Of the states before the actions, ``(N, C)`` float32, 0 outside the mask.
+        entropies: Of the distributions over what was legal, ``(N, C)`` float32 in nats, 0 outside
+            the mask; ``None`` unless they were asked for.
+    """
+
+    log_probs: Tensor
+    values: Tensor
+    entropies: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, mask: Tensor, log_probs: Tensor, values: Tensor, entropies: Tensor | None
+    ) -> Evaluation:
+        """Puts figures of single actions, ``(M,)`` each, where ``mask`` has them, row by row."""
+        blank, at = torch.zeros(mask.shape, device=mask.device), mask.nonzero(as_tuple=True)
+        log_probs, values = (blank.index_put(at, each) for each in (log_probs, values))
+        return cls(log_probs, values, None if entropies is None else blank.index_put(at, entropies))

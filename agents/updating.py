@@ -15,7 +15,7 @@ import torch
 
 from agents.editing import evaluate_edits
 from agents.guards import require_gradient
-from agents.policy import Evaluation
+from agents.rollout import Evaluation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -89,7 +89,13 @@ def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
 
 
 def evaluate_rows(
-    policy: TransformerPolicy, rollout: Rollout, rows: Tensor, temperature: float, *, bf16: bool
+    policy: TransformerPolicy,
+    rollout: Rollout,
+    rows: Tensor,
+    temperature: float,
+    *,
+    bf16: bool,
+    entropies: bool = False,
 ) -> Evaluation:
     """Evaluates some rows of a rollout in one pass, see ``TransformerPolicy.evaluate``.
 
@@ -101,6 +107,7 @@ def evaluate_rows(
         rows: Their numbers, ``(n,)`` int64.
         temperature: The sampler's.
         bf16: Whether to compute in bfloat16.
+        entropies: Whether to give them as well.
     """
     longest = int(rollout.lengths[rows].max())
     legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
@@ -114,6 +121,7 @@ def evaluate_rows(
                 rollout.mask[rows],
                 legal,
                 temperature,
+                entropies=entropies,
             )
         return policy.evaluate(
             rollout.tokens[rows, :longest],
@@ -123,6 +131,7 @@ def evaluate_rows(
             legal,
             temperature,
             None if rollout.candidates is None else (rollout.candidates[rows], rollout.pad_id),
+            entropies=entropies,
         )
 
 
@@ -165,6 +174,7 @@ def accumulate_gradient(
     temperature: float,
     bf16: bool,
     most_tokens: int,
+    entropies: bool = False,
 ) -> dict[str, float]:
     """Adds a minibatch's gradient to the parameters'.
 
@@ -177,13 +187,14 @@ def accumulate_gradient(
         temperature: The sampler's.
         bf16: Whether to compute in bfloat16.
         most_tokens: The most tokens of a forward pass.
+        entropies: Whether ``loss_of`` reads them.
 
     Returns:
         The measurements of the whole minibatch.
     """
     measured: dict[str, Tensor] = {}
     for part in parts(rows, rollout.sizes[rows], most_tokens):
-        new = evaluate_rows(policy, rollout, part, temperature, bf16=bf16)
+        new = evaluate_rows(policy, rollout, part, temperature, bf16=bf16, entropies=entropies)
         loss, shares = loss_of(new, part)
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
         for name, share in shares.items():

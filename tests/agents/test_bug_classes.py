@@ -160,7 +160,7 @@ def test_a_tiny_temperature_is_greedy_with_finite_gradients(temperature):
     assert log_probs.tolist() == [0.0, 0.0]
     hidden = torch.eye(2, requires_grad=True)
     weight = logits.nan_to_num(neginf=-1e9).T.clone().requires_grad_()
-    chosen = chosen_log_probs(hidden, weight, None, actions, EVERY[:3], temperature)
+    chosen = chosen_log_probs(hidden, weight, None, actions, EVERY[:3], temperature)[0]
     chosen.sum().backward()
     assert chosen.tolist() == [0.0, 0.0]
     assert hidden.grad.tolist() == [[0.0, 0.0], [0.0, 0.0]]

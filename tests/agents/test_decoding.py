@@ -1,12 +1,27 @@
 """One distribution for sampler, update and reference; draws that follow it."""
 
+import math
+
 import pytest
 import torch
 from scipy.stats import chisquare
 
-from agents.decoding import Sampling, action_log_probs, sample
+from agents.decoding import Sampling, action_log_probs, entropies_of, sample
 
 LEGAL = torch.tensor([False, True, True, False, True])
+
+
+def test_entropies_by_hand_have_finite_gradients():
+    """1/2, 1/4, 1/4 and one that is illegal: 1.5 log 2."""
+    logits = torch.tensor([2.0, 1.0, 1.0, 9.0]) * math.log(2)
+    logits.requires_grad_()
+    legal = torch.tensor([True, True, True, False])
+    entropy = entropies_of(action_log_probs(logits, legal, 1.0))
+    assert entropy.item() == pytest.approx(1.5 * math.log(2))
+    entropy.backward()
+    # -p (log p + H): -1/2 (-1 + 1.5) log 2, and -1/4 (-2 + 1.5) log 2 twice.
+    expected = torch.tensor([-0.25, 0.125, 0.125, 0.0]) * math.log(2)
+    torch.testing.assert_close(expected, logits.grad)
 
 
 def test_is_the_softmax_over_legal_actions():

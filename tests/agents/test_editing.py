@@ -148,6 +148,26 @@ def test_all_legal_edits_together_have_probability_one():
     torch.testing.assert_close(torch.ones(2), total)
 
 
+def test_entropies_are_those_of_places_and_of_ids_at_the_place():
+    """Summed over the distributions as they stand, one edit after the other."""
+    policy = _policy()
+    rollout = _collect(policy, _drafts(rows=4))
+    every = evaluate_rows(policy, rollout, torch.arange(4), 1.0, bf16=False, entropies=True)
+    for row, step in rollout.mask.nonzero().tolist():
+        text = rollout.texts[row, step][None, : rollout.places[row, step] + 1]
+        length, place = torch.tensor([text.shape[1]]), rollout.actions[row, step, :1]
+        legal = rollout.legal[row, step]
+        hidden = policy.trunk.full(text)
+        logits = (
+            policy.edit_head.place_logits(hidden, length, 8)[0][unpack_mask(legal[:1], 8)],
+            policy.head(policy.edit_head.token_states(hidden, length, place))[0][
+                unpack_mask(legal[1:], VOCABULARY)
+            ],
+        )
+        expected = sum(torch.distributions.Categorical(logits=each).entropy() for each in logits)
+        torch.testing.assert_close(expected, every.entropies[row, step], atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
 @pytest.mark.parametrize(
     "sampling",

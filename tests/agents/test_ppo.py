@@ -155,8 +155,8 @@ def test_a_ratio_off_one_at_the_first_minibatch_is_noticed(tmp_path):
     ppo = _ppo(dropout=0.5)
     evaluate = ppo.policy.evaluate
 
-    def with_dropout(*args):
-        result = evaluate(*args)
+    def with_dropout(*args, **kwargs):
+        result = evaluate(*args, **kwargs)
         noise = torch.nn.functional.dropout(result.log_probs, 0.5)
         return dataclasses.replace(result, log_probs=noise)
 
@@ -175,7 +175,7 @@ def test_a_sampler_with_another_temperature_is_noticed(tmp_path):
     ppo.failure_folder = tmp_path
     ppo.policy.model.lm_head.weight.data *= 30
     evaluate = ppo.policy.evaluate
-    ppo.policy.evaluate = lambda *args: evaluate(*args[:-2], 3.0, args[-1])
+    ppo.policy.evaluate = lambda *args, **kwargs: evaluate(*args[:-2], 3.0, args[-1], **kwargs)
     with pytest.raises(GuardError, match="sampler's log-probabilities differ"):
         ppo.step()
 
@@ -356,6 +356,35 @@ def test_kl_in_the_loss_pulls_towards_the_reference(estimator):
     kls = [ppo.step()[0]["kl"] for _ in range(30)]
     assert kls[0] > 0.5
     assert kls[-1] < kls[0] / 3
+
+
+@pytest.mark.parametrize("task", ["Alphabet", "Alphabet-Choose", "Alphabet-Edit"])
+def test_an_entropy_bonus_flattens_what_pays_nothing(task):
+    """From a policy that prefers some actions to one that has no preference among legal ones."""
+    letters = {"proposer": "list", "proposer_kwargs": {"phrases": list("abcd")}}
+    envs = make_toy(task, rows=32, reward=nothing, **(letters if "Choose" in task else {}))
+    config = PPOConfig(
+        kl_coefficient=0.0,
+        entropy_coefficient=0.1,
+        iterations=12,
+        learning_rate=1e-2,
+        temperature=1.0,
+        value_weight=0.0,
+        whiten_advantages="off",
+    )
+    policy = TransformerPolicy(make_model(), edits=True)
+    with torch.no_grad():
+        policy.model.lm_head.weight *= 8
+        policy.edit_head._pointer.bias += 2
+    ppo = PPO(policy, envs, config)
+    steps = [ppo.step()[0] for _ in range(12)]
+    most = {"Alphabet": math.log(9), "Alphabet-Choose": math.log(5)}
+    if task in most:
+        assert steps[0]["exact_entropy"] < 0.95 * most[task]
+        assert 0.98 * most[task] < steps[-1]["exact_entropy"] <= most[task] + 1e-4
+    # Of all texts it is what the surprisal is an estimate of.
+    assert steps[0]["exact_entropy"] < steps[-1]["exact_entropy"]
+    assert steps[-1]["exact_entropy"] == pytest.approx(steps[-1]["entropy"], rel=0.1)
 
 
 def test_tensorflows_adam_takes_smaller_first_steps():

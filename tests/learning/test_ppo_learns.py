@@ -1,5 +1,7 @@
 """PPO on toys whose optimum is known, and against a reward that invites collapse."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,52 @@ def test_chooses_the_alphabet_and_stops():
     _, history = _train(envs, config)
     assert history[0]["reward"] < 0.3
     assert np.mean([step["reward"] for step in history[-5:]]) > 0.95
+
+
+def test_mends_the_alphabet_by_what_it_knows_from_reciting_it():
+    """The same policy first writes, then edits drafts of which half the letters are damaged.
+
+    What it knows of the next letter it knows of a place in a draft. The optimum of both is 1; a
+    draft left as it is scores 0.52 in the mean of 4,000.
+    """
+    config = PPOConfig(
+        iterations=40,
+        learning_rate=3e-3,
+        kl_coefficient=0.0,
+        temperature=1.0,
+        lam=0.95,
+        value_weight=0.5,
+        epochs=4,
+        minibatches=2,
+    )
+    policy = TransformerPolicy(make_model(), edits=True)
+    writing = PPO(policy, make_toy("Alphabet", rows=256), config)
+    for _ in range(config.iterations):
+        writing.step()
+    envs = make_toy("Alphabet-Edit", rows=128, drafter_kwargs={"rate": 0.5})
+    config = dataclasses.replace(config, iterations=50, episodes=256, minibatches=4)
+    editing = PPO(policy, envs, config)
+    history = [editing.step()[0]["reward"] for _ in range(config.iterations)]
+    assert 0.6 < history[0] < 0.85
+    assert np.mean(history[-5:]) > 0.93
+
+
+def test_writes_the_alphabet_into_empty_drafts():
+    """From nothing, and without any pretraining: append three letters, or mend them later."""
+    config = PPOConfig(
+        iterations=60,
+        learning_rate=4e-3,
+        kl_coefficient=0.0,
+        temperature=1.0,
+        value_weight=0.5,
+        epochs=4,
+        minibatches=4,
+    )
+    policy = TransformerPolicy(make_model(), edits=True)
+    ppo = PPO(policy, make_toy("Alphabet-Edit", rows=128, drafter="empty"), config)
+    history = [ppo.step()[0]["reward"] for _ in range(config.iterations)]
+    assert history[0] < 0.25
+    assert np.mean(history[-5:]) > 0.9
 
 
 def test_reaches_the_kl_regularised_optimum_of_the_bandit():
