@@ -6,7 +6,7 @@ ARGS ?=
 # One process a core, each with one thread: torch's own threads gain nothing on small models.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-.PHONY: quickstart test check oldest fmt bench clean
+.PHONY: quickstart test check oldest fmt bench peers clean
 .DEFAULT_GOAL := check
 
 $(BIN)/python:
@@ -47,6 +47,13 @@ fmt: $(VENV)/.installed-dev  ## format and mend what can be mended
 
 bench: $(VENV)/.installed-dev  ## speed, as ratios to something run beside it
 	$(BIN)/python -m pytest tests/benchmarks -q -s $(ARGS)
+
+# Folders of their own, without what they require: torch and transformers are the same for all.
+peers: $(VENV)/.installed-dev  ## what the benchmark puts beside PPO and GRPO
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/trl-1.12 trl==1.12.0
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/trl-1.16 trl==1.16.0
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/datasets \
+	  datasets pyarrow dill xxhash multiprocess
 
 clean:  ## everything that make made
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
