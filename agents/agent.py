@@ -297,7 +297,7 @@ class Agent:
     def improve(
         self,
         rollout: Rollout,
-        old_log_probs: torch.Tensor,
+        old_log_probs: torch.Tensor | None,
         loss_for: Callable[[torch.Tensor], LossOf],
         *,
         prepare: Callable[[], None] = lambda: None,
@@ -309,7 +309,8 @@ class Agent:
         Args:
             rollout: What was collected.
             old_log_probs: Of its actions under the policy that acted, ``(E, C)``; the first
-                minibatch must find the same ones.
+                minibatch must find the same ones. ``None`` if they are that minibatch's own; those
+                of the sampler must then be near.
             loss_for: From a minibatch's row numbers to its loss, see ``accumulate_gradient``.
             prepare: Called before each step of the optimiser, with the gradients there.
             enough: Whether to stop after a step that measured this.
@@ -440,14 +441,22 @@ class Agent:
 
 
 def _guarded(
-    loss_of: LossOf, rollout: Rollout, old_log_probs: torch.Tensor, *, bf16: bool
+    loss_of: LossOf, rollout: Rollout, old_log_probs: torch.Tensor | None, *, bf16: bool
 ) -> LossOf:
-    """The same loss, behind the guard that the policy that learns is the one that acted."""
+    """The same loss, behind the guard that the policy that learns is the one that acted.
+
+    The policy must have ``old_log_probs``; without them, be near what the sampler had.
+    """
 
     def guarded(
         new: Evaluation, part: torch.Tensor
     ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        require_unit_ratio(new.log_probs, old_log_probs[part], rollout.mask[part], bf16=bf16)
+        mask = rollout.mask[part]
+        if old_log_probs is None:
+            gap = (new.log_probs.detach() - rollout.log_probs[part]).abs()
+            require_agreement(float(masked_mean(gap, mask)), bf16=bf16)
+        else:
+            require_unit_ratio(new.log_probs, old_log_probs[part], mask, bf16=bf16)
         return loss_of(new, part)
 
     return guarded

@@ -110,12 +110,16 @@ class GRPO(Agent):
             rollout = self.collect(repeated, group=config.group_size)
         scores = rollout.rewards.sum(dim=1)
         metrics = group_metrics(rollout, scores, config.group_size)
+        # In bfloat16 an only update is its own policy that acted: to compute it anew is to do the
+        # same forward pass twice.
+        is_own = config.bf16 and config.epochs * config.minibatches == 1
         with clock.phase("reference"):
-            old = self.acted(rollout)
-            reference = old
+            old = None if is_own else self.acted(rollout)
+            reference = None
             if config.kl_coefficient > 0:
                 reference = self.evaluate_reference(rollout).log_probs
-                metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
+                if old is not None:
+                    metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
         advantages = group_advantages(scores, config.group_size, scale=config.scale_by_spread)
         with clock.phase("update"):
             metrics |= self.improve(
@@ -126,10 +130,15 @@ class GRPO(Agent):
         return metrics, rollout
 
     def _loss_for(
-        self, rollout: Rollout, rows: Tensor, old: Tensor, reference: Tensor, advantages: Tensor
+        self,
+        rollout: Rollout,
+        rows: Tensor,
+        old: Tensor | None,
+        reference: Tensor | None,
+        advantages: Tensor,
     ) -> LossOf:
-        """The loss of a minibatch."""
-        config, weights = self.config, torch.zeros_like(old)
+        """The loss of a minibatch; without ``old`` the policy is the one that acted."""
+        config, weights = self.config, torch.zeros_like(rollout.log_probs)
         weigh = text_weights if config.weigh == "texts" else token_weights
         weights[rows] = weigh(rollout.mask[rows])
 
@@ -137,14 +146,22 @@ class GRPO(Agent):
             share = weights[part]
             policy = clipped_policy_loss(
                 new.log_probs,
-                old[part],
+                new.log_probs.detach() if old is None else old[part],
                 advantages[part, None],
                 share,
                 config.clip,
                 config.clip_high,
             )
-            price = ESTIMATORS[config.kl_estimator](new.log_probs - reference[part])
+            measured = policy.measured()
+            if reference is None:
+                return policy.loss, measured
+            log_ratio = new.log_probs - reference[part]
+            price = ESTIMATORS[config.kl_estimator](log_ratio)
             divergence = config.kl_coefficient * weighted_sum(price, share)
-            return policy.loss + divergence, {"kl_loss": divergence, **policy.measured()}
+            measured["kl_loss"] = divergence
+            if old is None:
+                nats = torch.where(rollout.mask[part], log_ratio, 0.0)
+                measured["kl"] = nats.sum() / len(rollout)
+            return policy.loss + divergence, measured
 
         return loss_of

@@ -11,6 +11,7 @@ from agents.guards import GuardError
 from agents.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
+from agents.updating import evaluate_rows
 from tests.agents.models import make_model, make_toy
 
 SIBLINGS = [
@@ -81,6 +82,43 @@ def test_without_a_price_of_kl_there_is_no_reference():
     assert agent.reference is None
     assert "kl" not in agent.step()[0]
     assert _make(*SIBLINGS[0]).reference is not None
+
+
+def test_an_only_update_in_bfloat16_need_not_ask_who_acted():
+    """Its own log-probabilities are those that would be computed anew, and so is its KL."""
+    agent = _make(GRPO, GRPOConfig(group_size=4, bf16=True, kl_coefficient=0.3))
+    with torch.no_grad():
+        for parameter in agent.policy.model.parameters():
+            parameter.add_(0.05)
+    rollout, rows = agent.collect([0] * 4 + [1] * 4), torch.arange(8)
+    acted, reference = agent.acted(rollout), agent.evaluate_reference(rollout).log_probs
+    advantages, results = torch.arange(8.0) - 3.5, []
+    for old in (acted, None):
+        new = evaluate_rows(agent.policy, rollout, rows, 1.0, bf16=True)
+        loss, measured = agent._loss_for(rollout, rows, old, reference, advantages)(new, rows)
+        gradient = torch.autograd.grad(loss, list(agent.policy.model.parameters()))
+        results.append((measured, gradient))
+    (_, expected), (measured, actual) = results
+    for other, mine in zip(expected, actual, strict=True):
+        torch.testing.assert_close(other, mine)
+    texts = torch.where(rollout.mask, acted - reference, 0.0).sum(dim=1)
+    torch.testing.assert_close(texts.mean(), measured["kl"])
+    assert measured["kl"].detach() != 0.0
+
+
+def test_an_only_update_in_bfloat16_still_stops_for_another_sampler(monkeypatch, tmp_path):
+    agent = _make(GRPO, GRPOConfig(group_size=4, bf16=True))
+    agent.failure_folder = tmp_path
+    collect = agent.collect
+
+    def shifted(*args, **kwargs):
+        rollout = collect(*args, **kwargs)
+        return dataclasses.replace(rollout, log_probs=rollout.log_probs - 0.2)
+
+    assert "kl" in agent.step()[0]
+    monkeypatch.setattr(agent, "collect", shifted)
+    with pytest.raises(GuardError, match="the sampler's log-probabilities differ"):
+        agent.step()
 
 
 def test_the_gradient_of_rloo_is_that_of_reinforce():
