@@ -60,13 +60,14 @@ class _LeanTrunk:
             device=parameter.device,
         )
 
-    def full(self, tokens: Tensor) -> Tensor:
+    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """See ``agents.trunks.Trunk``."""
 
         def attend(_layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             return self._causal(query, key, value)
 
-        return self._walk(tokens, torch.arange(tokens.shape[1], device=tokens.device), attend)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        return self._walk(tokens, positions, attend, wanted)
 
     def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``agents.trunks.Trunk``."""
@@ -117,9 +118,19 @@ class _LeanTrunk:
         tokens: Tensor,
         positions: Tensor,
         attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+        wanted: Tensor | None = None,
     ) -> Tensor:
-        """Runs all layers; ``positions`` is ``(L,)`` or ``(N, 1)``."""
+        """Runs all layers; ``positions`` is ``(L,)`` or ``(N, 1)``, ``wanted`` as in ``full``."""
         raise NotImplementedError
+
+    def _kept(self, number: int, x: Tensor, mixed: Tensor, wanted: Tensor | None) -> list[Tensor]:
+        """Layer ``number``'s states and what they attended to; of the last layer the wanted ones.
+
+        Above its attention no state reads another, so the others need not be computed.
+        """
+        if wanted is None or number < len(self._layers) - 1:
+            return [x, mixed]
+        return [each.flatten(0, 1).index_select(0, wanted) for each in (x, mixed)]
 
 
 class LeanGPT2(_LeanTrunk):
@@ -142,13 +153,15 @@ class LeanGPT2(_LeanTrunk):
         tokens: Tensor,
         positions: Tensor,
         attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+        wanted: Tensor | None = None,
     ) -> Tensor:
         base = self._base
         x = base.wte(tokens) + base.wpe(positions)
         for number, layer in enumerate(self._layers):
             projected = layer.attn.c_attn(layer.ln_1(x)).chunk(3, dim=-1)
             query, key, value = (self._split(part, self._heads) for part in projected)
-            x = x + layer.attn.c_proj(attend(number, query, key, value))
+            x, mixed = self._kept(number, x, attend(number, query, key, value), wanted)
+            x = x + layer.attn.c_proj(mixed)
             inner = F.gelu(layer.mlp.c_fc(layer.ln_2(x)), approximate="tanh")
             x = x + layer.mlp.c_proj(inner)
         return base.ln_f(x)  # type: ignore[no-any-return] # a module's call has no type
@@ -173,6 +186,7 @@ class LeanLlama(_LeanTrunk):
         tokens: Tensor,
         positions: Tensor,
         attend: Callable[[int, Tensor, Tensor, Tensor], Tensor],
+        wanted: Tensor | None = None,
     ) -> Tensor:
         base = self._base
         x = base.embed_tokens(tokens)
@@ -184,7 +198,8 @@ class LeanLlama(_LeanTrunk):
             query = _rotate(self._split(attention.q_proj(normed), self._heads), cos, sin)
             key = _rotate(self._split(attention.k_proj(normed), self._key_heads), cos, sin)
             value = self._split(attention.v_proj(normed), self._key_heads)
-            x = x + attention.o_proj(attend(number, query, key, value))
+            x, mixed = self._kept(number, x, attend(number, query, key, value), wanted)
+            x = x + attention.o_proj(mixed)
             normed = _normalise(layer.post_attention_layernorm, x)
             x = x + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
         return _normalise(base.norm, x)

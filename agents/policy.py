@@ -156,7 +156,7 @@ class TransformerPolicy(nn.Module):
         """
         rows, columns = mask.nonzero(as_tuple=True)
         at = places[rows, columns]
-        hidden = self._trunk.full(tokens)[rows, at]
+        hidden = self._trunk.full(tokens, rows * tokens.shape[1] + at)
         taken, allowed = actions[rows, columns], legal if legal.ndim == 1 else legal[rows, columns]
         weight, bias = self.head.weight, self.head.bias
         if candidates is None:
@@ -185,7 +185,7 @@ class TransformerPolicy(nn.Module):
             ``(M,)`` float32.
         """
         if self._critic_trunk is not None:
-            hidden = self._critic_trunk.full(tokens)[rows, at]
+            hidden = self._critic_trunk.full(tokens, rows * tokens.shape[1] + at)
         return cast("Tensor", self.value_head(hidden).squeeze(-1).float())
 
     def state_values(self, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -32,14 +32,16 @@ class Trunk(Protocol):
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""
 
-    def full(self, tokens: Tensor) -> Tensor:
+    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Runs right-padded texts, with gradients where they are on.
 
         Args:
             tokens: ``(N, L)`` int64.
+            wanted: Which states are asked for, ``n * L + l`` for token l of text n, ``(M,)`` int64;
+                ``None`` for all.
 
         Returns:
-            ``(N, L, width)``; what stands at padding is meaningless.
+            ``(M, width)``, or ``(N, L, width)``; what stands at padding is meaningless.
         """
 
     def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
@@ -127,9 +129,10 @@ class TransformersTrunk:
             device=layers[0].keys.device,
         )
 
-    def full(self, tokens: Tensor) -> Tensor:
+    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """See ``Trunk``."""
-        return self._run(tokens, None)
+        hidden = self._run(tokens, None)
+        return hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted)
 
     def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``Trunk``."""

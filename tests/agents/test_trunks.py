@@ -42,6 +42,22 @@ def test_lean_states_and_gradients_are_those_of_transformers(kind):
         torch.testing.assert_close(other, mine, atol=2e-3, rtol=1e-3, msg=name)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+def test_wanted_states_are_those_of_all_and_teach_the_same(kind):
+    """In any order, and one of them twice."""
+    model = make_model(kind).eval()
+    trunk, wanted = make_trunk(model), torch.tensor([26, 0, 10, 10, 17])
+    expected = trunk.full(TOKENS).flatten(0, 1)[wanted]
+    actual = trunk.full(TOKENS, wanted)
+    torch.testing.assert_close(expected, actual)
+    probe = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
+    trained = dict(model.base_model.named_parameters())
+    theirs = torch.autograd.grad((expected * probe).sum(), trained.values())
+    ours = torch.autograd.grad((actual * probe).sum(), trained.values())
+    for name, mine, other in zip(trained, ours, theirs, strict=True):
+        torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_attention_by_products_is_the_fused_one():
     """In float64, where neither rounds, and with its gradients."""
     generator = torch.Generator().manual_seed(0)
