@@ -53,7 +53,7 @@ def options():
     parser.add_argument("--out", type=Path, default=Path("runs/compare_learners"))
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
-    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=16)
     parser.add_argument("--texts", type=int, default=64)
     parser.add_argument("--tokens", type=int, default=24, help="of a text, at most")
     parser.add_argument("--test-prompts", type=int, default=256)

@@ -42,7 +42,7 @@ def options():
     parser.add_argument("--toys", nargs="+", default=list(TOYS), choices=TOYS)
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--iterations", type=int, default=80)
-    parser.add_argument("--texts", type=int, default=256, help="an iteration")
+    parser.add_argument("--texts", type=int, default=128, help="an iteration")
     return parser.parse_args()
 
 
@@ -113,7 +113,7 @@ def main():
     known = given.out.read_text().splitlines() if given.out.is_file() else []
     results = [json.loads(line) for line in known]
     made = {(line["learner"], line["toy"], line["seed"]) for line in results}
-    todo = [(each, toy, seed) for toy in given.toys for each in LEARNERS for seed in given.seeds]
+    todo = [(each, toy, seed) for seed in given.seeds for toy in given.toys for each in LEARNERS]
     for run in todo:
         if run not in made:
             results.append(train(given, *run))
