@@ -116,15 +116,16 @@ class ActionMaskObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, An
     ===============  ================  ===============  ===========================
     preset           observation       mask             space of the mask
     ===============  ================  ===============  ===========================
-    ``torchrl``      ``observation``   ``action_mask``  ``MultiBinary(n)``, bool
+    ``torchrl``      ``observation``   ``action_mask``  ``Box(0, 1, (n,), bool)``
     ``pettingzoo``   ``observation``   ``action_mask``  ``MultiBinary(n)``, bool
     ``rllib``        ``observations``  ``action_mask``  ``Box(0, 1, (n,), float32)``
     ``tianshou``     ``obs``           ``mask``         ``MultiBinary(n)``, bool
     ===============  ================  ===============  ===========================
 
     n is that of ``Discrete(n)``; for ``MultiDiscrete(nvec)`` it is ``sum(nvec)``, and the masks of
-    its parts follow each other. Stable-Baselines3's ``MaskablePPO`` needs no wrapper: it reads
-    ``action_masks()``.
+    its parts follow each other. RLlib's own networks take no integers: wrap the environment in
+    Gymnasium's ``DtypeObservation(env, np.float32)`` first. Stable-Baselines3's ``MaskablePPO``
+    needs no wrapper: it reads ``action_masks()``.
     """
 
     def __init__(self, env: gym.Env[Any, Any], preset: str = "torchrl") -> None:

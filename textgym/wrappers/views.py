@@ -38,11 +38,13 @@ _RANGES = (
     (0x20A0, 0x20BF),
     (0x2190, 0x2193),
 )
-_PRESETS = {
-    "torchrl": ("observation", "action_mask", np.bool_),
-    "rllib": ("observations", "action_mask", np.float32),
-    "tianshou": ("obs", "mask", np.bool_),
-    "pettingzoo": ("observation", "action_mask", np.bool_),
+# Where the observation and the mask are, the mask's type, and the kind of its space. TorchRL's mask
+# is in a box: of MultiBinary it makes int8, by which its MaskedCategorical cannot mask.
+_PRESETS: dict[str, tuple[str, str, npt.DTypeLike, type[spaces.Space[Any]]]] = {
+    "torchrl": ("observation", "action_mask", np.bool_, spaces.Box),
+    "rllib": ("observations", "action_mask", np.float32, spaces.Box),
+    "tianshou": ("obs", "mask", np.bool_, spaces.MultiBinary),
+    "pettingzoo": ("observation", "action_mask", np.bool_, spaces.MultiBinary),
 }
 
 
@@ -193,13 +195,15 @@ def make_mask_view(
     """
     if preset not in _PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(_PRESETS)}")
-    observation_key, mask_key, dtype = _PRESETS[preset]
+    observation_key, mask_key, dtype, kind = _PRESETS[preset]
     parts = action_parts(actions)
     if parts is None:
         raise ValueError(f"only Discrete and MultiDiscrete actions have masks, not {actions}")
     size = int(parts[0].sum())
     mask: spaces.Space[Any] = (
-        spaces.MultiBinary(size) if dtype is np.bool_ else spaces.Box(0, 1, (size,), np.float32)
+        spaces.MultiBinary(size)
+        if kind is spaces.MultiBinary
+        else spaces.Box(0, 1, (size,), np.dtype(dtype).type)
     )
     return MaskView(
         space=spaces.Dict({observation_key: observations, mask_key: mask}),

@@ -15,7 +15,7 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 from tests.textgym.tiles import Tiles
 from textgym import TextEnv, TextVectorEnv, wrappers
 from textgym.testing import check_vector_env
-from textgym.vector_rolls import equal
+from textgym.testing.rolls import equal
 
 MODES = ["NextStep", "SameStep", "Disabled"]
 WRAPPED = [
