@@ -18,7 +18,9 @@ from gymnasium.vector import AutoresetMode
 
 from agents.collecting import collect
 from agents.decoding import Sampling
+from agents.editing import EditIds, legal_ids_at
 from agents.statistics import Estimate, bootstrap_interval
+from textgym.states import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +70,10 @@ def uniform_actions(legal: NDArray[np.bool_], rng: np.random.Generator) -> NDArr
 def random_baseline(envs: TextVectorEnv, *, example_ids: Sequence[int], seed: int) -> Baseline:
     """Plays legal actions, each as likely as any other, once for each example given.
 
+    Of edits the place is drawn first, and then what is done there.
+
     Args:
-        envs: A text environment of either backend with autoreset disabled, in which one number is
-            an action: it appends or chooses.
+        envs: A text environment of either backend with autoreset disabled.
         example_ids: Which examples, at least two in all; the same one may come often.
         seed: Of the actions and of the interval.
 
@@ -78,11 +81,8 @@ def random_baseline(envs: TextVectorEnv, *, example_ids: Sequence[int], seed: in
         ValueError: If the environment is another, or there are fewer than two episodes.
         RewardError: If the reward fails.
     """
-    if envs.autoreset_mode is not AutoresetMode.DISABLED or envs.action_kind == "edit":
-        raise ValueError(
-            'random_baseline needs an environment made with autoreset_mode="Disabled" whose action '
-            "is one number, to append or to choose"
-        )
+    if envs.autoreset_mode is not AutoresetMode.DISABLED:
+        raise ValueError('random_baseline needs an environment made with autoreset_mode="Disabled"')
     rng = np.random.default_rng(seed)
     numbers = np.asarray(example_ids, dtype=np.int64)
     batches = [
@@ -128,8 +128,7 @@ def _play(
     is_open = np.ones(envs.num_envs, dtype=np.bool_)
     while is_open.any():
         legal: Any = envs.action_masks()
-        on_host = legal.cpu().numpy() if isinstance(legal, torch.Tensor) else legal
-        actions: Any = uniform_actions(on_host, rng)
+        actions: Any = _random_actions(envs, to_host(legal), rng)
         if isinstance(legal, torch.Tensor):
             actions = torch.from_numpy(actions).to(legal.device)
         _, _, _, _, infos = envs.step(actions)
@@ -138,6 +137,20 @@ def _play(
             scores[paid] = infos["score"][paid]
         is_open &= ~envs.ended_rows
     return scores[: len(numbers)]
+
+
+def _random_actions(
+    envs: TextVectorEnv, legal: NDArray[np.bool_], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Numbers, ``(N,)``, or for edits places and ids, ``(N, 2)``."""
+    if envs.action_kind != "edit":
+        return uniform_actions(legal, rng)
+    tokens = to_host(envs.dynamics_state.tokens)
+    places = uniform_actions(legal[:, : tokens.shape[1]], rng)
+    there = torch.from_numpy(tokens[np.arange(len(tokens)), places])
+    ids = torch.from_numpy(legal[:, tokens.shape[1] :])
+    at_place = legal_ids_at(ids, there.long(), EditIds.of(envs.tokenizer)).numpy()
+    return np.stack([places, uniform_actions(at_place, rng)], axis=1)
 
 
 def _summary(scores: NDArray[np.float64], example_ids: NDArray[np.int64], seed: int) -> Baseline:

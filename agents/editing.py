@@ -5,7 +5,8 @@ of an environment that edits says which places and which ids are legal; ``legal_
 the pairs that have no effect, so that no action is wasted. A text that changes in place has no
 cache: it is read anew before each edit.
 
-Simplification: the likeliest edit is taken to be the likeliest id at the likeliest place.
+Simplifications: the likeliest edit is taken to be the likeliest id at the likeliest place; a
+pretrained model has hardly met the ids by which it deletes and inserts, and has to learn their use.
 """
 
 from __future__ import annotations

@@ -124,5 +124,16 @@ def save_failed_batch(rollout: Rollout, path: Path) -> None:
         rollout: What was collected.
         path: The safetensors file.
     """
-    names = ("tokens", "places", "actions", "log_probs", "rewards", "mask", "legal")
-    save_file({name: getattr(rollout, name).contiguous() for name in names}, path)
+    names = (
+        "tokens",
+        "texts",
+        "candidates",
+        "places",
+        "actions",
+        "log_probs",
+        "rewards",
+        "mask",
+        "legal",
+    )
+    kept = {name: getattr(rollout, name) for name in names}
+    save_file({name: each.contiguous() for name, each in kept.items() if each is not None}, path)

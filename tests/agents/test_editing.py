@@ -6,6 +6,7 @@ import itertools
 import gymnasium as gym
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from agents.best_of_n import best_of_n
 from agents.collecting import collect
@@ -13,6 +14,7 @@ from agents.decoding import Sampling, pack_mask, unpack_mask
 from agents.dpo import DPO, DPOConfig
 from agents.editing import EditIds, choose_edits, evaluate_edits, legal_ids_at
 from agents.grpo import GRPO, GRPOConfig
+from agents.guards import save_failed_batch
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
@@ -326,6 +328,12 @@ def test_two_and_two_iterations_are_four(kind, config, tmp_path):
         assert torch.equal(value, resumed.policy.state_dict()[name]), name
         if name.startswith("edit_head"):
             assert not torch.equal(value, start[name]), name
+
+
+def test_a_failed_batch_has_the_texts(tmp_path):
+    rollout = _collect(_policy(), _drafts(rows=4))
+    save_failed_batch(rollout, tmp_path / "batch.safetensors")
+    assert torch.equal(rollout.texts, load_file(tmp_path / "batch.safetensors")["texts"])
 
 
 def test_how_a_collection_is_cut_changes_no_gradient():
