@@ -100,10 +100,11 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         console: Where to print; ``None`` for the terminal.
 
     Raises:
-        CommandError: If there are too few pairs, or the data or models cannot work.
+        CommandError: If there are too few pairs, or the data, models or numbers cannot work.
     """
     console = console or Console()
     require_picture(config.picture)
+    _require_some(config)
     use_quiet_transformers()
     data = load_data(
         config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
@@ -144,6 +145,21 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if config.picture is not None:
         draw_curves(trained, prompts, config.picture)
+
+
+def _require_some(config: RewardCurveConfig) -> None:
+    """Refuses numbers of which there must be one at least, and shares that are none."""
+    counts = {"size": min(config.sizes, default=0), "seeds": config.seeds, "passes": config.passes}
+    if config.last_words is not None:
+        counts["last_words"] = config.last_words
+    for name, count in counts.items():
+        if count < 1:
+            raise CommandError(f"{name} is {count}; give 1 or more")
+    if not config.models or not config.noise:
+        raise CommandError("name at least one of the models, and one share of noise")
+    for share in config.noise:
+        if not 0 <= share <= 1:
+            raise CommandError(f"noise is {share}; it is a share of the answers, from 0 to 1")
 
 
 def _cut(pairs: Sequence[Preference], words: int | None) -> list[Preference]:

@@ -157,6 +157,22 @@ def test_a_picture_that_cannot_be_written_is_refused_before_any_work(tmp_path, n
         curve("nowhere.jsonl", tmp_path / "out", picture=tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"last_words": 0}, "last_words is 0; give 1 or more"),
+        ({"seeds": 0}, "seeds is 0"),
+        ({"passes": -1}, "passes is -1"),
+        ({"sizes": (0, 12)}, "size is 0"),
+        ({"models": ()}, "at least one of the models"),
+        ({"noise": (10.0,)}, "noise is 10.0; it is a share"),
+    ],
+)
+def test_numbers_that_make_no_sense_are_one_line(tmp_path, settings, reason):
+    with pytest.raises(CommandError, match=reason):
+        curve("nowhere.jsonl", tmp_path / "out", **settings)
+
+
 def test_a_bag_of_words_is_not_trained_again_for_another_network_s_settings(tmp_path):
     data = write(tmp_path / "data.jsonl", 150)
     curve(data, tmp_path / "out")
