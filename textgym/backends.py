@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.states import FIELDS, Array, State, map_fields, narrow, read_only
+from textgym.texts import shown
 
 __all__ = ["Backend", "NumpyBackend", "TorchBackend", "check_actions", "make_backend"]
 
@@ -79,9 +80,12 @@ class NumpyBackend:
 
     def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Converts the actions to int64; see ``Backend``."""
-        array = np.asarray(actions)
+        try:
+            array = np.asarray(actions)
+        except ValueError:  # lists of different lengths
+            raise _no_actions(shape, shown(actions)) from None
         if array.shape != shape or array.dtype.kind not in "iu":
-            raise _no_actions(shape, array.dtype, array.shape)
+            raise _no_actions(shape, f"{array.dtype} of shape {array.shape}")
         return array.astype(np.int64, copy=False)
 
     def clip(self, actions: Array, sizes: Any) -> Array:
@@ -140,10 +144,13 @@ class TorchBackend:
 
     def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Brings the actions to the device; see ``Backend``."""
-        tensor = self._torch.as_tensor(actions, device=self._device)
+        try:
+            tensor = self._torch.as_tensor(actions, device=self._device)
+        except (RuntimeError, TypeError, ValueError):
+            raise _no_actions(shape, shown(actions)) from None
         whole = not tensor.is_floating_point() and tensor.dtype != self._torch.bool
         if tensor.shape != shape or not whole:
-            raise _no_actions(shape, tensor.dtype, tuple(tensor.shape))
+            raise _no_actions(shape, f"{tensor.dtype} of shape {tuple(tensor.shape)}")
         return tensor.long()
 
     def clip(self, actions: Array, sizes: Any) -> Array:
@@ -189,9 +196,9 @@ def make_backend(name: str, device: Any) -> Backend:
     return NumpyBackend()
 
 
-def _no_actions(shape: tuple[int, ...], dtype: Any, got: tuple[int, ...]) -> ValueError:
+def _no_actions(shape: tuple[int, ...], got: str) -> ValueError:
     wanted = f"{shape[0]} integers" if len(shape) == 1 else f"integers of shape {shape}"
-    return ValueError(f"actions must be {wanted}, got {dtype} of shape {got}")
+    return ValueError(f"actions must be {wanted}, got {got}")
 
 
 def check_actions(

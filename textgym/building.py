@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,15 +12,16 @@ from textgym import rewards
 from textgym.prompts import Prompts
 from textgym.states import Rules
 from textgym.tasks import get_task
+from textgym.texts import shown
 from textgym.tokenizers import legal_ids, load_tokenizer
-from textgym.types import Conversation
+from textgym.types import Conversation, Task, Tokenizer
 from textgym.world import World
 
 if TYPE_CHECKING:
     from textgym.constraints import Constraint
     from textgym.rewards import Scorer
     from textgym.settings import Settings
-    from textgym.types import Example, Task, Tokenizer
+    from textgym.types import Example
 
 __all__ = ["build_world"]
 
@@ -31,12 +32,15 @@ def build_world(settings: Settings) -> World:
     """Resolves names, loads what they name, and makes the rules.
 
     Raises:
+        TypeError: If a task or a tokenizer is something else.
         ValueError: If a name is unknown, the split is empty or a size does not fit.
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
     task = get_task(str(settings.task)) if isinstance(settings.task, str | Path) else settings.task
+    _require_parts("task", task, Task)
     named = task.tokenizer if settings.tokenizer is None else settings.tokenizer
     tokenizer = load_tokenizer(named) if isinstance(named, str | Path) else named
+    _require_parts("tokenizer", tokenizer, Tokenizer)
     reward = rewards.resolve(
         task.reward if settings.reward is None else settings.reward, settings.reward_kwargs
     )
@@ -81,6 +85,19 @@ def build_world(settings: Settings) -> World:
         drafter=drafter,
         constraint=constraint,
     )
+
+
+def _require_parts(what: str, given: Any, protocol: Any) -> None:
+    """Refuses an object that lacks what the protocol of a task or a tokenizer asks for."""
+    if isinstance(given, type):
+        raise TypeError(f"the {what} {given.__name__} is a class; give an instance of it")
+    names = [name for name in vars(protocol) if not name.startswith("_")]
+    missing = [name for name in names if not hasattr(given, name)]
+    if missing:
+        raise TypeError(
+            f"a {what} is a name, a path or an object with the attributes of "
+            f"textgym.types.{protocol.__name__}; {shown(given)} lacks {', '.join(missing)}"
+        )
 
 
 def _require_columns(reward: Scorer, example: Example, split: str, task: Task) -> None:

@@ -19,6 +19,7 @@ from textgym.automata import (
     automaton_of_regex,
     distances,
 )
+from textgym.texts import require_text, require_texts, shown
 
 if TYPE_CHECKING:
     from textgym.types import Tokenizer
@@ -38,7 +39,7 @@ _KEYS = ("allow", "choices", "forbid", "min_tokens", "regex")
 def check_keys(spec: Mapping[str, Any]) -> None:
     """Refuses what is no dictionary of known keys that go together."""
     if not isinstance(spec, Mapping):
-        raise ValueError(f"constraints must be a dictionary, got {spec!r}")  # noqa: TRY004 - a setting
+        raise ValueError(f"constraints must be a dictionary, got {shown(spec)}")  # noqa: TRY004 - a setting
     unknown = sorted(set(spec) - set(_KEYS))
     if unknown:
         raise ValueError(f"unknown constraint {unknown[0]!r}; known: {', '.join(_KEYS)}")
@@ -74,7 +75,7 @@ def usable_ids(
 
 def _ids(key: str, items: Any, tokenizer: Tokenizer) -> list[int]:
     if not _is_list(items):
-        raise ValueError(f"constraints: {key} must be a list of texts or ids, got {items!r}")
+        raise ValueError(f"constraints: {key} must be a list of texts or ids, got {shown(items)}")
     return [_id(key, item, tokenizer) for item in items]
 
 
@@ -84,12 +85,13 @@ def _is_list(value: Any) -> bool:
 
 def _id(key: str, item: Any, tokenizer: Tokenizer) -> int:
     if isinstance(item, str):
+        require_text(item, f"constraints: {key}: the text")
         ids = tokenizer.encode(item)
         if len(ids) != 1:
             parts = [tokenizer.decode([token]) for token in ids]
             raise ValueError(
-                f"constraints: {key}: {item!r} is no single token but {len(ids)}: {parts} "
-                f"(ids {ids}); give tokens, or use regex or choices for texts"
+                f"constraints: {key}: {shown(item)} is no single token but {len(ids)}: "
+                f"{shown(parts)} (ids {shown(ids)}); give tokens, or use regex or choices for texts"
             )
         return ids[0]
     if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
@@ -104,12 +106,13 @@ def automaton_of(spec: Mapping[str, Any]) -> ByteAutomaton:
     """Returns the automaton of the texts that ``regex`` or ``choices`` permits."""
     if "regex" in spec:
         if not isinstance(spec["regex"], str):
-            raise ValueError(f"constraints: regex must be a text, got {spec['regex']!r}")
+            raise ValueError(f"constraints: regex must be a text, got {shown(spec['regex'])}")
         return automaton_of_regex(spec["regex"])
     if "choices" in spec:
         choices = spec["choices"]
         if not _is_list(choices) or not all(isinstance(text, str) for text in choices):
-            raise ValueError(f"constraints: choices must be a list of texts, got {choices!r}")
+            raise ValueError(f"constraints: choices must be a list of texts, got {shown(choices)}")
+        require_texts(choices, "constraints: the choice")
         if not choices:
             raise ValueError("constraints: choices is empty; give at least one text")
         return automaton_of_choices(choices)
@@ -146,6 +149,6 @@ def check_choices(
     for choice in choices:
         if not lengths[minimum:, automaton.read(choice)].any():
             raise ValueError(
-                f"constraints: choice {choice!r} cannot be written in {minimum} to "
+                f"constraints: choice {shown(choice)} cannot be written in {minimum} to "
                 f"{completion_tokens} legal tokens; allow more tokens or leave it out"
             )

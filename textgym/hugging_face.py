@@ -6,6 +6,8 @@ import functools
 import re
 from typing import TYPE_CHECKING, Any
 
+from textgym.texts import require_texts
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
@@ -81,12 +83,21 @@ class HuggingFaceTokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encodes many texts at once."""
+        """Encodes many texts at once.
+
+        Raises:
+            TypeError: If one is no string.
+            ValueError: If one is no valid text; it is shown.
+        """
         if not texts:
             return []
-        encoded: Any = self._tokenizer(
-            list(texts), add_special_tokens=False, padding=False, truncation=False
-        )
+        try:
+            encoded: Any = self._tokenizer(
+                list(texts), add_special_tokens=False, padding=False, truncation=False
+            )
+        except (TypeError, ValueError):
+            require_texts(texts)  # transformers does not say which of them is none
+            raise
         return [list(ids) for ids in encoded["input_ids"]]
 
     def decode(self, ids: Sequence[int]) -> str:

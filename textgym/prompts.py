@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textgym.states import State, begin, lay_out
+from textgym.texts import require_texts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Prompts"]
 
-_SHOWN = 80  # characters of an offending prompt
 _KEPT = 1 << 23  # ids, which take 64 MiB
 _ROOM = 64  # for so many prompts at first
 _UNKNOWN = -1
@@ -103,15 +103,5 @@ class Prompts:
         self._places[new] = np.arange(start, self._count)
 
     def _encode(self, prompts: Sequence[str]) -> list[list[int]]:
-        for prompt in prompts:
-            _check_text(prompt)
+        require_texts(prompts, "the prompt")
         return self._tokenizer.encode_batch(prompts)
-
-
-def _check_text(prompt: str) -> None:
-    """Raises for a prompt that UTF-8 cannot hold: a lone surrogate is half a character."""
-    try:
-        prompt.encode("utf-8")
-    except UnicodeEncodeError as error:
-        shown = prompt if len(prompt) <= _SHOWN else f"{prompt[:_SHOWN]}..."
-        raise ValueError(f"the prompt {shown!r} is no valid text: {error.reason}") from None

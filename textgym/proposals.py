@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from textgym.factories import load_factory
+from textgym.texts import require_texts, shown
 from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
@@ -108,14 +109,17 @@ class ListProposer:
             ValueError: If there is no phrase, an empty one, or more than K.
         """
         if isinstance(phrases, str) or not all(isinstance(phrase, str) for phrase in phrases):
-            raise ValueError(f"phrases must be a list of texts, got {phrases!r}")
+            raise ValueError(f"phrases must be a list of texts, got {shown(phrases)}")
         if not phrases or not all(phrases):
-            raise ValueError(f"phrases must be texts that are not empty, got {list(phrases)!r}")
+            raise ValueError(
+                f"phrases must be texts that are not empty, got {shown(list(phrases))}"
+            )
         if len(phrases) > num_candidates:
             raise ValueError(
                 f"there are {len(phrases)} phrases for {num_candidates} candidates; give "
                 f"num_candidates={len(phrases)} or fewer phrases"
             )
+        require_texts(phrases, "the phrase")
         encoded = tokenizer.encode_batch(phrases)
         shape = (num_candidates, max(map(len, encoded)))
         table = np.full(shape, tokenizer.pad_id, dtype=np.int64)

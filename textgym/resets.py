@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from textgym.states import to_host
+from textgym.texts import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
@@ -46,12 +48,9 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
     Raises:
         ValueError: If an option is unknown, has another shape, names no example, or does not go
             with the others.
-        TypeError: If an example is no integer or a prompt no text.
+        TypeError: If the options are no dictionary, an example no integer or a prompt no text.
     """
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    unknown = set(given) - set(_OPTIONS)
-    if unknown:
-        raise ValueError(f"unknown options {sorted(unknown)}; known: {', '.join(_OPTIONS)}")
+    given = _given(options, _OPTIONS)
     if "example_id" in given and "prompt" in given:
         raise ValueError("example_id and prompt are two ways to start; give one of them")
     mask = _read_mask(given, count)
@@ -70,7 +69,7 @@ def read_options(options: Mapping[str, Any] | None, count: int, world: World) ->
         prompts = given["prompt"]
         prompts = [prompts] * count if isinstance(prompts, str) else prompts
         if not hasattr(prompts, "__len__") or len(prompts) != count:
-            raise ValueError(f"prompt must be one text or {count}, got {prompts!r}")
+            raise ValueError(f"prompt must be one text or {count}, got {shown(prompts)}")
         # Rows that are not reset may have anything.
         own = [world.example_of(prompts[row]) for row in rows.tolist()]
         chosen = own, np.full(len(own), -1)
@@ -82,11 +81,9 @@ def read_row_options(options: Mapping[str, Any] | None) -> dict[str, Any]:
 
     Raises:
         ValueError: If an option is unknown, or both are given.
+        TypeError: If the options are no dictionary.
     """
-    given = {key: value for key, value in (options or {}).items() if value is not None}
-    unknown = set(given) - {"example_id", "prompt"}
-    if unknown:
-        raise ValueError(f"unknown options {sorted(unknown)}; known: example_id, prompt")
+    given = _given(options, ("example_id", "prompt"))
     if len(given) > 1:
         raise ValueError("example_id and prompt are two ways to start; give one of them")
     return given
@@ -96,15 +93,27 @@ def read_seeds(seed: int | Sequence[int | None] | None, count: int) -> Sequence[
     """Returns a seed, or ``None`` for no seed, for each row.
 
     Raises:
-        ValueError: If a list has another length.
+        ValueError: If a list has another length, or it is neither a number nor a list.
     """
     if seed is None:
         return [None] * count
     if isinstance(seed, int | np.integer):
         return [int(seed) + row for row in range(count)]
+    if isinstance(seed, str) or not hasattr(seed, "__len__"):
+        raise ValueError(f"a seed must be an integer, or {count} of them, got {shown(seed)}")
     if len(seed) != count:
         raise ValueError(f"seeds must be {count}, one for each row; got {len(seed)}")
-    return seed
+    return [int(one) if isinstance(one, np.integer) else one for one in seed]
+
+
+def _given(options: Mapping[str, Any] | None, known: Sequence[str]) -> dict[str, Any]:
+    if options is not None and not isinstance(options, Mapping):
+        raise TypeError(f"options must be a dictionary, got {shown(options)}")
+    given = {key: value for key, value in (options or {}).items() if value is not None}
+    unknown = sorted(map(str, set(given) - set(known)))
+    if unknown:
+        raise ValueError(f"unknown options {unknown}; known: {', '.join(known)}")
+    return given
 
 
 def _read_mask(given: Mapping[str, Any], count: int) -> npt.NDArray[np.bool_]:

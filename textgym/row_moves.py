@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.row import Row
+from textgym.texts import shown
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
@@ -119,10 +120,7 @@ class RowMoves:
 
     def _read(self, action: Any) -> npt.NDArray[np.int64]:
         size = len(self._sizes)
-        array = np.asarray(action)
-        if array.size != size or array.dtype.kind not in "iu":
-            raise ValueError(f"an action is {size} integer{'s' * (size > 1)}, got {action!r}")
-        array = array.astype(np.int64).reshape(1, size)
+        array = _integers(action, size).astype(np.int64).reshape(1, size)
         if ((array < 0) | (array >= self._sizes)).any():
             last = " and ".join(f"0..{size - 1}" for size in self._sizes)
             raise ValueError(f"action {action} is not in {last}")
@@ -130,10 +128,18 @@ class RowMoves:
 
 
 def _read_token(action: Any) -> int:
-    array = np.asarray(action)
-    if array.size != 1 or array.dtype.kind not in "iu":
-        raise ValueError(f"an action is one integer, got {action!r}")
-    return int(array.reshape(()))
+    return int(_integers(action, 1).reshape(()))
+
+
+def _integers(action: Any, size: int) -> npt.NDArray[np.integer]:
+    try:
+        array = np.asarray(action)
+    except ValueError:  # lists of different lengths
+        array = np.zeros(0)
+    if array.size != size or array.dtype.kind not in "iu":
+        wanted = "one integer" if size == 1 else f"{size} integers"
+        raise ValueError(f"an action is {wanted}, got {shown(action)}")
+    return array
 
 
 def _illegal(action: Any) -> ValueError:

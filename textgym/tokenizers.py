@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from textgym.hugging_face import HuggingFaceTokenizer
 from textgym.pretrained import HUB_PREFIX, SMOLLM2, hub_tokenizer, smollm2_folder
+from textgym.texts import shown
 from textgym.unigram import SentencePieceTokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class CharacterTokenizer:
             return [self._ids[character] for character in text]
         except KeyError as error:
             raise ValueError(
-                f"{error.args[0]!r} in {text!r} is not in the alphabet {self._alphabet!r}"
+                f"{error.args[0]!r} in {shown(text)} is not in the alphabet {self._alphabet!r}"
             ) from None
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from textgym.texts import require_texts
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -119,11 +121,20 @@ class SentencePieceTokenizer:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encodes many texts at once."""
-        if len(texts) < _FEW_TEXTS:
-            rows: list[list[int]] = [self._processor.encode(text) for text in texts]
-        else:
-            rows = self._processor.encode(list(texts))
+        """Encodes many texts at once.
+
+        Raises:
+            TypeError: If one is no string.
+            ValueError: If one is no valid text; it is shown.
+        """
+        try:
+            if len(texts) < _FEW_TEXTS:
+                rows: list[list[int]] = [self._processor.encode(text) for text in texts]
+            else:
+                rows = self._processor.encode(list(texts))
+        except (RuntimeError, TypeError):
+            require_texts(texts)  # sentencepiece does not say which of them is none
+            raise
         for row, text in enumerate(texts):
             if _SPACE_MARK in text:
                 rows[row] = self._encode_around_marks(text)
@@ -206,11 +217,14 @@ def train_tokenizer(
         seed: The seed of that choice.
 
     Raises:
-        ValueError: If there is no text, or too little for ``vocab_size``.
+        TypeError: If a text is no string.
+        ValueError: If there is no text, an invalid one, or too little for ``vocab_size``.
     """
     import sentencepiece
 
-    corpus = [text for text in texts if text.strip()]
+    given = list(texts)
+    require_texts(given, "the training text")
+    corpus = [text for text in given if text.strip()]
     if not corpus:
         raise ValueError("there is no text to train a tokenizer on")
     if max_texts is not None and max_texts < len(corpus):

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from textgym.moves import Moves
 from textgym.rewards import CheckedReward
 from textgym.states import lay_out
+from textgym.texts import require_text, shown
 from textgym.turns import split_turns
 from textgym.types import Example, StopReason
 
@@ -121,7 +122,7 @@ class World:
             TypeError: If it is no text.
         """
         if not isinstance(prompt, str):
-            raise TypeError(f"a prompt must be a text, got {prompt!r}")
+            raise TypeError(f"a prompt must be a text, got {shown(prompt)}")
         return Example(prompt=prompt, columns=dict.fromkeys(self.examples[0].columns))
 
     def start(
@@ -191,12 +192,17 @@ class World:
         Args:
             state: The rows.
             examples: What each started with.
+
+        Raises:
+            TypeError: If a reply is no text.
+            ValueError: If it is no valid one.
         """
         tokens, length, reason = state.tokens.copy(), state.length.copy(), state.stop_reason.copy()
         for row, example in enumerate(examples):
             text = self.task.reply(example, self.turns(state, row))  # type: ignore[attr-defined] # a Conversation's
             if text is None:
                 continue
+            require_text(text, f"the reply of {self.task.name}")
             ids = self.tokenizer.encode(text)
             stop = length[row] + len(ids)
             room = stop - state.prompt_length[row] < self.rules.completion_tokens

@@ -1,0 +1,46 @@
+"""What a text is, and how messages show one that may be anything, and long."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["require_text", "require_texts", "shown"]
+
+_SHOWN = 80
+
+_reprs = reprlib.Repr()
+_reprs.maxstring = _reprs.maxother = _SHOWN
+
+
+def shown(value: Any) -> str:
+    """Returns what Python writes for a value, shortened; always one line."""
+    return " ".join(_reprs.repr(value).split("\n"))
+
+
+def require_text(text: Any, what: str = "the text") -> None:
+    """Refuses what is no text, or one that UTF-8 cannot hold: a lone surrogate is half a character.
+
+    Args:
+        text: What may be one.
+        what: How the message calls it.
+
+    Raises:
+        TypeError: If it is no string.
+        ValueError: If it is no valid text.
+    """
+    if not isinstance(text, str):
+        raise TypeError(f"{what} must be a text, got {shown(text)}")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{what} {shown(text)} is no valid text: {error.reason}") from None
+
+
+def require_texts(texts: Iterable[Any], what: str = "the text") -> None:
+    """Refuses the first of many that is no valid text; see ``require_text``."""
+    for text in texts:
+        require_text(text, what)
