@@ -148,6 +148,20 @@ class DPO(Agent):
         """How many prompts, or given pairs, there are."""
         return self.envs.num_examples if self.pairs is None else len(self.pairs) // _PAIR
 
+    def accuracy(self, pairs: Sequence[tuple[str, str, str]]) -> tuple[float, int]:
+        """How often the policy, counted from the reference, gives the chosen text more.
+
+        Args:
+            pairs: Prompt, chosen and rejected completion.
+
+        Returns:
+            The share, and of how many pairs, which are those that ``encode_pairs`` keeps.
+        """
+        texts, _ = encode_pairs(self.envs, pairs, self.policy.device)
+        now = self.evaluate(self.policy, texts).log_probs
+        raised = (now - self.evaluate_reference(texts).log_probs).sum(dim=1).reshape(-1, _PAIR)
+        return float((raised[:, 0] > raised[:, 1]).float().mean()), len(raised)
+
     def _given(
         self, given: Rollout, numbers: Sequence[int]
     ) -> tuple[Rollout, Tensor, dict[str, float]]:

@@ -36,14 +36,14 @@ from agents.fitting import (
 )
 from agents.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
 from textgym.pretrained import HUB_PREFIX, SMOLLM2, smollm2_folder, unreachable
-from textgym.tokenizers import HuggingFaceTokenizer, SentencePieceTokenizer, load_tokenizer
+from textgym.tokenizers import load_tokenizer, save_tokenizer
 
 if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
-__all__ = ["load_model", "load_saved", "save_model"]
+__all__ = ["load_model", "load_saved", "save_model", "tokenizer_of"]
 
-_SENTENCEPIECE = "tokenizer.model"  # in a model's folder
+_TOKENIZERS = ("tokenizer.model", "alphabet.json", "tokenizer.json")  # in a model's folder
 
 
 def load_model(
@@ -142,10 +142,34 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None
         save_adapters(model, folder)
     else:
         model.save_pretrained(folder)
-    if isinstance(tokenizer, SentencePieceTokenizer):
-        tokenizer.save(folder / _SENTENCEPIECE)
-    elif isinstance(tokenizer, HuggingFaceTokenizer):
-        tokenizer.save(folder)
+    if tokenizer is not None:
+        save_tokenizer(tokenizer, folder)
+
+
+def tokenizer_of(spec: str | Path) -> str | None:
+    """The tokenizer that came with a model, as ``load_tokenizer`` and environments take it.
+
+    Args:
+        spec: As of ``load_model``.
+
+    Returns:
+        Its name or folder; ``None`` if there is none, as with random weights.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+    """
+    base, adapters = _base_and_adapters(spec)
+    if base.startswith(SCRATCH_PREFIX):
+        return _tokenizer_in(adapters)
+    if base.startswith(HUB_PREFIX) or base == SMOLLM2:
+        return _tokenizer_in(adapters) or base
+    return _tokenizer_in(adapters) or _tokenizer_in(Path(base))
+
+
+def _tokenizer_in(folder: Path | None) -> str | None:
+    if folder is None or not any((folder / name).is_file() for name in _TOKENIZERS):
+        return None
+    return str(folder)
 
 
 def _base_and_adapters(spec: str | Path) -> tuple[str, Path | None]:
@@ -206,10 +230,7 @@ def _own_tokenizer(base: str, source: str, *, required: bool) -> Tokenizer | Non
     try:
         if base.startswith(HUB_PREFIX):
             return load_tokenizer(base)
-        sentencepiece = Path(source) / _SENTENCEPIECE
-        if sentencepiece.is_file():
-            return load_tokenizer(sentencepiece)
-        return load_tokenizer(source) if (Path(source) / "tokenizer.json").is_file() else None
+        return None if _tokenizer_in(Path(source)) is None else load_tokenizer(source)
     except (OSError, ValueError):
         if required:
             raise

@@ -239,9 +239,14 @@ class TransformerPolicy(nn.Module):
         for own, new in zip(self.parameters(), source.parameters(), strict=True):
             own.copy_(new)
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Writes the model as transformers does, and heads and critic beside it."""
-        save_model(self.model, folder)
+    def save_pretrained(self, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+        """Writes the model as transformers does, and heads and critic beside it.
+
+        Args:
+            folder: Made if it is missing.
+            tokenizer: Written as well, so that the folder is all that a text needs.
+        """
+        save_model(self.model, folder, tokenizer)
         if self.critic is not None:
             self.critic.save_pretrained(folder / _CRITIC_FOLDER)
         for file, head in self._heads().items():
@@ -279,10 +284,20 @@ class TransformerPolicy(nn.Module):
             None if critic is None else load_saved(critic, device, tokenizer),
             edits=edits or (Path(folder) / _EDIT_FILE).is_file(),
         )
-        for file, head in policy._heads().items():
-            if (Path(folder) / file).is_file():
-                head.load_state_dict(load_file(Path(folder) / file, device=device))
+        policy.load_heads(Path(folder))
         return policy
+
+    def load_heads(self, folder: Path) -> None:
+        """Takes over the heads that were saved in a folder, as far as there are any.
+
+        Args:
+            folder: What ``save_pretrained`` wrote. A value head that read another trunk, the
+                policy's or a critic's, than the one here does is left out.
+        """
+        moved = (folder / _CRITIC_FOLDER).is_dir() != (self.critic is not None)
+        for file, head in self._heads().items():
+            if (folder / file).is_file() and not (moved and head is self.value_head):
+                head.load_state_dict(load_file(folder / file, device=str(self.device)))
 
     def _heads(self) -> dict[str, nn.Module]:
         """What is put on the models, by the names of the files that keep it."""

@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
+from agents.loading import save_model
 from agents.optimizers import MuonWithAdamW
 from textgym.checkpoints import atomic_folder, last_checkpoint
 
@@ -107,7 +108,7 @@ def train_language_model(
     device: str = "cpu",
     callbacks: Sequence[TrainerCallback] = (),
 ) -> dict[str, float]:
-    """Trains a language model and saves it as transformers does.
+    """Trains a language model and saves it as transformers does, its tokenizer beside it.
 
     Args:
         config: Shape and training.
@@ -144,7 +145,7 @@ def train_language_model(
     last = last_checkpoint(checkpoints, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
     with atomic_folder(out) as folder:
-        model.save_pretrained(folder)
+        save_model(model, folder, tokenizer)
     return {
         "steps": float(result.global_step),
         "tokens": float(config.steps * config.batch_size * config.row_tokens),

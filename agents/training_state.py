@@ -50,7 +50,7 @@ def save_agent(agent: Agent, folder: Path) -> None:
         **agent.record(),
     }
     with atomic_folder(folder) as temporary:
-        agent.policy.save_pretrained(temporary / _POLICY)
+        agent.policy.save_pretrained(temporary / _POLICY, agent.envs.tokenizer)
         if agent.reference is not None:
             agent.reference.save_pretrained(temporary / _REFERENCE)
         save_file(tensors, temporary / _TENSORS)

@@ -43,7 +43,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.writing"
-    shutil.rmtree(temporary, ignore_errors=True)
+    former = path.parent / f".{path.name}.former"
+    for left in (temporary, former):
+        shutil.rmtree(left, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -51,11 +53,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         if path.exists():
-            shutil.rmtree(path)
+            path.replace(former)  # to remove it in its place would leave a part of it at a kill
         temporary.replace(path)
         _flush(path.parent)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for left in (temporary, former):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

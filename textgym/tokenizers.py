@@ -7,6 +7,7 @@ and only what begins with ``hub:`` is looked for by transformers.
 from __future__ import annotations
 
 import functools
+import json
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from textgym.checkpoints import write_json
 from textgym.hugging_face import HuggingFaceTokenizer
 from textgym.pretrained import HUB_PREFIX, SMOLLM2, hub_tokenizer, smollm2_folder
 from textgym.texts import shown
@@ -30,12 +32,15 @@ __all__ = [
     "SentencePieceTokenizer",
     "legal_ids",
     "load_tokenizer",
+    "save_tokenizer",
     "train_tokenizer",
 ]
 
 _SHIPPED = ("reviews-4096",)
 _CHARACTERS = "characters:"
 _PAD, _BOS, _EOS = 0, 1, 2
+# What a tokenizer is in a folder.
+_HUGGING_FACE, _SENTENCEPIECE, _ALPHABET = "tokenizer.json", "tokenizer.model", "alphabet.json"
 
 
 class CharacterTokenizer:
@@ -140,7 +145,8 @@ def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:
     Args:
         name_or_path: ``"reviews-4096"``, which is shipped; ``"characters:<alphabet>"``;
             ``"smollm2"``, see ``textgym.pretrained``; ``"hub:NAME"``, for transformers; the path of
-            a sentencepiece ``.model`` file; or a folder with a Hugging Face ``tokenizer.json``.
+            a sentencepiece ``.model`` file; or a folder with one as ``tokenizer.model``, with a
+            Hugging Face ``tokenizer.json``, or with what ``save_tokenizer`` wrote.
 
     Raises:
         ValueError: If it is none of these; the message lists the known names.
@@ -158,15 +164,46 @@ def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:
         return SentencePieceTokenizer(path.read_bytes())
     if name == SMOLLM2 and not path.exists():
         path = smollm2_folder()
-    if (path / "tokenizer.json").is_file():
-        from transformers import AutoTokenizer
-
-        return HuggingFaceTokenizer(AutoTokenizer.from_pretrained(path, local_files_only=True))
+    if (found := _in_folder(path)) is not None:
+        return found
     raise ValueError(
         f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}, "
         f"{SMOLLM2}, {HUB_PREFIX}NAME; "
         "or give the path of a sentencepiece .model file or of a folder with a tokenizer.json"
     )
+
+
+def _in_folder(folder: Path) -> Tokenizer | None:
+    if (folder / _HUGGING_FACE).is_file():
+        from transformers import AutoTokenizer
+
+        return HuggingFaceTokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
+    if (folder / _SENTENCEPIECE).is_file():
+        return SentencePieceTokenizer((folder / _SENTENCEPIECE).read_bytes())
+    if (folder / _ALPHABET).is_file():
+        return CharacterTokenizer(json.loads((folder / _ALPHABET).read_text(encoding="utf-8")))
+    return None
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
+    """Writes what ``load_tokenizer(folder)`` reads.
+
+    Args:
+        tokenizer: One of the kinds of this module; another one is left out.
+        folder: Is there already.
+
+    Returns:
+        Whether it was written.
+    """
+    if isinstance(tokenizer, SentencePieceTokenizer):
+        tokenizer.save(folder / _SENTENCEPIECE)
+    elif isinstance(tokenizer, HuggingFaceTokenizer):
+        tokenizer.save(folder)
+    elif isinstance(tokenizer, CharacterTokenizer):
+        write_json(folder / _ALPHABET, tokenizer.alphabet)
+    else:
+        return False
+    return True
 
 
 @functools.cache

@@ -27,12 +27,17 @@ class Command:
         config: The name of its frozen dataclass of settings.
         run: The name of the function that takes the config and does the work.
         summary: One line for the list of commands.
+        examples: Whole commands, for its help.
+        start: The name of a function from the command's words to the config that they change;
+            empty for the config's own defaults.
     """
 
     module: str
     config: str
     run: str
     summary: str
+    examples: tuple[str, ...] = ()
+    start: str = ""
 
     def load(self) -> tuple[type[Any], Callable[[Any], None]]:
         """Imports the command.
@@ -43,11 +48,53 @@ class Command:
         module = importlib.import_module(self.module)
         return getattr(module, self.config), getattr(module, self.run)
 
+    def parse(self, name: str, arguments: Sequence[str]) -> Any:
+        """Reads the command's words; prints and exits where they are no config, or ask for help.
+
+        Args:
+            name: The command's.
+            arguments: What stands behind it.
+        """
+        import tyro
+
+        module, (config, _) = importlib.import_module(self.module), self.load()
+        settings: dict[str, Any] = {}
+        if self.start:
+            settings["default"] = getattr(module, self.start)(arguments)
+        if self.examples and {"-h", "--help"} & set(arguments):
+            shown = "\n".join(f"  textgym {name} {words}" for words in self.examples)
+            settings["description"] = f"{config.__doc__}\n\nExamples:\n{shown}"
+        return tyro.cli(config, prog=f"textgym {name}", args=arguments, **settings)
+
+
+_TOY = "--env TextGym/Alphabet-v0 --policy 'scratch:gpt2?layers=2&width=32&heads=4'"
+_GENERATE = (
+    "--policy runs/ppo/policy --prompt 'The film was' --count 3",
+    '--policy runs/ppo/policy --env TextGym/Sentiment-v0 --env-kwargs \'{"reward": "vader"}\'',
+    "--policy smollm2 --prompt 'Once upon a time' --top-p 0.9",
+)
+_PPO = (
+    f"{_TOY} --out runs/toy --num-envs 256 --ppo.iterations 60 --ppo.learning-rate 3e-3",
+    '--env TextGym/Sentiment-v0 --env-kwargs \'{"reward": "vader"}\' --policy smollm2 --lora 16 '
+    "--out runs/smollm2",
+    "--env TextGym/Sentiment-v0 --policy runs/lm --out runs/ppo --preset trl --ppo.episodes 128",
+)
+_GRPO = (f"{_TOY} --out runs/grpo --num-envs 256 --grpo.group-size 8 --grpo.iterations 60",)
+_RLOO = (f"{_TOY} --out runs/rloo --num-envs 256 --rloo.iterations 60",)
+_REINFORCE = (f"{_TOY} --out runs/reinforce --num-envs 256 --reinforce.iterations 60",)
+_DPO = (
+    "--env TextGym/Continuation-v0 --policy smollm2 --lora 16 --data pairs.jsonl --out runs/dpo",
+    "--env TextGym/Sentiment-v0 --policy runs/quickstart/language_model "
+    "--data runs/quickstart/preferences.sqlite --out runs/dpo",
+    f"{_TOY} --out runs/online --num-envs 256 --dpo.iterations 200 --dpo.learning-rate 1e-3 "
+    "--dpo.epochs 4",
+)
 
 # One line a command, sorted; a key of two words is a command of a group.
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
     "envs": Command("textgym.cli.envs", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
+    "generate": Command("textgym.cli.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
     "reward best-of-n": Command("textgym.cli.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
     "reward card": Command("textgym.cli.reward_card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
@@ -55,10 +102,11 @@ COMMANDS: Mapping[str, Command] = {
     "reward export": Command("textgym.cli.reward_export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
     "reward train": Command("textgym.cli.reward_training", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
     "rewards": Command("textgym.cli.rewards", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
-    "train grpo": Command("textgym.cli.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other"),  # noqa: E501
-    "train ppo": Command("textgym.cli.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function"),  # noqa: E501
-    "train reinforce": Command("textgym.cli.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline"),  # noqa: E501
-    "train rloo": Command("textgym.cli.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline"),  # noqa: E501
+    "train dpo": Command("textgym.cli.train_dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
+    "train grpo": Command("textgym.cli.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
+    "train ppo": Command("textgym.cli.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
+    "train reinforce": Command("textgym.cli.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline", _REINFORCE),  # noqa: E501
+    "train rloo": Command("textgym.cli.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline", _RLOO),  # noqa: E501
 }
 """Every command by its name."""
 # fmt: on
@@ -81,10 +129,9 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     name, arguments = _split(sys.argv[1:])
     try:
-        import tyro
-
-        config, run = COMMANDS[name].load()
-        run(tyro.cli(config, prog=f"textgym {name}", args=arguments))
+        command = COMMANDS[name]
+        config = command.parse(name, arguments)
+        command.load()[1](config)
     except KeyboardInterrupt:
         sys.exit("\nstopped; the same command goes on from here")
     except Exception as error:

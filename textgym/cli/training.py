@@ -283,5 +283,5 @@ def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
                 ppo.save(checkpoint_folder(checkpoints, ppo.iteration))
                 prune(checkpoints, keep=1)
     with atomic_folder(run.out / "policy") as folder:
-        ppo.policy.save_pretrained(folder)
+        ppo.policy.save_pretrained(folder, envs.tokenizer)
     return {"iterations": ppo.iteration, "completions": ppo.iteration * plan.rows}

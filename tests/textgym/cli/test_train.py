@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from agents.policy import TransformerPolicy
 from agents.ppo import PPOConfig
 from agents.rloo import RLOOConfig
 from textgym import RewardError
+from textgym.cli import COMMANDS, learning
 from textgym.cli.errors import CommandError
 from textgym.cli.train import (
     GRPOTraining,
@@ -130,10 +132,59 @@ def test_bad_input_is_one_line(settings, message, tmp_path):
 
 def test_a_preset_is_a_learner_s_settings(tmp_path, capsys):
     settings = {"preset": "trl", "ppo": PPOConfig(), "num_envs": 2, "total_steps": 1}
-    with pytest.raises(CommandError, match="--preset sets all of --ppo"):
-        train_ppo(_config(tmp_path, preset="trl"))
     said = _run(train_ppo, _config(tmp_path, **settings), capsys)
-    assert "1 iterations" in said  # of 512 texts, in two rows
+    assert "512 texts an iteration" in said
+    assert "1 iterations" in said
+
+
+@pytest.mark.parametrize("words", [("--preset", "trl"), ("--preset=trl",)])
+def test_the_command_s_own_settings_change_the_preset_s(words):
+    """trl's penalty of 1 and temperature of .7 stay, its learning rate of 3e-6 goes."""
+    command = ["--env", "TextGym/Alphabet-v0", "--out", "runs/a", "--ppo.learning-rate", "0.5"]
+    config = COMMANDS["train ppo"].parse("train ppo", [*command, *words])
+    assert config.preset == "trl"
+    assert config.ppo.learning_rate == 0.5
+    assert (config.ppo.missing_end_penalty, config.ppo.temperature) == (1.0, 0.7)
+    plain = COMMANDS["train ppo"].parse("train ppo", command)
+    assert (plain.ppo.missing_end_penalty, plain.ppo.temperature) == (0.0, 0.9)
+    assert plain.ppo.learning_rate == 0.5
+
+
+def test_an_unknown_preset_is_one_line():
+    with pytest.raises(CommandError, match="--preset foo: there is no such one; known: lm-human"):
+        COMMANDS["train ppo"].parse("train ppo", ["--preset", "foo"])
+
+
+def test_help_shows_whole_commands(capsys):
+    with pytest.raises(SystemExit):
+        COMMANDS["train dpo"].parse("train dpo", ["--help"])
+    said = capsys.readouterr().out
+    assert "textgym train dpo --env TextGym/Alphabet-v0" in said
+    assert "--dpo.beta FLOAT" in said
+
+
+def test_every_example_in_the_help_is_a_command():
+    for name, command in COMMANDS.items():
+        for words in command.examples:
+            command.parse(name, shlex.split(words))
+
+
+def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
+    tmp_path, capsys, monkeypatch
+):
+    _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
+    before = (tmp_path / "policy" / "model.safetensors").read_bytes()
+
+    def killed(policy, folder, tokenizer):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "_save", lambda *_: None)
+        patch.setattr(TransformerPolicy, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_ppo(_config(tmp_path))
+    assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
 
 
 def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):

@@ -1,0 +1,88 @@
+"""``textgym generate``: whose texts are printed, with which scores, and how it refuses."""
+
+import pytest
+import torch
+from rich.console import Console
+
+from agents.loading import load_model
+from agents.policy import TransformerPolicy
+from textgym.cli import COMMANDS
+from textgym.cli.errors import CommandError
+from textgym.cli.generate import GenerateConfig, generate
+from textgym.tasks.toys import alphabet_score
+from textgym.tokenizers import CharacterTokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A policy with its tokenizer."""
+    tokenizer = CharacterTokenizer("abcdefgh")
+    model, _ = load_model("scratch:gpt2?layers=1&width=16&heads=2", tokenizer)
+    path = tmp_path_factory.mktemp("policy")
+    TransformerPolicy(model).save_pretrained(path, tokenizer)
+    return str(path)
+
+
+def _lines(capsys, **settings):
+    generate(GenerateConfig(**settings), Console(force_terminal=False, width=200))
+    return capsys.readouterr().out.splitlines()
+
+
+def test_each_prompt_is_gone_on_from_as_often_as_asked(folder, capsys):
+    settings = {"policy": folder, "prompt": ("ab", "c"), "count": 2, "tokens": 5}
+    said = _lines(capsys, **settings)
+    assert [line.partition("|")[0] for line in said] == ["ab", "ab", "c", "c"]
+    assert all(len(line.partition("|")[2]) <= 5 for line in said)
+    assert said == _lines(capsys, **settings)
+    assert said != _lines(capsys, **settings, seed=1)
+
+
+def test_almost_without_temperature_the_likeliest_letters_are_written(folder, capsys):
+    policy, tokenizer = TransformerPolicy.from_pretrained(folder), CharacterTokenizer("abcdefgh")
+    ids = [1, *tokenizer.encode("ab")]
+    for _ in range(4):
+        logits = policy.model(input_ids=torch.tensor([ids])).logits[0, -1]
+        logits[:2] = -float("inf")  # padding and the beginning of text
+        ids.append(int(logits.argmax()))
+        if ids[-1] == tokenizer.eos_id:
+            break
+    said = _lines(capsys, policy=folder, prompt=("ab",), tokens=4, temperature=1e-4)
+    assert said == [f"ab|{tokenizer.decode(ids[3:])}"]
+
+
+def test_an_environment_gives_prompts_and_scores(folder, capsys):
+    said = _lines(capsys, policy=folder, env="TextGym/Alphabet-v0", count=9)
+    assert [line[0] for line in said[:9]] == [*"abcdefgh", "a"]
+    scores = []
+    for line in said[:9]:
+        prompt, _, rest = line.partition("|")
+        completion, _, score = rest.partition("   (")
+        following = ("abcdefgh" * 2)["abcdefgh".index(prompt) + 1 :][:3]
+        (expected,) = alphabet_score([prompt], [completion], reference=[following])
+        assert float(score.rstrip(")")) == pytest.approx(expected, abs=1e-3)
+        scores.append(expected)
+    assert said[9] == f"mean score {sum(scores) / 9:.3f}"
+
+
+def test_the_command_takes_several_prompts():
+    words = ["--policy", "a", "--prompt", "one text", "--prompt", "another"]
+    assert COMMANDS["generate"].parse("generate", words).prompt == ("one text", "another")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "give either --prompt TEXT or --env ID"),
+        ({"prompt": ("a",), "env": "TextGym/Alphabet-v0"}, "give either"),
+        ({"prompt": ("a",), "count": 0}, "--count must be at least 1"),
+        ({"prompt": ("a",), "temperature": 0.0}, "temperature"),
+        ({"prompt": ("z",)}, "is not in the alphabet"),
+        ({"prompt": ("a",), "policy": "no/such"}, "no language model in no/such"),
+        ({"prompt": ("a",), "policy": "scratch:gpt2?layers=1"}, "give --tokenizer"),
+        ({"env": "TextGym/Alphabit-v0"}, "Alphabit"),
+    ],
+)
+def test_bad_input_is_one_line(settings, message, folder):
+    with pytest.raises(CommandError, match=message) as caught:
+        generate(GenerateConfig(**{"policy": folder, **settings}))
+    assert "\n" not in str(caught.value)

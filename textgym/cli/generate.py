@@ -1,0 +1,164 @@
+"""``textgym generate``: what a policy writes, after prompts that are given or an environment's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import tyro
+from rich.console import Console
+
+from agents.collecting import collect
+from agents.decoding import Sampling
+from agents.loading import tokenizer_of
+from textgym import Example
+from textgym.cli.errors import CommandError
+from textgym.cli.learning import FORESEEABLE
+from textgym.cli.policies import environment_arguments, make_envs, make_policy, one_line
+from textgym.cli.quiet import use_quiet_transformers
+from textgym.tokenizers import load_tokenizer
+from textgym.vector import TextVectorEnv
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textgym.types import Tokenizer
+
+__all__ = ["GenerateConfig", "generate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateConfig:
+    """Let a policy write, after given prompts or those of an environment, which scores the texts.
+
+    Each text is a line: the prompt, a bar, and the completion; behind an environment's, the score.
+    """
+
+    policy: str
+    """The policy: a folder, such as runs/ppo/policy, or smollm2, hub:NAME, scratch:..."""
+    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A text to go on from; may be given several times."""
+    env: str | None = None
+    """An environment whose prompts are taken and which scores; instead of --prompt."""
+    env_kwargs: str = "{}"
+    """Arguments of the environment as JSON, such as '{"split": "test"}'."""
+    count: int = 1
+    """Completions of each prompt; of an environment, how many of its prompts, from the first on.
+    More take longer."""
+    tokens: int = 64
+    """The most tokens of a completion, with --prompt. More is slower."""
+    temperature: float = 1.0
+    """Divides the logits. Higher is more varied, and 0.01 nearly always the likeliest token."""
+    top_k: int | None = None
+    """Draw from the so many likeliest tokens alone; None draws from all. More is more varied."""
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that hold this share of the probability. Higher is more
+    varied."""
+    tokenizer: str | None = None
+    """For a policy without one of its own: a name or a file, as of the environment's."""
+    seed: int = 0
+    """Decides what is drawn."""
+    device: str = "cpu"
+    """Where the policy runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """A task of prompts that nobody scores."""
+
+    prompts: Sequence[str]
+    prompt_tokens: int
+    completion_tokens: int
+    tokenizer: Tokenizer
+    name: str = "Given"
+    reward: str = "textgym.cli.generate:unscored"
+    splits: tuple[str, ...] = ("train",)
+
+    def examples(self, split: str) -> list[Example]:  # noqa: ARG002 - a task's signature
+        """One for each prompt."""
+        return [Example(prompt=prompt) for prompt in self.prompts]
+
+
+def unscored(
+    prompts: Sequence[str],
+    completions: Sequence[str],  # noqa: ARG001 - a reward's signature
+    **columns: Sequence[object],  # noqa: ARG001 - as above
+) -> list[float]:
+    """The reward of what nobody scores: 0 for all."""
+    return [0.0] * len(prompts)
+
+
+def generate(config: GenerateConfig, console: Console | None = None) -> None:
+    """Writes texts and prints them.
+
+    Args:
+        config: What and how.
+        console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        CommandError: If something in the command is wrong.
+    """
+    console = console or Console()
+    use_quiet_transformers()
+    try:
+        if config.count < 1:
+            raise ValueError(f"--count must be at least 1, got {config.count}")
+        if bool(config.prompt) == (config.env is not None):
+            raise ValueError("give either --prompt TEXT or --env ID: what shall be gone on from?")
+        sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+        envs, chosen = _prompted(config) if config.env is None else _environment(config)
+        policy = make_policy(config.policy, envs, device=config.device)
+    except FORESEEABLE as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    rollout = collect(
+        envs,
+        policy,
+        sampling=sampling,
+        generator=torch.Generator(config.device).manual_seed(config.seed),
+        example_ids=chosen,
+    )
+    prompts, completions = envs.texts()
+    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        score = "" if config.env is None else f"   ({rollout.scores[row]:.3f})"
+        console.print(
+            f"{one_line(prompt, completion, letters=None)}{score}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
+    if config.env is not None:
+        console.print(f"mean score {rollout.scores.mean():.3f}", highlight=False)
+
+
+def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
+    name = config.tokenizer or tokenizer_of(config.policy)
+    if name is None:
+        raise ValueError(
+            f"{config.policy} has no tokenizer of its own: give --tokenizer, the one that it was "
+            "trained with"
+        )
+    tokenizer = load_tokenizer(name)
+    prompts = [prompt for prompt in config.prompt for _ in range(config.count)]
+    task = _Given(
+        prompts=prompts,
+        prompt_tokens=1 + max(len(ids) for ids in tokenizer.encode_batch(prompts)),
+        completion_tokens=config.tokens,
+        tokenizer=tokenizer,
+    )
+    envs = TextVectorEnv(
+        task=task,
+        num_envs=len(prompts),
+        backend="torch",
+        device=config.device,
+        autoreset_mode="Disabled",
+    )
+    return envs, list(range(len(prompts)))
+
+
+def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
+    arguments = environment_arguments(config.env_kwargs, config.policy)
+    if config.tokenizer is not None:
+        arguments["tokenizer"] = config.tokenizer
+    envs = make_envs(str(config.env), arguments, num_envs=config.count, device=config.device)
+    return envs, [number % envs.num_examples for number in range(config.count)]

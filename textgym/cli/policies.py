@@ -1,0 +1,114 @@
+"""An environment and a policy from a command's words, each fitted to the other.
+
+A policy that came with a tokenizer brings it into the environment, unless the arguments name one;
+a policy of random weights takes the environment's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from agents.adapters import AdapterConfig
+from agents.loading import load_model, tokenizer_of
+from agents.policy import TransformerPolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from textgym.vector import TextVectorEnv
+
+__all__ = ["environment_arguments", "make_envs", "make_policy", "one_line"]
+
+_CRITIC = "critic"  # in a policy's folder
+
+
+def environment_arguments(text: str, policy: str) -> dict[str, Any]:
+    """Reads an environment's arguments, the policy's tokenizer among them if none is named.
+
+    Args:
+        text: ``--env-kwargs``.
+        policy: ``--policy``.
+
+    Raises:
+        ValueError: If they are no JSON object.
+        FileNotFoundError: If there is no such policy.
+    """
+    try:
+        given = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"--env-kwargs is no JSON ({error}): {text}") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"--env-kwargs must be a JSON object, got {text}")  # noqa: TRY004 - as above, the text is wrong
+    own = tokenizer_of(policy)
+    return given if own is None else {"tokenizer": own, **given}
+
+
+def make_envs(
+    env: str, arguments: Mapping[str, Any], *, num_envs: int, device: str
+) -> TextVectorEnv:
+    """Makes the environment as learners want it.
+
+    Args:
+        env: Its id, with or without ``textgym:``.
+        arguments: Its arguments.
+        num_envs: How many rows.
+        device: Where they are.
+    """
+    envs: Any = gym.make_vec(
+        env if ":" in env else f"textgym:{env}",
+        num_envs=num_envs,
+        backend="torch",
+        device=device,
+        autoreset_mode="Disabled",
+        **arguments,
+    )
+    return envs.unwrapped  # type: ignore[no-any-return] # make_vec says VectorEnv
+
+
+def make_policy(
+    spec: str,
+    envs: TextVectorEnv,
+    *,
+    device: str,
+    lora: int | None = None,
+    critic: bool = False,
+) -> TransformerPolicy:
+    """Makes a policy for an environment, with the heads and the critic that its folder keeps.
+
+    Args:
+        spec: As of ``agents.loading.load_model``.
+        envs: Whose tokenizer, width and kind of action it must fit.
+        device: Where it is.
+        lora: Rank of adapters to put on it; ``None`` for none.
+        critic: Whether its values have a trunk of their own: the one in its folder, or a copy.
+    """
+    width = envs.prompt_tokens + envs.completion_tokens
+    settings: dict[str, Any] = {"device": device, "width": width}
+    adapters = None if lora is None else AdapterConfig(rank=lora)
+    model, _ = load_model(spec, envs.tokenizer, lora=adapters, **settings)
+    own_critic = None
+    if critic:
+        kept = Path(spec) / _CRITIC
+        own_critic, _ = load_model(kept if kept.is_dir() else spec, envs.tokenizer, **settings)
+    policy = TransformerPolicy(model, own_critic, edits=envs.action_kind == "edit")
+    policy.load_heads(Path(spec))
+    return policy
+
+
+def one_line(prompt: str, completion: str, *, letters: int | None) -> str:
+    """A prompt and a completion, with a bar between them and on one line.
+
+    Args:
+        prompt: Of a longer text the end is shown.
+        completion: Of a longer text the beginning is shown.
+        letters: The most of each; ``None`` for all.
+    """
+    before, after = (text.replace("\n", "\\n") for text in (prompt, completion))
+    if letters is not None:
+        before = before if len(before) <= letters else f"...{before[-letters:]}"
+        after = after if len(after) <= letters else f"{after[:letters]}..."
+    return f"{before}|{after}"
