@@ -42,7 +42,7 @@ LEARNERS = {
     # Ahmadian et al. 2024.
     "rloo": (RLOO, RLOOConfig, {"group_size": 4, "kl_coefficient": 0.05}),
 }
-LEVELS = (2.0, 4.0, 8.0)  # nats at which the rewards are compared
+LEVELS = (1.0, 2.0, 4.0)  # nats at which the rewards are compared
 SMOOTHED = 3  # iterations
 COLOURS = {"ppo": "#0072B2", "grpo": "#D55E00", "rloo": "#009E73"}
 
