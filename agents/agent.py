@@ -129,6 +129,8 @@ class Agent:
         self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
         self._sampler = policy.frozen_copy(torch.bfloat16) if config.bf16 else None
+        if config.compile:
+            policy.compile_passes()
         self.random = RandomState(config.seed, policy.device)
         self._collected: Rollout | None = None
 

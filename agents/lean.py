@@ -105,9 +105,8 @@ class _LeanTrunk:
         narrow = value.dtype == torch.bfloat16 and value.device.type == "cpu"
         if narrow and query.shape[2] <= _LONGEST_BY_PRODUCTS:
             return attend_by_products(query, key, value, self._scale).transpose(1, 2).flatten(2)
-        mixed = F.scaled_dot_product_attention(
-            query, key, value, is_causal=query.shape[2] > 1, scale=self._scale
-        )
+        # Causal even for a single token: a comparison would break the graph of a compiler.
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self._scale)
         return mixed.transpose(1, 2).flatten(2)
 
     def _split(self, x: Tensor, heads: int) -> Tensor:

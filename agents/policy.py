@@ -30,7 +30,7 @@ from agents.edit_head import EditHead
 from agents.loading import load_saved, save_model
 from agents.log_probs import chosen_log_probs
 from agents.rollout import Evaluation
-from agents.trunks import Trunk, make_trunk, require_plain_head
+from agents.trunks import CompiledTrunk, Trunk, make_trunk, require_plain_head
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -128,6 +128,12 @@ class TransformerPolicy(nn.Module):
         if self.critic is not None:
             self.critic.eval()  # type: ignore[no-untyped-call] # transformers' is
         return self
+
+    def compile_passes(self) -> None:
+        """Compiles what is learned from, see ``CompiledTrunk``; copies are as they were."""
+        self._trunk = CompiledTrunk(self._trunk)
+        if self._critic_trunk is not None:
+            self._critic_trunk = CompiledTrunk(self._critic_trunk)
 
     def evaluate(
         self,
