@@ -112,8 +112,8 @@ def test_padding_moves_no_position(kind, padding, filler):
 class _Bigrams:
     """A trunk whose hidden state is the last token alone, so that log-probabilities are a table."""
 
-    def full(self, tokens):
-        return torch.nn.functional.one_hot(tokens, 32).float()
+    def full(self, tokens, wanted):
+        return torch.nn.functional.one_hot(tokens.flatten()[wanted], 32).float()
 
 
 def test_log_probs_of_two_lengths_by_hand(policy):

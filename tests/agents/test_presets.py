@@ -30,6 +30,7 @@ SHARED = {
     "scale_rewards": False,
     "reward_clip": None,
     "critic_warmup": 0,
+    "entropy_coefficient": 0.0,
     "target_kl": None,
 }
 OWN = {
@@ -67,7 +68,8 @@ OWN = {
         "adam": "torch",
     },
 }
-OURS = {"seed", "bf16", "micro_batch_tokens", "kl_gain"}  # and not theirs to say, or below
+# Not theirs to say, or tested below.
+OURS = {"seed", "bf16", "compile", "micro_batch_tokens", "kl_gain"}
 
 
 @pytest.mark.parametrize("name", get_args(PresetName))
