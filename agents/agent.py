@@ -10,11 +10,9 @@ from __future__ import annotations
 import tempfile
 import zlib
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-import numpy as np
 import torch
 
 from agents.adapters import has_adapters
@@ -22,21 +20,22 @@ from agents.advantages import masked_mean
 from agents.agent_config import AgentConfig
 from agents.collecting import collect, require_fitting
 from agents.guards import (
+    SMALLER_PASSES,
     GuardError,
     explained_memory,
     require_agreement,
-    require_unit_ratio,
     save_failed_batch,
 )
 from agents.predicting import predict_actions
 from agents.processes import current_processes, fingerprint
 from agents.random_state import RandomState
 from agents.training_state import load_agent, restore_agent, save_agent
-from agents.updating import LossOf, PhaseClock, accumulate_gradient, descend, evaluate_all
+from agents.updating import PhaseClock, evaluate_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    import numpy as np
     import numpy.typing as npt
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import MaybeCallback
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from textgym.vector import TextVectorEnv
 
 __all__ = ["Agent"]
-
-_SMALLER_PASSES = "micro_batch_tokens, or set bf16"
 
 
 class Agent:
@@ -277,7 +274,7 @@ class Agent:
     def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
         """Evaluates a whole rollout with the config's precision, without gradients."""
         every = torch.arange(len(rollout), device=rollout.tokens.device)
-        with self.processes.together(), explained_memory(_SMALLER_PASSES):
+        with self.processes.together(), explained_memory(SMALLER_PASSES):
             result = evaluate_all(
                 policy,
                 rollout,
@@ -296,82 +293,6 @@ class Agent:
         with self.policy.untrained():
             return self.evaluate(self.policy, rollout)
 
-    def improve(
-        self,
-        rollout: Rollout,
-        old_log_probs: torch.Tensor | None,
-        loss_for: Callable[[torch.Tensor], LossOf],
-        *,
-        prepare: Callable[[], None] = lambda: None,
-        enough: Callable[[Mapping[str, float]], bool] = lambda _: False,
-        entropies: bool = False,
-    ) -> dict[str, float]:
-        """Makes an iteration's gradient steps: ``epochs`` passes of ``minibatches``.
-
-        Args:
-            rollout: What was collected.
-            old_log_probs: Of its actions under the policy that acted, ``(E, C)``; the first
-                minibatch must find the same ones. ``None`` if they are that minibatch's own; those
-                of the sampler must then be near.
-            loss_for: From a minibatch's row numbers to its loss, see ``accumulate_gradient``.
-            prepare: Called before each step of the optimiser, with the gradients there.
-            enough: Whether to stop after a step that measured this.
-            entropies: Whether the loss reads them.
-
-        Returns:
-            The means of what the steps measured, and how many ``updates`` there were.
-        """
-        config, history = self.config, list[dict[str, float]]()
-        for rows in (rows for _ in range(config.epochs) for rows in self.minibatches()):
-            loss_of = loss_for(rows)
-            if not history:
-                loss_of = _guarded(loss_of, rollout, old_log_probs, bf16=config.bf16)
-            accumulate = partial(
-                accumulate_gradient,
-                self.policy,
-                rollout,
-                loss_of=loss_of,
-                temperature=config.temperature,
-                bf16=config.bf16,
-                most_tokens=config.micro_batch_tokens,
-                entropies=entropies,
-            )
-            measured = self.gradient(accumulate, rows, rollout.sizes[rows])
-            prepare()
-            measured["gradient_norm"] = descend(
-                self.policy,
-                self.optimizer,
-                max_norm=config.max_gradient_norm,
-                iteration=self.iteration + 1,
-                may_vanish=self.iteration > 0 or len(history) > 0,
-            )
-            history.append(measured)
-            if enough(measured):
-                break
-        means = {name: float(np.mean([each[name] for each in history])) for name in history[0]}
-        return {**means, "updates": float(len(history))}
-
-    def gradient(
-        self,
-        accumulate: Callable[[torch.Tensor], Mapping[str, float]],
-        rows: torch.Tensor,
-        lengths: torch.Tensor,
-    ) -> dict[str, float]:
-        """Adds a minibatch's gradient to the parameters', each process's share of it.
-
-        Args:
-            accumulate: Adds that of some rows, and returns their share of the measurements.
-            rows: The minibatch, ``(n,)`` int64.
-            lengths: What there is to read for each of them, ``(n,)`` int64.
-
-        Returns:
-            The measurements of the whole minibatch.
-        """
-        with self.processes.together(), explained_memory(_SMALLER_PASSES):
-            measured = accumulate(self.processes.deal(rows, lengths))
-        self.processes.sum_gradients(self.policy.parameters())
-        return self.processes.summed(measured)
-
     def acted(self, rollout: Rollout) -> torch.Tensor:
         """The log-probabilities that the update compares with, ``(E, C)``.
 
@@ -384,13 +305,6 @@ class Agent:
         gap = float(masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask))
         require_agreement(gap, bf16=True)
         return log_probs
-
-    def minibatches(self) -> list[torch.Tensor]:
-        """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers."""
-        order = torch.randperm(
-            self.episodes, generator=self.random.sampler, device=self.policy.device
-        )
-        return list(order.chunk(self.config.minibatches))
 
     def record(self) -> dict[str, Any]:
         """What an algorithm has to remember beside weights and generators, as JSON holds it."""
@@ -440,25 +354,3 @@ class Agent:
         path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
         save_failed_batch(rollout, path)
         return f" (the batch is in {path})"
-
-
-def _guarded(
-    loss_of: LossOf, rollout: Rollout, old_log_probs: torch.Tensor | None, *, bf16: bool
-) -> LossOf:
-    """The same loss, behind the guard that the policy that learns is the one that acted.
-
-    The policy must have ``old_log_probs``; without them, be near what the sampler had.
-    """
-
-    def guarded(
-        new: Evaluation, part: torch.Tensor
-    ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        mask = rollout.mask[part]
-        if old_log_probs is None:
-            gap = (new.log_probs.detach() - rollout.log_probs[part]).abs()
-            require_agreement(float(masked_mean(gap, mask)), bf16=bf16)
-        else:
-            require_unit_ratio(new.log_probs, old_log_probs[part], mask, bf16=bf16)
-        return loss_of(new, part)
-
-    return guarded

@@ -28,6 +28,7 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_groups
+from agents.improving import summed_gradient
 from agents.kl import sequence_kl
 from agents.losses import dpo_loss, ipo_loss
 from agents.text_pairs import encode_pairs, fingerprint, take
@@ -190,7 +191,7 @@ class DPO(Agent):
             order = torch.randperm(len(pairs), generator=self.random.sampler, device=pairs.device)
             for chosen_few in order.chunk(config.minibatches):
                 share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
-                measured = self.gradient(share, chosen_few, lengths[chosen_few])
+                measured = summed_gradient(self, share, chosen_few, lengths[chosen_few])
                 measured["gradient_norm"] = descend(
                     self.policy,
                     self.optimizer,

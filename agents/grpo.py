@@ -24,6 +24,7 @@ from agents.advantages import group_advantages
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
+from agents.improving import improve
 from agents.kl import ESTIMATORS, sequence_kl
 from agents.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
 
@@ -122,7 +123,8 @@ class GRPO(Agent):
                     metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
         advantages = group_advantages(scores, config.group_size, scale=config.scale_by_spread)
         with clock.phase("update"):
-            metrics |= self.improve(
+            metrics |= improve(
+                self,
                 rollout,
                 old,
                 lambda rows: self._loss_for(rollout, rows, old, reference, advantages),

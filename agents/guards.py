@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agents.rollout import Rollout
 
 __all__ = [
+    "SMALLER_PASSES",
     "GuardError",
     "explained_memory",
     "require_agreement",
@@ -31,6 +32,9 @@ __all__ = [
 # In bfloat16 the gap grows with depth: 0.04 to 0.05 in the 30 layers of SmolLM2.
 _SAMPLER_GAP = {False: 1e-3, True: 0.1}
 _RATIO_OFF = {False: 1e-3, True: 0.3}
+
+SMALLER_PASSES = "micro_batch_tokens, or set bf16"
+"""What to lower where a forward pass runs out of memory."""
 
 
 class GuardError(RuntimeError):

@@ -197,8 +197,9 @@ class TransformerPolicy(nn.Module):
     def state_values(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The values of states, ``(N,)`` float32, each read at its last token."""
         trunk = self._trunk if self._critic_trunk is None else self._critic_trunk
-        at = torch.arange(len(tokens), device=tokens.device), lengths - 1
-        return cast("Tensor", self.value_head(trunk.full(tokens)[at]).squeeze(-1).float())
+        return cast(
+            "Tensor", self.value_head(_last_states(trunk, tokens, lengths)).squeeze(-1).float()
+        )
 
     @contextmanager
     def untrained(self) -> Iterator[None]:
@@ -219,8 +220,7 @@ class TransformerPolicy(nn.Module):
 
     def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
-        at = torch.arange(len(tokens), device=tokens.device), lengths - 1
-        return cast("Tensor", self.head(self._trunk.full(tokens)[at]))
+        return cast("Tensor", self.head(_last_states(self._trunk, tokens, lengths)))
 
     def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:
         """A policy with weights of its own that nothing trains.
@@ -309,3 +309,9 @@ class TransformerPolicy(nn.Module):
         """What is put on the models, by the names of the files that keep it."""
         heads: dict[str, nn.Module] = {_VALUE_FILE: self.value_head}
         return heads if self.edit_head is None else heads | {_EDIT_FILE: self.edit_head}
+
+
+def _last_states(trunk: Trunk, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The hidden states at the ends of texts, ``(N, width)``, and of the last layer no others."""
+    first = torch.arange(0, tokens.numel(), tokens.shape[1], device=tokens.device)
+    return trunk.full(tokens, first + lengths - 1)

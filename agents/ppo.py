@@ -27,6 +27,7 @@ from agents.advantages import generalised_advantages, masked_mean, standardise, 
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.guards import GuardError, require_agreement
+from agents.improving import improve
 from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.measures import collection_measures
@@ -264,7 +265,8 @@ class PPO(Agent):
     def _update(self, rollout: Rollout, batch: _Batch) -> dict[str, float]:
         """Makes the gradient steps of one iteration; returns their mean statistics."""
         limit = self.config.target_kl
-        return self.improve(
+        return improve(
+            self,
             rollout,
             batch.old_log_probs,
             lambda rows: self._loss_for(rollout, batch, rows),

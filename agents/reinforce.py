@@ -19,6 +19,7 @@ from torch import Tensor
 from agents.advantages import generalised_advantages, standardise
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
+from agents.improving import improve
 from agents.kl import sequence_kl
 from agents.losses import clipped_policy_loss, token_weights
 from agents.measures import collection_measures
@@ -94,8 +95,8 @@ class Reinforce(Agent):
         metrics = collection_measures(rollout)
         metrics["kl"] = float(sequence_kl(log_ratio, mask))
         with clock.phase("update"):
-            metrics |= self.improve(
-                rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
+            metrics |= improve(
+                self, rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
             )
         return metrics, rollout
 

@@ -22,6 +22,7 @@ from agents.advantages import leave_one_out
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
+from agents.improving import improve
 from agents.losses import clipped_policy_loss
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ class RLOO(Agent):
         metrics = group_metrics(rollout, scores, config.group_size)
         metrics["kl"] = float(divergence.mean())
         with clock.phase("update"):
-            metrics |= self.improve(
-                rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
+            metrics |= improve(
+                self, rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
             )
         return metrics, rollout
 

@@ -109,8 +109,6 @@ def evaluate_rows(
         bf16: Whether to compute in bfloat16.
         entropies: Whether to give them as well.
     """
-    # Nothing is chosen behind a text's last token, so it is not read.
-    longest = 1 + int(torch.where(rollout.mask[rows], rollout.places[rows], 0).max())
     legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
     with torch.autocast(policy.device.type, torch.bfloat16, enabled=bf16):
         if rollout.texts is not None:
@@ -124,6 +122,8 @@ def evaluate_rows(
                 temperature,
                 entropies=entropies,
             )
+        # Nothing is chosen behind a text's last token, so it is not read.
+        longest = 1 + int(torch.where(rollout.mask[rows], rollout.places[rows], 0).max())
         return policy.evaluate(
             rollout.tokens[rows, :longest],
             rollout.places[rows],

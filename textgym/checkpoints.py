@@ -39,13 +39,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path: Where the folder shall be. A folder that is there already is replaced.
 
     Yields:
-        The temporary folder. If the block raises, it is removed and ``path`` stays as it was.
+        The temporary folder. If the block raises, it is removed and ``path`` stays as it was. A
+        kill between the two renames leaves the former folder aside, and the next call puts it back.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.parent / f".{path.name}.writing"
     former = path.parent / f".{path.name}.former"
-    for left in (temporary, former):
-        shutil.rmtree(left, ignore_errors=True)
+    _put_back(former, path)
+    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     try:
         yield temporary
@@ -57,8 +58,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
         _flush(path.parent)
     finally:
-        for left in (temporary, former):
-            shutil.rmtree(left, ignore_errors=True)
+        _put_back(former, path)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put_back(former: Path, path: Path) -> None:
+    """Lets what was moved aside take its place again, or removes it, if that is taken."""
+    if former.exists() and not path.exists():
+        former.replace(path)
+    shutil.rmtree(former, ignore_errors=True)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -20,20 +20,13 @@ from types import SimpleNamespace
 import torch
 from torch import nn
 
+from tests.benchmarks.shapes import NEW, ROWS, SHAPES, SPECIAL, free, make_envs
 from textgym.cli.allocator import keep_large_blocks
 
-ROWS, PROMPT, NEW, VOCABULARY, WIDTH = 128, 16, 48, 4096, 256
 GROUP = 8
 SB3_ROWS = 32  # what it learns from takes too long for more
-SPECIAL = 3
-LETTERS = [chr(0x4E00 + i) for i in range(VOCABULARY - SPECIAL)]
-PROMPTS = ["".join(LETTERS[i : i + PROMPT - 1]) for i in range(512)]
+SHAPE = SHAPES["S"]
 RATE = 1e-5
-
-
-def free(prompts, completions, **columns):
-    """Costs nothing to speak of, and differs, so that there is something to learn."""
-    return [float(ord(text[0]) % 7) for text in completions]
 
 
 def model(attention="eager"):
@@ -41,55 +34,12 @@ def model(attention="eager"):
     from transformers import GPT2Config, GPT2LMHeadModel
 
     torch.manual_seed(0)
-    made = GPT2LMHeadModel(_config(GPT2Config, attention))
+    made = GPT2LMHeadModel(SHAPE.config(GPT2Config, attention))
     with torch.no_grad():
-        shift = torch.full((WIDTH,), 0.25)
+        shift = torch.full((SHAPE.width,), 0.25)
         made.transformer.ln_f.bias.copy_(shift)
         made.lm_head.weight[:SPECIAL] = -30 * shift / (shift @ shift)
     return made
-
-
-def _config(kind, attention, **more):
-    return kind(
-        vocab_size=VOCABULARY,
-        n_embd=WIDTH,
-        n_layer=4,
-        n_head=4,
-        n_positions=PROMPT + NEW,
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        attn_implementation=attention,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        **more,
-    )
-
-
-def envs(rows, backend="torch"):
-    """Our environment with the same prompts and reward."""
-    import gymnasium as gym
-
-    from textgym.types import Example
-
-    task = SimpleNamespace(
-        name="Speed",
-        prompt_tokens=PROMPT,
-        completion_tokens=NEW,
-        tokenizer="characters:" + "".join(LETTERS),
-        reward=free,
-        splits=("train",),
-        examples=lambda split: [Example(prompt=prompt) for prompt in PROMPTS],
-    )
-    return gym.make_vec(
-        "TextGym/Alphabet-v0",
-        num_envs=rows,
-        task=task,
-        reward=free,
-        backend=backend,
-        autoreset_mode="Disabled",
-    ).unwrapped
 
 
 class Clock:
@@ -120,10 +70,10 @@ def ours(algorithm, settings):
     common = {"bf16": settings.bf16, "temperature": 1.0, "learning_rate": RATE}
     policy, clock, phases = TransformerPolicy(model()), Clock(), []
     if algorithm == "ppo":
-        agent = PPO(policy, envs(ROWS), PPOConfig(epochs=1, minibatches=1, **common))
+        agent = PPO(policy, make_envs(SHAPE), PPOConfig(epochs=1, minibatches=1, **common))
     else:
         config = GRPOConfig(group_size=GROUP, kl_coefficient=0.0, **common)
-        agent = GRPO(policy, envs(ROWS), config)
+        agent = GRPO(policy, make_envs(SHAPE), config)
     for _ in range(settings.iterations + 1):
         metrics, rollout = agent.step()
         assert rollout.num_actions == ROWS * NEW
@@ -141,7 +91,7 @@ def stable_baselines(settings):
 
     ppo = make_ppo(
         TransformerPolicy(model()),
-        envs(SB3_ROWS, "numpy"),
+        make_envs(SHAPE, SB3_ROWS, "numpy"),
         n_steps=NEW,
         batch_size=128,
         n_epochs=1,
@@ -167,7 +117,7 @@ def _tokenizer():
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
-    names = ["<pad>", "<bos>", "<eos>", *LETTERS]
+    names = ["<pad>", "<bos>", "<eos>", *SHAPE.letters]
     backend = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, "<pad>"))
     backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     backend.post_processor = processors.TemplateProcessing(
@@ -241,14 +191,16 @@ def trl_ppo(settings):
         kl_coef=0.19,
     )
     attention = settings.attention
-    texts = [{"input_ids": ids} for ids in tokenizer(PROMPTS)["input_ids"]]
+    texts = [{"input_ids": ids} for ids in tokenizer(SHAPE.prompts)["input_ids"]]
     PPOTrainer(
         args=config,
         processing_class=tokenizer,
         model=model(attention),
         ref_model=model(attention),
         reward_model=_FreeReward(),
-        value_model=GPT2ForSequenceClassification(_config(GPT2Config, attention, num_labels=1)),
+        value_model=GPT2ForSequenceClassification(
+            SHAPE.config(GPT2Config, attention, num_labels=1)
+        ),
         train_dataset=texts,
         eval_dataset=texts,
         callbacks=[_ticking(clock)],
@@ -280,7 +232,7 @@ def trl_grpo(settings):
         reward_funcs=reward,
         args=config,
         processing_class=_tokenizer(),
-        train_dataset=Dataset(pa.table({"prompt": PROMPTS}), fingerprint="prompts"),
+        train_dataset=Dataset(pa.table({"prompt": SHAPE.prompts}), fingerprint="prompts"),
         callbacks=[_ticking(clock)],
     ).train()
     assert lengths == {NEW}

@@ -12,10 +12,7 @@ allocator settings and threads.
 """
 
 import time
-from types import SimpleNamespace
-from typing import NamedTuple
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -26,71 +23,14 @@ from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.trunks import TransformersTrunk
-from textgym.types import Example
+from tests.benchmarks.shapes import NEW, PROMPT, ROWS, SHAPES, make_envs
 
-ROWS, PROMPT, NEW, MEAN = 128, 16, 48, 24
-
-
-class Shape(NamedTuple):
-    """Of a model."""
-
-    vocabulary: int
-    layers: int
-    width: int
-    heads: int
-
-    @property
-    def letters(self):
-        return "".join(chr(0x4E00 + i) for i in range(self.vocabulary - 3))
-
-
-SHAPES = {"S": Shape(4096, 4, 256, 4), "M": Shape(8192, 6, 512, 8)}
-
-
-def free(prompts, completions, **columns):
-    """Costs nothing to speak of, and differs, so that there is something to learn."""
-    return [float(ord(text[0]) % 7) if text else 0.0 for text in completions]
-
-
-def _task(shape):
-    prompts = [shape.letters[i : i + PROMPT - 1] for i in range(512)]
-    return SimpleNamespace(
-        name="Speed",
-        prompt_tokens=PROMPT,
-        completion_tokens=NEW,
-        tokenizer="characters:" + shape.letters,
-        reward=free,
-        splits=("train",),
-        examples=lambda split: [Example(prompt=prompt) for prompt in prompts],
-    )
-
-
-def _envs(shape):
-    return gym.make_vec(
-        "TextGym/Alphabet-v0",
-        num_envs=ROWS,
-        task=_task(shape),
-        reward=free,
-        backend="torch",
-        autoreset_mode="Disabled",
-    ).unwrapped
+MEAN = 24
 
 
 def _model(shape):
     torch.manual_seed(0)
-    return GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=shape.vocabulary,
-            n_embd=shape.width,
-            n_layer=shape.layers,
-            n_head=shape.heads,
-            n_positions=PROMPT + NEW,
-            attn_implementation="eager",
-            bos_token_id=1,
-            eos_token_id=2,
-            pad_token_id=0,
-        )
-    )
+    return GPT2LMHeadModel(shape.config(GPT2Config))
 
 
 def _ending(shape):
@@ -105,7 +45,7 @@ def _ending(shape):
 
 
 def _cases(shape):
-    envs, generator = _envs(shape), torch.Generator().manual_seed(0)
+    envs, generator = make_envs(shape), torch.Generator().manual_seed(0)
     full = TransformerPolicy(_model(shape))
     half = full.frozen_copy(torch.bfloat16)
     prompts = torch.randint(3, shape.vocabulary, (ROWS, PROMPT), generator=generator)
@@ -144,7 +84,7 @@ def _cases(shape):
     }
     for bf16 in (False, True):
         config = PPOConfig(epochs=1, minibatches=1, bf16=bf16, temperature=1.0)
-        ppo = PPO(TransformerPolicy(_model(shape)), _envs(shape), config)
+        ppo = PPO(TransformerPolicy(_model(shape)), make_envs(shape), config)
         name = f"PPO, {'bfloat16' if bf16 else 'float32'}"
         cases[name] = lambda ppo=ppo: ppo.step()[1].num_actions
     return cases

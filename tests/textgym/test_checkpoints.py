@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +38,33 @@ def test_a_failure_leaves_the_old_one_and_no_rubbish(tmp_path):
         fail()
     assert (tmp_path / "model" / "weights").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_new_one_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    """The disk fails between the two renames."""
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("old")
+    rename = Path.replace
+
+    def fail(self, target):
+        if self.name.endswith(".writing"):
+            raise OSError("disk")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk"), atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("new")
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_kill_between_the_renames_left_is_put_back(tmp_path):
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("old")
+    (tmp_path / "model").replace(tmp_path / ".model.former")
+    with pytest.raises(RuntimeError, match="disk"), atomic_folder(tmp_path / "model"):
+        raise RuntimeError("disk")
+    assert (tmp_path / "model" / "weights").read_text() == "old"
 
 
 def test_a_kill_during_a_save_leaves_the_last_good_checkpoint(tmp_path):

@@ -1,0 +1,139 @@
+"""An iteration's gradient steps, each summed over the processes, and the guard before the first.
+
+What the loss is, the algorithm says.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from agents.advantages import masked_mean
+from agents.guards import (
+    SMALLER_PASSES,
+    explained_memory,
+    require_agreement,
+    require_unit_ratio,
+)
+from agents.updating import LossOf, accumulate_gradient, descend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor
+
+    from agents.agent import Agent
+    from agents.rollout import Evaluation, Rollout
+
+__all__ = ["improve", "summed_gradient"]
+
+
+def improve(
+    agent: Agent,
+    rollout: Rollout,
+    old_log_probs: Tensor | None,
+    loss_for: Callable[[Tensor], LossOf],
+    *,
+    prepare: Callable[[], None] = lambda: None,
+    enough: Callable[[Mapping[str, float]], bool] = lambda _: False,
+    entropies: bool = False,
+) -> dict[str, float]:
+    """Makes an iteration's gradient steps: ``epochs`` passes of ``minibatches``.
+
+    Args:
+        agent: Who learns.
+        rollout: What was collected.
+        old_log_probs: Of its actions under the policy that acted, ``(E, C)``; the first
+            minibatch must find the same ones. ``None`` if they are that minibatch's own; those
+            of the sampler must then be near.
+        loss_for: From a minibatch's row numbers to its loss, see ``accumulate_gradient``.
+        prepare: Called before each step of the optimiser, with the gradients there.
+        enough: Whether to stop after a step that measured this.
+        entropies: Whether the loss reads them.
+
+    Returns:
+        The means of what the steps measured, and how many ``updates`` there were.
+    """
+    config, history = agent.config, list[dict[str, float]]()
+    for rows in (rows for _ in range(config.epochs) for rows in _minibatches(agent)):
+        loss_of = loss_for(rows)
+        if not history:
+            loss_of = _guarded(loss_of, rollout, old_log_probs, bf16=config.bf16)
+        accumulate = partial(
+            accumulate_gradient,
+            agent.policy,
+            rollout,
+            loss_of=loss_of,
+            temperature=config.temperature,
+            bf16=config.bf16,
+            most_tokens=config.micro_batch_tokens,
+            entropies=entropies,
+        )
+        measured = summed_gradient(agent, accumulate, rows, rollout.sizes[rows])
+        prepare()
+        measured["gradient_norm"] = descend(
+            agent.policy,
+            agent.optimizer,
+            max_norm=config.max_gradient_norm,
+            iteration=agent.iteration + 1,
+            may_vanish=agent.iteration > 0 or len(history) > 0,
+        )
+        history.append(measured)
+        if enough(measured):
+            break
+    means = {name: float(np.mean([each[name] for each in history])) for name in history[0]}
+    return {**means, "updates": float(len(history))}
+
+
+def summed_gradient(
+    agent: Agent,
+    accumulate: Callable[[Tensor], Mapping[str, float]],
+    rows: Tensor,
+    lengths: Tensor,
+) -> dict[str, float]:
+    """Adds a minibatch's gradient to the parameters', each process's share of it.
+
+    Args:
+        agent: Who learns.
+        accumulate: Adds that of some rows, and returns their share of the measurements.
+        rows: The minibatch, ``(n,)`` int64.
+        lengths: What there is to read for each of them, ``(n,)`` int64.
+
+    Returns:
+        The measurements of the whole minibatch.
+    """
+    with agent.processes.together(), explained_memory(SMALLER_PASSES):
+        measured = accumulate(agent.processes.deal(rows, lengths))
+    agent.processes.sum_gradients(agent.policy.parameters())
+    return agent.processes.summed(measured)
+
+
+def _minibatches(agent: Agent) -> list[Tensor]:
+    """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers."""
+    order = torch.randperm(
+        agent.episodes, generator=agent.random.sampler, device=agent.policy.device
+    )
+    return list(order.chunk(agent.config.minibatches))
+
+
+def _guarded(
+    loss_of: LossOf, rollout: Rollout, old_log_probs: Tensor | None, *, bf16: bool
+) -> LossOf:
+    """The same loss, behind the guard that the policy that learns is the one that acted.
+
+    The policy must have ``old_log_probs``; without them, be near what the sampler had.
+    """
+
+    def guarded(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
+        mask = rollout.mask[part]
+        if old_log_probs is None:
+            gap = (new.log_probs.detach() - rollout.log_probs[part]).abs()
+            require_agreement(float(masked_mean(gap, mask)), bf16=bf16)
+        else:
+            require_unit_ratio(new.log_probs, old_log_probs[part], mask, bf16=bf16)
+        return loss_of(new, part)
+
+    return guarded
