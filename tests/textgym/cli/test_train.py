@@ -12,7 +12,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from agents import agent
+from agents import improving
 from agents.grpo import GRPOConfig
 from agents.guards import GuardError
 from agents.policy import TransformerPolicy
@@ -202,7 +202,7 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
 ):
     """Weights that are half-way through an update are no checkpoint."""
     _run(train_ppo, _config(tmp_path / "straight"), capsys)
-    steps, descend = [], agent.descend
+    steps, descend = [], improving.descend
 
     def stops(*args, **kwargs):
         steps.append(1)
@@ -211,7 +211,7 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
         return descend(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(agent, "descend", stops)
+        patch.setattr(improving, "descend", stops)
         with pytest.raises((KeyboardInterrupt, CommandError), match="now"):
             train_ppo(_config(tmp_path / "stopped"))
     assert "goes on after iteration 2" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
