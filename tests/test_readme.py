@@ -11,6 +11,7 @@ import torch
 from transformers import GPT2Config
 
 from reward_models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
+from tests.commands import run_commands
 from textgym.cli import COMMANDS
 from textgym.rewards import known_rewards
 from textgym.tokenizers import load_tokenizer
@@ -140,17 +141,13 @@ def _named_commands(page):
             yield "", options
 
 
-def _help(*arguments):
-    code = f"import sys; sys.argv = {['textgym', *arguments, '--help']}\n"
-    result = _run(f"{code}from textgym.cli import main; main()", ROOT)
-    assert result.returncode == 0, result.stderr
-    return result.stdout
-
-
 def test_every_command_and_option_exists():
     """As the command's own help lists them."""
     shown = [line for page in PAGES for line in _named_commands(page)]
-    listed = {name: _help(*name.split()) for name in {name for name, _ in shown if name}}
+    names = sorted({name for name, _ in shown if name})
+    helps = run_commands(*((*name.split(), "--help") for name in names))
+    assert [(0, "")] * len(names) == [(said.returncode, said.stderr) for said in helps]
+    listed = {name: said.stdout for name, said in zip(names, helps, strict=True)}
     assert {"envs", "quickstart"} <= listed.keys()
     assert {"--seed", "--smoke"} <= {option for _, options in shown for option in options}
     listed[""] = "\n".join(listed.values())

@@ -51,6 +51,11 @@ DOCUMENTED = [
     *(command.load()[0] for command in COMMANDS.values()),
 ]
 CONFIGS = [*DOCUMENTED, Plan]
+SOURCE = "\n".join(
+    path.read_text()
+    for folder in ("textgym", "agents", "reward_models")
+    for path in (ROOT / folder).rglob("*.py")
+)
 FIELDS = [(c, f.name) for c in CONFIGS for f in dataclasses.fields(c)]
 
 
@@ -64,12 +69,7 @@ def test_is_frozen_slotted_and_keyword_only(config):
 @pytest.mark.parametrize(("config", "name"), FIELDS)
 def test_every_field_is_read_somewhere(config, name):
     """As an attribute, outside the class body that declares it."""
-    source = "\n".join(
-        path.read_text()
-        for folder in ("textgym", "agents", "reward_models")
-        for path in (ROOT / folder).rglob("*.py")
-    )
-    assert re.search(rf"(config|plan|self\.config|language_model|ppo|sampling)\.{name}\b", source)
+    assert re.search(rf"(config|plan|self\.config|language_model|ppo|sampling)\.{name}\b", SOURCE)
 
 
 @pytest.mark.parametrize("config", DOCUMENTED)

@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from tests.commands import run_commands
+
 COMMAND = [sys.executable, "-c", "from textgym.cli import main; main()", "quickstart"]
 
 
@@ -25,9 +27,34 @@ def _run(*arguments, **kwargs):
     )
 
 
-def test_help_says_what_every_option_does():
-    result = _run("--help")
-    assert result.returncode == 0
+BAD = {
+    "device": (("--device", "tpu"), "unknown device 'tpu'; known: auto, cpu, cuda"),
+    "full": (("--out", "{full}"), "is no run of this command; choose another --out"),
+    "seed": (("--out", "{other}", "--seed", "1"), "was made with another .*seed.*another --out"),
+}
+
+
+@pytest.fixture(scope="module")
+def said(tmp_path_factory):
+    """What the command answers to bad input, to an unknown option, and to a call for help."""
+    folder = tmp_path_factory.mktemp("said")
+    full, other = folder / "full", folder / "other"
+    full.mkdir()
+    (full / "thesis.txt").write_text("do not overwrite")
+    other.mkdir()
+    (other / "config.json").write_text('{"seed": 0}')
+    bad = [
+        ("--smoke", *(word.format(full=full, other=other) for word in words))
+        for words, _ in BAD.values()
+    ]
+    words = [*bad, ("--sed", "1"), ("--help",)]
+    results = run_commands(*(("quickstart", *each) for each in words))
+    assert (full / "thesis.txt").read_text() == "do not overwrite"
+    return dict(zip([*BAD, "unknown", "help"], results, strict=True))
+
+
+def test_help_says_what_every_option_does(said):
+    assert said["help"].returncode == 0
     for option in (
         "--out",
         "--seed",
@@ -37,37 +64,22 @@ def test_help_says_what_every_option_does():
         "--kl-target",
         "--report-on",
     ):
-        assert option in result.stdout
-    assert "gamed" in result.stdout
+        assert option in said["help"].stdout
+    assert "gamed" in said["help"].stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--device", "tpu"), "unknown device 'tpu'; known: auto, cpu, cuda"),
-        (("--out", "{full}"), "is no run of this command; choose another --out"),
-        (("--out", "{other}", "--seed", "1"), "was made with another .*seed.*another --out"),
-    ],
-)
-def test_bad_input_is_one_line_and_no_stack_trace(tmp_path, arguments, message):
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_no_stack_trace(case, said):
     """What is wrong, where, and what to do."""
-    full, other = tmp_path / "full", tmp_path / "other"
-    full.mkdir()
-    (full / "thesis.txt").write_text("do not overwrite")
-    other.mkdir()
-    (other / "config.json").write_text('{"seed": 0}')
-    result = _run("--smoke", *(a.format(full=full, other=other) for a in arguments))
-    assert result.returncode == 1
-    lines = result.stderr.strip().splitlines()
+    assert said[case].returncode == 1
+    lines = said[case].stderr.strip().splitlines()
     assert len(lines) == 1
-    assert re.search(message, lines[0])
-    assert (full / "thesis.txt").read_text() == "do not overwrite"
+    assert re.search(BAD[case][1], lines[0])
 
 
-def test_an_unknown_option_is_refused():
-    result = _run("--sed", "1")
-    assert result.returncode == 2
-    assert "--seed" in result.stdout + result.stderr
+def test_an_unknown_option_is_refused(said):
+    assert said["unknown"].returncode == 2
+    assert "--seed" in said["unknown"].stdout + said["unknown"].stderr
 
 
 def _figures(out):
