@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import reprlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["require_text", "require_texts", "shown"]
+__all__ = ["did_you_mean", "require_text", "require_texts", "shown"]
 
 _SHOWN = 80
 
@@ -19,6 +20,12 @@ _reprs.maxstring = _reprs.maxother = _SHOWN
 def shown(value: Any) -> str:
     """Returns what Python writes for a value, shortened; always one line."""
     return " ".join(_reprs.repr(value).split("\n"))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Returns the end of a message about an unknown word: the known one that is nearest, or ""."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def require_text(text: Any, what: str = "the text") -> None:

@@ -7,9 +7,13 @@ function that takes it. Both are imported when the command is called, so that th
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from textgym.cli.errors import UsageError
+from textgym.texts import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -49,13 +53,16 @@ class Command:
         return getattr(module, self.config), getattr(module, self.run)
 
     def parse(self, name: str, arguments: Sequence[str]) -> Any:
-        """Reads the command's words; prints and exits where they are no config, or ask for help.
+        """Reads the command's words; prints and exits where they ask for help.
 
         Args:
             name: The command's.
             arguments: What stands behind it.
+
+        Raises:
+            UsageError: If they are no config.
         """
-        import tyro
+        from textgym.cli.parsing import parse
 
         module, (config, _) = importlib.import_module(self.module), self.load()
         settings: dict[str, Any] = {}
@@ -64,7 +71,7 @@ class Command:
         if self.examples and {"-h", "--help"} & set(arguments):
             shown = "\n".join(f"  textgym {name} {words}" for words in self.examples)
             settings["description"] = f"{config.__doc__}\n\nExamples:\n{shown}"
-        return tyro.cli(config, prog=f"textgym {name}", args=arguments, **settings)
+        return parse(config, name, arguments, settings)
 
 
 _TOY = "--env TextGym/Alphabet-v0 --policy 'scratch:gpt2?layers=2&width=32&heads=4'"
@@ -117,6 +124,8 @@ GROUPS: Mapping[str, str] = {
 }
 """What the commands of a group have in common; a group without commands is not shown."""
 
+_GO_ON = ("quickstart", "reward curve", "reward train")  # after a stop; training says it by itself
+_USAGE = 2  # what a shell's own commands leave with, where their words are wrong
 _EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
 
 
@@ -127,13 +136,17 @@ def main() -> None:
     # Nothing here needs a hub, and a tokenizer's worker threads would fight over two cores.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    name, arguments = _split(sys.argv[1:])
+    name = ""
     try:
+        name, arguments = _split(sys.argv[1:])
         command = COMMANDS[name]
         config = command.parse(name, arguments)
         command.load()[1](config)
-    except KeyboardInterrupt:
-        sys.exit("\nstopped; the same command goes on from here")
+    except KeyboardInterrupt as stop:
+        sys.exit(f"\nstopped{_after_a_stop(name, str(stop))}")
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(_USAGE)
     except Exception as error:
         if not isinstance(error, _foreseeable()):
             raise
@@ -141,16 +154,38 @@ def main() -> None:
 
 
 def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
-    """Finds the command's name; prints the list of commands and exits where there is none."""
+    """Finds the command's name; prints the list of commands and exits where there is none.
+
+    Raises:
+        UsageError: If there is no such command.
+    """
     for words in (1, 2):
         name = " ".join(arguments[:words])
         if name in COMMANDS:
             return name, arguments[words:]
     first = arguments[0] if arguments else ""
-    if any(name.startswith(f"{first} ") for name in COMMANDS):
-        _listing(first).parse_args(arguments[1:] or ["--help"])
-    _listing("").parse_args(arguments or ["--help"])
+    group = first if any(name.startswith(f"{first} ") for name in COMMANDS) else ""
+    rest = arguments[1:] if group else arguments
+    if rest and not rest[0].startswith("-"):
+        raise UsageError(_unknown(rest[0], group))
+    _listing(group).parse_args(rest or ["--help"])
     raise AssertionError("the parser knows a command that the table does not")
+
+
+def _after_a_stop(name: str, said: str) -> str:
+    """What a stop's message says besides: what the command says, or whether it goes on."""
+    said = said or ("the same command goes on from here" if name in _GO_ON else "")
+    return f"; {said}" if said else ""
+
+
+def _unknown(word: str, group: str) -> str:
+    """What is wrong with a word that is no command, and which one may be meant."""
+    known = _level(group)
+    meant = [name for name in COMMANDS if name.endswith(f" {word}")]
+    near = f" (did you mean textgym {meant[0]}?)" if meant else did_you_mean(word, known)
+    near = near or f"; known: {', '.join(known)}"
+    before = f"{group} " if group else ""
+    return f"unknown command {before}{word}{near}; see textgym {before}--help"
 
 
 def _listing(group: str) -> argparse.ArgumentParser:
@@ -163,6 +198,9 @@ def _listing(group: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"textgym {group}".strip(), description=described, epilog=_EPILOG
     )
+    if not group:
+        shown = f"textgym {importlib.metadata.version('textgym')}"
+        parser.add_argument("--version", action="version", version=shown)
     entries = parser.add_subparsers(title="commands", required=True)
     for word, summary in _level(group).items():
         entries.add_parser(word, help=summary)

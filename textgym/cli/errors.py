@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CommandError"]
+__all__ = ["CommandError", "UsageError"]
 
 
 class CommandError(RuntimeError):
@@ -10,3 +10,7 @@ class CommandError(RuntimeError):
 
     The message says what is wrong, where, and what to do.
     """
+
+
+class UsageError(CommandError):
+    """Words that are no command; ``main`` leaves with 2, as a shell's own commands do."""

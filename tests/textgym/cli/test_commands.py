@@ -1,5 +1,6 @@
 """The table of commands: help at every level, lazily; bad input in one line."""
 
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -73,18 +74,37 @@ def test_every_level_explains_itself(monkeypatch, say, capsys, words, shown):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("sya",), "invalid choice: 'sya' (choose from "),
-        (("reward", "sya"), "invalid choice: 'sya' (choose from "),
-        (("say", "--wrod", "x"), "--wrod"),
+        (("sya",), "unknown command sya (did you mean say?); see textgym --help"),
+        (("xyz",), "unknown command xyz; known: reward, say; see textgym --help"),
+        (
+            ("reward", "sya"),
+            "unknown command reward sya (did you mean say?); see textgym reward --help",
+        ),
+        (
+            ("say", "--wrod", "x"),
+            "unknown option --wrod (did you mean --word?); see textgym say --help",
+        ),
     ],
 )
 def test_what_is_unknown_is_refused(monkeypatch, say, capsys, words, message):
     with pytest.raises(SystemExit) as left:
         _call(monkeypatch, *words)
     assert left.value.code == 2
-    written = capsys.readouterr()
-    assert message in written.out + written.err
+    assert capsys.readouterr().err == f"error: {message}\n"
     assert say == []
+
+
+def test_the_second_word_of_a_command_is_not_the_first(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        _call(monkeypatch, "best-of-n")
+    assert "(did you mean textgym reward best-of-n?)" in capsys.readouterr().err
+
+
+def test_the_version_is_told(monkeypatch, capsys):
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, "--version")
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"textgym {importlib.metadata.version('textgym')}\n"
 
 
 @pytest.mark.parametrize(
@@ -107,6 +127,27 @@ def test_a_foreseeable_failure_is_one_line(monkeypatch, error):
     with pytest.raises(SystemExit) as left:
         _call(monkeypatch, "say")
     assert left.value.code == f"error: {error}"
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "message"),
+    [
+        ("quickstart", "", "stopped; the same command goes on from here"),
+        ("say", "", "stopped"),
+        ("say", "five are kept", "stopped; five are kept"),
+    ],
+)
+def test_a_stop_says_whether_it_goes_on(monkeypatch, name, said, message):
+    """What begins anew does not claim to go on."""
+
+    def stops(config):
+        raise KeyboardInterrupt(*([said] if said else []))
+
+    monkeypatch.setattr(Command, "load", lambda self: (_config(), stops))
+    monkeypatch.setattr(cli, "COMMANDS", {name: HERE})
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, name)
+    assert left.value.code == f"\n{message}"
 
 
 def test_a_defect_keeps_its_stack_trace(monkeypatch):
