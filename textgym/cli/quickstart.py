@@ -31,7 +31,8 @@ class QuickstartConfig:
     seed: int = 0
     """Seed of every stage. Another seed is another tokenizer, model, annotator and policy."""
     device: str = "auto"
-    """Where to compute: cpu, cuda, or auto for cuda if there is one."""
+    """Where to compute: cpu, cuda, or auto for cuda if there is one. On a CPU it uses every core,
+    or as many threads as OMP_NUM_THREADS says."""
     smoke: bool = False
     """About a minute, to see every stage work; its models are too small to pass the gates."""
     kl_target: float | None = 14.0
@@ -64,7 +65,8 @@ def quickstart(config: QuickstartConfig) -> None:
     console = Console()
     device = _device(config.device)
     keep_large_blocks()
-    torch.set_num_threads(os.cpu_count() or 1)
+    if not os.environ.get("OMP_NUM_THREADS"):
+        torch.set_num_threads(os.cpu_count() or 1)
     use_quiet_transformers()
     plan = make_plan(config, device)
     run = Run(out=config.out, config=_settings(config, plan), console=console)

@@ -89,16 +89,26 @@ def _figures(out):
     return stages
 
 
-@pytest.mark.slow
-def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path):
-    """SIGKILL in the language model's and in PPO's stage; the figures are those of a whole run."""
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    whole = _run("--smoke", "--out", straight)
+SMOKE = ("--smoke", "--seed", "3", "--out")
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The directory of a run from the first stage to the last, which nobody may change."""
+    out = tmp_path_factory.mktemp("quickstart") / "straight"
+    whole = _run(*SMOKE, out)
     assert whole.returncode == 0, whole.stderr
-    assert str(straight / "report.html") in whole.stdout
+    assert str(out / "report.html") in whole.stdout
+    return out
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path, straight):
+    """SIGKILL in the language model's and in PPO's stage; the figures are those of a whole run."""
+    killed = tmp_path / "killed"
     for sign in ("language_model.checkpoints/checkpoint-20", "logs/ppo/metrics.csv"):
         process = subprocess.Popen(
-            [*COMMAND, "--smoke", "--out", str(killed)],
+            [*COMMAND, *SMOKE, str(killed)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
@@ -108,20 +118,17 @@ def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    finished = _run("--smoke", "--out", killed)
+    finished = _run(*SMOKE, killed)
     assert finished.returncode == 0, finished.stderr
     assert "Tokenizer: done before" in finished.stdout
     assert _figures(straight) == _figures(killed)
     assert (straight / "samples.json").read_text() == (killed / "samples.json").read_text()
-    again = _run("--smoke", "--out", killed)
+    again = _run(*SMOKE, killed)
     assert "Evaluation: done before" in again.stdout
 
 
 @pytest.mark.slow
-def test_a_run_directory_holds_what_was_promised(tmp_path):
-    result = _run("--smoke", "--out", tmp_path / "run", "--seed", "3")
-    assert result.returncode == 0, result.stderr
-    out = tmp_path / "run"
+def test_a_run_directory_holds_what_was_promised(straight):
     for name in (
         "config.json",
         "tokenizer.model",
@@ -134,12 +141,12 @@ def test_a_run_directory_holds_what_was_promised(tmp_path):
         "samples.json",
         "report.html",
     ):
-        assert (out / name).is_file(), name
-    assert list((out / "logs" / "ppo").glob("events.out.tfevents.*"))
-    assert not list(out.rglob("*.pkl"))
-    page = (out / "report.html").read_text()
+        assert (straight / name).is_file(), name
+    assert list((straight / "logs" / "ppo").glob("events.out.tfevents.*"))
+    assert not list(straight.rglob("*.pkl"))
+    page = (straight / "report.html").read_text()
     assert "failed: gold gain" in page  # a smoke run's models are too small to pass
-    samples = json.loads((out / "samples.json").read_text())
+    samples = json.loads((straight / "samples.json").read_text())
     assert len(samples) == 64
     assert {"prompt", "before", "after", "gold_before", "gold_after"} == set(samples[0])
     # The learned reward is named by its folder, as any other reward is by its name.
@@ -147,8 +154,8 @@ def test_a_run_directory_holds_what_was_promised(tmp_path):
 
     env = gym.make(
         "textgym:TextGym/Sentiment-v0",
-        reward=str(out / "reward_model"),
-        tokenizer=str(out / "tokenizer.model"),
+        reward=str(straight / "reward_model"),
+        tokenizer=str(straight / "tokenizer.model"),
     )
     env.reset(seed=0)
     *_, terminated, truncated, info = env.step(env.unwrapped.tokenizer.eos_id)
