@@ -189,7 +189,7 @@ class DPO(Agent):
         lengths = rollout.sizes[pairs].max(dim=1).values
         for _ in range(config.epochs if len(pairs) else 0):
             order = torch.randperm(len(pairs), generator=self.random.sampler, device=pairs.device)
-            for chosen_few in order.chunk(config.minibatches):
+            for chosen_few in order.tensor_split(min(config.minibatches, len(pairs))):
                 share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
                 measured = summed_gradient(self, share, chosen_few, lengths[chosen_few])
                 measured["gradient_norm"] = descend(

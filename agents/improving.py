@@ -112,11 +112,14 @@ def summed_gradient(
 
 
 def _minibatches(agent: Agent) -> list[Tensor]:
-    """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers."""
+    """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers.
+
+    Their sizes differ by at most one; ``chunk`` would make fewer of them, or a last one of a few.
+    """
     order = torch.randperm(
         agent.episodes, generator=agent.random.sampler, device=agent.policy.device
     )
-    return list(order.chunk(agent.config.minibatches))
+    return list(order.tensor_split(agent.config.minibatches))
 
 
 def _guarded(

@@ -222,10 +222,13 @@ def test_ids_are_never_encoded_again():
     assert drifted > 0
 
 
-@pytest.mark.parametrize("minibatches", [1, 3, 4])
+@pytest.mark.parametrize("minibatches", [1, 3, 4, 7])
 def test_each_text_is_used_once_an_epoch(monkeypatch, minibatches):
-    """Three epochs use every text of the iteration three times, and none of another."""
-    config = dataclasses.replace(CONFIG, epochs=3, minibatches=minibatches, episodes=10)
+    """Three epochs use every text of the iteration three times, and none of another.
+
+    Minibatches are as many as were asked for, 7 for 17 texts included, and as large as each other.
+    """
+    config = dataclasses.replace(CONFIG, epochs=3, minibatches=minibatches, episodes=17)
     ppo = _ppo(config)
     for _ in range(2):
         used, orders = Counter(), []
@@ -239,8 +242,10 @@ def test_each_text_is_used_once_an_epoch(monkeypatch, minibatches):
         monkeypatch.setattr(ppo, "_loss_for", counting)
         ppo.step()
         monkeypatch.setattr(ppo, "_loss_for", loss_for)
-        assert used == dict.fromkeys(range(10), 3)
+        assert used == dict.fromkeys(range(17), 3)
         assert len(orders) == len(set(orders)) == 3 * minibatches  # each epoch in another order
+        sizes = {len(order) for order in orders}
+        assert max(sizes) - min(sizes) <= 1
 
 
 @pytest.mark.parametrize("critic", [False, True])

@@ -92,6 +92,13 @@ def test_at_the_reference_the_loss_is_log_two_and_then_it_falls():
     assert {step["pairs"] for step in history} == {6.0}
 
 
+@pytest.mark.parametrize(("minibatches", "updates"), [(4, 4), (7, 5)])
+def test_a_pass_has_as_many_updates_as_were_asked_for(minibatches, updates):
+    """Of five pairs four minibatches are one of two pairs and three of one; seven are too many."""
+    dpo = _dpo(dataclasses.replace(CONFIG, minibatches=minibatches, epochs=1, episodes=10))
+    assert dpo.step()[0]["updates"] == updates
+
+
 @pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, loss="ipo")])
 def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
     """Against one pass over all texts with the loss written out, in parts of a pair and of all."""
