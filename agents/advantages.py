@@ -18,7 +18,7 @@ __all__ = [
     "to_unit_variance",
 ]
 
-_NO_SPREAD = 1e-6  # a standard deviation that is rounding
+_NO_SPREAD = 1e-6  # a standard deviation that is rounding, of scores up to 1; else a share of them
 
 
 def generalised_advantages(
@@ -85,14 +85,15 @@ def standardise(x: Tensor, mask: Tensor) -> Tensor:
     Args:
         x: Any shape.
         mask: Bools of the same shape. With fewer than two true entries, or with equal ones, the
-            result is 0 there, but for rounding.
+            result is 0 there.
 
     Returns:
         The same shape, 0 outside the mask.
     """
-    centred = x - masked_mean(x, mask)
+    exact = x.double()  # in which the mean of equal float32 numbers is the number itself
+    centred = exact - masked_mean(exact, mask)
     variance = masked_mean(centred**2, mask)
-    return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0)
+    return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0).to(x.dtype)
 
 
 def to_unit_variance(x: Tensor, mask: Tensor) -> Tensor:
@@ -126,12 +127,13 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
     Returns:
         ``(E,)``; 0 where all of a group have the same score.
     """
-    apart = scores.reshape(-1, group)
+    apart = scores.reshape(-1, group).double()  # see standardise
     centred = apart - apart.mean(dim=1, keepdim=True)
     if scale:
         spread = centred.square().mean(dim=1, keepdim=True).sqrt()
-        centred = torch.where(spread > _NO_SPREAD, centred / spread.clamp(min=_NO_SPREAD), 0.0)
-    return centred.flatten()
+        rounding = _NO_SPREAD * apart.abs().amax(dim=1, keepdim=True).clamp(min=1)
+        centred = torch.where(spread > rounding, centred / spread.clamp(min=_NO_SPREAD), 0.0)
+    return centred.flatten().to(scores.dtype)
 
 
 def leave_one_out(scores: Tensor, group: int) -> Tensor:
@@ -144,13 +146,13 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
         group: Completions of one prompt, a divisor of E.
 
     Returns:
-        ``(E,)``.
+        ``(E,)``; 0 where all of a group have the same score.
 
     Raises:
         ValueError: If there is only one completion a prompt, and so no other.
     """
     if group == 1:
         raise ValueError("leave-one-out needs at least 2 completions of a prompt, got 1")
-    apart = scores.reshape(-1, group)
+    apart = scores.reshape(-1, group).double()  # see standardise
     others = (apart.sum(dim=1, keepdim=True) - apart) / (group - 1)
-    return (apart - others).flatten()
+    return (apart - others).flatten().to(scores.dtype)

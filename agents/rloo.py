@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.advantages import leave_one_out
+from agents.advantages import leave_one_out, standardise
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
@@ -106,8 +106,7 @@ class RLOO(Agent):
         divergence = torch.where(rollout.mask, old - reference, 0.0).sum(dim=1)
         advantages = leave_one_out(scores - config.kl_coefficient * divergence, config.group_size)
         if config.normalise:
-            spread = advantages.std(correction=0).clamp(min=1e-8)
-            advantages = (advantages - advantages.mean()) / spread
+            advantages = standardise(advantages, torch.ones_like(advantages, dtype=torch.bool))
         metrics = group_metrics(rollout, scores, config.group_size)
         metrics["kl"] = float(divergence.mean())
         with clock.phase("update"):

@@ -41,6 +41,20 @@ def test_group_advantages_by_hand():
     torch.testing.assert_close(expected, group_advantages(three, 3, scale=True))
 
 
+@pytest.mark.parametrize("group", range(2, 13))
+def test_a_group_of_equal_scores_teaches_nothing_whatever_they_are(group):
+    """In float32 their mean may be the next number, and 4e-6 over 4e-6 an advantage of 1 for all.
+
+    So may two roundings of one score be, as a sum of dense rewards is one.
+    """
+    scores = torch.linspace(0.1, 99.9, 200).repeat_interleave(group)
+    assert not group_advantages(scores, group, scale=True).any()
+    assert not leave_one_out(scores, group).any()
+    apart = scores.clone()
+    apart[::group] = torch.nextafter(apart[::group], torch.tensor(torch.inf))
+    assert not group_advantages(apart, group, scale=True).any()
+
+
 def test_leave_one_out_by_hand():
     """Of 1, 2, 6 the others' means are 4, 3.5 and 1.5; of one there is no other."""
     scores = torch.tensor([1.0, 2.0, 6.0])
@@ -152,6 +166,12 @@ def test_settings_out_of_range_are_refused_by_name(config, settings):
     name = next(iter(settings)).removesuffix("_high")
     with pytest.raises(ValueError, match=name):
         config(**settings)
+
+
+def test_the_rounding_of_an_unmoved_policys_kl_is_not_scaled_up():
+    """All scores 0 at the reference itself: what is left to compare is the seventh digit of KL."""
+    agent = _make(RLOO, RLOOConfig(normalise=True), reward="tests.agents.test_ppo:nothing")
+    assert agent.step()[0]["gradient_norm"] < 1e-2
 
 
 def indifferent(prompts, completions, **columns):
