@@ -312,7 +312,10 @@ class PPO(Agent):
         TensorFlow's epsilon is added before the bias is corrected.
         """
         if self.iteration < self.config.critic_warmup:
-            for parameter in self.policy.model.parameters():
+            acting = [*self.policy.model.parameters()]
+            if self.policy.edit_head is not None:
+                acting += self.policy.edit_head.parameters()
+            for parameter in acting:
                 parameter.grad = None
         self._steps_made += 1
         epsilon = self.config.adam_epsilon

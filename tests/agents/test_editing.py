@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agents.adapters import AdapterConfig, add_adapters
 from agents.best_of_n import best_of_n
 from agents.collecting import collect
 from agents.decoding import Sampling, pack_mask, unpack_mask
@@ -15,6 +16,7 @@ from agents.dpo import DPO, DPOConfig
 from agents.editing import EditIds, choose_edits, evaluate_edits, legal_ids_at
 from agents.grpo import GRPO, GRPOConfig
 from agents.guards import save_failed_batch
+from agents.loading import load_model
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
@@ -330,6 +332,49 @@ def test_two_and_two_iterations_are_four(kind, config, tmp_path):
             assert not torch.equal(value, start[name]), name
 
 
+@pytest.mark.parametrize("settings", [{}, {"kl_in": "loss", "kl_estimator": "k3", "bf16": True}])
+def test_adapters_and_an_edit_head_are_resumed_together(settings, tmp_path):
+    """Both learn and have moments; the reference is the policy without either, before and after."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    base, config = tmp_path / "base", dataclasses.replace(CONFIG, learning_rate=1e-2, **settings)
+    TransformerPolicy(make_model()).save_pretrained(base, _drafts().tokenizer)
+
+    def made(seed):
+        model, _ = load_model(base, lora=AdapterConfig(rank=4, seed=seed))
+        return PPO(TransformerPolicy(model, edits=True), _drafts(), config)
+
+    straight, first = made(0), made(0)
+    expected = [_figures(straight.step()[0]) for _ in range(4)]
+    for _ in range(2):
+        first.step()
+    first.save(tmp_path / "checkpoint")
+    for resumed in (
+        PPO.load(tmp_path / "checkpoint", _drafts()),
+        made(5).restore(tmp_path / "checkpoint"),
+    ):
+        assert resumed.reference is None
+        assert expected[2:] == [_figures(resumed.step()[0]) for _ in range(2)]
+        for name, value in straight.policy.state_dict().items():
+            assert torch.equal(value, resumed.policy.state_dict()[name]), name
+    assert expected[3]["kl"] > 0.01
+
+
+def test_a_warming_critic_leaves_the_edit_head_alone():
+    """Which an entropy bonus would flatten, as it would the language model."""
+    config = dataclasses.replace(CONFIG, critic_warmup=1, entropy_coefficient=0.1)
+    ppo = PPO(_policy(), _drafts(), config)
+    before = {name: value.clone() for name, value in ppo.policy.state_dict().items()}
+
+    def moved():
+        now = ppo.policy.state_dict()
+        return {name.split(".")[0] for name in now if not torch.equal(before[name], now[name])}
+
+    ppo.step()
+    assert moved() == {"value_head"}
+    ppo.step()
+    assert moved() == {"model", "edit_head", "value_head"}
+
+
 def test_a_failed_batch_has_the_texts(tmp_path):
     rollout = _collect(_policy(), _drafts(rows=4))
     save_failed_batch(rollout, tmp_path / "batch.safetensors")
@@ -404,8 +449,6 @@ def test_the_likeliest_edit_has_its_log_probability():
 def test_a_reference_without_adapters_has_no_head_either():
     """What KL is measured against stays the start, though the head is the policy's own."""
     pytest.importorskip("peft", reason="the extra lora is not installed")
-    from agents.adapters import AdapterConfig, add_adapters
-
     model = make_model()
     add_adapters(model, AdapterConfig(rank=4), base="here")
     policy = TransformerPolicy(model, edits=True)
