@@ -197,6 +197,7 @@ class DPO(Agent):
                     self.optimizer,
                     max_norm=config.max_gradient_norm,
                     iteration=self.iteration + 1,
+                    may_vanish=self.iteration > 0 or len(history) > 0,
                 )
                 history.append(measured)
         means = {

@@ -194,6 +194,15 @@ def test_where_no_two_texts_differ_in_score_nothing_is_learned():
         assert torch.equal(value, dpo.policy.state_dict()[name]), name
 
 
+def test_pairs_that_are_told_apart_for_good_stop_no_run():
+    """At so high a price the sigmoid of a margin is 0 in float32 after a step or two."""
+    config = dataclasses.replace(CONFIG, beta=300.0, learning_rate=3e-2)
+    dpo = _dpo(config, pairs=PAIRS[:2], envs=make_toy(rows=4))
+    history = [dpo.step()[0] for _ in range(5)]
+    assert history[-1]["gradient_norm"] == 0.0
+    assert history[-1]["accuracy"] == 1.0
+
+
 def test_with_adapters_the_reference_is_the_base():
     model = make_model("llama")
     add_adapters(model, AdapterConfig(rank=2), base="base")
