@@ -118,6 +118,7 @@ def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Ten
     if agent.reference is not None:
         there = str(agent.reference.device)
         agent.reference.copy_weights(TransformerPolicy.from_pretrained(folder / _REFERENCE, there))
+    agent.optimizer.state.clear()  # what had no moments then has none again
     for name, parameter in trained.items():
         parameter.data.copy_(saved[name])
         moments = under(f"optimizer.{name}.")

@@ -61,6 +61,21 @@ def test_three_and_three_iterations_are_six(config, tmp_path):
         assert torch.equal(value, _weights(resumed)[name]), name
 
 
+def test_a_checkpoint_replaces_all_that_was_learned_since(tmp_path):
+    """Moments too, of which a policy has none as long as its critic warms up."""
+    ppo = _ppo(dataclasses.replace(CONFIG, critic_warmup=1, scale_rewards=True, adam="tensorflow"))
+    ppo.step()
+    ppo.save(tmp_path / "checkpoint")
+    expected = [_figures(ppo.step()[0]) for _ in range(2)]
+    ppo.restore(tmp_path / "checkpoint")
+    assert expected == [_figures(ppo.step()[0]) for _ in range(2)]
+    assert expected == [
+        _figures(anew.step()[0])
+        for anew in [PPO.load(tmp_path / "checkpoint", make_toy())]
+        for _ in range(2)
+    ]
+
+
 def test_a_checkpoint_of_another_config_is_refused(tmp_path):
     ppo = _ppo()
     ppo.step()
