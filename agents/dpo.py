@@ -28,6 +28,7 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_groups
+from agents.guards import require_gradient
 from agents.improving import summed_gradient
 from agents.kl import sequence_kl
 from agents.losses import dpo_loss, ipo_loss
@@ -197,9 +198,10 @@ class DPO(Agent):
                     self.optimizer,
                     max_norm=config.max_gradient_norm,
                     iteration=self.iteration + 1,
-                    may_vanish=self.iteration > 0 or len(history) > 0,
                 )
                 history.append(measured)
+        if self.iteration == 0 and history:
+            require_gradient(max(step["gradient_norm"] for step in history), self.iteration + 1)
         means = {
             name: float(np.mean([step[name] for step in history])) if history else float("nan")
             for name in _MEASURED

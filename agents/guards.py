@@ -106,7 +106,7 @@ def require_gradient(norm: float, iteration: int) -> None:
     """Requires a gradient that is finite and not exactly 0.
 
     Args:
-        norm: Its norm.
+        norm: Its norm; where there were several, the largest.
         iteration: The number of the iteration, from 1.
 
     Raises:

@@ -16,6 +16,7 @@ from agents.guards import (
     SMALLER_PASSES,
     explained_memory,
     require_agreement,
+    require_gradient,
     require_unit_ratio,
 )
 from agents.updating import LossOf, accumulate_gradient, descend
@@ -79,11 +80,12 @@ def improve(
             agent.optimizer,
             max_norm=config.max_gradient_norm,
             iteration=agent.iteration + 1,
-            may_vanish=agent.iteration > 0 or len(history) > 0,
         )
         history.append(measured)
         if enough(measured):
             break
+    if agent.iteration == 0:  # later there may be nothing left to tell apart
+        require_gradient(max(each["gradient_norm"] for each in history), agent.iteration + 1)
     means = {name: float(np.mean([each[name] for each in history])) for name in history[0]}
     return {**means, "updates": float(len(history))}
 

@@ -209,30 +209,28 @@ def descend(
     *,
     max_norm: float | None,
     iteration: int,
-    may_vanish: bool = False,
 ) -> float:
     """Steps the optimiser by the accumulated gradient and clears it.
 
-    A gradient of exactly 0 makes no step, which Adam's momentum otherwise would.
+    A gradient of exactly 0 makes no step, which Adam's momentum otherwise would: texts may have
+    nothing to tell apart, or all of their ratios at the clip.
 
     Args:
         policy: What learns.
         optimizer: Over its parameters.
         max_norm: A longer gradient is scaled down to this; ``None`` leaves it as it is.
         iteration: For messages, from 1.
-        may_vanish: Whether a gradient of exactly 0 is fine: a policy that has learned may have
-            nothing left to tell apart, or all of its ratios at the clip.
 
     Returns:
         The gradient's norm before clipping.
 
     Raises:
-        GuardError: If the gradient is not finite, or is exactly 0 and may not be.
+        GuardError: If the gradient is not finite.
     """
     trained = [p for p in policy.parameters() if p.grad is not None]
     limit = float("inf") if max_norm is None else max_norm
     norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
-    if norm != 0.0 or not may_vanish:
+    if norm != 0.0:
         require_gradient(norm, iteration)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)

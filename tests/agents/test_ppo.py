@@ -239,21 +239,26 @@ def test_kl_starts_at_zero_and_entropy_is_positive():
 
 
 def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
-    """With a constant critic of 1 and no reward, what a cut-off row still expects is 1."""
+    """With no reward, what a cut-off row still expects is the value of the text as it is then."""
     ppo = _ppo(
         dataclasses.replace(CONFIG, kl_coefficient=0.0),
         envs=make_toy(rows=32, max_episode_steps=2, reward=nothing),
     )
-    torch.nn.init.ones_(ppo.policy.value_head.bias)
+    torch.nn.init.normal_(ppo.policy.value_head.weight)
     rollout = ppo.collect()
     reference = ppo.evaluate(ppo.reference, rollout).log_probs
     batch, _ = ppo._learnable(rollout, reference)
     assert rollout.truncated.any()
     assert not rollout.truncated.all()
     for row in range(32):
-        expected = 1.0 if rollout.truncated[row] else 0.0
+        expected = torch.zeros(1)
+        if rollout.truncated[row]:
+            text = rollout.tokens[row : row + 1, : rollout.lengths[row]]
+            with torch.no_grad():
+                states = ppo.policy.model.base_model(input_ids=text).last_hidden_state
+                expected = ppo.policy.value_head(states[0, -1])
         returns = batch.returns[row][rollout.mask[row]]
-        torch.testing.assert_close(torch.full_like(returns, expected), returns)
+        torch.testing.assert_close(expected.expand_as(returns), returns, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -174,6 +174,27 @@ def test_the_rounding_of_an_unmoved_policys_kl_is_not_scaled_up():
     assert agent.step()[0]["gradient_norm"] < 1e-2
 
 
+def lengths_after_a(prompts, completions, **columns):
+    """The length of a completion of the prompt a, and 1 for those of others."""
+    return [
+        float(len(text)) if prompt == "a" else 1.0
+        for prompt, text in zip(prompts, completions, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_first_minibatch_without_contrast_is_no_mistake(seed):
+    """Of 16 minibatches of one text half have nothing to learn; only if all had it would be odd."""
+    config = GRPOConfig(
+        group_size=8, minibatches=16, episodes=16, kl_coefficient=0.0, iterations=1, seed=seed
+    )
+    agent = _make(GRPO, config, reward="tests.agents.test_siblings:lengths_after_a")
+    agent.next_examples = lambda count: [0, 7][:count]  # a and h
+    metrics = agent.step()[0]
+    assert metrics["groups_without_contrast"] == 0.5
+    assert metrics["gradient_norm"] > 0.0
+
+
 def indifferent(prompts, completions, **columns):
     """A reward of 1 for all."""
     return [1.0] * len(completions)
