@@ -16,9 +16,9 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 10 score at another action: test_bug_classes_in_training.py::test_the_score_is_one_hot_at_the_end
 11 penalty beside a stop token: test_bug_classes_in_training.py::test_another_stop_token_is_an_end
 12 padding in the figures: test_bug_classes_in_training.py::test_padding_changes_no_figure
-13 figures of one process only: none, training is one process
+13 figures of one process only: test_processes.py::test_two_processes_learn_what_one_does
 14 gradient depends on its parts: test_ppo.py::test_how_a_minibatch_is_cut_changes_nothing
-15 token means by process: none, training is one process
+15 token means by process: test_processes.py::test_two_processes_learn_what_one_does
 16 KL estimator's sign or gradient: test_bug_classes.py::test_what_each_estimator_descends
 17 KL in bfloat16: test_log_probs.py::test_only_the_products_are_narrow_under_autocast
 18 another KL is logged: test_ppo.py::test_the_logged_kl_is_that_of_the_rollout
@@ -39,7 +39,7 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 31 decoded and encoded again: test_bug_classes_in_training.py::test_ids_are_never_encoded_again
 32 samples used unequally often:
     test_bug_classes_in_training.py::test_each_text_is_used_once_an_epoch
-33 seeds by process: none, training is one process
+33 seeds by process: test_processes.py::test_two_processes_learn_what_one_does
 34 resume is another run: test_ppo.py::test_three_and_three_iterations_are_six
 35 completions of a prompt counted twice:
     test_siblings.py::test_the_completions_of_a_prompt_stand_side_by_side

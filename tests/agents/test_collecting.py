@@ -38,6 +38,7 @@ def test_the_ids_are_those_that_were_sampled(policy):
         start, n = int(rollout.prompt_lengths[row]), int(rollout.mask[row].sum())
         actions = rollout.actions[row, :n].tolist()
         assert rollout.tokens[row, start : start + n].tolist() == actions
+        assert rollout.completions()[row] == actions
         assert not rollout.tokens[row, start + n :].any()
         assert envs.tokenizer.eos_id not in actions[:-1]
         ended = rollout.stop_reasons[row] == StopReason.END_OF_TEXT

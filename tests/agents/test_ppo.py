@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, GuardError, PPOConfig
-from agents.updating import accumulate_gradient
+from agents.updating import accumulate_gradient, descend
 from tests.agents.models import make_model, make_toy
 from textgym import RewardError
 from textgym.types import StopReason
@@ -414,6 +414,30 @@ def test_tensorflows_adam_takes_smaller_first_steps():
     assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999))
     ppo._prepare()
     assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999**2))
+
+
+def test_the_learning_rate_falls_in_equal_steps_to_what_is_left_of_it():
+    """From 1e-3 to a fifth of it over four iterations, and not below it in those beyond."""
+    ppo = _ppo(dataclasses.replace(CONFIG, iterations=4, final_rate=0.2))
+    rates = []
+    for _ in range(6):
+        ppo.step()
+        rates.append(ppo.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 8e-4, 6e-4, 4e-4, 2e-4, 2e-4])
+
+
+@pytest.mark.parametrize(
+    ("most", "step"), [(None, [3.0, 4.0]), (1.0, [0.6, 0.8]), (6.0, [3.0, 4.0])]
+)
+def test_a_gradient_that_is_too_long_is_scaled_down(most, step):
+    """One of norm 5, and a step of size 1 along it; the norm that is told is the one before."""
+    layer = torch.nn.Linear(2, 1, bias=False)
+    before = layer.weight.detach().clone()
+    (layer.weight * torch.tensor([3.0, 4.0])).sum().backward()
+    sgd = torch.optim.SGD(layer.parameters(), lr=1.0)
+    assert descend(layer, sgd, max_norm=most, iteration=1) == pytest.approx(5.0)
+    torch.testing.assert_close(before - torch.tensor([step]), layer.weight.detach())
+    assert layer.weight.grad is None
 
 
 def test_learn_runs_to_the_steps_or_to_the_iterations():

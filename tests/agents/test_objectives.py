@@ -1,0 +1,315 @@
+"""What the learners descend, against objectives that are worked out by other routes.
+
+A toy of two letters and three places has 15 texts, all of which can be written down. So what an
+update expects to do can be compared with the gradient of what it is meant to raise.
+"""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from agents import ppo as ppo_module
+from agents.grpo import GRPO, GRPOConfig
+from agents.policy import TransformerPolicy
+from agents.ppo import PPO, PPOConfig
+from agents.reinforce import Reinforce, ReinforceConfig
+from agents.rloo import RLOO, RLOOConfig
+from agents.updating import evaluate_rows
+from tests.agents.models import make_model, make_toy
+from textgym.tokenizers import CharacterTokenizer
+
+PLAIN = PPOConfig(
+    kl_coefficient=0.3, temperature=1.0, value_weight=0.0, whiten_advantages="off", clip=0.05
+)
+
+
+def likes_a(prompts, completions, **columns):
+    """Counts a, and pays for a b at the start."""
+    return [
+        1.0 * text.count("a") - 0.5 * len(text) + 2 * text.startswith("b") for text in completions
+    ]
+
+
+def _learner(kind, config, rows=8, **kwargs):
+    """A learner that is away from its reference, and whose critic says something."""
+    kwargs = {"reward": likes_a, "tokenizer": CharacterTokenizer("ab"), **kwargs}
+    envs = make_toy(rows=rows, completion_tokens=3, **kwargs)
+    policy, reference = (
+        TransformerPolicy(make_model(vocabulary=5, seed=seed)) for seed in range(2)
+    )
+    with torch.no_grad():
+        policy.model.lm_head.weight *= 1.5
+        reference.model.lm_head.weight *= 2
+    generator = torch.Generator().manual_seed(0)
+    torch.nn.init.normal_(policy.value_head.weight, std=0.5, generator=generator)
+    learner = kind(policy, envs, config, reference=reference)
+    learner.next_examples = lambda count: [n % 2 for n in range(count)]  # the prompts a and b
+    return learner
+
+
+def _every_text(learner):
+    """One row of each text that can be written after the first prompt."""
+    rollout = learner.collect([0] * 2000)
+    _, first = np.unique(rollout.tokens.numpy(), axis=0, return_index=True)
+    rows = torch.from_numpy(np.sort(first))
+    taken = {}
+    for field in dataclasses.fields(rollout):
+        value = getattr(rollout, field.name)
+        if isinstance(value, np.ndarray):
+            taken[field.name] = value[rows.numpy()]
+        elif isinstance(value, torch.Tensor) and len(value) == len(rollout):
+            taken[field.name] = value[rows]
+    assert len(rows) == 1 + 2 + 4 + 8
+    return dataclasses.replace(rollout, **taken)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(temperature, monkeypatch):
+    """By enumeration: d/dw sum p(text) (score - 0.3 log p / p_ref), whatever the critic says."""
+    ppo = _learner(PPO, dataclasses.replace(PLAIN, temperature=temperature), rows=500)
+    rollout = _every_text(ppo)
+    reference = ppo.evaluate_reference(rollout).log_probs
+    batch, metrics = ppo._learnable(rollout, reference)
+    rows = torch.arange(len(rollout))
+    new = evaluate_rows(ppo.policy, rollout, rows, temperature, bf16=False)
+    of_text = new.log_probs.sum(dim=1)
+    chance = of_text.exp()
+    torch.testing.assert_close(torch.tensor(1.0), chance.detach().sum())
+    nats = of_text - reference.sum(dim=1)
+    objective = (chance * (torch.tensor(rollout.scores) - 0.3 * nats)).sum()
+    assert float((chance * nats).detach().sum()) > 0.05
+    assert metrics["kl"] == pytest.approx(float(nats.detach().mean()), abs=1e-5)  # of equal rows
+    weights = list(ppo.policy.model.parameters())
+    expected = torch.autograd.grad(objective, weights, retain_graph=True)
+    # An action counts for as much as its text is likely.
+    monkeypatch.setattr(ppo_module, "token_weights", lambda mask: mask * chance.detach()[:, None])
+    loss, _ = ppo._loss_for(rollout, batch, rows)(new, rows)
+    for mine, other in zip(torch.autograd.grad(loss, weights), expected, strict=True):
+        torch.testing.assert_close(-mine, other.float(), atol=1e-5, rtol=1e-4)
+
+
+SHAPING = {
+    "plain": {},
+    "k2": {"kl_estimator": "k2"},
+    "k3": {"kl_estimator": "k3", "whiten_advantages": "batch"},
+    "loss": {"kl_in": "loss", "kl_estimator": "k2"},
+    "discounted": {"gamma": 0.9, "lam": 0.8, "whiten_advantages": "batch"},
+    "whitened": {"whiten_rewards": True, "lam": 0.5},
+    "clipped": {"reward_clip": 0.4, "missing_end_penalty": 0.7, "scale_rewards": True},
+}
+
+
+@pytest.mark.parametrize("settings", SHAPING.values(), ids=SHAPING)
+def test_what_is_learned_from_by_plain_loops(settings):
+    """Rewards, KL, returns and advantages of every action, one number at a time."""
+    ppo = _learner(PPO, dataclasses.replace(PLAIN, **settings), rows=32)
+    config, rollout = ppo.config, ppo.collect()
+    reference = ppo.evaluate_reference(rollout).log_probs
+    batch, metrics = ppo._learnable(rollout, reference)
+    counts = rollout.mask.sum(dim=1).tolist()
+    assert min(counts) == 1 < max(counts)  # an end alone, and a text that was cut off
+    scores = [
+        score - config.missing_end_penalty * (reason == 2)
+        for score, reason in zip(rollout.scores, rollout.stop_reasons, strict=True)
+    ]
+    if config.scale_rewards:
+        scores = [score / np.std(scores) for score in scores]
+    paid = []
+    for row, count in enumerate(counts):
+        limit = config.reward_clip or np.inf
+        own = [0.0] * (count - 1) + [min(limit, max(-limit, scores[row]))]
+        for t in range(count) if config.kl_in == "reward" else ():
+            r = float(rollout.log_probs[row, t] - reference[row, t])
+            own[t] -= (
+                0.3 * {"k1": r, "k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator]
+            )
+        paid.append(own)
+    if config.whiten_rewards:
+        every = np.concatenate(paid)
+        paid = [(np.array(own) - every.mean()) / every.std() + every.mean() for own in paid]
+    advantages, returns = [], []
+    for row, count in enumerate(counts):
+        values = [*rollout.values[row, :count].tolist(), 0.0]
+        running, own = 0.0, []
+        for t in reversed(range(count)):
+            delta = paid[row][t] + config.gamma * values[t + 1] - values[t]
+            running = delta + config.gamma * config.lam * running
+            own.insert(0, running)
+        advantages.append(own)
+        returns.append([a + v for a, v in zip(own, values[:-1], strict=True)])
+    flat = np.concatenate(returns)
+    residual = flat - rollout.values[rollout.mask].numpy()
+    explained = 1 - np.mean(residual**2) / flat.var()
+    assert metrics["explained_variance"] == pytest.approx(explained, abs=1e-4)
+    np.testing.assert_allclose(batch.returns[rollout.mask], flat, atol=1e-4)
+    flat = np.concatenate(advantages)
+    if config.whiten_advantages == "batch":
+        flat = (flat - flat.mean()) / flat.std()
+    np.testing.assert_allclose(batch.advantages[rollout.mask], flat, atol=1e-3)
+
+
+LOSSES = {
+    "values": {"value_weight": 0.5},
+    "clipped values": {"value_weight": 0.5, "value_clip": 0.05},
+    "minibatch": {"whiten_advantages": "minibatch"},
+    "kl k2": {"kl_in": "loss", "kl_estimator": "k2"},
+    "kl k3": {"kl_in": "loss", "kl_estimator": "k3"},
+}
+
+
+@pytest.mark.parametrize("settings", LOSSES.values(), ids=LOSSES)
+def test_the_loss_of_a_minibatch_by_plain_loops(settings):
+    """After the policy has moved, in two parts of unequal length, by a price that has moved too."""
+    ppo = _learner(PPO, dataclasses.replace(PLAIN, **settings), rows=32)
+    config, rollout = ppo.config, ppo.collect()
+    reference = ppo.evaluate_reference(rollout).log_probs
+    batch, _ = ppo._learnable(rollout, reference)
+    with torch.no_grad():
+        ppo.policy.model.lm_head.weight *= 1.3
+        ppo.policy.value_head.weight *= 1.3
+    ppo.kl_coefficient = 0.17
+    rows = torch.arange(5, 29)
+    loss_of = ppo._loss_for(rollout, batch, rows)
+    total = 0.0
+    for part in (rows[:7], rows[7:]):
+        new = evaluate_rows(ppo.policy, rollout, part, 1.0, bf16=False)
+        total += float(loss_of(new, part)[0].detach())
+    new = evaluate_rows(ppo.policy, rollout, rows, 1.0, bf16=False)
+    mask, expected, moved = rollout.mask[rows], [], 0
+    advantages = batch.advantages[rows][mask].double().numpy()
+    if config.whiten_advantages == "minibatch":
+        advantages = (advantages - advantages.mean()) / advantages.std()
+    given = (new.log_probs, batch.old_log_probs[rows], reference[rows], new.values)
+    given = [each.detach()[mask].tolist() for each in given]
+    given += [each[rows][mask].tolist() for each in (batch.old_values, batch.returns)]
+    for a, now, old, ref, value, before, due in zip(advantages, *given, strict=True):
+        ratio = np.exp(now - old)
+        clipped = min(1 + config.clip, max(1 - config.clip, ratio))
+        moved += clipped != ratio
+        term = -min(a * ratio, a * clipped)
+        error = (value - due) ** 2
+        if config.value_clip is not None:
+            near = before + min(config.value_clip, max(-config.value_clip, value - before))
+            error = max(error, (near - due) ** 2)
+        term += config.value_weight * error / 2
+        if config.kl_in == "loss":
+            r = now - ref
+            term += 0.17 * {"k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator]
+        expected.append(term)
+    assert moved > 0
+    assert total == pytest.approx(np.mean(expected), rel=1e-4)
+
+
+def _text_loss(ratio, advantage, low, high):
+    return -min(ratio * advantage, min(1 + high, max(1 - low, ratio)) * advantage)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_rloo_by_plain_loops(normalise):
+    """Scores less their price of KL, against the others' mean; ratios of whole texts."""
+    config = RLOOConfig(group_size=4, kl_coefficient=0.3, normalise=normalise, clip=0.05)
+    agent = _learner(RLOO, config, rows=8)
+    given = _intercepted(agent)
+    paid = [
+        float(score - 0.3 * nats)
+        for score, nats in zip(given["rollout"].scores, given["nats"], strict=True)
+    ]
+    expected = []
+    for row, own in enumerate(paid):
+        group = paid[row // 4 * 4 : row // 4 * 4 + 4]
+        expected.append(own - (sum(group) - own) / 3)
+    if normalise:
+        expected = (np.array(expected) - np.mean(expected)) / np.std(expected)
+    np.testing.assert_allclose(given["advantages"], expected, atol=1e-3)
+    terms = [
+        _text_loss(np.exp((now - old).sum()), a, 0.05, 0.05)
+        for now, old, a in zip(given["new"], given["old"], expected, strict=True)
+    ]
+    assert given["loss"] == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-4)
+
+
+def test_reinforce_by_plain_loops():
+    """Returns with a discount and the price of KL, scaled over the whole batch."""
+    agent = _learner(Reinforce, ReinforceConfig(kl_coefficient=0.3, gamma=0.9, clip=0.05), rows=8)
+    given = _intercepted(agent)
+    every = []
+    for row, price in enumerate(given["price"]):
+        paid = [-0.3 * nats for nats in price]
+        paid[-1] += given["rollout"].scores[row]
+        every.append([sum(0.9**k * r for k, r in enumerate(paid[t:])) for t in range(len(paid))])
+    flat = np.concatenate(every)
+    flat = (flat - flat.mean()) / flat.std()
+    mask = given["rollout"].mask
+    np.testing.assert_allclose(given["advantages"][mask], flat, atol=1e-3)
+    moved = itertools.chain(
+        *(np.exp(n - o) for n, o in zip(given["new"], given["old"], strict=True))
+    )
+    terms = [_text_loss(ratio, a, 0.05, 0.05) for ratio, a in zip(moved, flat, strict=True)]
+    assert given["loss"] == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("weigh", ["texts", "tokens"])
+@pytest.mark.parametrize("scale", [False, True])
+def test_grpo_by_plain_loops(weigh, scale):
+    """A group's own mean and deviation, its clip upwards, k3 in the loss, and who counts for it."""
+    config = GRPOConfig(
+        group_size=4,
+        kl_coefficient=0.3,
+        clip=0.05,
+        clip_high=0.1,
+        weigh=weigh,
+        scale_by_spread=scale,
+    )
+    agent = _learner(GRPO, config, rows=8)
+    given = _intercepted(agent)
+    groups = given["rollout"].scores.reshape(-1, 4)
+    centred = groups - groups.mean(axis=1, keepdims=True)
+    if scale:
+        centred /= np.maximum(centred.std(axis=1, keepdims=True), 1e-9)
+    expected = centred.flatten()
+    np.testing.assert_allclose(given["advantages"], expected, atol=1e-4)
+    texts = []
+    for now, old, ref, a in zip(given["new"], given["old"], given["ref"], expected, strict=True):
+        r = now - ref
+        price = 0.3 * (np.exp(-r) - 1 + r)
+        texts.append([_text_loss(x, a, 0.05, 0.1) for x in np.exp(now - old)] + price)
+    whole = (
+        np.mean([np.mean(t) for t in texts]) if weigh == "texts" else np.concatenate(texts).mean()
+    )
+    assert given["loss"] == pytest.approx(whole, rel=1e-3, abs=1e-4)
+
+
+def _intercepted(agent):
+    """Runs an iteration up to its loss, and computes that where the policy has moved."""
+    seen = {}
+    loss_for = agent._loss_for
+
+    def looking(rollout, rows, *args):
+        old = args[0]
+        advantages = args[-1]
+        reference = agent.evaluate_reference(rollout).log_probs
+        with torch.no_grad():
+            agent.policy.model.lm_head.weight *= 1.3
+            new = evaluate_rows(agent.policy, rollout, rows, 1.0, bf16=False)
+            loss = float(loss_for(rollout, rows, *args)(new, rows)[0])
+            agent.policy.model.lm_head.weight /= 1.3
+        mask = rollout.mask
+        order = rows.argsort()
+        kept = {
+            "new": [
+                row[m].double().numpy() for row, m in zip(new.log_probs[order], mask, strict=True)
+            ],
+            "old": [row[m].double().numpy() for row, m in zip(old, mask, strict=True)],
+            "ref": [row[m].double().numpy() for row, m in zip(reference, mask, strict=True)],
+        }
+        price = [o - r for o, r in zip(kept["old"], kept["ref"], strict=True)]
+        seen.update(kept, rollout=rollout, advantages=advantages, loss=loss, price=price)
+        seen["nats"] = [each.sum() for each in price]
+        return loss_for(rollout, rows, *args)
+
+    agent._loss_for = looking
+    agent.step()
+    return seen
