@@ -6,12 +6,14 @@ Each writes ``OUT/<count>-<rank>.json``.
 import json
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.guards import GuardError
+from agents.improving import summed_gradient
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.processes import current_processes
@@ -112,19 +114,18 @@ def fail(out, processes):
     for broken in ("ratio is off", "[enforce fail] can't allocate memory: 7 bytes"):
         agent = make("ppo", 2)
         agent.failure_folder = out
-        accumulate = agent.gradient
 
-        def gradient(accumulate_share, rows, lengths, *, broken=broken, accumulate=accumulate):
+        def gradient(agent, accumulate_share, rows, lengths, *, broken=broken):
             def share(own):
                 if processes.rank == processes.count - 1:
                     raise (GuardError if "ratio" in broken else RuntimeError)(broken)
                 return accumulate_share(own)
 
-            return accumulate(share, rows, lengths)
+            return summed_gradient(agent, share, rows, lengths)
 
-        agent.gradient = gradient
         try:
-            agent.step()
+            with patch("agents.improving.summed_gradient", gradient):
+                agent.step()
         except GuardError as error:
             errors.append(str(error))
     return {"errors": errors, "unchanged": unchanged}
