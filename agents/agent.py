@@ -31,6 +31,7 @@ from agents.processes import current_processes, fingerprint
 from agents.random_state import RandomState
 from agents.training_state import load_agent, restore_agent, save_agent
 from agents.updating import PhaseClock, evaluate_all
+from textgym.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,8 @@ class Agent:
         num_timesteps: How many actions have been taken in them.
         random: The generators, and the prompts that wait.
         failure_folder: Where the batch goes that a guard refuses.
+        is_whole: Whether the weights are those between two iterations. A failure before the first
+            update of one leaves it so, and all else as it was, to be saved or gone on from.
         processes: Who trains the same policy, see ``agents.processes``; found out when it is made.
     """
 
@@ -86,10 +89,15 @@ class Agent:
             needs_reference: Whether the algorithm measures against one at all.
 
         Raises:
+            TypeError: If policy, environment or config are something else.
             ValueError: If policy and reference share weights, the environment is another, or there
                 are fewer texts than minibatches.
         """
-        self.envs: TextVectorEnv = envs.unwrapped
+        if not isinstance(config, self.config_type):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_type.__name__}, got {shown(config)}"
+            )
+        self.envs: TextVectorEnv = getattr(envs, "unwrapped", envs)
         require_fitting(self.envs, policy)
         self.processes = current_processes(policy.device)
         rows = self.envs.num_envs * self.processes.count
@@ -97,7 +105,7 @@ class Agent:
         if self.episodes < max(config.minibatches, rows):
             raise ValueError(
                 f"an iteration has {self.episodes} texts, fewer than its {config.minibatches} "
-                f"minibatches or its {rows} rows: raise episodes"
+                f"minibatches or its {rows} rows: raise episodes, or lower minibatches or num_envs"
             )
         self.processes.start_alike(
             policy,
@@ -122,6 +130,8 @@ class Agent:
         self.policy, self.reference, self.config = policy, reference, config
         learns = [p for p in policy.parameters() if p.requires_grad]
         self.optimizer = torch.optim.Adam(learns, lr=config.learning_rate, eps=1e-5)
+        self.is_whole = True
+        self.optimizer.register_step_pre_hook(self._begin_update)
         self.iteration = 0
         self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
@@ -158,6 +168,7 @@ class Agent:
                 order=zlib.crc32(repr(self.random.record()).encode()),
             )
         clock, before = PhaseClock(self.policy.device), self.random.before_iteration()
+        known = self.record()
         rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate
@@ -165,11 +176,15 @@ class Agent:
         try:
             with explained_memory():
                 metrics, rollout = self.iterate(clock)
-        except GuardError as error:
-            raise GuardError(f"iteration {self.iteration + 1}: {error}{self._dump()}") from error
-        except BaseException:
+        except BaseException as error:
+            self.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
             self.random.go_back(before)
-            raise
+            if self.is_whole:
+                self.recall(known)
+            if not isinstance(error, GuardError):
+                raise
+            raise GuardError(f"iteration {self.iteration + 1}: {error}{self._dump()}") from error
+        self.is_whole = True
         clock.move("collect", "environment", rollout.env_seconds)
         clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1
@@ -195,10 +210,15 @@ class Agent:
             callback: Of Stable-Baselines3, see ``agents.callbacks`` for which of them work.
             logger: Of Stable-Baselines3's ``configure``.
             progress_bar: Whether to show tokens per second, reward and KL.
+
+        Raises:
+            TypeError: If ``total_steps`` is no number, or ``callback`` no callback.
         """
         # Stable-Baselines3 takes a second to import, and only this needs it.
         from agents.callbacks import as_callback, drive
 
+        if total_steps is not None and not isinstance(total_steps, int | float):
+            raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
         every: list[Any] = list(callback) if isinstance(callback, list) else [callback]
         every = [each for each in every if each is not None]
         if total_steps is None:
@@ -345,6 +365,9 @@ class Agent:
             device: Where to put the weights.
         """
         return load_agent(cls, Path(folder), envs, device)
+
+    def _begin_update(self, *_: Any) -> None:
+        self.is_whole = False
 
     def _dump(self) -> str:
         """Saves the batch that a guard refused; returns where, as the end of a message."""

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from agents.decoding import Sampling
+from agents.field_checks import require_field_types
 
 __all__ = ["AgentConfig"]
+
+_SEEDS = 2**63  # torch's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,11 +55,15 @@ class AgentConfig:
     """Of the sampler, the minibatches and the order of the prompts."""
 
     def __post_init__(self) -> None:
-        """Checks the ranges.
+        """Checks types and ranges.
 
         Raises:
+            TypeError: If a setting is of another type.
             ValueError: If a setting is out of its range.
         """
+        require_field_types(self)
+        if not 0 <= self.seed < _SEEDS:
+            raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
         for name in ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -45,6 +45,7 @@ from agents.progress import training_bar
 from agents.sb3_env import TextVecEnv
 from agents.sb3_logger import quiet_logger, record_iteration
 from textgym.checkpoints import atomic_folder
+from textgym.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -231,12 +232,23 @@ def drive(
 
 
 def as_callback(callback: MaybeCallback) -> BaseCallback:
-    """Makes one callback of what ``learn`` may be given."""
+    """Makes one callback of what ``learn`` may be given.
+
+    Raises:
+        TypeError: If it is none, such as a class instead of an instance.
+    """
     if callback is None:
         return CallbackList([])
     if isinstance(callback, list):
         return CallbackList(callback)
-    return callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)
+    if isinstance(callback, BaseCallback):
+        return callback
+    if isinstance(callback, type) or not callable(callback):
+        raise TypeError(
+            f"a callback is an instance of one of Stable-Baselines3's, a function or a list, got "
+            f"{shown(callback)}"
+        )
+    return ConvertCallback(callback)
 
 
 def _introduce(callback: BaseCallback, view: LearnerView) -> None:

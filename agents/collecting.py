@@ -22,8 +22,11 @@ from agents.acting import Actor
 from agents.editing import EditIds, Editor
 from agents.guards import explained_memory
 from agents.ledger import Ledger, idle_action
+from agents.policy import TransformerPolicy
 from agents.processes import Processes
 from textgym.states import take_rows
+from textgym.texts import shown
+from textgym.vector import TextVectorEnv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +35,12 @@ if TYPE_CHECKING:
 
     from agents.acting import Act
     from agents.decoding import Sampling
-    from agents.policy import TransformerPolicy
     from agents.rollout import Rollout
     from textgym.states import State
-    from textgym.vector import TextVectorEnv
 
-__all__ = ["collect", "require_fitting"]
+__all__ = ["collect", "require_batch", "require_fitting"]
 
+_MADE = 'gym.make_vec(ID, num_envs=64, backend="torch", autoreset_mode="Disabled")'
 _WAITING_SHARE = 16  # one row in so many waits for a prompt before prompts are read
 
 
@@ -110,15 +112,28 @@ def _actor(envs: TextVectorEnv, policy: TransformerPolicy) -> Actor | Editor:
     return Actor(policy, rows=envs.num_envs, columns=columns)
 
 
+def require_batch(envs: Any) -> None:
+    """Requires a batch of texts; raises a ``TypeError`` that says how to make one if it is none."""
+    if not isinstance(getattr(envs, "unwrapped", envs), TextVectorEnv):
+        raise TypeError(f"{shown(envs)} is no batch of texts: make one with {_MADE}")
+
+
 def require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
     """Requires an environment that a policy can be collected from.
 
     Raises:
+        TypeError: If they are no batch of texts and no policy.
         ValueError: If it is another; the message says what to change.
     """
-    if not envs.metadata.get("torch") or envs.autoreset_mode is not AutoresetMode.DISABLED:
+    require_batch(envs)
+    if not isinstance(policy, TransformerPolicy):
+        raise TypeError(f"{shown(policy)} is no policy: make one with TransformerPolicy(model)")
+    mode = envs.autoreset_mode
+    if not envs.metadata.get("torch") or mode is not AutoresetMode.DISABLED:
+        backend = "torch" if envs.metadata.get("torch") else "numpy"
         raise ValueError(
-            'collect needs an environment made with backend="torch" and autoreset_mode="Disabled"'
+            f'the environment has backend="{backend}" and autoreset_mode="{mode.value}": make it '
+            f"with {_MADE}"
         )
     if envs.action_kind == "edit" and policy.edit_head is None:
         raise ValueError(

@@ -14,9 +14,10 @@ is how a policy wants it. Weights are read from safetensors only.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from agents.adapters import (
@@ -36,10 +37,9 @@ from agents.fitting import (
 )
 from agents.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
 from textgym.pretrained import HUB_PREFIX, SMOLLM2, smollm2_folder, unreachable
+from textgym.texts import shown
 from textgym.tokenizers import load_tokenizer, save_tokenizer
-
-if TYPE_CHECKING:
-    from textgym.types import Tokenizer
+from textgym.types import Tokenizer
 
 __all__ = ["load_model", "load_saved", "save_model", "tokenizer_of"]
 
@@ -81,14 +81,21 @@ def load_model(
         OSError: If transformers cannot read or find the model.
         ValueError: If the model does not fit the tokenizer or the width, is no decoder, or ``spec``
             is something else.
+        TypeError: If ``spec`` is no line and no path, or ``tokenizer`` no tokenizer.
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
+    if not isinstance(spec, str | Path):
+        raise TypeError(f"a model is given by a folder's path or a line, got {shown(spec)}")
     precision = _dtype(dtype)
     base, adapters = _base_and_adapters(spec)
     if lora is not None and adapters is not None:
         raise ValueError(f"{spec} has adapters already: leave lora out, or load {base}")
     if isinstance(tokenizer, str | Path):
         tokenizer = load_tokenizer(tokenizer)
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"{shown(tokenizer)} is no tokenizer: give a name, a path, or envs.unwrapped.tokenizer"
+        )
     if base.startswith(SCRATCH_PREFIX):
         if tokenizer is None:
             raise ValueError(f"{spec} has no tokenizer of its own: give one")
@@ -117,14 +124,18 @@ def load_saved(
 
     Raises:
         FileNotFoundError: If there is no model.
+        ValueError: If its weights are damaged.
     """
     if base_of(Path(folder)) is not None:
         return load_model(folder, tokenizer, device=device)[0]
     if not (Path(folder) / "config.json").is_file():
         raise FileNotFoundError(f"no language model in {folder}: config.json is missing there")
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
-    )
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
+        )
+    except SafetensorError as error:  # it is cut off
+        raise ValueError(_unreadable(str(folder), error)) from error
     return cast("PreTrainedModel", model.to(device))
 
 
@@ -218,6 +229,8 @@ def _pretrained(
             use_safetensors=True,
             **files,
         )
+    except SafetensorError as error:  # it is cut off
+        raise ValueError(_unreadable(base, error)) from error
     except (OSError, ValueError) as error:
         raise type(error)(_unreadable(base, error)) from error
     require_causal(model, name=base)

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -31,6 +32,7 @@ from agents.loading import load_saved, save_model
 from agents.log_probs import chosen_log_probs
 from agents.rollout import Evaluation
 from agents.trunks import CompiledTrunk, Trunk, make_trunk, require_plain_head
+from textgym.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,9 +74,15 @@ class TransformerPolicy(nn.Module):
             edits: Whether to put a head on ``model`` by which it edits texts.
 
         Raises:
+            TypeError: If ``model`` is no model of transformers.
             ValueError: If the logits are computed in another way, or the two share weights.
         """
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"{shown(model)} is no model: give the first of what "
+                "agents.loading.load_model returns"
+            )
         self.model: PreTrainedModel = model.eval()  # type: ignore[no-untyped-call] # transformers' is
         self.critic: PreTrainedModel | None = None if critic is None else critic.eval()  # type: ignore[no-untyped-call]
         read = model if critic is None else critic
@@ -299,11 +307,18 @@ class TransformerPolicy(nn.Module):
         Args:
             folder: What ``save_pretrained`` wrote. A value head that read another trunk, the
                 policy's or a critic's, than the one here does is left out.
+
+        Raises:
+            ValueError: If a file is damaged, or of a model of another width.
         """
         moved = (folder / _CRITIC_FOLDER).is_dir() != (self.critic is not None)
         for file, head in self._heads().items():
             if (folder / file).is_file() and not (moved and head is self.value_head):
-                head.load_state_dict(load_file(folder / file, device=str(self.device)))
+                try:
+                    head.load_state_dict(load_file(folder / file, device=str(self.device)))
+                except (SafetensorError, RuntimeError) as error:  # cut off, or another model's
+                    said = " ".join(str(error).split())
+                    raise ValueError(f"cannot read {folder / file}: {said}") from error
 
     def _heads(self) -> dict[str, nn.Module]:
         """What is put on the models, by the names of the files that keep it."""

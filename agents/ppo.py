@@ -113,7 +113,8 @@ class PPOConfig(AgentConfig):
             ValueError: If a setting is out of its range.
         """
         AgentConfig.__post_init__(self)
-        for name in ("clip", "kl_target", "value_clip", "reward_clip", "target_kl"):
+        positive = ("clip", "kl_target", "value_clip", "reward_clip", "target_kl", "adam_epsilon")
+        for name in positive:
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
         for name in ("gamma", "lam", "kl_gain"):

@@ -63,14 +63,13 @@ def predict_actions(
         ``()`` or ``(N,)`` int64; ``(2,)`` or ``(N, 2)`` for edits.
 
     Raises:
-        ValueError: If it cannot be told what may be edited, or the policy does not edit.
+        ValueError: If the observation or the masks are not this environment's, nothing is legal,
+            it cannot be told what may be edited, or the policy does not edit.
     """
     shown = observation["tokens"] if isinstance(observation, Mapping) else observation
     single = np.ndim(shown) == 1
     seen = _read(observation, envs, policy.device)
-    legal = None
-    if action_masks is not None:
-        legal = torch.as_tensor(action_masks, device=policy.device).bool()
+    legal = None if action_masks is None else _legal(action_masks, envs, policy.device)
     draw = _edit if envs.action_kind == "edit" else _write
     action = draw(policy, envs, seen, legal, sampling, generator)
     chosen: npt.NDArray[np.int64] = action.cpu().numpy()
@@ -78,23 +77,55 @@ def predict_actions(
 
 
 def _read(observation: Any, envs: TextVectorEnv, device: torch.device) -> _Seen:
-    def rows(array: Any) -> Tensor:
-        tensor = torch.as_tensor(np.asarray(array), device=device).long()
-        return tensor.reshape(-1, tensor.shape[-1])
-
+    layout = envs.layout
+    width = layout["tokens"].stop
     if isinstance(observation, Mapping):
-        ids, candidates = rows(observation["tokens"]), observation.get("candidates")
-        candidates = None if candidates is None else rows(candidates)
-        prompt_lengths = rows(observation["prompt_mask"]).sum(dim=1)
+        missing = {"tokens", "prompt_mask"} - set(observation)
+        if missing:
+            raise ValueError(f"the observation lacks {' and '.join(sorted(missing))}")
+        ids, candidates = _rows(observation["tokens"], width, device), observation.get("candidates")
+        prompt_lengths = _rows(observation["prompt_mask"], width, device).sum(dim=1)
+        if candidates is not None:
+            candidates = torch.as_tensor(np.asarray(candidates), device=device).long()
     else:
-        every, layout, prompt_lengths = rows(observation), envs.layout, None
-        ids = every[:, layout["tokens"]]
+        every = _rows(observation, max(part.stop for part in layout.values()), device)
+        ids, prompt_lengths = every[:, layout["tokens"]], None
         candidates = every[:, layout["candidates"]] if "candidates" in layout else None
+    size = envs.tokenizer.vocab_size
+    if int(ids.min()) < 0 or int(ids.max()) >= size:
+        raise ValueError(
+            f"the observation has ids outside 0..{size - 1}, which are the tokenizer's"
+        )
     if candidates is not None:
         choices = int(cast("Any", envs.single_action_space).n)
         candidates = candidates.reshape(len(ids), choices, -1)
     lengths = (ids != envs.tokenizer.pad_id).sum(dim=1)
     return _Seen(ids, lengths, candidates, prompt_lengths)
+
+
+def _rows(array: Any, width: int, device: torch.device) -> Tensor:
+    tensor = torch.as_tensor(np.asarray(array), device=device).long()
+    if tensor.dim() not in {1, 2} or tensor.shape[-1] != width or not tensor.numel():
+        raise ValueError(
+            f"the observation has the shape {tuple(tensor.shape)}, and those of this environment "
+            f"({width},) or (N, {width})"
+        )
+    return tensor.reshape(-1, width)
+
+
+def _legal(masks: Any, envs: TextVectorEnv, device: torch.device) -> Tensor:
+    """Which actions are legal, of one text or of many."""
+    legal = torch.as_tensor(np.asarray(masks), device=device).bool()
+    space: Any = envs.single_action_space
+    size = int(space.n if hasattr(space, "n") else space.nvec.sum())
+    if legal.dim() not in {1, 2} or legal.shape[-1] != size:
+        raise ValueError(
+            f"action_masks have the shape {tuple(legal.shape)}, and must have ({size},) or "
+            f"(N, {size})"
+        )
+    if not bool(legal.any(dim=-1).all()):
+        raise ValueError("action_masks leave a text without a legal action")
+    return legal
 
 
 def _write(

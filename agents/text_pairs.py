@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodedPairs", "encode_pairs", "fingerprint", "take"]
 
+_PARTS = 3  # prompt, chosen, rejected
+
 
 class EncodedPairs(NamedTuple):
     """P pairs of texts as ids."""
@@ -83,6 +85,12 @@ def encode_pairs(
 
 
 def _columns(pairs: Sequence[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+    for number, pair in enumerate(pairs):
+        if len(pair) != _PARTS:
+            raise ValueError(
+                f"pair {number} has {len(pair)} parts; it takes a prompt, the chosen completion "
+                "and the rejected one"
+            )
     return list(zip(*pairs, strict=True)) if pairs else [(), (), ()]
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from agents.collecting import require_batch
 from agents.policy import TransformerPolicy
 from textgym.checkpoints import atomic_folder, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     import torch
@@ -25,6 +28,8 @@ _AgentT = TypeVar("_AgentT", bound="Agent")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
+_MAY_DIFFER = {"micro_batch_tokens", "compile"}  # they change memory and speed alone
+_SAME = "give the same settings, or begin anew in another folder"
 
 
 def save_agent(agent: Agent, folder: Path) -> None:
@@ -33,8 +38,16 @@ def save_agent(agent: Agent, folder: Path) -> None:
     Args:
         agent: Whose adapters or weights are written as a folder that transformers loads; its
             optimiser has one group.
-        folder: Is replaced if it is there.
+        folder: An earlier checkpoint there is replaced.
+
+    Raises:
+        FileExistsError: If something else is there; it is left as it is.
     """
+    if folder.exists() and not (folder / _RECORD).is_file() and _has_something(folder):
+        raise FileExistsError(
+            f"{folder} is there and is no checkpoint, which alone would be replaced: name another "
+            "folder"
+        )
     trained = _trained(agent.policy)
     tensors = {f"generator.{name}": g.get_state() for name, g in agent.random.generators.items()}
     tensors |= {f"policy.{name}": p.detach().clone() for name, p in trained.items()}
@@ -62,24 +75,29 @@ def restore_agent(agent: Agent, folder: Path) -> None:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If it was made by another algorithm, model or config; nothing has been changed
-            then.
+        ValueError: If it was made by another algorithm, model or config, but for what changes
+            memory and speed alone, or is damaged; nothing has been changed then.
     """
-    record = _read_record(folder)
-    if record["algorithm"] != type(agent).__name__:
-        raise ValueError(
-            f"checkpoint {folder} is one of {record['algorithm']}, not {type(agent).__name__}"
-        )
+    record = _read_record(folder, type(agent).__name__)
     made_with, config = record["config"], asdict(agent.config)
-    changed = sorted(name for name in config if made_with.get(name) != config[name])
+    changed = sorted(
+        name for name in config.keys() - _MAY_DIFFER if made_with.get(name) != config[name]
+    )
     if changed:
-        raise ValueError(f"checkpoint {folder} was made with another {', '.join(changed)}")
-    tensors = load_file(folder / _TENSORS, device=str(agent.policy.device))
+        differs = ", ".join(f"{name} {made_with.get(name)}, not {config[name]}" for name in changed)
+        raise ValueError(f"checkpoint {folder} was made with {differs}: {_SAME}")
+    with _damage_explained(folder):
+        tensors = load_file(folder / _TENSORS, device=str(agent.policy.device))
+        reference = _reference(folder, agent)
+        states = {name: tensors[f"generator.{name}"].cpu() for name in agent.random.generators}
     _restore_weights(agent, folder, tensors)
+    if agent.reference is not None and reference is not None:
+        agent.reference.copy_weights(reference)
     for name, generator in agent.random.generators.items():
-        generator.set_state(tensors[f"generator.{name}"].cpu())
+        generator.set_state(states[name])
     agent.random.recall(record)
     agent.iteration, agent.num_timesteps = record["iteration"], record["num_timesteps"]
+    agent.is_whole = True
     agent.recall(record)
 
 
@@ -91,19 +109,25 @@ def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _Ag
         folder: What ``save_agent`` wrote.
         envs: The environment to go on in.
         device: Where to put the weights.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it was made by another algorithm, or is damaged.
     """
-    config = kind.config_type(**_read_record(folder)["config"])
-    policy = TransformerPolicy.from_pretrained(
-        folder / _POLICY, device, tokenizer=envs.unwrapped.tokenizer
-    )
-    reference = folder / _REFERENCE
-    given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
+    config = kind.config_type(**_read_record(folder, kind.__name__)["config"])
+    require_batch(envs)
+    with _damage_explained(folder):
+        policy = TransformerPolicy.from_pretrained(
+            folder / _POLICY, device, tokenizer=envs.unwrapped.tokenizer
+        )
+        reference = folder / _REFERENCE
+        given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
     agent = cast("Any", kind)(policy, envs, config, reference=given)
     return cast("_AgentT", agent.restore(folder))
 
 
 def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Restores policy, reference and moments in place."""
+    """Restores policy and moments in place."""
 
     def under(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
@@ -115,9 +139,6 @@ def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Ten
     if shapes != expected:
         differs = min(shapes ^ expected)[0]
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
-    if agent.reference is not None:
-        there = str(agent.reference.device)
-        agent.reference.copy_weights(TransformerPolicy.from_pretrained(folder / _REFERENCE, there))
     agent.optimizer.state.clear()  # what had no moments then has none again
     for name, parameter in trained.items():
         parameter.data.copy_(saved[name])
@@ -131,10 +152,42 @@ def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in policy.named_parameters() if p.requires_grad}
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def _reference(folder: Path, agent: Agent) -> TransformerPolicy | None:
+    if agent.reference is None:
+        return None
+    return TransformerPolicy.from_pretrained(folder / _REFERENCE, str(agent.reference.device))
+
+
+def _has_something(path: Path) -> bool:
+    return not path.is_dir() or any(path.iterdir())
+
+
+def _read_record(folder: Path, algorithm: str) -> dict[str, Any]:
     """Reads the record alone, to see whether a checkpoint fits before anything is changed."""
     path = folder / _RECORD
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint in {folder}: {_RECORD} is missing there")
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    with _damage_explained(folder):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"algorithm", "config", "iteration", "num_timesteps"} - set(record)
+        if missing:
+            raise ValueError(f"{_RECORD} lacks {', '.join(sorted(missing))}")
+    if record["algorithm"] != algorithm:
+        raise ValueError(f"checkpoint {folder} is one of {record['algorithm']}, not {algorithm}")
     return record
+
+
+@contextmanager
+def _damage_explained(folder: Path) -> Iterator[None]:
+    """Says which checkpoint cannot be read, and what to do.
+
+    Raises:
+        ValueError: Instead of what readers of files raise.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"checkpoint {folder} is damaged ({said}): remove it, and go on from the one before"
+        ) from error

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgym.dynamics import ACTION_KINDS
 from textgym.handles import release
+from textgym.texts import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -131,4 +132,11 @@ class Settings:
             TypeError: If there is an unknown argument.
             ValueError: See ``__post_init__``.
         """
+        known = [field.name for field in fields(cls)]
+        for name in arguments:
+            if name not in known:
+                raise TypeError(
+                    f"unexpected keyword argument {name!r} of an environment"
+                    f"{did_you_mean(name, known)}; textgym.settings.Settings has them all"
+                )
         return cls(**{key: release(value) for key, value in arguments.items()})

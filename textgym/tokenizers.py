@@ -181,7 +181,10 @@ def _in_folder(folder: Path) -> Tokenizer | None:
     if (folder / _SENTENCEPIECE).is_file():
         return SentencePieceTokenizer((folder / _SENTENCEPIECE).read_bytes())
     if (folder / _ALPHABET).is_file():
-        return CharacterTokenizer(json.loads((folder / _ALPHABET).read_text(encoding="utf-8")))
+        try:
+            return CharacterTokenizer(json.loads((folder / _ALPHABET).read_text(encoding="utf-8")))
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{folder / _ALPHABET} is no JSON: {error}") from error
     return None
 
 

@@ -34,6 +34,7 @@ from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.starts import Starts
 from textgym.states import Array, State, observe, replace_rows, take_rows, to_host
+from textgym.texts import did_you_mean
 from textgym.turnover import Turnover
 from textgym.types import StopReason
 from textgym.view import WorldView
@@ -81,6 +82,12 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
             if value is not None and (not whole or value < 1):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        modes = [mode.value for mode in AutoresetMode]
+        if autoreset_mode not in (*modes, *AutoresetMode):
+            raise ValueError(
+                f"unknown autoreset_mode {autoreset_mode!r}; known: {', '.join(modes)}"
+                f"{did_you_mean(str(autoreset_mode).title(), modes)}"
+            )
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.num_envs = num_envs
         self._backend: Backend = make_backend(backend, device)

@@ -254,6 +254,10 @@ def test_an_unknown_argument_is_an_error():
     """TorchRL probes environments with ``frameskip`` and waits for this very error."""
     with pytest.raises(TypeError, match="unexpected keyword argument 'frameskip'"):
         TextEnv(task="Alphabet", frameskip=1)
+    with pytest.raises(TypeError, match=r"argument 'rewrad' .*\(did you mean reward\?\)"):
+        TextEnv(task="Alphabet", rewrad="vader")
+    with pytest.raises(ValueError, match=r"unknown reward 'vadr'.*\(did you mean vader\?\)"):
+        TextEnv(task="Alphabet", reward="vadr")
 
 
 def test_the_task_s_sizes_can_be_overridden():

@@ -375,3 +375,9 @@ def test_make_vec_makes_a_batch_again_from_its_spec():
         assert each.step(np.array([EOS, B]))[2].tolist() == [True, False]
     assert isinstance(envs, TextVectorEnv)
     assert isinstance(again, TextVectorEnv)
+
+
+def test_an_unknown_mode_of_resetting_lists_the_known():
+    message = r"unknown autoreset_mode 'disabled'; known: NextStep, .*\(did you mean Disabled\?\)"
+    with pytest.raises(ValueError, match=message):
+        TextVectorEnv(task="Alphabet", autoreset_mode="disabled")

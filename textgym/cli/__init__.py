@@ -78,7 +78,7 @@ _TOY = "--env TextGym/Alphabet-v0 --policy 'scratch:gpt2?layers=2&width=32&heads
 _GENERATE = (
     "--policy runs/ppo/policy --prompt 'The film was' --count 3",
     '--policy runs/ppo/policy --env TextGym/Sentiment-v0 --env-kwargs \'{"reward": "vader"}\'',
-    "--policy smollm2 --prompt 'Once upon a time' --top-p 0.9",
+    "--policy smollm2 --prompts questions.txt --top-p 0.9",
 )
 _PPO = (
     f"{_TOY} --out runs/toy --num-envs 256 --ppo.iterations 60 --ppo.learning-rate 3e-3",

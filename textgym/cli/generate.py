@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import torch
@@ -11,11 +13,19 @@ from rich.console import Console
 
 from agents.collecting import collect
 from agents.decoding import Sampling
+from agents.guards import GuardError
 from agents.loading import tokenizer_of
 from textgym import Example
 from textgym.cli.errors import CommandError
 from textgym.cli.learning import FORESEEABLE
-from textgym.cli.policies import environment_arguments, make_envs, make_policy, one_line
+from textgym.cli.policies import (
+    environment_arguments,
+    make_envs,
+    make_policy,
+    one_line,
+    require_device,
+    require_no_run,
+)
 from textgym.cli.quiet import use_quiet_transformers
 from textgym.tokenizers import load_tokenizer
 from textgym.vector import TextVectorEnv
@@ -26,6 +36,8 @@ if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
 __all__ = ["GenerateConfig", "generate"]
+
+_SEEDS = 2**63  # torch's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +51,11 @@ class GenerateConfig:
     """The policy: a folder, such as runs/ppo/policy, or smollm2, hub:NAME, scratch:..."""
     prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A text to go on from; may be given several times."""
+    prompts: str | None = None
+    """A file with a text to go on from in each line, or - for standard input."""
     env: str | None = None
-    """An environment whose prompts are taken and which scores; instead of --prompt."""
+    """An environment whose prompts are taken and which scores; instead of --prompt
+    and --prompts."""
     env_kwargs: str = "{}"
     """Arguments of the environment as JSON, such as '{"split": "test"}'."""
     count: int = 1
@@ -102,22 +117,18 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
     console = console or Console()
     use_quiet_transformers()
     try:
-        if config.count < 1:
-            raise ValueError(f"--count must be at least 1, got {config.count}")
-        if bool(config.prompt) == (config.env is not None):
-            raise ValueError("give either --prompt TEXT or --env ID: what shall be gone on from?")
+        _check(config)
         sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         envs, chosen = _prompted(config) if config.env is None else _environment(config)
         policy = make_policy(config.policy, envs, device=config.device)
+        generator = torch.Generator(config.device).manual_seed(config.seed)
     except FORESEEABLE as error:
         raise CommandError(" ".join(str(error).split())) from error
-    rollout = collect(
-        envs,
-        policy,
-        sampling=sampling,
-        generator=torch.Generator(config.device).manual_seed(config.seed),
-        example_ids=chosen,
-    )
+    try:
+        rollout = collect(envs, policy, sampling=sampling, generator=generator, example_ids=chosen)
+    except (ValueError, GuardError) as error:
+        said = " ".join(str(error).split()).replace("num_envs, then episodes", "--count")
+        raise CommandError(said) from error
     prompts, completions = envs.texts()
     for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
         score = "" if config.env is None else f"   ({rollout.scores[row]:.3f})"
@@ -131,6 +142,37 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
         console.print(f"mean score {rollout.scores.mean():.3f}", highlight=False)
 
 
+def _check(config: GenerateConfig) -> None:
+    """Requires settings that make sense together, before anything is loaded."""
+    for name in ("count", "tokens"):
+        value = getattr(config, name)
+        if value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if not 0 <= config.seed < _SEEDS:
+        raise ValueError(f"--seed must be in [0, 2**63), got {config.seed}")
+    given = bool(config.prompt) or config.prompts is not None
+    if given == (config.env is not None):
+        raise ValueError(
+            "give either --prompt TEXT, --prompts FILE or --env ID: what shall be gone on from?"
+        )
+    require_device(config.device)
+    require_no_run(config.policy)
+
+
+def _all_prompts(config: GenerateConfig) -> list[str]:
+    """The given prompts, then those of the file."""
+    name, lines = config.prompts, list[str]()
+    if name is not None:
+        try:
+            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"--prompts {name} cannot be read as text: {error}") from error
+        lines = [line for line in text.splitlines() if line.strip()]
+        if not lines:
+            raise ValueError(f"--prompts {name} has no line with a text")
+    return [*config.prompt, *lines]
+
+
 def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
     name = config.tokenizer or tokenizer_of(config.policy)
     if name is None:
@@ -139,7 +181,7 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
             "trained with"
         )
     tokenizer = load_tokenizer(name)
-    prompts = [prompt for prompt in config.prompt for _ in range(config.count)]
+    prompts = [prompt for prompt in _all_prompts(config) for _ in range(config.count)]
     task = _Given(
         prompts=prompts,
         prompt_tokens=1 + max(len(ids) for ids in tokenizer.encode_batch(prompts)),

@@ -7,11 +7,14 @@ Everything is in ``--out``: ``checkpoints/`` (the same command goes on from the 
 from __future__ import annotations
 
 import json
+import shlex
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
+from safetensors import SafetensorError
 
 from agents.guards import GuardError
 from agents.processes import current_processes
@@ -24,12 +27,19 @@ from textgym.checkpoints import (
     write_json,
 )
 from textgym.cli.errors import CommandError
-from textgym.cli.policies import environment_arguments, make_envs, make_policy, one_line
+from textgym.cli.policies import (
+    environment_arguments,
+    make_envs,
+    make_policy,
+    one_line,
+    require_device,
+)
 from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.stopping import kept, require_room_for, stoppable
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from agents.agent import Agent
     from agents.policy import TransformerPolicy
@@ -38,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORESEEABLE", "run_training"]
 
+_UNWRITTEN = (OSError, SafetensorError)  # a full disk, or one that is gone
 FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, AssertionError)
 """What a wrong word of a command raises; torch has the last two for a device that is not there."""
 
@@ -66,8 +77,10 @@ def run_training(
     use_quiet_transformers()
     console = console or Console()
     try:
+        require_device(config.device)
         if not current_processes(config.device).is_main:
             console = Console(quiet=True)
+        require_room_for(config.out)
         _require_same(config)
         agent = _make_agent(config, make)
         last = last_checkpoint(config.out / "checkpoints")
@@ -80,12 +93,13 @@ def run_training(
         _follow(agent, config)
         return
     _introduce(agent, config, console)
-    write_json(config.out / "config.json", _as_json(config))
-    history = _learn(agent, config, console)
-    if history:
-        _save(agent, config)
-    with atomic_folder(config.out / "policy") as folder:
-        agent.policy.save_pretrained(folder, agent.envs.tokenizer)
+    with _explained(config):
+        write_json(config.out / "config.json", _as_json(config))
+        history = _learn(agent, config, console)
+        if history:
+            _save(agent, config)
+        with atomic_folder(config.out / "policy") as folder:
+            agent.policy.save_pretrained(folder, agent.envs.tokenizer)
     _summarise(agent, history, config, console)
     said = finish(agent)
     if said:
@@ -95,30 +109,62 @@ def run_training(
 def _learn(agent: Agent, config: Training, console: Console) -> list[Mapping[str, float]]:
     """Trains to the end; returns the metrics of each iteration."""
     history: list[Mapping[str, float]] = []
-
-    def after_iteration(known: dict[str, Any], _: dict[str, Any]) -> bool:
-        history.append(known["metrics"])
-        if agent.iteration % config.save_every == 0:
-            _save(agent, config)
-            if not console.is_terminal:  # there a bar says it
-                _say_iteration(agent, history[-1], console)
-        return True
-
     logger = open_logger(config.out / "logs")
-    try:
-        agent.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
-    except GuardError as error:
-        raise CommandError(str(error)) from error
-    except RewardError:
-        # That iteration has changed nothing, so the ones before it are worth keeping. After any
-        # other stop weights may be half-way through an update.
-        if history:
+    with stoppable(alone=agent.processes.count == 1) as stop:
+
+        def after_iteration(known: dict[str, Any], _: dict[str, Any]) -> bool:
+            history.append(known["metrics"])
+            if agent.iteration % config.save_every == 0:
+                _save(agent, config)
+                if not console.is_terminal:  # there a bar says it
+                    _say_iteration(agent, history[-1], console)
+            return not stop.asked
+
+        try:
+            agent.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
+        except _UNWRITTEN:
+            raise
+        except BaseException as error:
+            # An iteration that has changed nothing leaves those before it worth keeping; weights
+            # that are half-way through an update are no checkpoint. A launcher ends all processes
+            # once one has ended, and after a reward's failure alone the others wait.
+            waited_for = isinstance(error, RewardError)
+            if history and agent.is_whole and (waited_for or agent.processes.count == 1):
+                _save(agent, config)
+            if waited_for:
+                agent.processes.exchange(None)
+            raise
+        finally:
+            logger.close()
+        if stop.asked:
             _save(agent, config)
-        agent.processes.exchange(None)
-        raise
-    finally:
-        logger.close()
+            raise KeyboardInterrupt
     return history
+
+
+@contextmanager
+def _explained(config: Training) -> Iterator[None]:
+    """Says of a run that ends early why, and what is kept of it.
+
+    Raises:
+        CommandError: If a guard stopped it, or what it reads or writes is at fault.
+        RewardError: If the reward failed.
+        KeyboardInterrupt: If somebody stopped it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(kept(config.out)) from stop
+    except RewardError as error:
+        raise RewardError(f"{error}; {kept(config.out)}") from error
+    except _UNWRITTEN as error:
+        said = " ".join(str(error).split())
+        room = ": make room there" if "No space" in said or "quota" in said else ""
+        raise CommandError(
+            f"cannot write into {config.out} ({said}){room}; {kept(config.out)}"
+        ) from error
+    except (GuardError, ValueError) as error:
+        raise CommandError(f"{' '.join(str(error).split())}; {kept(config.out)}") from error
 
 
 def _make_agent(
@@ -158,12 +204,19 @@ def _require_same(config: Training) -> None:
     Raises:
         ValueError: If it was not, or a number is out of its range.
     """
-    if config.save_every < 1:
-        raise ValueError(f"--save-every must be at least 1, got {config.save_every}")
+    for name in ("save_every", "total_steps"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     path = config.out / "config.json"
     if last_checkpoint(config.out / "checkpoints") is None or not path.is_file():
         return
-    before, now = json.loads(path.read_text(encoding="utf-8")), _as_json(config)
+    try:
+        before, now = json.loads(path.read_text(encoding="utf-8")), _as_json(config)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove it, and the same command goes on"
+        ) from error
     for name in ("env", "env_kwargs", "num_envs", "policy", "lora", "critic"):
         if before.get(name) != now[name]:
             raise ValueError(
@@ -218,9 +271,16 @@ def _summarise(
         f"{measured} {first[measured]:.3f} to {last[measured]:.3f}, the means of the first and the "
         f"last of {len(history)} iterations{kl}; {agent.num_timesteps:,} tokens",
         phases,
-        f"textgym generate --policy {config.out / 'policy'} --env {config.env}",
+        shlex.join(_looked_at(config)),
     ]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _looked_at(config: Training) -> list[str]:
+    """The command that shows what the policy writes."""
+    words = ["textgym", "generate", "--policy", str(config.out / "policy"), "--env", config.env]
+    given = [] if config.env_kwargs == "{}" else ["--env-kwargs", config.env_kwargs]
+    return [*words, *given, "--count", str(_SHOWN)]
 
 
 def _texts(agent: Agent) -> list[str]:

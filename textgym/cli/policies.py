@@ -11,19 +11,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import torch
+from gymnasium.error import UnregisteredEnv
 
 from agents.adapters import AdapterConfig
 from agents.loading import load_model, tokenizer_of
 from agents.policy import TransformerPolicy
+from textgym.checkpoints import last_checkpoint
+from textgym.registration import registered_ids
+from textgym.texts import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from textgym.vector import TextVectorEnv
 
-__all__ = ["environment_arguments", "make_envs", "make_policy", "one_line"]
+__all__ = [
+    "environment_arguments",
+    "make_envs",
+    "make_policy",
+    "one_line",
+    "require_device",
+    "require_no_run",
+]
 
 _CRITIC = "critic"  # in a policy's folder
+_SET = {
+    "num_envs": "leave it out, and give --num-envs (--count of textgym generate)",
+    "device": "leave it out, and give --device",
+    "backend": "leave it out",
+    "autoreset_mode": "leave it out",
+}
 
 
 def environment_arguments(text: str, policy: str) -> dict[str, Any]:
@@ -34,7 +52,7 @@ def environment_arguments(text: str, policy: str) -> dict[str, Any]:
         policy: ``--policy``.
 
     Raises:
-        ValueError: If they are no JSON object.
+        ValueError: If they are no JSON object, or have what the command sets itself.
         FileNotFoundError: If there is no such policy.
     """
     try:
@@ -43,6 +61,9 @@ def environment_arguments(text: str, policy: str) -> dict[str, Any]:
         raise ValueError(f"--env-kwargs is no JSON ({error}): {text}") from error
     if not isinstance(given, dict):
         raise ValueError(f"--env-kwargs must be a JSON object, got {text}")  # noqa: TRY004 - as above, the text is wrong
+    for name in given.keys() & _SET.keys():
+        raise ValueError(f"--env-kwargs has {name!r}, which the command sets: {_SET[name]}")
+    require_no_run(policy)
     own = tokenizer_of(policy)
     return given if own is None else {"tokenizer": own, **given}
 
@@ -57,16 +78,55 @@ def make_envs(
         arguments: Its arguments.
         num_envs: How many rows.
         device: Where they are.
+
+    Raises:
+        ValueError: If there is no such environment, or it is none of texts.
     """
-    envs: Any = gym.make_vec(
-        env if ":" in env else f"textgym:{env}",
-        num_envs=num_envs,
-        backend="torch",
-        device=device,
-        autoreset_mode="Disabled",
-        **arguments,
-    )
+    given = {"backend": "torch", "device": device, "autoreset_mode": "Disabled", **arguments}
+    try:
+        envs: Any = gym.make_vec(env, num_envs=num_envs, **given)
+    except UnregisteredEnv as error:
+        # Whoever writes a task's name means its id.
+        meant = f"TextGym/{env.rpartition('/')[2].removesuffix('-v0')}-v0"
+        near = did_you_mean(meant, registered_ids())
+        raise ValueError(f"unknown environment {env}{near}; textgym envs lists them") from error
+    except TypeError as error:
+        if "'backend'" not in str(error):
+            raise
+        raise ValueError(
+            f"{env} is no environment of texts, which is what this needs; textgym envs lists them"
+        ) from error
     return envs.unwrapped  # type: ignore[no-any-return] # make_vec says VectorEnv
+
+
+def require_device(name: str) -> None:
+    """Requires a device that torch can use here.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"--device {name}: there is none here that torch can use; cpu always is, and cuda "
+            "where a GPU and a torch that was built for it are"
+        ) from error
+
+
+def require_no_run(policy: str) -> None:
+    """Requires a policy's folder, and not that of the run or the checkpoint that it is in.
+
+    Raises:
+        ValueError: If it is that; the message says where the policy is.
+    """
+    last = last_checkpoint(Path(policy) / "checkpoints")
+    for folder in (Path(policy), *([] if last is None else [last])):
+        inner = folder / "policy"
+        if inner.is_dir() and not list(Path(policy).glob("*.safetensors")):
+            raise ValueError(f"{policy} is a run, and its policy is in {inner}: give that")
+        if inner.is_dir() and (Path(policy) / "state.json").is_file():
+            raise ValueError(f"{policy} is a checkpoint, and its policy is in {inner}: give that")
 
 
 def make_policy(

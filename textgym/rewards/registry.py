@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from textgym.factories import is_location, load_attribute
 from textgym.rewards.calling import adapt, columns_read
+from textgym.texts import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,6 +155,7 @@ def find_reward(name: str) -> Any:
         raise ValueError(
             f"unknown reward {name!r}; known: {', '.join(known_rewards())}; or give "
             '"module:attribute", a folder with a config.json, or a callable'
+            f"{did_you_mean(name, known_rewards())}"
         )
     return load_attribute("reward", name, location)
 

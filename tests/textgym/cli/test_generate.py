@@ -1,5 +1,9 @@
 """``textgym generate``: whose texts are printed, with which scores, and how it refuses."""
 
+import io
+import shutil
+import sys
+
 import pytest
 import torch
 from rich.console import Console
@@ -69,17 +73,43 @@ def test_the_command_takes_several_prompts():
     assert COMMANDS["generate"].parse("generate", words).prompt == ("one text", "another")
 
 
+def test_prompts_come_from_a_file_or_standard_input(folder, capsys, tmp_path, monkeypatch):
+    """A line each; empty ones are none."""
+    (tmp_path / "prompts.txt").write_text("ab\n\nc\n")
+    given = {"policy": folder, "tokens": 3}
+    expected = _lines(capsys, **given, prompt=("h", "ab", "c"))
+    found = _lines(capsys, **given, prompt=("h",), prompts=str(tmp_path / "prompts.txt"))
+    assert expected == found
+    monkeypatch.setattr(sys, "stdin", io.StringIO("h\nab\nc\n"))
+    assert expected == _lines(capsys, **given, prompts="-")
+
+
+def test_a_run_s_folder_says_where_its_policy_is(folder, tmp_path):
+    checkpoint = tmp_path / "run" / "checkpoints" / "checkpoint-3"
+    shutil.copytree(folder, checkpoint / "policy")
+    message = f"run is a run, and its policy is in {checkpoint / 'policy'}: give that"
+    with pytest.raises(CommandError, match=message):
+        generate(GenerateConfig(policy=str(tmp_path / "run"), prompt=("a",)))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "give either --prompt TEXT or --env ID"),
+        ({}, "give either --prompt TEXT, --prompts FILE or --env ID"),
         ({"prompt": ("a",), "env": "TextGym/Alphabet-v0"}, "give either"),
         ({"prompt": ("a",), "count": 0}, "--count must be at least 1"),
+        ({"prompt": ("a",), "tokens": 0}, "--tokens must be at least 1"),
+        ({"prompt": ("a",), "seed": 2**63}, r"--seed must be in \[0, 2\*\*63\)"),
+        ({"prompt": ("a",), "device": "cup"}, "--device cup: there is none here that torch can"),
+        ({"prompts": "no/such.txt"}, "--prompts no/such.txt cannot be read as text"),
         ({"prompt": ("a",), "temperature": 0.0}, "temperature"),
         ({"prompt": ("z",)}, "is not in the alphabet"),
         ({"prompt": ("a",), "policy": "no/such"}, "no language model in no/such"),
         ({"prompt": ("a",), "policy": "scratch:gpt2?layers=1"}, "give --tokenizer"),
-        ({"env": "TextGym/Alphabit-v0"}, "Alphabit"),
+        ({"env": "TextGym/Alphabit-v0"}, r"\(did you mean TextGym/Alphabet-v0\?\)"),
+        ({"env": "Alphabet"}, r"\(did you mean TextGym/Alphabet-v0\?\)"),
+        ({"env": "CartPole-v1"}, "CartPole-v1 is no environment of texts"),
+        ({"env": "TextGym/Alphabet-v0", "env_kwargs": '{"num_envs": 2}'}, "has 'num_envs', which"),
     ],
 )
 def test_bad_input_is_one_line(settings, message, folder):

@@ -89,7 +89,9 @@ def test_a_reward_that_fails_loses_nothing(tmp_path, capsys):
     CALLS.clear()
     reward = json.dumps({"reward": "tests.textgym.cli.test_train:fails_once"})
     config = _config(tmp_path, env_kwargs=reward, save_every=100)
-    with pytest.raises(RewardError, match="the scorer ran away"):
+    with pytest.raises(
+        RewardError, match=r"the scorer ran away.*; iteration \d is kept in .*, and"
+    ):
         train_ppo(config)
     assert "goes on after iteration" in _run(train_ppo, config, capsys)
     assert (tmp_path / "policy").is_dir()
@@ -119,10 +121,11 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
         ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
         ({"policy": f"{SMALL}&positions=4"}, "4"),
         ({"save_every": 0}, "--save-every must be at least 1"),
+        ({"total_steps": -5}, "--total-steps must be at least 1"),
         ({"device": "tpu"}, "device"),
         ({"num_envs": 1}, "fewer than its 2 minibatches"),
     ],
-    ids=["id", "json", "object", "policy", "positions", "saving", "device", "rows"],
+    ids=["id", "json", "object", "policy", "positions", "saving", "steps", "device", "rows"],
 )
 def test_bad_input_is_one_line(settings, message, tmp_path):
     with pytest.raises(CommandError, match=message) as caught:
@@ -190,10 +193,20 @@ def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
 def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
     _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
     other = _config(tmp_path, ppo=PPOConfig(iterations=4, minibatches=2, clip=0.3))
-    with pytest.raises(CommandError, match="made with another clip"):
+    with pytest.raises(CommandError, match=r"made with clip 0\.2, not 0\.3"):
         train_ppo(other)
     with pytest.raises(CommandError, match="was made with --num-envs 8, not 16"):
         train_ppo(_config(tmp_path, num_envs=16))
+
+
+def test_the_last_line_shows_what_the_policy_writes(tmp_path, capsys):
+    """With the environment's arguments, without which another reward would score."""
+    given = '{"reward": "reward_models.metrics:length", "completion_tokens": 4}'
+    said = _run(train_ppo, _config(tmp_path, env_kwargs=given, total_steps=1), capsys)
+    words = shlex.split(said.splitlines()[-1])
+    assert words[:2] == ["textgym", "generate"]
+    config = COMMANDS["generate"].parse("generate", words[2:])
+    assert config.env_kwargs == given
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, GuardError])
@@ -212,7 +225,7 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
 
     with monkeypatch.context() as patch:
         patch.setattr(improving, "descend", stops)
-        with pytest.raises((KeyboardInterrupt, CommandError), match="now"):
+        with pytest.raises((KeyboardInterrupt, CommandError), match=r"now|iteration 2 is kept"):
             train_ppo(_config(tmp_path / "stopped"))
     assert "goes on after iteration 2" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
     straight, stopped = (
