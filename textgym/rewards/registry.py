@@ -6,11 +6,14 @@ A name comes from an installed package, which lists it under the entry point gro
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textgym.factories import is_location, load_attribute
@@ -19,6 +22,7 @@ from textgym.texts import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from importlib.metadata import EntryPoint
 
 __all__ = [
     "RewardInfo",
@@ -120,9 +124,9 @@ def register_reward(name: str) -> Callable[[_Target], _Target]:
 
     def decorate(target: _Target) -> _Target:
         taken = _registered.get(name)
-        listed = entry_points(group=_GROUP, name=name)
+        listed = [entry.value for entry in _listed() if entry.name == name]
         if listed or (taken is not None and _origin(taken) != _origin(target)):
-            by = next(iter(listed)).value if listed else ":".join(_origin(taken))
+            by = listed[0] if listed else ":".join(_origin(taken))
             raise ValueError(f"there is a reward {name!r} already, {by}; choose another name")
         _registered[name] = target
         return target
@@ -132,7 +136,7 @@ def register_reward(name: str) -> Callable[[_Target], _Target]:
 
 def known_rewards() -> list[str]:
     """Returns the names that installed packages list or this process registered, sorted."""
-    return sorted({*_registered, *(entry.name for entry in entry_points(group=_GROUP))})
+    return sorted({*_registered, *(entry.name for entry in _listed())})
 
 
 def find_reward(name: str) -> Any:
@@ -144,7 +148,7 @@ def find_reward(name: str) -> Any:
     """
     if name in _registered:
         return _registered[name]
-    locations = {entry.value for entry in entry_points(group=_GROUP, name=name)}
+    locations = {entry.value for entry in _listed() if entry.name == name}
     if len(locations) > 1:
         raise ValueError(
             f"several installed packages call a reward {name!r}; name the one that is meant: "
@@ -179,3 +183,21 @@ def makes_a_reward(target: Any) -> bool:
 
 def _origin(target: Any) -> tuple[str, str]:
     return str(target.__module__), str(target.__qualname__)
+
+
+def _listed() -> tuple[EntryPoint, ...]:
+    """Returns what installed packages list; read anew when a folder of ``sys.path`` has changed."""
+    return _read(tuple((path, _changed(path)) for path in sys.path))
+
+
+@functools.lru_cache(maxsize=1)
+def _read(_folders: tuple[tuple[str, int | None], ...]) -> tuple[EntryPoint, ...]:
+    """Reads a file of every installed package: more work than making a toy environment is."""
+    return tuple(entry_points(group=_GROUP))
+
+
+def _changed(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return None
