@@ -47,7 +47,8 @@ class Actor:
             columns: The most tokens of a text.
         """
         self._policy = policy
-        self._cache = policy.trunk.new_cache(rows, columns)
+        self._trunk, self._run = policy.trunk.packed(rows)
+        self._cache = self._trunk.new_cache(rows, columns)
         width = policy.head.weight.shape[1]
         self._hidden = torch.empty((0, width), dtype=policy.dtype, device=policy.device)
         self._longest = 0
@@ -80,8 +81,7 @@ class Actor:
 
     def logits(self) -> Tensor:
         """The next token's logits in the open rows, ``(count, V)``."""
-        logits: Tensor = self._policy.head(self._hidden)
-        return logits
+        return self._run(self._policy.head, self._hidden)
 
     def values(self) -> Tensor | None:
         """The values of the open rows' states; see ``Act``."""
@@ -119,7 +119,7 @@ class Actor:
         # An upper bound: to know the longest open text, the host would have to wait.
         self._longest = min(self._longest + 1, self._cache.columns)
         self._cache.reserve(self._longest)
-        self._hidden = self._policy.trunk.step(action, self._cache)
+        self._hidden = self._trunk.step(action, self._cache)
         self._cache.lengths = self._cache.lengths + 1
 
     def follow(self, tokens: Tensor, lengths: Tensor) -> None:
@@ -146,5 +146,5 @@ class Actor:
         longest = int(lengths.max())
         self._longest = max(self._longest, longest)
         self._cache.reserve(self._longest)
-        hidden = self._policy.trunk.read(tokens[:, :longest], slots, self._cache)
-        return hidden[torch.arange(len(slots), device=slots.device), lengths - 1]
+        wanted = torch.arange(len(slots), device=slots.device) * longest + lengths - 1
+        return self._trunk.read(tokens[:, :longest], slots, self._cache, wanted)

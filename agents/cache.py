@@ -62,11 +62,14 @@ class KeyValueCache:
         """Makes room for texts of so many tokens, by blocks, so that it is seldom done."""
         if columns <= self.width:
             return
-        more = min(-(-columns // _BLOCK) * _BLOCK, self.columns) - self.width
-        # Zeros, since a masked column is multiplied by 0, which does not cure what is no number.
+        before, width = self.width, min(-(-columns // _BLOCK) * _BLOCK, self.columns)
         for layers in (self.keys, self.values):
             for number, layer in enumerate(layers):
-                layers[number] = torch.nn.functional.pad(layer, (0, 0, 0, more))
+                rows, heads, _, head_size = layer.shape
+                layers[number] = layer.new_empty((rows, heads, width, head_size))
+                layers[number][:, :, :before] = layer
+                # A masked column is multiplied by 0, which does not cure what is no number.
+                layers[number][:, :, before:] = 0
 
     def add(self, lengths: Tensor) -> Tensor:
         """Opens slots for texts.

@@ -22,9 +22,13 @@ from torch import Tensor
 from transformers import GPT2LMHeadModel, LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
 
 from agents.cache import KeyValueCache
+from agents.packing import PackedLayers, can_pack, run_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Self
+
+    from agents.packing import RunLayer
 
 __all__ = ["LeanGPT2", "LeanLlama", "attend_by_products"]
 
@@ -34,9 +38,15 @@ _LONGEST_BY_PRODUCTS = 512  # tokens of a text in bfloat16 on a CPU
 class _LeanTrunk:
     """The walk through the layers, whatever is in them."""
 
-    def __init__(self, model: PreTrainedModel) -> None:
-        """Takes a model of the family, which is neither copied nor changed."""
+    def __init__(self, model: PreTrainedModel, run: RunLayer = run_layer) -> None:
+        """Takes a model of the family, which is neither copied nor changed.
+
+        Args:
+            model: Whose layers to run.
+            run: How to run a linear one.
+        """
         config = model.config
+        self._model, self._run = model, run
         self._base: Any = model.base_model
         self._heads: int = config.num_attention_heads
         self._head_size: int = (
@@ -60,6 +70,14 @@ class _LeanTrunk:
             device=parameter.device,
         )
 
+    def packed(self, rows: int) -> tuple[Self, RunLayer]:
+        """See ``agents.trunks.Trunk``."""
+        parameter = next(self._base.parameters())
+        if not can_pack(parameter.device, parameter.dtype):
+            return self, run_layer
+        run = PackedLayers(rows)
+        return type(self)(self._model, run), run
+
     def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """See ``agents.trunks.Trunk``."""
 
@@ -69,14 +87,17 @@ class _LeanTrunk:
         positions = torch.arange(tokens.shape[1], device=tokens.device)
         return self._walk(tokens, positions, attend, wanted)
 
-    def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
         """See ``agents.trunks.Trunk``."""
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
             cache.write_texts(layer, slots, key, value)
             return self._causal(query, key, value)
 
-        return self._walk(tokens, torch.arange(tokens.shape[1], device=tokens.device), attend)
+        positions = torch.arange(tokens.shape[1], device=tokens.device)
+        return self._walk(tokens, positions, attend, wanted)
 
     def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``agents.trunks.Trunk``."""
@@ -157,12 +178,12 @@ class LeanGPT2(_LeanTrunk):
         base = self._base
         x = base.wte(tokens) + base.wpe(positions)
         for number, layer in enumerate(self._layers):
-            projected = layer.attn.c_attn(layer.ln_1(x)).chunk(3, dim=-1)
+            projected = self._run(layer.attn.c_attn, layer.ln_1(x)).chunk(3, dim=-1)
             query, key, value = (self._split(part, self._heads) for part in projected)
             x, mixed = self._kept(number, x, attend(number, query, key, value), wanted)
-            x = x + layer.attn.c_proj(mixed)
-            inner = F.gelu(layer.mlp.c_fc(layer.ln_2(x)), approximate="tanh")
-            x = x + layer.mlp.c_proj(inner)
+            x = x + self._run(layer.attn.c_proj, mixed)
+            inner = self._run(layer.mlp.c_fc, layer.ln_2(x), "gelu")
+            x = x + self._run(layer.mlp.c_proj, inner)
         return base.ln_f(x)  # type: ignore[no-any-return] # a module's call has no type
 
 
@@ -194,13 +215,15 @@ class LeanLlama(_LeanTrunk):
         for number, layer in enumerate(self._layers):
             attention, mlp = layer.self_attn, layer.mlp
             normed = _normalise(layer.input_layernorm, x)
-            query = _rotate(self._split(attention.q_proj(normed), self._heads), cos, sin)
-            key = _rotate(self._split(attention.k_proj(normed), self._key_heads), cos, sin)
-            value = self._split(attention.v_proj(normed), self._key_heads)
+            query = self._split(self._run(attention.q_proj, normed), self._heads)
+            key = self._split(self._run(attention.k_proj, normed), self._key_heads)
+            value = self._split(self._run(attention.v_proj, normed), self._key_heads)
+            query, key = _rotate(query, cos, sin), _rotate(key, cos, sin)
             x, mixed = self._kept(number, x, attend(number, query, key, value), wanted)
-            x = x + attention.o_proj(mixed)
+            x = x + self._run(attention.o_proj, mixed)
             normed = _normalise(layer.post_attention_layernorm, x)
-            x = x + mlp.down_proj(F.silu(mlp.gate_proj(normed)) * mlp.up_proj(normed))
+            gate = self._run(mlp.gate_proj, normed, "silu")
+            x = x + self._run(mlp.down_proj, gate * self._run(mlp.up_proj, normed))
         return _normalise(base.norm, x)
 
 

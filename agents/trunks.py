@@ -21,9 +21,12 @@ from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from agents.cache import KeyValueCache
 from agents.lean import LeanGPT2, LeanLlama
+from agents.packing import run_layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from agents.packing import RunLayer
 
 __all__ = ["CompiledTrunk", "TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
 
@@ -33,6 +36,16 @@ class Trunk(Protocol):
 
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""
+
+    def packed(self, rows: int) -> tuple[Trunk, RunLayer]:
+        """A trunk for passes without gradients, as long as the weights stay as they are.
+
+        Args:
+            rows: How many texts it will usually step.
+
+        Returns:
+            The same one where nothing is gained, and how to run the model's output layer with it.
+        """
 
     def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """Runs right-padded texts, with gradients where they are on.
@@ -46,16 +59,19 @@ class Trunk(Protocol):
             ``(M, width)``, or ``(N, L, width)``; what stands at padding is meaningless.
         """
 
-    def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
         """Runs right-padded texts and keeps their keys and values.
 
         Args:
             tokens: ``(k, L)`` int64.
             slots: Where they stand in the cache, ``(k,)`` int64.
             cache: Is written to; at least as wide as the texts.
+            wanted: As in ``full``.
 
         Returns:
-            ``(k, L, width)``.
+            ``(M, width)``, or ``(k, L, width)``.
         """
 
     def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
@@ -118,14 +134,20 @@ class CompiledTrunk:
         """See ``Trunk``."""
         return self._trunk.new_cache(rows, columns)
 
+    def packed(self, rows: int) -> tuple[Trunk, RunLayer]:
+        """See ``Trunk``."""
+        return self._trunk.packed(rows)
+
     def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """See ``Trunk``."""
         run = self._compiled if torch.is_grad_enabled() else self._trunk.full
         return run(tokens, wanted)
 
-    def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
         """See ``Trunk``."""
-        return self._trunk.read(tokens, slots, cache)
+        return self._trunk.read(tokens, slots, cache, wanted)
 
     def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``Trunk``."""
@@ -166,18 +188,23 @@ class TransformersTrunk:
             device=layers[0].keys.device,
         )
 
+    def packed(self, rows: int) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
+        """See ``Trunk``."""
+        return self, run_layer
+
     def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """See ``Trunk``."""
-        hidden = self._run(tokens, None)
-        return hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted)
+        return _of(self._run(tokens, None), wanted)
 
-    def read(self, tokens: Tensor, slots: Tensor, cache: KeyValueCache) -> Tensor:
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
         """See ``Trunk``."""
         fresh = DynamicCache(config=self._model.config)
         hidden = self._run(tokens, fresh)
         for number, layer in enumerate(cast("list[Any]", fresh.layers)):
             cache.write_texts(number, slots, layer.keys, layer.values)
-        return hidden
+        return _of(hidden, wanted)
 
     def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``Trunk``."""
@@ -205,6 +232,10 @@ class TransformersTrunk:
             use_cache=cache is not None,
         )
         return cast("Tensor", output.last_hidden_state)
+
+
+def _of(hidden: Tensor, wanted: Tensor | None) -> Tensor:
+    return hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted)
 
 
 class _Column(CacheLayerMixin):

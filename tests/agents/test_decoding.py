@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
 
-from agents.decoding import Sampling, action_log_probs, entropies_of, sample
+from agents.decoding import Sampling, action_log_probs, entropies_of, invert, sample
 
 LEGAL = torch.tensor([False, True, True, False, True])
 
@@ -74,3 +75,30 @@ def test_a_row_is_drawn_from_its_own_distribution():
     certain = torch.full((4, 4), -1e4).fill_diagonal_(0.0)
     every = torch.ones(4, dtype=torch.bool)
     assert _draw(certain, every, seed=2).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("size", [1, 63, 64, 65, 200, 4096])
+def test_inverting_by_blocks_is_inverting_the_whole(size):
+    """In float64, where rounding decides nothing; most entries, and whole blocks, are 0."""
+    generator = torch.Generator().manual_seed(size)
+    probs = torch.rand(500, size, generator=generator, dtype=torch.float64)
+    probs *= torch.rand(500, size, generator=generator) < torch.rand(500, 1, generator=generator)
+    probs[:, size // 3 : size // 2] = 0
+    probs[torch.arange(500), torch.randint(size, (500,), generator=generator)] += 0.1
+    uniform = torch.rand(500, generator=generator, dtype=torch.float64)
+    uniform[0] = 0.0
+    expected = [
+        np.searchsorted(row.cumsum(), number * row.sum(), side="right")
+        for row, number in zip(probs.numpy(), uniform.numpy(), strict=True)
+    ]
+    assert invert(probs, uniform).tolist() == expected
+
+
+def test_the_largest_number_never_draws_what_cannot_be():
+    """Sums that rounding makes too small, in float32, with zeros behind the last entry."""
+    probs = torch.zeros(300, 1000)
+    for row, last in enumerate(torch.randint(1, 1000, (300,), generator=torch.Generator())):
+        probs[row, :last] = 0.1
+    largest = torch.full((300,), 1 - 2**-24)
+    drawn = invert(probs, largest)
+    assert bool((probs[torch.arange(300), drawn] > 0).all())

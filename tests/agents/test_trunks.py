@@ -127,6 +127,20 @@ def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, lo
     torch.testing.assert_close(expected, actual.float(), atol=0.05, rtol=0.05)
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+def test_wanted_states_of_a_prompt_are_those_of_all(kind):
+    trunk, wanted = make_trunk(make_model(kind).eval()), torch.tensor([8, 9 + 2, 18 + 5])
+    states, caches = [], []
+    with torch.no_grad():
+        for which in (None, wanted):
+            cache = trunk.new_cache(3, 16)
+            cache.reserve(9)
+            states.append(trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache, which))
+            caches.append([*cache.keys, *cache.values])
+    torch.testing.assert_close(states[0].flatten(0, 1)[wanted], states[1])
+    torch.testing.assert_close(*caches)
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
 def test_lean_and_transformers_write_the_same_cache(kind):
     """Reading, stepping, dropping and adding, in rows of different lengths."""
