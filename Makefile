@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# One process a core, each with one thread: torch's own threads gain nothing on small models.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+# One process a core, each with one thread: torch's own threads gain nothing on small models. Who is
+# done takes over tests of who is not.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 .PHONY: quickstart test check oldest fmt bench peers clean
 .DEFAULT_GOAL := check
