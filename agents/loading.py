@@ -41,7 +41,7 @@ from textgym.texts import shown
 from textgym.tokenizers import load_tokenizer, save_tokenizer
 from textgym.types import Tokenizer
 
-__all__ = ["load_model", "load_saved", "save_model", "tokenizer_of"]
+__all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_of"]
 
 _TOKENIZERS = ("tokenizer.model", "alphabet.json", "tokenizer.json")  # in a model's folder
 
@@ -104,12 +104,19 @@ def load_model(
         model, tokenizer = _pretrained(base, tokenizer, precision, attention, trust_remote_code)
     if width is not None:
         require_width(model, width, name=base)
-    model = cast("Any", model).to(device=device, dtype=precision)
+    model = cast("Any", model).to(device=device)
+    cast_weights(model, precision)
     if adapters is not None:
         load_adapters(model, adapters)
     elif lora is not None:
         add_adapters(model, lora, base=base)
     return cast("Any", model).eval(), tokenizer
+
+
+def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Casts parameters in place, and no buffers: rotary frequencies need all their digits."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def load_saved(

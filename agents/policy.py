@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from agents.adapters import adapters_off
 from agents.choosing import chosen_candidates
 from agents.edit_head import EditHead
-from agents.loading import load_saved, save_model
+from agents.loading import cast_weights, load_saved, save_model
 from agents.log_probs import chosen_log_probs
 from agents.rollout import Evaluation
 from agents.trunks import CompiledTrunk, Trunk, make_trunk, require_plain_head
@@ -242,9 +242,7 @@ class TransformerPolicy(nn.Module):
             own.load_state_dict(new.state_dict())
         twin.requires_grad_(requires_grad=False)
         if dtype is not None:
-            # Parameters alone: rotary frequencies are buffers, and need all their digits.
-            for parameter in twin.parameters():
-                parameter.data = parameter.data.to(dtype)
+            cast_weights(twin, dtype)
         return twin
 
     @torch.no_grad()

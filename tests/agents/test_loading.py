@@ -138,6 +138,9 @@ def test_the_dtype_is_what_was_asked_for(dtype, expected, tmp_path):
     for spec in (tmp_path, LINE.format("llama")):
         model, _ = load_model(spec, LETTERS, dtype=dtype)
         assert {p.dtype for p in model.parameters()} == {expected}
+        # In bfloat16 the 60th position would stand where the 59.9th does.
+        frequencies = make_model("llama").model.rotary_emb.inv_freq
+        assert torch.equal(frequencies, model.model.rotary_emb.inv_freq)
 
 
 @pytest.mark.parametrize("spec", ["scratch", "folder"])
