@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -17,8 +18,6 @@ from textgym.checkpoints import atomic_folder, write_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import torch
 
     from agents.agent import Agent
 
@@ -58,6 +57,7 @@ def save_agent(agent: Agent, folder: Path) -> None:
         "algorithm": type(agent).__name__,
         "iteration": agent.iteration,
         "num_timesteps": agent.num_timesteps,
+        "dtype": str(agent.policy.dtype).removeprefix("torch."),
         **agent.random.record(),
         "config": asdict(agent.config),
         **agent.record(),
@@ -114,7 +114,8 @@ def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _Ag
         FileNotFoundError: If there is no checkpoint.
         ValueError: If it was made by another algorithm, or is damaged.
     """
-    config = kind.config_type(**_read_record(folder, kind.__name__)["config"])
+    record = _read_record(folder, kind.__name__)
+    config = kind.config_type(**record["config"])
     require_batch(envs)
     with _damage_explained(folder):
         policy = TransformerPolicy.from_pretrained(
@@ -122,6 +123,9 @@ def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _Ag
         )
         reference = folder / _REFERENCE
         given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
+    for each in (policy, given):
+        if each is not None:
+            _cast(each, getattr(torch, record.get("dtype", "float32")))
     agent = cast("Any", kind)(policy, envs, config, reference=given)
     return cast("_AgentT", agent.restore(folder))
 
@@ -146,6 +150,13 @@ def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Ten
         if moments:
             moments["step"] = moments["step"].cpu()  # Adam counts on the host
             agent.optimizer.state[parameter] = moments
+
+
+def _cast(policy: TransformerPolicy, dtype: torch.dtype) -> None:
+    """Gives weights the dtype that they had, where they are read as float32; adapters keep it."""
+    for name, parameter in policy.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.to(dtype)
 
 
 def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:

@@ -15,8 +15,10 @@ from agents.adapters import (
     merge_adapters,
     save_adapters,
 )
+from agents.loading import load_model
 from agents.policy import TransformerPolicy
-from tests.agents.models import VOCABULARY, make_model
+from agents.ppo import PPO, PPOConfig
+from tests.agents.models import VOCABULARY, make_model, make_toy
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")
 
@@ -162,6 +164,28 @@ def test_the_adapters_of_a_bfloat16_model_are_float32_and_learn():
     assert {p.dtype for n, p in model.named_parameters() if "lora_" in n} == {torch.float32}
     assert torch.equal(base, _logits(model))
     assert not torch.equal(base, _logits(_train(model)))
+
+
+@pytest.mark.parametrize("lora", [None, AdapterConfig(rank=2)])
+@pytest.mark.parametrize("given", [False, True])
+def test_a_learner_of_bfloat16_weights_is_loaded_with_bfloat16_weights(lora, given, tmp_path):
+    """As float32 it would go on with other numbers than it had, and Adam with none at all."""
+    envs = make_toy()
+    TransformerPolicy(make_model("llama")).save_pretrained(tmp_path / "base", envs.tokenizer)
+
+    def loaded(lora=None):
+        return TransformerPolicy(load_model(tmp_path / "base", dtype="bfloat16", lora=lora)[0])
+
+    config = PPOConfig(iterations=4, minibatches=2, bf16=True, learning_rate=1e-2)
+    ppo = PPO(loaded(lora), envs, config, reference=loaded() if given else None)
+    ppo.step()
+    ppo.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", make_toy())
+    for name, parameter in ppo.policy.named_parameters():
+        assert again.policy.get_parameter(name).dtype == parameter.dtype, name
+    expected, actual = ppo.step()[0], again.step()[0]
+    for name in ("reward", "kl", "value_loss", "gradient_norm"):
+        assert expected[name] == actual[name], name
 
 
 def test_the_seed_decides_the_first_weights_and_the_global_generator_is_left():

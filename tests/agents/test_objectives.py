@@ -170,7 +170,7 @@ def test_the_loss_of_a_minibatch_by_plain_loops(settings):
     with torch.no_grad():
         ppo.policy.model.lm_head.weight *= 1.3
         ppo.policy.value_head.weight *= 1.3
-    ppo.kl_coefficient = 0.17
+    ppo.kl_coefficient = 17.0
     rows = torch.arange(5, 29)
     loss_of = ppo._loss_for(rollout, batch, rows)
     total = 0.0
@@ -197,7 +197,7 @@ def test_the_loss_of_a_minibatch_by_plain_loops(settings):
         term += config.value_weight * error / 2
         if config.kl_in == "loss":
             r = now - ref
-            term += 0.17 * {"k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator]
+            term += 17.0 * {"k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator]
         expected.append(term)
     assert moved > 0
     assert total == pytest.approx(np.mean(expected), rel=1e-4)
