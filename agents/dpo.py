@@ -79,8 +79,6 @@ class DPOConfig(AgentConfig):
             raise ValueError(f"beta must be above 0, got {self.beta}")
         if not 0 <= self.label_smoothing < 0.5:  # noqa: PLR2004 - at a half, answers say nothing
             raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
-        if self.loss not in {"sigmoid", "ipo"}:
-            raise ValueError(f"unknown loss {self.loss!r}; known: sigmoid, ipo")
         if self.loss == "ipo" and self.label_smoothing:
             raise ValueError("label_smoothing is of the sigmoid loss: set it to 0 for ipo")
 

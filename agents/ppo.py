@@ -190,7 +190,7 @@ class PPO(Agent):
             batch, metrics = self._learnable(rollout, reference)
         with clock.phase("update"):
             metrics |= self._update(rollout, batch)
-        if config.kl_target is not None:
+        if config.kl_target is not None and self.iteration >= config.critic_warmup:
             self.kl_coefficient = adapted_coefficient(
                 self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
             )

@@ -32,7 +32,8 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 26 returns without a critic:
     test_advantages.py::test_lambda_one_without_discount_is_return_minus_value
 27 time limit taken for an end:
-    test_ppo.py::test_a_truncated_row_is_bootstrapped_with_the_final_states_value
+    test_ppo.py::test_a_truncated_row_is_bootstrapped_with_the_final_states_value and
+    test_advantages.py::test_only_a_cut_off_row_is_bootstrapped
 28 pairs that read the same: test_training.py::test_pairs_that_read_the_same_are_dropped_and_counted
 29 head without a seed: test_transformer.py::test_the_head_comes_from_its_seed_alone
 30 the end is trimmed: test_collecting.py::test_the_ids_are_those_that_were_sampled

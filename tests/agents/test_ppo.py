@@ -113,6 +113,17 @@ def test_the_kl_coefficient_rises_above_the_target_and_falls_below_it():
     assert max(moves) > 1
 
 
+def test_the_kl_coefficient_waits_for_a_critic_that_warms_up():
+    """A policy that is held still is far below any target, which says nothing of the price."""
+    ppo = _ppo(dataclasses.replace(CONFIG, critic_warmup=2, kl_target=1.0, kl_gain=1.0))
+    prices = []
+    for _ in range(4):
+        ppo.step()
+        prices.append(ppo.kl_coefficient)
+    assert prices[:2] == [0.1, 0.1]
+    assert prices[2] == pytest.approx(0.08)
+
+
 def test_without_a_target_the_kl_coefficient_is_fixed():
     ppo = _ppo(dataclasses.replace(CONFIG, kl_target=None))
     assert {ppo.step()[0]["kl_coefficient"] for _ in range(3)} == {0.1}
@@ -354,6 +365,15 @@ def test_updates_stop_once_the_policy_has_moved_far_enough():
     config = dataclasses.replace(CONFIG, target_kl=1e-9, learning_rate=1e-2)
     assert _ppo(config).step()[0]["updates"] == 2.0  # the first is at the old policy itself
     assert _ppo(dataclasses.replace(config, target_kl=1e9)).step()[0]["updates"] == 4.0
+
+
+def test_far_enough_is_one_and_a_half_times_the_target():
+    """What the second of two updates finds is twice their mean, as the first finds 0."""
+    config = dataclasses.replace(CONFIG, minibatches=1, learning_rate=1e-2)
+    moved = 2 * _ppo(config).step()[0]["approximate_kl"]
+    for target, updates in ((moved / 1.45, 3.0), (moved / 1.55, 2.0)):
+        few = dataclasses.replace(config, epochs=3, target_kl=target)
+        assert _ppo(few).step()[0]["updates"] == updates
 
 
 @pytest.mark.parametrize("estimator", ["k2", "k3"])
