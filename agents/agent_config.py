@@ -80,3 +80,12 @@ class AgentConfig:
     def sampling(self) -> Sampling:
         """How actions are drawn."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+    @property
+    def updates_on_policy(self) -> bool:
+        """Whether the policy that learns is always the one that acted, rounding apart.
+
+        It is where an iteration makes a single update. In bfloat16, to evaluate the rollout before
+        that update would be the same forward pass twice.
+        """
+        return self.epochs * self.minibatches == 1

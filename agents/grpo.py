@@ -111,11 +111,8 @@ class GRPO(Agent):
             rollout = self.collect(repeated, group=config.group_size)
         scores = rollout.rewards.sum(dim=1)
         metrics = group_metrics(rollout, scores, config.group_size)
-        # In bfloat16 an only update is its own policy that acted: to compute it anew is to do the
-        # same forward pass twice.
-        is_own = config.bf16 and config.epochs * config.minibatches == 1
         with clock.phase("reference"):
-            old = None if is_own else self.acted(rollout)
+            old = None if config.bf16 and config.updates_on_policy else self.acted(rollout)
             reference = None
             if config.kl_coefficient > 0:
                 reference = self.evaluate_reference(rollout).log_probs

@@ -8,8 +8,9 @@ loss.
 What differs from the published set-ups: the score belongs to the last action itself, the end of
 text included, so no step beyond the end is trained; in bfloat16, and with a critic of its own, the
 old log-probabilities and values are computed anew by the update's own forward pass, so that the
-first ratio is 1, and the sampler's own are kept to check them by. ``agents.presets`` has published
-settings.
+first ratio is 1, and the sampler's own are kept to check them by. Where an iteration makes a single
+update, the first ratio is the only one, and in bfloat16 rewards and advantages are made of the
+sampler's own. ``agents.presets`` has published settings.
 
 Simplification: the logged ``entropy`` is the mean surprisal of the sampled actions. With an entropy
 bonus, ``exact_entropy`` is that of the distributions.
@@ -135,7 +136,8 @@ class PPOConfig(AgentConfig):
 class _Batch:
     """What the update learns from, all ``(E, C)``."""
 
-    old_log_probs: Tensor
+    old_log_probs: Tensor | None
+    """``None`` where those of the only update are the same."""
     old_values: Tensor
     reference_log_probs: Tensor
     advantages: Tensor
@@ -201,8 +203,8 @@ class PPO(Agent):
         """Turns rewards and KL into advantages and returns."""
         config, mask = self.config, rollout.mask
         old_log_probs, old_values = rollout.log_probs, rollout.values
-        gap = 0.0
-        if config.bf16 or old_values is None:
+        gap, on_policy = 0.0, config.updates_on_policy and old_values is not None
+        if old_values is None or (config.bf16 and not on_policy):
             old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
             require_agreement(gap, bf16=config.bf16)
@@ -234,7 +236,7 @@ class PPO(Agent):
             "sampler_gap": gap,
         }
         return _Batch(
-            old_log_probs=old_log_probs,
+            old_log_probs=None if config.bf16 and on_policy else old_log_probs,
             old_values=old_values,
             reference_log_probs=reference,
             advantages=advantages,
@@ -287,7 +289,8 @@ class PPO(Agent):
             advantages[rows] = standardise(advantages[rows], rollout.mask[rows])
 
         def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-            old, share = batch.old_log_probs[part], weights[part]
+            share, acted = weights[part], batch.old_log_probs
+            old = new.log_probs.detach() if acted is None else acted[part]
             policy = clipped_policy_loss(new.log_probs, old, advantages[part], share, config.clip)
             value_loss = clipped_value_loss(
                 new.values, batch.old_values[part], batch.returns[part], share, config.value_clip
@@ -300,6 +303,8 @@ class PPO(Agent):
                 price = ESTIMATORS[config.kl_estimator](log_ratio)
                 loss = loss + self.kl_coefficient * weighted_sum(price, share)
             measured = {"value_loss": value_loss, **policy.measured()}
+            if acted is None:
+                measured["sampler_gap"] = weighted_sum((old - rollout.log_probs[part]).abs(), share)
             if new.entropies is not None:
                 measured["exact_entropy"] = weighted_sum(new.entropies, share)
                 loss = loss - config.entropy_coefficient * measured["exact_entropy"]

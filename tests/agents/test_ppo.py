@@ -292,6 +292,29 @@ def test_bfloat16_runs_and_keeps_weights_in_float32():
     assert {p.dtype for p in ppo.policy.parameters()} == {torch.float32}
 
 
+def test_a_single_update_in_bfloat16_needs_no_evaluation_before_it(monkeypatch):
+    """The gradient is that with one, up to the rounding of values and of the price of KL."""
+    config = dataclasses.replace(CONFIG, bf16=True, epochs=1, minibatches=1, kl_coefficient=0.3)
+    without, evaluated = _ppo(config, envs=make_toy(rows=32)), []
+    evaluate = PPO.evaluate
+
+    def counted(ppo, policy, rollout):
+        evaluated.append(policy)
+        return evaluate(ppo, policy, rollout)
+
+    monkeypatch.setattr(PPO, "evaluate", counted)
+    saved, _ = without.step()
+    assert evaluated == [without.reference]
+    monkeypatch.setattr(PPOConfig, "updates_on_policy", False)
+    with_one = _ppo(config, envs=make_toy(rows=32))
+    spent, _ = with_one.step()
+    assert evaluated[1:] == [with_one.reference, with_one.policy]
+    assert saved["approximate_kl"] == spent["approximate_kl"] == 0
+    assert 0 < saved["sampler_gap"] == pytest.approx(spent["sampler_gap"], rel=1e-4)
+    assert saved["kl"] == pytest.approx(spent["kl"], abs=0.1)
+    assert saved["gradient_norm"] == pytest.approx(spent["gradient_norm"], rel=0.02)
+
+
 @pytest.mark.parametrize("most_tokens", [1, 20, 10**6])
 def test_how_a_minibatch_is_cut_changes_nothing(most_tokens):
     """Ragged texts, one at a time, a few, or all at once: the same gradient."""
