@@ -63,14 +63,25 @@ def test_the_learners_are_compared_at_equal_budgets_and_no_run_is_made_twice(tmp
 
 
 @pytest.mark.slow
-def test_every_learner_plays_the_toys(tmp_path, monkeypatch, capsys):
-    """Two iterations reach nothing; the optimum and chance are those of the toy's docstring."""
+def test_every_algorithm_plays_the_toys(tmp_path, monkeypatch, capsys):
+    """Two iterations reach nothing; the optimum and chance are those of the toy's docstring.
+
+    Of 128 letters that are about as likely as each other, one is the best.
+    """
     out = tmp_path / "toys.jsonl"
-    _run(monkeypatch, toys, "--out", out, "--toys", "Bandit", "--seeds", 0, "--iterations", 2)
-    lines = _lines(out)
-    assert [line["learner"] for line in lines] == ["PPO", "GRPO", "RLOO", "REINFORCE++"]
-    assert {(line["optimum"], line["uniform"]) for line in lines} == {(1.0, 0.35)}
-    assert "Bandit: optimum 1, chance 0.35" in capsys.readouterr().out
+    tiny = ["--toys", "Bandit", "--seeds", 0, "--iterations", 2, "--texts", 64]
+    _run(monkeypatch, toys, "--out", out, *tiny)
+    lines = {line["player"]: line for line in _lines(out)}
+    learners = ["PPO", "GRPO", "RLOO", "REINFORCE++", "DPO"]
+    assert list(lines) == [*learners, "best of n", "likeliest texts", "random play"]
+    assert {(line["optimum"], line["uniform"]) for line in lines.values()} == {(1.0, 0.35)}
+    assert all(lines[learner]["reward"] < 0.8 for learner in learners)
+    assert (lines["best of n"]["reward"], lines["best of n"]["reached"]) == (1.0, True)
+    assert lines["random play"]["reward"] == pytest.approx(0.35, abs=0.15)
+    assert not lines["random play"]["reached"]
+    page = capsys.readouterr().out
+    assert "Bandit: optimum 1, chance 0.35" in page
+    assert "| best of n | 1.000, 1 of 1 |" in page
 
 
 @pytest.mark.slow

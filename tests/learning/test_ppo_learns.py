@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.baselines import policy_baseline
 from agents.evaluation import evaluate_policy
 from agents.gates import quickstart_gates, verdict
 from agents.policy import TransformerPolicy
@@ -36,9 +37,12 @@ def test_recites_the_alphabet_and_stops(seed):
         minibatches=2,
         seed=seed,
     )
-    _, history = _train(make_toy("Alphabet", rows=256), config)
+    envs = make_toy("Alphabet", rows=256)
+    ppo, history = _train(envs, config)
     assert history[0]["reward"] < 0.25
     assert np.mean([step["reward"] for step in history[-5:]]) > 0.95
+    likeliest = policy_baseline(envs, ppo.policy, example_ids=[*range(8)] * 32, seed=seed)
+    assert likeliest.scores.min() == 1
 
 
 def test_chooses_the_alphabet_and_stops():

@@ -3,6 +3,7 @@
 import pytest
 
 from agents.baselines import policy_baseline
+from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
@@ -13,11 +14,13 @@ from textgym.tasks.value_iteration import optimal_return
 
 pytestmark = pytest.mark.learning
 
+FREE = {"kl_coefficient": 0.0}
 LEARNERS = {
-    "ppo": (PPO, PPOConfig, {"lam": 0.95, "value_weight": 0.5}),
-    "grpo": (GRPO, GRPOConfig, {"group_size": 8}),
-    "rloo": (RLOO, RLOOConfig, {"group_size": 8}),
-    "reinforce": (Reinforce, ReinforceConfig, {}),
+    "ppo": (PPO, PPOConfig, {**FREE, "lam": 0.95, "value_weight": 0.5}),
+    "grpo": (GRPO, GRPOConfig, {**FREE, "group_size": 8}),
+    "rloo": (RLOO, RLOOConfig, {**FREE, "group_size": 8}),
+    "reinforce": (Reinforce, ReinforceConfig, FREE),
+    "dpo": (DPO, DPOConfig, {"beta": 0.5}),
 }
 
 
@@ -33,7 +36,6 @@ def test_the_likeliest_letter_becomes_the_best_there_is(learner, seed):
         minibatches=2,
         learning_rate=3e-3,
         temperature=1.0,
-        kl_coefficient=0.0,
         seed=seed,
     )
     envs = make_toy("Bandit", rows=64)
