@@ -36,6 +36,8 @@ _RATIO_OFF = {False: 1e-3, True: 0.3}
 SMALLER_PASSES = "micro_batch_tokens, or set bf16"
 """What to lower where a forward pass runs out of memory."""
 
+_FULL = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+
 
 class GuardError(RuntimeError):
     """An invariant of the training loop does not hold; the message says which."""
@@ -51,14 +53,14 @@ def explained_memory(
         lower: That.
 
     Raises:
-        GuardError: Instead of torch's error.
+        GuardError: Instead of torch's error, or Python's.
     """
     try:
         yield
-    except RuntimeError as error:
-        # On the CPU torch has no error of its own for it.
-        full = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not full:
+    except (RuntimeError, MemoryError) as error:
+        # On the CPU torch has no error of its own for it, nor have the libraries of a GPU.
+        kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not kind and not any(said in str(error) for said in _FULL):
             raise
         raise GuardError(f"out of memory: lower {lower}") from error
 

@@ -11,6 +11,7 @@ import torch
 from agents import updating
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
+from agents.guards import GuardError, explained_memory
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
@@ -252,3 +253,27 @@ def test_an_update_that_fails_leaves_no_half_a_gradient(monkeypatch):
     measured, _ = other.step()
     assert expected["gradient_norm"] == measured["gradient_norm"]
     assert expected["reward"] == measured["reward"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError("Unable to allocate 60. GiB for an array"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"),
+    ],
+    ids=["python", "cpu", "cuda", "cublas", "torch"],
+)
+def test_memory_that_runs_out_says_what_to_lower(error):
+    with (
+        pytest.raises(GuardError, match="out of memory: lower num_envs"),
+        explained_memory("num_envs"),
+    ):
+        raise error
+
+
+def test_another_failure_is_not_taken_for_memory():
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), explained_memory():
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")

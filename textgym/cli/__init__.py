@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from textgym.cli.errors import UsageError
+from textgym.cli.errors import CommandError, UsageError
 from textgym.texts import did_you_mean
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ def main() -> None:
     except UsageError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(_USAGE)
+    except CommandError as error:  # nothing is imported here, as memory may have run out
+        sys.exit(f"error: {error}")
     except Exception as error:
         if not isinstance(error, _foreseeable()):
             raise
@@ -223,7 +225,6 @@ def _level(group: str) -> dict[str, str]:
 def _foreseeable() -> tuple[type[Exception], ...]:
     """What is one line, not a stack trace; imported when it is needed."""
     from reward_models.preferences import StoreError
-    from textgym.cli.errors import CommandError
     from textgym.rewards import RewardError
 
-    return CommandError, RewardError, StoreError, ModuleNotFoundError, FileNotFoundError
+    return RewardError, StoreError, ModuleNotFoundError, FileNotFoundError

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from agents.collecting import collect
 from agents.decoding import Sampling
-from agents.guards import GuardError
+from agents.guards import GuardError, explained_memory
 from agents.loading import tokenizer_of
 from textgym import Example
 from textgym.cli.errors import CommandError
@@ -120,7 +120,8 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
         _check(config)
         sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         envs, chosen = _prompted(config) if config.env is None else _environment(config)
-        policy = make_policy(config.policy, envs, device=config.device)
+        with explained_memory("the policy's size"):
+            policy = make_policy(config.policy, envs, device=config.device)
         generator = torch.Generator(config.device).manual_seed(config.seed)
     except FORESEEABLE as error:
         raise CommandError(" ".join(str(error).split())) from error

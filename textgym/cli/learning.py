@@ -16,7 +16,7 @@ from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
 from safetensors import SafetensorError
 
-from agents.guards import GuardError
+from agents.guards import GuardError, explained_memory
 from agents.processes import current_processes
 from agents.sb3_logger import open_logger
 from textgym.checkpoints import (
@@ -82,7 +82,8 @@ def run_training(
             console = Console(quiet=True)
         require_room_for(config.out)
         _require_same(config)
-        agent = _make_agent(config, make)
+        with explained_memory("the policy's size, or --num-envs"):
+            agent = _make_agent(config, make)
         last = last_checkpoint(config.out / "checkpoints")
         if last is not None:
             agent.restore(last)

@@ -129,6 +129,20 @@ def test_a_foreseeable_failure_is_one_line(monkeypatch, error):
     assert left.value.code == f"error: {error}"
 
 
+def test_a_command_s_own_error_imports_nothing(monkeypatch):
+    """Where memory has run out, an import would fail and hide it."""
+
+    def fail(config):
+        raise CommandError("out of memory: lower it")
+
+    monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
+    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE})
+    monkeypatch.setattr(cli, "_foreseeable", lambda: pytest.fail("it was asked for"))
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, "say")
+    assert left.value.code == "error: out of memory: lower it"
+
+
 @pytest.mark.parametrize(
     ("name", "said", "message"),
     [
