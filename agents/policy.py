@@ -260,7 +260,7 @@ class TransformerPolicy(nn.Module):
         """
         save_model(self.model, folder, tokenizer)
         if self.critic is not None:
-            self.critic.save_pretrained(folder / _CRITIC_FOLDER)
+            save_model(self.critic, folder / _CRITIC_FOLDER)
         for file, head in self._heads().items():
             weights = {name: value.contiguous() for name, value in head.state_dict().items()}
             save_file(weights, folder / file)

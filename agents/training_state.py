@@ -117,16 +117,18 @@ def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _Ag
     record = _read_record(folder, kind.__name__)
     config = kind.config_type(**record["config"])
     require_batch(envs)
-    with _damage_explained(folder):
+
+    def loaded(name: str) -> TransformerPolicy:
         policy = TransformerPolicy.from_pretrained(
-            folder / _POLICY, device, tokenizer=envs.unwrapped.tokenizer
+            folder / name, device, tokenizer=envs.unwrapped.tokenizer
         )
-        reference = folder / _REFERENCE
-        given = TransformerPolicy.from_pretrained(reference, device) if reference.is_dir() else None
-    for each in (policy, given):
-        if each is not None:
-            _cast(each, getattr(torch, record.get("dtype", "float32")))
-    agent = cast("Any", kind)(policy, envs, config, reference=given)
+        _cast(policy, getattr(torch, record.get("dtype", "float32")))
+        return policy
+
+    with _damage_explained(folder):
+        policy = loaded(_POLICY)
+        reference = loaded(_REFERENCE) if (folder / _REFERENCE).is_dir() else None
+    agent = cast("Any", kind)(policy, envs, config, reference=reference)
     return cast("_AgentT", agent.restore(folder))
 
 
@@ -166,7 +168,8 @@ def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
 def _reference(folder: Path, agent: Agent) -> TransformerPolicy | None:
     if agent.reference is None:
         return None
-    return TransformerPolicy.from_pretrained(folder / _REFERENCE, str(agent.reference.device))
+    there, tokenizer = str(agent.reference.device), agent.envs.tokenizer
+    return TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
 
 
 def _has_something(path: Path) -> bool:

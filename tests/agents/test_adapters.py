@@ -188,6 +188,31 @@ def test_a_learner_of_bfloat16_weights_is_loaded_with_bfloat16_weights(lora, giv
         assert expected[name] == actual[name], name
 
 
+@pytest.mark.parametrize("base", ["folder", "scratch:llama?layers=1&width=16"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_critic_with_adapters_is_resumed(both, base, tmp_path):
+    """Of a policy with them or without, whose reference is then a copy of policy and critic."""
+    envs, config = make_toy(), PPOConfig(iterations=6, learning_rate=1e-2, minibatches=1)
+    if base == "folder":
+        base = tmp_path / "base"
+        TransformerPolicy(make_model()).save_pretrained(base, envs.tokenizer)
+    models = [
+        load_model(base, envs.tokenizer, lora=AdapterConfig(rank=2, seed=seed) if lora else None)[0]
+        for seed, lora in ((0, both), (1, True))
+    ]
+    ppo = PPO(TransformerPolicy(*models), envs, config)
+    for _ in range(2):
+        ppo.step()
+    ppo.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", make_toy())
+    for _ in range(2):
+        expected, actual = ppo.step()[0], again.step()[0]
+        for name in ("reward", "kl", "value_loss", "gradient_norm"):
+            assert expected[name] == actual[name], name
+    frozen = {name for name, p in again.policy.critic.named_parameters() if not p.requires_grad}
+    assert frozen
+
+
 def test_the_seed_decides_the_first_weights_and_the_global_generator_is_left():
     made = [_adapted(seed=seed)[0] for seed in (1, 1, 2)]
     first = [next(p for n, p in m.named_parameters() if "lora_A" in n) for m in made]
