@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sb3_contrib import MaskablePPO
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 
-from agents.sb3 import TextNetworks
+from agents.sb3_policy import TextNetworks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
