@@ -21,15 +21,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agents.adapters import adapters_off
 from agents.choosing import chosen_candidates
 from agents.edit_head import EditHead
-from agents.loading import cast_weights, load_saved, save_model
+from agents.loading import cast_weights
 from agents.log_probs import chosen_log_probs
+from agents.policy_folder import heads_of, load_heads, load_models, save_policy
 from agents.rollout import Evaluation
 from agents.trunks import CompiledTrunk, Trunk, make_trunk, require_plain_head
 from textgym.texts import shown
@@ -42,10 +41,6 @@ if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
 __all__ = ["TransformerPolicy"]
-
-_VALUE_FILE = "value_head.safetensors"
-_EDIT_FILE = "edit_head.safetensors"
-_CRITIC_FOLDER = "critic"
 
 
 class TransformerPolicy(nn.Module):
@@ -238,7 +233,7 @@ class TransformerPolicy(nn.Module):
         """
         model, critic = copy.deepcopy(self.model), copy.deepcopy(self.critic)
         twin = TransformerPolicy(model, critic, edits=self.edit_head is not None)
-        for own, new in zip(twin._heads().values(), self._heads().values(), strict=True):
+        for own, new in zip(heads_of(twin).values(), heads_of(self).values(), strict=True):
             own.load_state_dict(new.state_dict())
         twin.requires_grad_(requires_grad=False)
         if dtype is not None:
@@ -258,12 +253,7 @@ class TransformerPolicy(nn.Module):
             folder: Made if it is missing.
             tokenizer: Written as well, so that the folder is all that a text needs.
         """
-        save_model(self.model, folder, tokenizer)
-        if self.critic is not None:
-            save_model(self.critic, folder / _CRITIC_FOLDER)
-        for file, head in self._heads().items():
-            weights = {name: value.contiguous() for name, value in head.state_dict().items()}
-            save_file(weights, folder / file)
+        save_policy(self, folder, tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -288,40 +278,10 @@ class TransformerPolicy(nn.Module):
         Raises:
             FileNotFoundError: If there is no model in ``folder``.
         """
-        own_critic = Path(folder) / _CRITIC_FOLDER
-        if critic is None and own_critic.is_dir():
-            critic = own_critic
-        policy = cls(
-            load_saved(folder, device, tokenizer),
-            None if critic is None else load_saved(critic, device, tokenizer),
-            edits=edits or (Path(folder) / _EDIT_FILE).is_file(),
-        )
-        policy.load_heads(Path(folder))
+        model, critic_model, has_edit_head = load_models(folder, device, critic, tokenizer)
+        policy = cls(model, critic_model, edits=edits or has_edit_head)
+        load_heads(policy, Path(folder))
         return policy
-
-    def load_heads(self, folder: Path) -> None:
-        """Takes over the heads that were saved in a folder, as far as there are any.
-
-        Args:
-            folder: What ``save_pretrained`` wrote. A value head that read another trunk, the
-                policy's or a critic's, than the one here does is left out.
-
-        Raises:
-            ValueError: If a file is damaged, or of a model of another width.
-        """
-        moved = (folder / _CRITIC_FOLDER).is_dir() != (self.critic is not None)
-        for file, head in self._heads().items():
-            if (folder / file).is_file() and not (moved and head is self.value_head):
-                try:
-                    head.load_state_dict(load_file(folder / file, device=str(self.device)))
-                except (SafetensorError, RuntimeError) as error:  # cut off, or another model's
-                    said = " ".join(str(error).split())
-                    raise ValueError(f"cannot read {folder / file}: {said}") from error
-
-    def _heads(self) -> dict[str, nn.Module]:
-        """What is put on the models, by the names of the files that keep it."""
-        heads: dict[str, nn.Module] = {_VALUE_FILE: self.value_head}
-        return heads if self.edit_head is None else heads | {_EDIT_FILE: self.edit_head}
 
 
 def _last_states(trunk: Trunk, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from gymnasium.error import UnregisteredEnv
 from agents.adapters import AdapterConfig
 from agents.loading import load_model, tokenizer_of
 from agents.policy import TransformerPolicy
+from agents.policy_folder import load_heads
 from textgym.checkpoints import last_checkpoint
 from textgym.registration import registered_ids
 from textgym.texts import did_you_mean
@@ -155,7 +156,7 @@ def make_policy(
         kept = Path(spec) / _CRITIC
         own_critic, _ = load_model(kept if kept.is_dir() else spec, envs.tokenizer, **settings)
     policy = TransformerPolicy(model, own_critic, edits=envs.action_kind == "edit")
-    policy.load_heads(Path(spec))
+    load_heads(policy, Path(spec))
     return policy
 
 
