@@ -35,7 +35,7 @@ def require_groups(episodes: int, group: int) -> None:
     if episodes % group:
         raise ValueError(
             f"{episodes} texts an iteration are no whole groups of {group}: make episodes, or "
-            "num_envs where it is not set, a multiple of group_size"
+            "num_envs where it is not set, a multiple of that"
         )
 
 

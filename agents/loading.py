@@ -13,12 +13,14 @@ is how a policy wants it. Weights are read from safetensors only.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
 
 from agents.adapters import (
     AdapterConfig,
@@ -40,6 +42,9 @@ from textgym.pretrained import HUB_PREFIX, SMOLLM2, smollm2_folder, unreachable
 from textgym.texts import shown
 from textgym.tokenizers import load_tokenizer, save_tokenizer
 from textgym.types import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_of"]
 
@@ -138,12 +143,25 @@ def load_saved(
     if not (Path(folder) / "config.json").is_file():
         raise FileNotFoundError(f"no language model in {folder}: config.json is missing there")
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
-        )
+        with _no_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
+            )
     except SafetensorError as error:  # it is cut off
         raise ValueError(_unreadable(str(folder), error)) from error
     return cast("PreTrainedModel", model.to(device))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keeps transformers' bars off the terminal, where ours may be, while a checkpoint is made."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # as above
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None = None) -> None:
@@ -159,7 +177,8 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None
     if has_adapters(model):
         save_adapters(model, folder)
     else:
-        model.save_pretrained(folder)
+        with _no_bars():
+            model.save_pretrained(folder)
     if tokenizer is not None:
         save_tokenizer(tokenizer, folder)
 

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from transformers.utils import logging
 
 from agents import updating
 from agents.dpo import DPO, DPOConfig
@@ -212,6 +213,16 @@ def test_a_damaged_model_is_named(saved):
     _cut(folder / "policy" / "model.safetensors")
     with pytest.raises(ValueError, match=r"cannot read a language model in .*policy"):
         load_model(folder / "policy", learner.envs.tokenizer)
+
+
+def test_a_checkpoint_draws_no_bars(saved, capsys):
+    """transformers' would tear the one of training, once a checkpoint."""
+    learner, folder = saved
+    logging.enable_progress_bar()
+    learner.save(folder)
+    PPO.load(folder, learner.envs)
+    assert capsys.readouterr().err == ""
+    assert logging.is_progress_bar_enabled()
 
 
 def test_save_replaces_a_checkpoint_and_nothing_else(saved, tmp_path):

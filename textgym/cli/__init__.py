@@ -227,4 +227,4 @@ def _foreseeable() -> tuple[type[Exception], ...]:
     from reward_models.preferences import StoreError
     from textgym.rewards import RewardError
 
-    return RewardError, StoreError, ModuleNotFoundError, FileNotFoundError
+    return RewardError, StoreError, ModuleNotFoundError, OSError

@@ -102,6 +102,7 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
         CommandError: If a reward, the policy or the samples cannot be had.
     """
     console = console or Console()
+    _check(config)
     try:
         proxy, gold = resolve(config.proxy), resolve(config.gold)
         samples = read_samples(config.samples, completions=config.policy is None, keep=config.keep)
@@ -125,6 +126,18 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _check(config: BestOfNConfig) -> None:
+    """Requires numbers that mean something, before anything is loaded."""
+    for name in ("keep", "draws", "prompt_tokens", "completion_tokens", "repetitions"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise CommandError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if config.seed < 0:
+        raise CommandError(f"--seed must not be negative, got {config.seed}")
+    if not config.temperature > 0:
+        raise CommandError(f"--temperature must be above 0, got {config.temperature}")
 
 
 def read_samples(name: str, *, completions: bool = True, keep: int | None = None) -> Samples:

@@ -116,6 +116,8 @@ def test_the_version_is_told(monkeypatch, capsys):
         StoreError("no store"),
         ModuleNotFoundError("pip install it"),
         FileNotFoundError("no such folder"),
+        FileExistsError("a file is where the folder should be"),
+        PermissionError("not yours"),
     ],
 )
 def test_a_foreseeable_failure_is_one_line(monkeypatch, error):
