@@ -8,8 +8,8 @@ Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Options of its successors 
 ``scale_by_spread=False`` and ``weigh="tokens"`` are close to Liu et al. 2025 (Dr. GRPO),
 ``clip_high`` and ``weigh="tokens"`` are Yu et al. 2025 (DAPO).
 
-Simplifications: the reward is the whole episode's; groups whose completions all have one score are
-kept, and teach nothing but the KL.
+Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off;
+groups whose completions all have one score are kept, and teach nothing but the KL.
 """
 
 from __future__ import annotations

@@ -92,7 +92,8 @@ class PPOConfig(AgentConfig):
     """Divide scores by the standard deviation of all scores so far, so that one learning rate and
     one KL price suit rewards of any size."""
     reward_clip: float | None = None
-    """Scores beyond this, either way and after scaling, count as this; None leaves them."""
+    """What is paid at once beyond this, either way and after scaling, counts as this; that is the
+    score, or with ``dense=True`` a difference of scores. None leaves it."""
     missing_end_penalty: float = 0.0
     """Taken off the score of a text that the allowance cut off. Higher teaches to end in time."""
     critic_warmup: int = 0

@@ -5,7 +5,8 @@ price of KL included; scale all returns of the batch to mean 0 and variance 1; u
 
 Source: Hu et al. 2025, "REINFORCE++", section 3. It is PPO with values of 0 and lambda of 1.
 
-Simplifications: no reward model's normalisation of its own; use a combinator of rewards.
+Simplifications: what an outside limit cut off is worth 0, as there is no critic to ask; no reward
+model's normalisation of its own; use a combinator of rewards.
 """
 
 from __future__ import annotations

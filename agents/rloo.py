@@ -7,7 +7,7 @@ completions.
 Source: Ahmadian et al. 2024, "Back to Basics". With more than one update an iteration the ratio of
 whole completions is clipped, as in PPO.
 
-Simplifications: the reward is the whole episode's.
+Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off.
 """
 
 from __future__ import annotations

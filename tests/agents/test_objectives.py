@@ -1,7 +1,8 @@
 """What the learners descend, against objectives that are worked out by other routes.
 
-A toy of two letters and three places has 15 texts, all of which can be written down. So what an
-update expects to do can be compared with the gradient of what it is meant to raise.
+A toy of two letters and three places has 15 texts, all of which can be written down, and so can a
+few phrases, or two edits of a short draft. So what an update expects to do can be compared with the
+gradient of what it is meant to raise.
 """
 
 import dataclasses
@@ -33,27 +34,33 @@ def likes_a(prompts, completions, **columns):
     ]
 
 
-def _learner(kind, config, rows=8, **kwargs):
+def _learner(kind, config, rows=8, task="Alphabet", letters="ab", **kwargs):
     """A learner that is away from its reference, and whose critic says something."""
-    kwargs = {"reward": likes_a, "tokenizer": CharacterTokenizer("ab"), **kwargs}
-    envs = make_toy(rows=rows, completion_tokens=3, **kwargs)
+    kwargs = {"reward": likes_a, "completion_tokens": 3, **kwargs}
+    envs = make_toy(task, rows=rows, tokenizer=CharacterTokenizer(letters), **kwargs)
     policy, reference = (
-        TransformerPolicy(make_model(vocabulary=5, seed=seed)) for seed in range(2)
+        TransformerPolicy(make_model(vocabulary=3 + len(letters), seed=seed), edits="Edit" in task)
+        for seed in range(2)
     )
+    generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         policy.model.lm_head.weight *= 1.5
         reference.model.lm_head.weight *= 2
-    generator = torch.Generator().manual_seed(0)
-    torch.nn.init.normal_(policy.value_head.weight, std=0.5, generator=generator)
+        policy.value_head.weight.normal_(std=0.5, generator=generator)
+        for each in (policy, reference):
+            for parameter in each.edit_head.parameters() if each.edit_head else ():
+                parameter.normal_(std=0.1, generator=generator)
     learner = kind(policy, envs, config, reference=reference)
     learner.next_examples = lambda count: [n % 2 for n in range(count)]  # the prompts a and b
     return learner
 
 
-def _every_text(learner):
-    """One row of each text that can be written after the first prompt."""
-    rollout = learner.collect([0] * 2000)
-    _, first = np.unique(rollout.tokens.numpy(), axis=0, return_index=True)
+def _every_episode(learner, played):
+    """One row of each way to act after the first prompt, and from the same draft."""
+    rollout = learner.collect([0] * played, group=played)
+    actions = rollout.actions.reshape(*rollout.mask.shape, -1)
+    ways = torch.where(rollout.mask[..., None], actions, -1)
+    _, first = np.unique(ways.flatten(1).numpy(), axis=0, return_index=True)
     rows = torch.from_numpy(np.sort(first))
     taken = {}
     for field in dataclasses.fields(rollout):
@@ -62,33 +69,59 @@ def _every_text(learner):
             taken[field.name] = value[rows.numpy()]
         elif isinstance(value, torch.Tensor) and len(value) == len(rollout):
             taken[field.name] = value[rows]
-    assert len(rows) == 1 + 2 + 4 + 8
     return dataclasses.replace(rollout, **taken)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 0.7])
-def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(temperature, monkeypatch):
-    """By enumeration: d/dw sum p(text) (score - 0.3 log p / p_ref), whatever the critic says."""
-    ppo = _learner(PPO, dataclasses.replace(PLAIN, temperature=temperature), rows=500)
-    rollout = _every_text(ppo)
+PHRASES = {"proposer": "list", "proposer_kwargs": {"phrases": ["a", "ba", "ab"]}}
+SETTINGS = {
+    "texts": {"count": 1 + 2 + 4 + 8},
+    "cold texts": {"count": 1 + 2 + 4 + 8, "temperature": 0.7},
+    "texts cut off": {"count": 1 + 2 + 4, "max_episode_steps": 2},
+    "phrases": {"task": "Alphabet-Choose", **PHRASES},
+    "edits": {
+        "task": "Alphabet-Edit",
+        "letters": "abcd",  # of which the drafts are
+        "drafter_kwargs": {"rate": 0.8},
+        "completion_tokens": 2,
+        "max_actions": 2,
+        "played": 8000,
+    },
+}
+
+
+@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(settings, monkeypatch):
+    """By enumeration: d/dw sum p(text) (score - 0.3 log p / p_ref), whatever the critic says.
+
+    But for texts that an outside limit cuts off: what they are worth is what it says of them.
+    """
+    config = {"temperature": 1.0, "played": 2000, "count": None} | settings
+    temperature, played, count = (config.pop(name) for name in ("temperature", "played", "count"))
+    ppo = _learner(PPO, dataclasses.replace(PLAIN, temperature=temperature), rows=500, **config)
+    rollout = _every_episode(ppo, played)
+    assert count in {None, len(rollout)}
     reference = ppo.evaluate_reference(rollout).log_probs
     batch, metrics = ppo._learnable(rollout, reference)
     rows = torch.arange(len(rollout))
     new = evaluate_rows(ppo.policy, rollout, rows, temperature, bf16=False)
     of_text = new.log_probs.sum(dim=1)
     chance = of_text.exp()
-    torch.testing.assert_close(torch.tensor(1.0), chance.detach().sum())
+    torch.testing.assert_close(torch.tensor(1.0), chance.detach().sum(), atol=1e-5, rtol=0)
     nats = of_text - reference.sum(dim=1)
-    objective = (chance * (torch.tensor(rollout.scores) - 0.3 * nats)).sum()
-    assert float((chance * nats).detach().sum()) > 0.05
+    with torch.no_grad():
+        guessed = ppo.policy.state_values(rollout.tokens, rollout.lengths)
+    worth = torch.where(rollout.truncated, guessed, torch.from_numpy(rollout.scores).float())
+    assert bool(rollout.truncated.any()) == ("max_episode_steps" in settings)
+    objective = (chance * (worth - 0.3 * nats)).sum()
+    assert float((chance * nats).detach().sum()) > 0.02
     assert metrics["kl"] == pytest.approx(float(nats.detach().mean()), abs=1e-5)  # of equal rows
-    weights = list(ppo.policy.model.parameters())
+    weights = [p for name, p in ppo.policy.named_parameters() if not name.startswith("value_head")]
     expected = torch.autograd.grad(objective, weights, retain_graph=True)
     # An action counts for as much as its text is likely.
     monkeypatch.setattr(ppo_module, "token_weights", lambda mask: mask * chance.detach()[:, None])
     loss, _ = ppo._loss_for(rollout, batch, rows)(new, rows)
     for mine, other in zip(torch.autograd.grad(loss, weights), expected, strict=True):
-        torch.testing.assert_close(-mine, other.float(), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(-mine, other, atol=1e-5, rtol=1e-4)
 
 
 SHAPING = {
