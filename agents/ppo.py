@@ -180,7 +180,6 @@ class PPO(Agent):
         super().__init__(policy, envs, config, reference=reference)
         self.kl_coefficient = config.kl_coefficient
         self._scale = RunningScale()
-        self._steps_made = 0
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Agent.iterate``."""
@@ -324,10 +323,10 @@ class PPO(Agent):
                 acting += self.policy.edit_head.parameters()
             for parameter in acting:
                 parameter.grad = None
-        self._steps_made += 1
+        made = max((int(state["step"]) for state in self.optimizer.state.values()), default=0)
         epsilon = self.config.adam_epsilon
         for group in self.optimizer.param_groups:
-            correction = 1 - group["betas"][1] ** self._steps_made
+            correction = 1 - group["betas"][1] ** (made + 1)
             as_tensorflow = self.config.adam == "tensorflow"
             group["eps"] = epsilon / correction**0.5 if as_tensorflow else epsilon
 
@@ -336,11 +335,9 @@ class PPO(Agent):
         return {
             "kl_coefficient": self.kl_coefficient,
             "scale": self._scale.record(),
-            "steps_made": self._steps_made,
         }
 
     def recall(self, record: Mapping[str, Any]) -> None:
         """Takes them over."""
         self.kl_coefficient = record["kl_coefficient"]
         self._scale = RunningScale(**record["scale"])
-        self._steps_made = record["steps_made"]
