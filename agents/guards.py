@@ -57,6 +57,8 @@ def explained_memory(
     """
     try:
         yield
+    except GuardError:  # which may have been explained further inside
+        raise
     except (RuntimeError, MemoryError) as error:
         # On the CPU torch has no error of its own for it, nor have the libraries of a GPU.
         kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
