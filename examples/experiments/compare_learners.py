@@ -49,8 +49,9 @@ COLOURS = {"ppo": "#0072B2", "grpo": "#D55E00", "rloo": "#009E73"}
 
 def options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--start", type=Path, default=Path("runs/quickstart"))
-    parser.add_argument("--out", type=Path, default=Path("runs/compare_learners"))
+    start, out = Path("runs/quickstart"), Path("runs/compare_learners")
+    parser.add_argument("--start", type=Path, default=start, help="the folder of a quickstart")
+    parser.add_argument("--out", type=Path, default=out, help="runs that are there are kept")
     parser.add_argument("--learners", nargs="+", default=list(LEARNERS), choices=list(LEARNERS))
     parser.add_argument("--seeds", nargs="+", type=int, default=list(range(5)))
     parser.add_argument("--iterations", type=int, default=16)
@@ -59,7 +60,10 @@ def options():
     parser.add_argument("--test-prompts", type=int, default=256)
     parser.add_argument("--learning-rate", type=float, default=4e-4)
     parser.add_argument("--report", action="store_true", help="train nothing")
-    return parser.parse_args()
+    given = parser.parse_args()
+    if not given.report and not (given.start / "language_model").is_dir():
+        parser.error(f"no language_model in --start {given.start}: run textgym quickstart first")
+    return given
 
 
 def make_envs(given, split):
