@@ -48,11 +48,11 @@ LEARNERS = {
     # Its baseline is one for all prompts, which leaves noise that large steps take for a lesson.
     "REINFORCE++": (Reinforce, ReinforceConfig, {**FREE, "clip": 0.1}),
     # Texts of one score teach it nothing, so it must not narrow too early: a higher price of KL,
-    # and half the passes with smaller steps, half as many times again.
+    # and half the passes with smaller steps, more often.
     "DPO": (
         DPO,
         DPOConfig,
-        {"beta": 0.3, "epochs": 2, "learning_rate": 2e-3, "iterations": 120},
+        {"beta": 0.3, "epochs": 2, "learning_rate": 2e-3, "iterations": 200},
     ),
 }
 UNTRAINED = ("best of n", "likeliest texts", "random play")
