@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -143,11 +144,18 @@ def save_adapters(model: PreTrainedModel, folder: Path) -> None:
 
 
 def base_of(folder: Path) -> str | None:
-    """Returns what the base of saved adapters is called; ``None`` if ``folder`` has none."""
+    """Returns what the base of saved adapters is called; ``None`` if ``folder`` has none.
+
+    Raises:
+        ValueError: If the file that says so is damaged.
+    """
     path = folder / _SETTINGS
     if not path.is_file():
         return None
-    return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"cannot read the adapters' base in {path}: {error}") from error
 
 
 def load_adapters(model: PreTrainedModel, folder: Path) -> None:
@@ -158,7 +166,7 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> None:
         folder: What ``save_adapters`` wrote, or peft for LoRA.
 
     Raises:
-        ValueError: If they are no LoRA, or do not fit the model.
+        ValueError: If they are no LoRA, damaged, or do not fit the model.
         ModuleNotFoundError: If peft is missing; the message says how to get it.
     """
     peft = _peft()
@@ -166,7 +174,10 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> None:
     if settings.peft_type != peft.PeftType.LORA:
         raise ValueError(f"the adapters in {folder} are {settings.peft_type}, not LoRA")
     settings.inference_mode = False
-    weights = load_file(folder / _WEIGHTS, device=str(model.device))
+    try:
+        weights = load_file(folder / _WEIGHTS, device=str(model.device))
+    except SafetensorError as error:  # it is cut off
+        raise ValueError(f"cannot read {folder / _WEIGHTS}: {error}") from error
     _inject(model, settings, seed=0)
     expected = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
     named = {name.removeprefix(_PREFIX): value for name, value in weights.items()}

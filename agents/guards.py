@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from textgym.rewards import RewardError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -57,7 +59,7 @@ def explained_memory(
     """
     try:
         yield
-    except GuardError:  # which may have been explained further inside
+    except (GuardError, RewardError):  # the one explained further inside, the other says whose
         raise
     except (RuntimeError, MemoryError) as error:
         # On the CPU torch has no error of its own for it, nor have the libraries of a GPU.

@@ -59,7 +59,7 @@ class CharacterTokenizer:
         Raises:
             ValueError: If ``alphabet`` is empty or has a character twice.
         """
-        if not alphabet or len(set(alphabet)) != len(alphabet):
+        if not isinstance(alphabet, str) or not alphabet or len(set(alphabet)) != len(alphabet):
             raise ValueError(
                 f"an alphabet has different characters, at least one; got {alphabet!r}"
             )

@@ -142,6 +142,17 @@ def test_adapters_are_saved_without_their_base_and_loaded_onto_it(kind, tmp_path
     assert learns == {name for name, p in model.named_parameters() if p.requires_grad}
 
 
+def test_damaged_adapters_are_named(tmp_path):
+    model, _ = _adapted()
+    save_adapters(model, tmp_path)
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"half")
+    with pytest.raises(ValueError, match=r"cannot read .*adapter_model\.safetensors"):
+        load_adapters(make_model().eval(), tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{half")
+    with pytest.raises(ValueError, match=r"the adapters' base in .*adapter_config\.json"):
+        base_of(tmp_path)
+
+
 # PeftModel asks transformers by a name that is going out of use; our own way does not.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])

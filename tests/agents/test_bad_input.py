@@ -18,6 +18,7 @@ from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from tests.agents.learners import toy_learner
 from tests.agents.models import make_model, make_toy
+from textgym.rewards import RewardError
 
 MADE = r'make one with gym.make_vec\(ID, num_envs=64, backend="torch", autoreset_mode="Disabled"\)'
 
@@ -283,6 +284,13 @@ def test_memory_that_runs_out_says_what_to_lower(error):
         explained_memory("num_envs"),
     ):
         raise error
+
+
+def test_a_reward_that_runs_out_of_memory_is_named():
+    """Its own message says so, and no setting of the learner's is to blame."""
+    said = "reward 'judge' raised OutOfMemoryError: CUDA out of memory"
+    with pytest.raises(RewardError, match=said), explained_memory():
+        raise RewardError(said)
 
 
 def test_another_failure_is_not_taken_for_memory():

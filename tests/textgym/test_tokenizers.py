@@ -201,7 +201,7 @@ def test_a_foreign_character_is_an_error():
         CharacterTokenizer("xyz").encode("xq")
 
 
-@pytest.mark.parametrize("alphabet", ["", "aba"])
+@pytest.mark.parametrize("alphabet", ["", "aba", {"a": 1}])
 def test_an_alphabet_is_a_set(alphabet):
     with pytest.raises(ValueError, match="different characters"):
         CharacterTokenizer(alphabet)
