@@ -58,7 +58,7 @@ class Sampling:
     @property
     def keeps_all(self) -> bool:
         """Whether every legal action can be drawn."""
-        return self.top_k is None and self.top_p is None
+        return self.top_k is None and self.top_p in {None, 1.0}
 
 
 def shape_logits(logits: Tensor, legal: Tensor, temperature: float) -> Tensor:
@@ -116,7 +116,7 @@ def kept_by(shaped: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_k is not None and sampling.top_k < shaped.shape[-1]:
         last = shaped.topk(sampling.top_k, dim=-1).values[..., -1:]
         kept = kept & (shaped >= last)
-    if sampling.top_p is not None:
+    if sampling.top_p is not None and sampling.top_p < 1:
         probs = shaped.masked_fill(~kept, -torch.inf).softmax(dim=-1)
         ordered = probs.sort(dim=-1, descending=True).values
         # An action is needed as long as those before it do not reach top_p.

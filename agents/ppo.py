@@ -131,6 +131,11 @@ class PPOConfig(AgentConfig):
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.kl_target is not None and self.kl_coefficient == 0:
+            raise ValueError(
+                "kl_target moves the price of KL by factors, and kl_coefficient=0 stays 0: start "
+                "above 0, or leave kl_target out"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

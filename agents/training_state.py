@@ -122,7 +122,7 @@ def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _Ag
         policy = TransformerPolicy.from_pretrained(
             folder / name, device, tokenizer=envs.unwrapped.tokenizer
         )
-        _cast(policy, getattr(torch, record.get("dtype", "float32")))
+        _cast(policy, getattr(torch, record["dtype"]))
         return policy
 
     with _damage_explained(folder):
@@ -183,7 +183,7 @@ def _read_record(folder: Path, algorithm: str) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint in {folder}: {_RECORD} is missing there")
     with _damage_explained(folder):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"algorithm", "config", "iteration", "num_timesteps"} - set(record)
+        missing = {"algorithm", "config", "iteration", "num_timesteps", "dtype"} - set(record)
         if missing:
             raise ValueError(f"{_RECORD} lacks {', '.join(sorted(missing))}")
     if record["algorithm"] != algorithm:

@@ -102,3 +102,12 @@ def test_the_largest_number_never_draws_what_cannot_be():
     largest = torch.full((300,), 1 - 2**-24)
     drawn = invert(probs, largest)
     assert bool((probs[torch.arange(300), drawn] > 0).all())
+
+
+def test_all_of_the_probability_is_no_limit():
+    """Where a running sum reaches 1 too early by rounding, top_p=1 must not cut what follows."""
+    logits = torch.randn(200, 4096, generator=torch.Generator().manual_seed(3)) * 4
+    every, uniform = torch.ones(4096, dtype=torch.bool), torch.full((200,), 0.5)
+    assert sample(logits, every, uniform, Sampling(top_p=1.0))[2] is None
+    kept = sample(logits, every, uniform, Sampling(top_p=1.0, top_k=4095))[2]
+    assert kept.sum(dim=-1).tolist() == [4095] * 200

@@ -252,7 +252,7 @@ def test_kl_starts_at_zero_and_entropy_is_positive():
 def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
     """With no reward, what a cut-off row still expects is the value of the text as it is then."""
     ppo = _ppo(
-        dataclasses.replace(CONFIG, kl_coefficient=0.0),
+        dataclasses.replace(CONFIG, kl_coefficient=0.0, kl_target=None),
         envs=make_toy(rows=32, max_episode_steps=2, reward=nothing),
     )
     torch.nn.init.normal_(ppo.policy.value_head.weight)
@@ -278,6 +278,11 @@ def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
 def test_settings_out_of_range_are_refused_by_name(field, value):
     with pytest.raises(ValueError, match=field):
         PPOConfig(**{field: value})
+
+
+def test_a_price_of_nothing_has_nowhere_to_go():
+    with pytest.raises(ValueError, match="kl_coefficient=0 stays 0"):
+        PPOConfig(kl_target=6.0, kl_coefficient=0.0)
 
 
 def test_more_minibatches_than_rows_is_refused():

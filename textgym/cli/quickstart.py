@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from textgym.cli.errors import CommandError
+
 if TYPE_CHECKING:
     from textgym.cli.plan import Plan
 
@@ -49,6 +51,7 @@ def quickstart(config: QuickstartConfig) -> None:
     """Runs all stages and prints where the report is.
 
     Raises:
+        CommandError: If a setting is out of its range.
         RunError: If the directory belongs to other settings, or the device is not there.
         ModuleNotFoundError: If the extra ``tasks`` is not installed.
     """
@@ -68,7 +71,10 @@ def quickstart(config: QuickstartConfig) -> None:
     if not os.environ.get("OMP_NUM_THREADS"):
         torch.set_num_threads(os.cpu_count() or 1)
     use_quiet_transformers()
-    plan = make_plan(config, device)
+    try:
+        plan = make_plan(config, device)
+    except ValueError as error:
+        raise CommandError(f"{error}; see textgym quickstart --help") from error
     run = Run(out=config.out, config=_settings(config, plan), console=console)
     run.open()
     console.print(f"textgym quickstart, seed {config.seed}, on {device}, into {config.out}")

@@ -30,6 +30,7 @@ def _run(*arguments, **kwargs):
 BAD = {
     "device": (("--device", "tpu"), "unknown device 'tpu'; known: auto, cpu, cuda"),
     "full": (("--out", "{full}"), "is no run of this command; choose another --out"),
+    "price": (("--kl-coefficient", "0"), "kl_target moves the price .* see textgym quickstart"),
     "seed": (("--out", "{other}", "--seed", "1"), "was made with another .*seed.*another --out"),
 }
 
