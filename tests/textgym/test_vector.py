@@ -242,7 +242,10 @@ def test_the_mode_is_told_as_gymnasium_and_torchrl_read_it(mode):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"autoreset_mode": "Never"}, "'Never' is not a valid AutoresetMode"),
+        (
+            {"autoreset_mode": "Never"},
+            "unknown autoreset_mode 'Never'; known: NextStep, SameStep, Disabled",
+        ),
         ({"num_envs": 0}, "num_envs must be a positive integer, got 0"),
         ({"max_episode_steps": 0}, "max_episode_steps must be a positive integer"),
         ({"backend": "jax"}, "unknown backend 'jax'; known: numpy, torch"),

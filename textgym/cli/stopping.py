@@ -61,7 +61,8 @@ def stoppable(*, alone: bool = True) -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # None is that of a library in C, which Python cannot put back.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def kept(out: Path) -> str:
