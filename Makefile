@@ -25,7 +25,7 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
 	@touch $@ $(VENV)/.installed
 
-quickstart: $(VENV)/.installed  ## the main job on real text, about nine minutes on two cores
+quickstart: $(VENV)/.installed  ## the main job on real text, about eight minutes on two cores
 	$(BIN)/textgym quickstart $(ARGS)
 
 test: $(VENV)/.installed-dev  ## every test, the learning tests included
