@@ -82,6 +82,26 @@ def test_every_algorithm_plays_the_toys(tmp_path, monkeypatch, capsys):
     page = capsys.readouterr().out
     assert "Bandit: optimum 1, chance 0.35" in page
     assert "| best of n | 1.000, 1 of 1 |" in page
+    # Runs of other settings stay in the file and out of the table.
+    _run(monkeypatch, toys, "--out", out, *tiny[:-1], 32, "--players", "random play")
+    assert len(_lines(out)) == len(lines) + 1
+    page = capsys.readouterr().out
+    assert "| random play | 0." in page
+    assert "| best of n |  |" in page
+
+
+def test_runs_of_other_settings_are_not_put_into_one_table(tmp_path, monkeypatch):
+    start = tmp_path / "start"
+    (start / "language_model").mkdir(parents=True)
+    monkeypatch.setattr(
+        sys, "argv", ["compare", "--start", str(start), "--out", str(tmp_path), "--texts", "8"]
+    )
+    given = compare_learners.options()
+    compare_learners.require_same(given)
+    compare_learners.require_same(given)
+    given.texts = 16
+    with pytest.raises(SystemExit, match="has runs with --texts 8, not 16: give another --out"):
+        compare_learners.require_same(given)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ table and the plot of what is there.
 
 import argparse
 import json
+import sys
 import time
 from collections import defaultdict
 from dataclasses import asdict
@@ -150,6 +151,21 @@ def interval(values, form):
     return f"{form.format(values.mean())} ± {form.format(half)}"
 
 
+def require_same(given):
+    """Ends where ``--out`` holds runs that were made otherwise, which one table would mix."""
+    shared = ("start", "iterations", "texts", "tokens", "test_prompts", "learning_rate")
+    path, now = given.out / "settings.json", {name: str(getattr(given, name)) for name in shared}
+    before = json.loads(path.read_text()) if path.is_file() else now
+    for name in shared:
+        if before[name] != now[name]:
+            option = f"--{name.replace('_', '-')}"
+            sys.exit(
+                f"{given.out} has runs with {option} {before[name]}, not {now[name]}: give another "
+                f"--out, or {option} {before[name]}"
+            )
+    path.write_text(json.dumps(now))
+
+
 def read(path):
     """The lines of iterations and the results, by learner and seed."""
     runs, results = defaultdict(list), {}
@@ -210,6 +226,8 @@ def main():
     torch.set_num_threads(1)
     given.out.mkdir(parents=True, exist_ok=True)
     path = given.out / "runs.jsonl"
+    if not given.report:
+        require_same(given)
     todo = [(learner, seed) for seed in given.seeds for learner in given.learners]
     for learner, seed in [] if given.report else todo:
         if (learner, seed) in read(path)[1]:

@@ -90,6 +90,8 @@ def play(given, player, toy, seed):
         "player": player,
         "toy": toy,
         "seed": seed,
+        "texts": given.texts,
+        "iterations": given.iterations,
         "reward": reward,
         "best": best,
         "reached": best > optimum - 1e-6,
@@ -171,7 +173,10 @@ def main():
     torch.set_num_threads(1)
     given.out.parent.mkdir(parents=True, exist_ok=True)
     known = given.out.read_text().splitlines() if given.out.is_file() else []
-    results = [json.loads(line) for line in known]
+    asked = given.texts, given.iterations
+    results = [
+        line for line in map(json.loads, known) if asked == (line["texts"], line["iterations"])
+    ]
     made = {(line["player"], line["toy"], line["seed"]) for line in results}
     todo = [(who, toy, seed) for seed in given.seeds for toy in given.toys for who in given.players]
     for run in todo:
