@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
 __all__ = [
+    "WidthError",
     "fit_vocabulary",
     "require_causal",
     "require_width",
@@ -135,6 +136,19 @@ def require_causal(model: PreTrainedModel, *, name: str) -> None:
         )
 
 
+class WidthError(ValueError):
+    """A model reads shorter texts than it was to be given.
+
+    Attributes:
+        most: The most tokens that it reads.
+    """
+
+    def __init__(self, message: str, most: int) -> None:
+        """Takes what it says and knows."""
+        super().__init__(message)
+        self.most = most
+
+
 def require_width(model: PreTrainedModel, width: int, *, name: str) -> None:
     """Requires that a model can read texts of ``width`` tokens, each token all before it.
 
@@ -144,18 +158,20 @@ def require_width(model: PreTrainedModel, width: int, *, name: str) -> None:
         name: What the message calls the model.
 
     Raises:
-        ValueError: If it cannot.
+        WidthError: If it cannot.
     """
     config = model.config.get_text_config()
     most = getattr(config, "max_position_embeddings", None)
     if most is not None and width > most:
-        raise ValueError(
+        raise WidthError(
             f"the environment's texts have {width} tokens and the model {name} reads {most}; make "
-            "the environment with smaller prompt_tokens and completion_tokens"
+            "the environment with smaller prompt_tokens and completion_tokens",
+            most,
         )
     window = getattr(config, "sliding_window", None)
     if window is not None and getattr(config, "use_sliding_window", True) and width > window:
-        raise ValueError(
+        raise WidthError(
             f"the environment's texts have {width} tokens and the model {name} looks back {window} "
-            "at most; make the environment with smaller prompt_tokens and completion_tokens"
+            "at most; make the environment with smaller prompt_tokens and completion_tokens",
+            window,
         )

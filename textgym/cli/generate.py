@@ -13,6 +13,7 @@ from rich.console import Console
 
 from agents.collecting import collect
 from agents.decoding import Sampling
+from agents.fitting import WidthError
 from agents.guards import GuardError, explained_memory
 from agents.loading import tokenizer_of
 from textgym import Example
@@ -33,11 +34,13 @@ from textgym.vector import TextVectorEnv
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agents.policy import TransformerPolicy
     from textgym.types import Tokenizer
 
 __all__ = ["GenerateConfig", "generate"]
 
 _SEEDS = 2**63  # torch's
+_TOKENS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,8 +64,9 @@ class GenerateConfig:
     count: int = 1
     """Completions of each prompt; of an environment, how many of its prompts, from the first on.
     More take longer."""
-    tokens: int = 64
-    """The most tokens of a completion, with --prompt. More is slower."""
+    tokens: int | None = None
+    """The most tokens of a completion, with --prompt; None takes 64, or as many as the model has
+    room for. More is slower."""
     temperature: float = 1.0
     """Divides the logits. Higher is more varied, and 0.01 nearly always the likeliest token."""
     top_k: int | None = None
@@ -119,12 +123,12 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
     try:
         _check(config)
         sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
-        envs, chosen = _prompted(config) if config.env is None else _environment(config)
         with explained_memory("the policy's size"):
-            policy = make_policy(config.policy, envs, device=config.device)
+            envs, policy = _prompted(config) if config.env is None else _environment(config)
         generator = torch.Generator(config.device).manual_seed(config.seed)
     except FORESEEABLE as error:
         raise CommandError(" ".join(str(error).split())) from error
+    chosen = [number % envs.num_examples for number in range(envs.num_envs)]
     try:
         rollout = collect(envs, policy, sampling=sampling, generator=generator, example_ids=chosen)
     except (ValueError, GuardError) as error:
@@ -147,7 +151,7 @@ def _check(config: GenerateConfig) -> None:
     """Requires settings that make sense together, before anything is loaded."""
     for name in ("count", "tokens"):
         value = getattr(config, name)
-        if value < 1:
+        if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
     if not 0 <= config.seed < _SEEDS:
         raise ValueError(f"--seed must be in [0, 2**63), got {config.seed}")
@@ -174,7 +178,8 @@ def _all_prompts(config: GenerateConfig) -> list[str]:
     return [*config.prompt, *lines]
 
 
-def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
+def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]:
+    """Makes an environment of given prompts, of as many tokens as the policy has room for."""
     name = config.tokenizer or tokenizer_of(config.policy)
     if name is None:
         raise ValueError(
@@ -183,25 +188,39 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
         )
     tokenizer = load_tokenizer(name)
     prompts = [prompt for prompt in _all_prompts(config) for _ in range(config.count)]
-    task = _Given(
-        prompts=prompts,
-        prompt_tokens=1 + max(len(ids) for ids in tokenizer.encode_batch(prompts)),
-        completion_tokens=config.tokens,
-        tokenizer=tokenizer,
-    )
-    envs = TextVectorEnv(
-        task=task,
-        num_envs=len(prompts),
-        backend="torch",
-        device=config.device,
-        autoreset_mode="Disabled",
-    )
-    return envs, list(range(len(prompts)))
+    longest = 1 + max(len(ids) for ids in tokenizer.encode_batch(prompts))
+
+    def made(tokens: int) -> tuple[TextVectorEnv, TransformerPolicy]:
+        envs = TextVectorEnv(
+            task=_Given(
+                prompts=prompts,
+                prompt_tokens=longest,
+                completion_tokens=tokens,
+                tokenizer=tokenizer,
+            ),
+            num_envs=len(prompts),
+            backend="torch",
+            device=config.device,
+            autoreset_mode="Disabled",
+        )
+        return envs, make_policy(config.policy, envs, device=config.device)
+
+    try:
+        return made(config.tokens or _TOKENS)
+    except WidthError as error:
+        room = error.most - longest
+        if config.tokens is None and room > 0:
+            return made(room)
+        wanted = f"give --tokens {room} or fewer" if room > 0 else "give shorter ones"
+        raise ValueError(
+            f"the longest prompt has {longest} tokens of the {error.most} that {config.policy} "
+            f"reads: {wanted}"
+        ) from error
 
 
-def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, list[int]]:
+def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]:
     arguments = environment_arguments(config.env_kwargs, config.policy)
     if config.tokenizer is not None:
         arguments["tokenizer"] = config.tokenizer
     envs = make_envs(str(config.env), arguments, num_envs=config.count, device=config.device)
-    return envs, [number % envs.num_examples for number in range(config.count)]
+    return envs, make_policy(config.policy, envs, device=config.device)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from rich.console import Console
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
@@ -82,6 +83,26 @@ def test_prompts_come_from_a_file_or_standard_input(folder, capsys, tmp_path, mo
     assert expected == found
     monkeypatch.setattr(sys, "stdin", io.StringIO("h\nab\nc\n"))
     assert expected == _lines(capsys, **given, prompts="-")
+
+
+def test_without_a_number_there_are_as_many_tokens_as_the_model_reads(tmp_path, capsys):
+    """Of a model that reads twelve and never ends a text; standard input is read once."""
+    tokenizer = CharacterTokenizer("abcdefgh")
+    size = tokenizer.vocab_size
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=size, n_positions=12, n_layer=1, n_embd=16, n_head=2)
+    )
+    torch.nn.init.zeros_(model.lm_head.weight)
+    model.transformer.ln_f.bias.data.fill_(1.0)
+    model.lm_head.weight.data[tokenizer.eos_id] = -100.0
+    TransformerPolicy(model).save_pretrained(tmp_path, tokenizer)
+    given = {"policy": str(tmp_path), "prompt": ("abc", "a")}
+    assert [len(line.partition("|")[2]) for line in _lines(capsys, **given)] == [8, 8]
+    message = "the longest prompt has 4 tokens of the 12 that .* reads: give --tokens 8 or fewer"
+    with pytest.raises(CommandError, match=message):
+        generate(GenerateConfig(**given, tokens=9))
+    with pytest.raises(CommandError, match=r"has 12 tokens of the 12 .* give shorter ones"):
+        generate(GenerateConfig(policy=str(tmp_path), prompt=("a" * 11,)))
 
 
 def test_a_run_s_folder_says_where_its_policy_is(folder, tmp_path):
