@@ -29,11 +29,11 @@ from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_groups
 from agents.guards import require_gradient
-from agents.improving import summed_gradient
+from agents.improving import minibatches, take_step
 from agents.kl import sequence_kl
 from agents.losses import dpo_loss, ipo_loss
 from agents.text_pairs import encode_pairs, fingerprint, take
-from agents.updating import descend, evaluate_rows, parts
+from agents.updating import evaluate_rows, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -183,21 +183,11 @@ class DPO(Agent):
 
     def _update(self, rollout: Rollout, pairs: Tensor, reference: Tensor) -> dict[str, float]:
         """Makes the gradient steps of one iteration; returns their mean statistics."""
-        config = self.config
         history: list[dict[str, float]] = []
         lengths = rollout.sizes[pairs].max(dim=1).values
-        for _ in range(config.epochs if len(pairs) else 0):
-            order = torch.randperm(len(pairs), generator=self.random.sampler, device=pairs.device)
-            for chosen_few in order.tensor_split(min(config.minibatches, len(pairs))):
-                share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
-                measured = summed_gradient(self, share, chosen_few, lengths[chosen_few])
-                measured["gradient_norm"] = descend(
-                    self.policy,
-                    self.optimizer,
-                    max_norm=config.max_gradient_norm,
-                    iteration=self.iteration + 1,
-                )
-                history.append(measured)
+        for chosen_few in minibatches(self, len(pairs)):
+            share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
+            history.append(take_step(self, share, chosen_few, lengths[chosen_few]))
         if self.iteration == 0 and history:
             require_gradient(max(step["gradient_norm"] for step in history), self.iteration + 1)
         means = {

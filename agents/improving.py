@@ -22,14 +22,14 @@ from agents.guards import (
 from agents.updating import LossOf, accumulate_gradient, descend
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from torch import Tensor
 
     from agents.agent import Agent
     from agents.rollout import Evaluation, Rollout
 
-__all__ = ["improve", "summed_gradient"]
+__all__ = ["improve", "minibatches", "summed_gradient", "take_step"]
 
 
 def improve(
@@ -59,7 +59,7 @@ def improve(
         The means of what the steps measured, and how many ``updates`` there were.
     """
     config, history = agent.config, list[dict[str, float]]()
-    for rows in (rows for _ in range(config.epochs) for rows in _minibatches(agent)):
+    for rows in minibatches(agent, agent.episodes):
         loss_of = loss_for(rows)
         if not history:
             loss_of = _guarded(loss_of, rollout, old_log_probs, bf16=config.bf16)
@@ -73,14 +73,7 @@ def improve(
             most_tokens=config.micro_batch_tokens,
             entropies=entropies,
         )
-        measured = summed_gradient(agent, accumulate, rows, rollout.sizes[rows])
-        prepare()
-        measured["gradient_norm"] = descend(
-            agent.policy,
-            agent.optimizer,
-            max_norm=config.max_gradient_norm,
-            iteration=agent.iteration + 1,
-        )
+        measured = take_step(agent, accumulate, rows, rollout.sizes[rows], prepare)
         history.append(measured)
         if enough(measured):
             break
@@ -88,6 +81,54 @@ def improve(
         require_gradient(max(each["gradient_norm"] for each in history), agent.iteration + 1)
     means = {name: float(np.mean([each[name] for each in history])) for name in history[0]}
     return {**means, "updates": float(len(history))}
+
+
+def minibatches(agent: Agent, count: int) -> Iterator[Tensor]:
+    """Deals texts, or pairs of them, out in random order, ``minibatches`` tensors in each epoch.
+
+    Their sizes differ by at most one; ``chunk`` would make fewer of them, or a last one of a few.
+
+    Args:
+        agent: Who learns.
+        count: How many there are; fewer than ``minibatches`` go one by one.
+
+    Yields:
+        Their numbers, int64.
+    """
+    config, device = agent.config, agent.policy.device
+    for _ in range(config.epochs if count else 0):
+        order = torch.randperm(count, generator=agent.random.sampler, device=device)
+        yield from order.tensor_split(min(config.minibatches, count))
+
+
+def take_step(
+    agent: Agent,
+    accumulate: Callable[[Tensor], Mapping[str, float]],
+    rows: Tensor,
+    lengths: Tensor,
+    prepare: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Makes the gradient step of a minibatch, whose gradient is summed over the processes.
+
+    Args:
+        agent: Who learns.
+        accumulate: Adds the gradient of some rows, and returns their share of the measurements.
+        rows: The minibatch, ``(n,)`` int64.
+        lengths: What there is to read for each of them, ``(n,)`` int64.
+        prepare: Called before the optimiser's step, with the gradients there.
+
+    Returns:
+        The measurements of the whole minibatch, ``gradient_norm`` among them.
+    """
+    measured = summed_gradient(agent, accumulate, rows, lengths)
+    prepare()
+    measured["gradient_norm"] = descend(
+        agent.policy,
+        agent.optimizer,
+        max_norm=agent.config.max_gradient_norm,
+        iteration=agent.iteration + 1,
+    )
+    return measured
 
 
 def summed_gradient(
@@ -111,17 +152,6 @@ def summed_gradient(
         measured = accumulate(agent.processes.deal(rows, lengths))
     agent.processes.sum_gradients(agent.policy.parameters())
     return agent.processes.summed(measured)
-
-
-def _minibatches(agent: Agent) -> list[Tensor]:
-    """Deals an iteration's texts out in random order, ``minibatches`` tensors of numbers.
-
-    Their sizes differ by at most one; ``chunk`` would make fewer of them, or a last one of a few.
-    """
-    order = torch.randperm(
-        agent.episodes, generator=agent.random.sampler, device=agent.policy.device
-    )
-    return list(order.tensor_split(agent.config.minibatches))
 
 
 def _guarded(

@@ -208,8 +208,8 @@ class PPO(Agent):
         """Turns rewards and KL into advantages and returns."""
         config, mask = self.config, rollout.mask
         old_log_probs, old_values = rollout.log_probs, rollout.values
-        gap, on_policy = 0.0, config.updates_on_policy and old_values is not None
-        if old_values is None or (config.bf16 and not on_policy):
+        gap, is_own = 0.0, config.bf16 and config.updates_on_policy and old_values is not None
+        if old_values is None or (config.bf16 and not is_own):
             old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
             require_agreement(gap, bf16=config.bf16)
@@ -241,7 +241,7 @@ class PPO(Agent):
             "sampler_gap": gap,
         }
         return _Batch(
-            old_log_probs=None if config.bf16 and on_policy else old_log_probs,
+            old_log_probs=None if is_own else old_log_probs,
             old_values=old_values,
             reference_log_probs=reference,
             advantages=advantages,
@@ -328,12 +328,12 @@ class PPO(Agent):
                 acting += self.policy.edit_head.parameters()
             for parameter in acting:
                 parameter.grad = None
-        made = max((int(state["step"]) for state in self.optimizer.state.values()), default=0)
         epsilon = self.config.adam_epsilon
+        if self.config.adam == "tensorflow":
+            made = max((int(state["step"]) for state in self.optimizer.state.values()), default=0)
+            epsilon /= (1 - self.optimizer.defaults["betas"][1] ** (made + 1)) ** 0.5
         for group in self.optimizer.param_groups:
-            correction = 1 - group["betas"][1] ** (made + 1)
-            as_tensorflow = self.config.adam == "tensorflow"
-            group["eps"] = epsilon / correction**0.5 if as_tensorflow else epsilon
+            group["eps"] = epsilon
 
     def record(self) -> dict[str, Any]:
         """The price of KL and the scale of rewards."""
