@@ -27,7 +27,7 @@ from torch import Tensor
 from agents.advantages import generalised_advantages, masked_mean, standardise, to_unit_variance
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
-from agents.guards import GuardError, require_agreement
+from agents.guards import require_agreement
 from agents.improving import improve
 from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from agents.rollout import Evaluation, Rollout
     from agents.updating import LossOf, PhaseClock
 
-__all__ = ["PPO", "GuardError", "PPOConfig"]
+__all__ = ["PPO", "PPOConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

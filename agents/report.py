@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from agents.charts import Curve, draw
+from agents.charts import draw
 from agents.gates import Gate, all_passed, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Curve", "Report", "Sample", "Table", "render_report", "write_report"]
+    from agents.charts import Curve
+
+__all__ = ["Report", "Sample", "Table", "render_report", "write_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,8 @@ policy, and what either has trained, the other can go on with.
 
 ``make_ppo`` puts a policy and a batch of texts together; with ``masked=True`` it is sb3-contrib's
 ``MaskablePPO``, which constraints need. With environments of your own, give ``text_policy_kwargs``
-and ``TextActorCriticPolicy`` to ``PPO``, or ``MaskableTextActorCriticPolicy`` to ``MaskablePPO``.
+and ``agents.sb3_policy.TextActorCriticPolicy`` to ``PPO``, or
+``agents.sb3_masked.MaskableTextActorCriticPolicy`` to ``MaskablePPO``.
 
 What it costs: Stable-Baselines3 learns from single transitions, so a text of T tokens is read from
 its beginning for each of them, where a learner of ours reads it once; and it has no cache for
@@ -24,13 +25,7 @@ from stable_baselines3 import PPO
 from agents.policy import TransformerPolicy
 from agents.sb3_env import TextVecEnv
 from agents.sb3_logger import quiet_logger
-from agents.sb3_policy import (
-    ActionLogits,
-    StateValues,
-    TextActorCriticPolicy,
-    TextFeatures,
-    TextNetworks,
-)
+from agents.sb3_policy import TextActorCriticPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,15 +36,7 @@ if TYPE_CHECKING:
     from textgym.env import TextEnv
     from textgym.vector import TextVectorEnv
 
-__all__ = [
-    "ActionLogits",
-    "StateValues",
-    "TextActorCriticPolicy",
-    "TextFeatures",
-    "TextNetworks",
-    "make_ppo",
-    "text_policy_kwargs",
-]
+__all__ = ["make_ppo", "text_policy_kwargs"]
 
 
 def text_policy_kwargs(

@@ -11,8 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agents.guards import GuardError
 from agents.policy import TransformerPolicy
-from agents.ppo import PPO, GuardError, PPOConfig
+from agents.ppo import PPO, PPOConfig
 from agents.updating import accumulate_gradient, descend
 from tests.agents.models import make_model, make_toy
 from textgym import RewardError

@@ -8,8 +8,9 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
+from agents.charts import Curve
 from agents.gates import Gate, quickstart_gates
-from agents.report import Curve, Report, Sample, Table, render_report, write_report
+from agents.report import Report, Sample, Table, render_report, write_report
 
 VOID = {"meta", "br", "img", "link", "input"}
 EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)> & {{ 7 * 7 }} $x_"

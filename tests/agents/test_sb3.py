@@ -23,8 +23,9 @@ from agents.collecting import collect
 from agents.decoding import Sampling, action_log_probs, unpack_mask
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights
 from agents.policy import TransformerPolicy
-from agents.sb3 import TextActorCriticPolicy, make_ppo, text_policy_kwargs
+from agents.sb3 import make_ppo, text_policy_kwargs
 from agents.sb3_logger import quiet_logger
+from agents.sb3_policy import TextActorCriticPolicy
 from tests.agents.models import VOCABULARY, make_model, make_toy
 
 CHOICES = {"choices": ["a", "bd", "cab", "hgfed"]}

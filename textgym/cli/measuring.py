@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.charts import Curve
 from agents.evaluation import distinct_n, evaluate_policy, repeated_bigrams
 from agents.gates import quickstart_gates
 from agents.metrics_log import read_metrics
 from agents.policy import TransformerPolicy
-from agents.report import Curve, Report, Sample, Table, write_report
+from agents.report import Report, Sample, Table, write_report
 from agents.statistics import paired_difference, win_rate
 from reward_models.gold import GoldJudge
 from textgym.checkpoints import write_json

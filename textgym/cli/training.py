@@ -12,9 +12,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from agents.collecting import collect
 from agents.decoding import Sampling
+from agents.guards import GuardError
 from agents.metrics_log import MetricsLog
 from agents.policy import TransformerPolicy
-from agents.ppo import PPO, GuardError
+from agents.ppo import PPO
 from agents.sft import perplexity, train_language_model
 from reward_models.evaluation import evaluate_reward
 from reward_models.gold import GoldJudge
