@@ -53,8 +53,8 @@ class Agent:
 
     Attributes:
         policy: What learns.
-        reference: The frozen policy that KL is measured against; ``None`` where that is the
-            policy without its adapters.
+        reference: The frozen policy that KL is measured against, without a critic; ``None`` where
+            that is the policy without its adapters.
         envs: Where it acts.
         config: The settings.
         iteration: How many iterations have been made.
@@ -115,8 +115,9 @@ class Agent:
             num_examples=self.envs.num_examples,
         )
         if needs_reference and reference is None and not has_adapters(policy.model):
-            reference = policy.frozen_copy()
+            reference = policy.without_critic().frozen_copy()
         if reference is not None:
+            reference = reference.without_critic()  # nobody asks what it expects
             shared = {p.data_ptr() for p in policy.parameters()} & {
                 p.data_ptr() for p in reference.parameters()
             }
@@ -307,11 +308,14 @@ class Agent:
         return result
 
     def evaluate_reference(self, rollout: Rollout) -> Evaluation:
-        """Evaluates a whole rollout with the reference, which may be the policy's own base."""
+        """Evaluates a whole rollout with the reference, which may be the policy's own base.
+
+        Its log-probabilities are what it is for; its values are nobody's, and no critic is run.
+        """
         if self.reference is not None:
             return self.evaluate(self.reference, rollout)
         with self.policy.untrained():
-            return self.evaluate(self.policy, rollout)
+            return self.evaluate(self.policy.without_critic(), rollout)
 
     def acted(self, rollout: Rollout) -> torch.Tensor:
         """The log-probabilities that the update compares with, ``(E, C)``.

@@ -119,6 +119,7 @@ def evaluate_policy(
             f"{len(example_ids)} examples do not fill batches of {envs.num_envs} rows: give a "
             "positive multiple"
         )
+    reference = reference.without_critic()
     generator = torch.Generator(policy.device).manual_seed(seed)
     ids: list[list[int]] = []
     texts: list[str] = []

@@ -225,6 +225,17 @@ class TransformerPolicy(nn.Module):
         """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
         return cast("Tensor", self.head(_last_states(self._trunk, tokens, lengths)))
 
+    def without_critic(self) -> TransformerPolicy:
+        """The same language model and edit head for who asks for no values; nothing is copied.
+
+        A policy without a critic is that already, and is returned as it is.
+        """
+        if self.critic is None:
+            return self
+        actor = TransformerPolicy(self.model)
+        actor.edit_head = self.edit_head
+        return actor
+
     def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:
         """A policy with weights of its own that nothing trains.
 

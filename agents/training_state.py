@@ -169,7 +169,8 @@ def _reference(folder: Path, agent: Agent) -> TransformerPolicy | None:
     if agent.reference is None:
         return None
     there, tokenizer = str(agent.reference.device), agent.envs.tokenizer
-    return TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
+    saved = TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
+    return saved.without_critic()  # which earlier checkpoints have
 
 
 def _has_something(path: Path) -> bool:

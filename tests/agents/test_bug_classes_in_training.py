@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from agents.adapters import AdapterConfig, add_adapters
 from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
@@ -36,6 +37,11 @@ def everything(prompts, completions, **columns):
 def _ppo(config=CONFIG, rows=8, reward=None, **model):
     envs = make_toy(rows=rows) if reward is None else make_toy(rows=rows, reward=reward)
     return PPO(TransformerPolicy(make_model(**model)), envs, config)
+
+
+def _figures(metrics):
+    """All that is measured but time."""
+    return {name: value for name, value in metrics.items() if not name.startswith("seconds")}
 
 
 def _batch(ppo, rollout):
@@ -266,6 +272,46 @@ def test_the_reference_is_apart_and_frozen(critic, given):
     assert not any(p.requires_grad or p.grad is not None for p in ppo.reference.parameters())
     moved = [name for name, p in policy.named_parameters() if not torch.equal(start[name], p)]
     assert {name.split(".")[0] for name in moved} >= {"model", "value_head"}
+
+
+@pytest.mark.parametrize("kind", ["copied", "given", "adapters"])
+def test_the_reference_runs_no_critic(kind):
+    """Its log-probabilities are all that is read: a critic was copied, and run, for nothing."""
+    critics = {name: make_model(width=16, seed=3) for name in ("policy", "reference")}
+    model, given = make_model(), None
+    if kind == "adapters":
+        pytest.importorskip("peft", reason="the extra lora is not installed")
+        add_adapters(model, AdapterConfig(rank=4), base="here")
+    if kind == "given":
+        given = TransformerPolicy(make_model(seed=1), critics["reference"], edits=True)
+    ppo = PPO(TransformerPolicy(model, critics["policy"]), make_toy(), CONFIG, reference=given)
+    rollout = ppo.collect()
+    for parameter in (p for critic in critics.values() for p in critic.parameters()):
+        parameter.data.fill_(torch.nan)
+    assert ppo.reference is None if kind == "adapters" else ppo.reference.critic is None
+    result = ppo.evaluate_reference(rollout)
+    assert result.values.isfinite().all()
+    assert ppo.evaluate(ppo.policy, rollout).values.isnan().any()
+    plain = TransformerPolicy(make_model(seed=1 if given else 0))
+    assert torch.equal(ppo.evaluate(plain, rollout).log_probs, result.log_probs)
+
+
+def test_a_checkpoint_whose_reference_has_a_critic_goes_on(tmp_path):
+    """As they were written before references had none."""
+    policy = TransformerPolicy(make_model(), make_model(width=16, seed=3))
+    reference = TransformerPolicy(make_model(seed=1), make_model(width=16, seed=4))
+    straight = PPO(policy, make_toy(), CONFIG, reference=reference)
+    straight.step()
+    straight.save(tmp_path / "checkpoint")
+    assert not (tmp_path / "checkpoint" / "reference" / "critic").exists()
+    reference.save_pretrained(tmp_path / "checkpoint" / "reference")
+    expected = [_figures(straight.step()[0]) for _ in range(2)]
+    other = TransformerPolicy(make_model(seed=5), make_model(width=16, seed=6))
+    for resumed in (
+        PPO.load(tmp_path / "checkpoint", make_toy()),
+        PPO(other, make_toy(), CONFIG).restore(tmp_path / "checkpoint"),
+    ):
+        assert expected == [_figures(resumed.step()[0]) for _ in range(2)]
 
 
 def test_in_bfloat16_an_unmoved_policy_is_its_reference():
