@@ -57,6 +57,7 @@ class Agent:
             that is the policy without its adapters.
         envs: Where it acts.
         config: The settings.
+        optimizer: Adam; its second group is what gives values alone, its first what acts.
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
         random: The generators, and the prompts that wait.
@@ -129,8 +130,13 @@ class Agent:
             self.processes.start_alike(reference)
             reference.requires_grad_(requires_grad=False)
         self.policy, self.reference, self.config = policy, reference, config
+        valuing = {*policy.value_parameters()}
         learns = [p for p in policy.parameters() if p.requires_grad]
-        self.optimizer = torch.optim.Adam(learns, lr=config.learning_rate, eps=1e-5)
+        groups = [
+            {"params": [p for p in learns if p not in valuing]},
+            {"params": [p for p in learns if p in valuing]},
+        ]
+        self.optimizer = torch.optim.Adam(groups, lr=config.learning_rate, eps=1e-5)
         self.is_whole = True
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.iteration = 0

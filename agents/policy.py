@@ -132,6 +132,12 @@ class TransformerPolicy(nn.Module):
             self.critic.eval()  # type: ignore[no-untyped-call] # transformers' is
         return self
 
+    def value_parameters(self) -> Iterator[nn.Parameter]:
+        """Those of the value head and the critic, on which no action depends."""
+        yield from self.value_head.parameters()
+        if self.critic is not None:
+            yield from self.critic.parameters()
+
     def compile_passes(self) -> None:
         """Compiles what is learned from, see ``CompiledTrunk``; copies are as they were."""
         self._trunk = CompiledTrunk(self._trunk)

@@ -320,20 +320,18 @@ class PPO(Agent):
     def _prepare(self) -> None:
         """Lets nothing but the value function learn while it warms up, and gives Adam its epsilon.
 
-        TensorFlow's epsilon is added before the bias is corrected.
+        TensorFlow's epsilon is added before the bias is corrected, which is that of the steps that
+        a group's own weights have made.
         """
         if self.iteration < self.config.critic_warmup:
-            acting = [*self.policy.model.parameters()]
-            if self.policy.edit_head is not None:
-                acting += self.policy.edit_head.parameters()
-            for parameter in acting:
+            for parameter in self.optimizer.param_groups[0]["params"]:
                 parameter.grad = None
-        epsilon = self.config.adam_epsilon
-        if self.config.adam == "tensorflow":
-            made = max((int(state["step"]) for state in self.optimizer.state.values()), default=0)
-            epsilon /= (1 - self.optimizer.defaults["betas"][1] ** (made + 1)) ** 0.5
         for group in self.optimizer.param_groups:
-            group["eps"] = epsilon
+            group["eps"] = self.config.adam_epsilon
+            if self.config.adam == "tensorflow":
+                states = (self.optimizer.state.get(p, {}) for p in group["params"])
+                made = max((int(state["step"]) for state in states if state), default=0)
+                group["eps"] /= (1 - group["betas"][1] ** (made + 1)) ** 0.5
 
     def record(self) -> dict[str, Any]:
         """The price of KL and the scale of rewards."""

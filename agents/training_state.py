@@ -35,8 +35,7 @@ def save_agent(agent: Agent, folder: Path) -> None:
     """Writes weights, moments, generators and what else an agent remembers, whole or not at all.
 
     Args:
-        agent: Whose adapters or weights are written as a folder that transformers loads; its
-            optimiser has one group.
+        agent: Whose adapters or weights are written as a folder that transformers loads.
         folder: An earlier checkpoint there is replaced.
 
     Raises:

@@ -467,6 +467,36 @@ def test_tensorflows_adam_takes_smaller_first_steps():
     assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999**5))
 
 
+@pytest.mark.parametrize("adam", ["torch", "tensorflow"])
+def test_adam_is_worked_by_hand_through_a_warm_up(adam):
+    """What was kept still while the critic warmed up has made no step when it makes its first."""
+    epsilon = 1e-3
+    settings = {"adam": adam, "adam_epsilon": epsilon, "critic_warmup": 2, "iterations": 4}
+    ppo = _ppo(dataclasses.replace(CONFIG, **settings))
+    named = dict(ppo.policy.named_parameters())
+    weights = {name: p.detach().double().clone() for name, p in named.items()}
+    first, second, made = (dict.fromkeys(named, 0.0) for _ in range(3))
+
+    def by_hand(*_):
+        rate = ppo.optimizer.param_groups[0]["lr"]
+        for name in (name for name, p in named.items() if p.grad is not None):
+            gradient = named[name].grad.double()
+            made[name] += 1
+            first[name] = 0.9 * first[name] + 0.1 * gradient
+            second[name] = 0.999 * second[name] + 0.001 * gradient**2
+            bias = (1 - 0.999 ** made[name]) ** 0.5
+            root = second[name].sqrt()
+            root = root / bias + epsilon if adam == "torch" else (root + epsilon) / bias
+            weights[name] -= rate * first[name] / (1 - 0.9 ** made[name]) / root
+
+    ppo.optimizer.register_step_pre_hook(by_hand)
+    for _ in range(4):
+        ppo.step()
+    assert {made["value_head.weight"], made["model.transformer.wte.weight"]} == {16, 8}
+    for name, expected in weights.items():
+        torch.testing.assert_close(expected.float(), named[name].data, atol=1e-6, rtol=0, msg=name)
+
+
 def test_the_learning_rate_falls_in_equal_steps_to_what_is_left_of_it():
     """From 1e-3 to a fifth of it over four iterations, and not below it in those beyond."""
     ppo = _ppo(dataclasses.replace(CONFIG, iterations=4, final_rate=0.2))
