@@ -24,6 +24,7 @@ from agents.guards import explained_memory
 from agents.ledger import Ledger, idle_action
 from agents.policy import TransformerPolicy
 from agents.processes import Processes
+from textgym.backends import TorchBackend
 from textgym.states import take_rows
 from textgym.texts import shown
 from textgym.vector import TextVectorEnv
@@ -135,6 +136,12 @@ def require_fitting(envs: TextVectorEnv, policy: TransformerPolicy) -> None:
             f'the environment has backend="{backend}" and autoreset_mode="{mode.value}": make it '
             f"with {_MADE}"
         )
+    here, there = envs.device, policy.device
+    if here.type != there.type or here.index not in {None, there.index}:
+        raise ValueError(
+            f"the environment is on {here} and the policy on {there}: make the environment with "
+            f'device="{there}"'
+        )
     if envs.action_kind == "edit" and policy.edit_head is None:
         raise ValueError(
             "this environment edits and the policy cannot: make it with "
@@ -164,14 +171,15 @@ class _Collection:
         seeds: Sequence[int] | None,
         example_ids: Sequence[int] | None,
     ) -> None:
-        self._envs, self._actor, self._device = envs, actor, actor.rows.device
+        self._envs, self._actor, device = envs, actor, actor.rows.device
+        self._send = TorchBackend(device).send
         self._ids = None if example_ids is None else np.asarray(example_ids, dtype=np.int64)
         self._total, self._started, self._uniform, self._seeds = len(uniform), 0, uniform, seeds
-        self._idle = idle_action(envs, self._device)
-        self._ledger = Ledger(envs, self._total, self._device)
+        self._idle = idle_action(envs, device)
+        self._ledger = Ledger(envs, self._total, device)
         self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
         self._episode = np.zeros(envs.num_envs, dtype=np.int64)
-        self._episode_there = self._send(self._episode.copy())
+        self._episode_there: Tensor = self._send(self._episode)
         self._env_seconds, self._reward_seconds_before = 0.0, envs.reward_seconds
 
     def run(self, sampling: Sampling) -> None:
@@ -228,9 +236,6 @@ class _Collection:
         else:
             actor.follow(state.tokens[actor.rows], state.length[actor.rows])
 
-    def _send(self, array: npt.NDArray[Any]) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
-
     def _refill(self) -> None:
         """Starts waiting episodes in closed rows, once there are a few."""
         waiting, closed = self._total - self._started, np.flatnonzero(~self._is_open)
@@ -258,7 +263,7 @@ class _Collection:
         self._episode[rows] = np.arange(episodes.start, episodes.stop)
         self._is_open[rows] = True
         self._started += len(rows)
-        there, self._episode_there = self._send(rows), self._send(self._episode.copy())
+        there, self._episode_there = self._send(rows), self._send(self._episode)
         state = envs.dynamics_state
         self._ledger.begin(episodes, state.prompt_length[there], infos["example_id"][rows])
         self._actor.open(there, state.tokens[there], state.length[there])

@@ -211,9 +211,10 @@ class DPO(Agent):
         Returns:
             Their shares of means over the minibatch.
         """
-        config, pairs, totals = self.config, pairs[numbers], dict.fromkeys(_MEASURED[:-1], 0.0)
+        config, pairs, shares = self.config, pairs[numbers], list[Tensor]()
         room = _PAIR * rollout.sizes[pairs].max(dim=1).values
-        for part in parts(torch.arange(len(pairs)).to(room), room, config.micro_batch_tokens):
+        every = torch.arange(len(pairs), device=room.device)
+        for part in parts(every, room, config.micro_batch_tokens):
             rows = pairs[part]
             log_probs = evaluate_rows(
                 self.policy,
@@ -228,14 +229,18 @@ class DPO(Agent):
             loss = self._loss(margins, torch.full_like(margins, 1 / total))
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
             with torch.no_grad():
-                shares = (
+                measured = (
                     loss,
                     (margins > 0).float().sum() / total,
                     config.beta * margins.sum() / total,
                     *(log_probs.sum(dim=0) / total),
                 )
-            for name, share in zip(totals, shares, strict=True):
-                totals[name] += float(share.detach())
+                shares.append(torch.stack(measured))
+        # Brought to the host together, for which it waits once.
+        totals = dict.fromkeys(_MEASURED[:-1], 0.0)
+        for share in torch.stack(shares).tolist() if shares else ():
+            for name, value in zip(totals, share, strict=True):
+                totals[name] += value
         return totals
 
     def _loss(self, margins: Tensor, weights: Tensor) -> Tensor:

@@ -175,7 +175,7 @@ def evaluate_edits(
         uncertain = uncertain + entropies_of(every)
     rows = torch.arange(len(last), device=last.device)
     values = policy.values_at(tokens, rows, last, hidden[rows, last])
-    return Evaluation.of(mask, of_place + of_id, values, uncertain)
+    return Evaluation.of(mask.shape, at, of_place + of_id, values, uncertain)
 
 
 class Editor:

@@ -184,7 +184,7 @@ class TransformerPolicy(nn.Module):
                 hidden, self.head, offered, taken, allowed, temperature
             )
         values = self.values_at(tokens, rows, at, hidden)
-        return Evaluation.of(mask, chosen, values, uncertain)
+        return Evaluation.of(mask.shape, (rows, columns), chosen, values, uncertain)
 
     def values_at(self, tokens: Tensor, rows: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
         """The values of the states that end at some places of texts.

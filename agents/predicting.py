@@ -86,7 +86,7 @@ def _read(observation: Any, envs: TextVectorEnv, device: torch.device) -> _Seen:
         ids, candidates = _rows(observation["tokens"], width, device), observation.get("candidates")
         prompt_lengths = _rows(observation["prompt_mask"], width, device).sum(dim=1)
         if candidates is not None:
-            candidates = torch.as_tensor(np.asarray(candidates), device=device).long()
+            candidates = _sent(candidates, device).long()
     else:
         every = _rows(observation, max(part.stop for part in layout.values()), device)
         ids, prompt_lengths = every[:, layout["tokens"]], None
@@ -104,7 +104,7 @@ def _read(observation: Any, envs: TextVectorEnv, device: torch.device) -> _Seen:
 
 
 def _rows(array: Any, width: int, device: torch.device) -> Tensor:
-    tensor = torch.as_tensor(np.asarray(array), device=device).long()
+    tensor = _sent(array, device).long()
     if tensor.dim() not in {1, 2} or tensor.shape[-1] != width or not tensor.numel():
         raise ValueError(
             f"the observation has the shape {tuple(tensor.shape)}, and those of this environment "
@@ -113,9 +113,14 @@ def _rows(array: Any, width: int, device: torch.device) -> Tensor:
     return tensor.reshape(-1, width)
 
 
+def _sent(array: Any, device: torch.device) -> Tensor:
+    """Puts numbers on a device: a tensor, which may be there, or what numpy makes of them."""
+    return torch.as_tensor(array if isinstance(array, Tensor) else np.asarray(array), device=device)
+
+
 def _legal(masks: Any, envs: TextVectorEnv, device: torch.device) -> Tensor:
     """Which actions are legal, of one text or of many."""
-    legal = torch.as_tensor(np.asarray(masks), device=device).bool()
+    legal = _sent(masks, device).bool()
     space: Any = envs.single_action_space
     size = int(space.n if hasattr(space, "n") else space.nvec.sum())
     if legal.dim() not in {1, 2} or legal.shape[-1] != size:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     import numpy.typing as npt
     from torch import Tensor
@@ -107,9 +109,22 @@ class Evaluation:
 
     @classmethod
     def of(
-        cls, mask: Tensor, log_probs: Tensor, values: Tensor, entropies: Tensor | None
+        cls,
+        shape: Sequence[int],
+        at: tuple[Tensor, ...],
+        log_probs: Tensor,
+        values: Tensor,
+        entropies: Tensor | None,
     ) -> Evaluation:
-        """Puts figures of single actions, ``(M,)`` each, where ``mask`` has them, row by row."""
-        blank, at = torch.zeros(mask.shape, device=mask.device), mask.nonzero(as_tuple=True)
+        """Puts figures of single actions where they belong.
+
+        Args:
+            shape: ``(N, C)``.
+            at: The texts and the actions in them, ``(M,)`` int64 each.
+            log_probs: ``(M,)``.
+            values: ``(M,)``.
+            entropies: ``(M,)``, if there are any.
+        """
+        blank = torch.zeros(shape, device=log_probs.device)
         log_probs, values = (blank.index_put(at, each) for each in (log_probs, values))
         return cls(log_probs, values, None if entropies is None else blank.index_put(at, entropies))

@@ -44,8 +44,13 @@ class Backend(Protocol):
             ValueError: If they are no integers of that shape.
         """
 
-    def clip(self, actions: Array, sizes: Any) -> Array:
-        """Returns the actions with 0 for those outside ``0..sizes-1``, without a host transfer."""
+    def clip(self, actions: Array, sizes: Array) -> Array:
+        """Returns the actions with 0 for those outside ``0..sizes-1``, without a host transfer.
+
+        Args:
+            actions: As ``actions`` gives them.
+            sizes: How many values an action has, ``(1,)``, or each of its parts, ``(2,)``, sent.
+        """
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Brings actions and state to the host, in one transfer."""
@@ -88,7 +93,7 @@ class NumpyBackend:
             raise _no_actions(shape, f"{array.dtype} of shape {array.shape}")
         return array.astype(np.int64, copy=False)
 
-    def clip(self, actions: Array, sizes: Any) -> Array:
+    def clip(self, actions: Array, sizes: Array) -> Array:
         """Replaces actions outside the space; see ``Backend``."""
         # Without its sign, a negative number is larger than any size.
         inside = actions.view(np.uint64) < sizes.view(np.uint64)
@@ -127,8 +132,10 @@ class TorchBackend:
         return self._device
 
     def send(self, array: npt.NDArray[Any]) -> Array:
-        """Copies the array to the device."""
-        return self._torch.tensor(array, device=self._device)
+        """Copies the array to the device, for which the host does not wait."""
+        # CUDA has read what is not pinned when the call returns; Metal may not have.
+        copied = self._torch.tensor(array, device="cpu")
+        return copied.to(self._device, non_blocking=self._device.type != "mps")
 
     def send_state(self, state: State, *, grows: bool) -> State:  # noqa: ARG002 - as the other
         """Copies the state to the device."""
@@ -153,10 +160,9 @@ class TorchBackend:
             raise _no_actions(shape, f"{tensor.dtype} of shape {tuple(tensor.shape)}")
         return tensor.long()
 
-    def clip(self, actions: Array, sizes: Any) -> Array:
+    def clip(self, actions: Array, sizes: Array) -> Array:
         """Replaces actions outside the space; see ``Backend``."""
-        last = self._torch.as_tensor(sizes, device=self._device)
-        return self._torch.where((actions >= 0) & (actions < last), actions, 0)
+        return self._torch.where((actions >= 0) & (actions < sizes), actions, 0)
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Packs both into one tensor, so that the host waits for the device once."""

@@ -132,6 +132,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         )
         self._episodes = Episodes.none_yet(num_envs)
         self._sizes = self._world.action_sizes()
+        self._sent_sizes = self._backend.send(self._sizes)
         self._actions_shape = self.action_space.shape or (num_envs,)
 
     @property  # type: ignore[misc] # as SyncVectorEnv's: a tuple, and nothing sets it
@@ -241,7 +242,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
     def _move(self, before: State, actions: Any) -> tuple[State, State]:
         """Checks actions and takes them; returns the state after them, and the same in numpy."""
         sent = self._backend.actions(actions, self._actions_shape)
-        safe = self._backend.clip(sent, self._sizes)
+        safe = self._backend.clip(sent, self._sent_sizes)
         state = before if self._episodes.closed.all() else self._moves(before, safe)
         host_actions, host = self._backend.fetch(sent, state)
         if safe is not sent:

@@ -97,6 +97,11 @@ def test_an_environment_made_otherwise_is_refused(policy, wrong):
         _collect(policy, envs)
 
 
+def test_an_environment_on_another_device_is_refused(policy):
+    with pytest.raises(ValueError, match="on meta and the policy on cpu: make the environ"):
+        _collect(policy, make_toy(device="meta"))
+
+
 def test_a_vocabulary_that_does_not_fit_is_refused():
     policy = TransformerPolicy(make_model(vocabulary=12))
     with pytest.raises(ValueError, match="12 actions, the environment's tokenizer 11 ids"):
