@@ -79,6 +79,7 @@ _GENERATE = (
     "--policy runs/ppo/policy --prompt 'The film was' --count 3",
     '--policy runs/ppo/policy --env TextGym/Sentiment-v0 --env-kwargs \'{"reward": "vader"}\'',
     "--policy smollm2 --prompts questions.txt --top-p 0.9",
+    "--policy smollm2 --prompts prompts.txt --count 8 --out texts.jsonl",
 )
 _PPO = (
     f"{_TOY} --out runs/toy --num-envs 256 --ppo.iterations 60 --ppo.learning-rate 3e-3",

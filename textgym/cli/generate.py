@@ -11,10 +11,9 @@ import torch
 import tyro
 from rich.console import Console
 
-from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.fitting import WidthError
-from agents.guards import GuardError, explained_memory
+from agents.guards import explained_memory
 from agents.loading import tokenizer_of
 from textgym import Example
 from textgym.cli.errors import CommandError
@@ -23,11 +22,11 @@ from textgym.cli.policies import (
     environment_arguments,
     make_envs,
     make_policy,
-    one_line,
     require_device,
     require_no_run,
 )
 from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.writing import play, writer
 from textgym.tokenizers import load_tokenizer
 from textgym.vector import TextVectorEnv
 
@@ -48,6 +47,7 @@ class GenerateConfig:
     """Let a policy write, after given prompts or those of an environment, which scores the texts.
 
     Each text is a line: the prompt, a bar, and the completion; behind an environment's, the score.
+    A few hundred are played at a time, and written before the next, so a stop keeps what there is.
     """
 
     policy: str
@@ -78,6 +78,12 @@ class GenerateConfig:
     """For a policy without one of its own: a name or a file, as of the environment's."""
     seed: int = 0
     """Decides what is drawn."""
+    rows: int = 64
+    """Texts that are written at once. More are faster on a GPU, and take more memory. On a GPU, and
+    where drafts are edited, it decides what is drawn as well."""
+    out: Path | None = None
+    """Write the texts into this file instead, as JSON Lines with prompt, completion and, of an
+    environment's, score. It must not be there yet."""
     device: str = "cpu"
     """Where the policy runs."""
 
@@ -124,32 +130,21 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
         _check(config)
         sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         with explained_memory("the policy's size"):
-            envs, policy = _prompted(config) if config.env is None else _environment(config)
+            made = _prompted(config) if config.env is None else _environment(config)
+            envs, policy, ids = made
         generator = torch.Generator(config.device).manual_seed(config.seed)
     except FORESEEABLE as error:
         raise CommandError(" ".join(str(error).split())) from error
-    chosen = [number % envs.num_examples for number in range(envs.num_envs)]
-    try:
-        rollout = collect(envs, policy, sampling=sampling, generator=generator, example_ids=chosen)
-    except (ValueError, GuardError) as error:
-        said = " ".join(str(error).split()).replace("num_envs, then episodes", "--count")
-        raise CommandError(said) from error
-    prompts, completions = envs.texts()
-    for row, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
-        score = "" if config.env is None else f"   ({rollout.scores[row]:.3f})"
-        console.print(
-            f"{one_line(prompt, completion, letters=None)}{score}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
-        )
-    if config.env is not None:
-        console.print(f"mean score {rollout.scores.mean():.3f}", highlight=False)
+    scored = config.env is not None
+    with writer(len(ids), console, config.out, scored=scored) as texts:
+        for piece in play(envs, policy, ids, sampling=sampling, generator=generator):
+            texts.add(piece)
+    texts.say_end()
 
 
 def _check(config: GenerateConfig) -> None:
     """Requires settings that make sense together, before anything is loaded."""
-    for name in ("count", "tokens"):
+    for name in ("count", "tokens", "rows"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name} must be at least 1, got {value}")
@@ -160,6 +155,8 @@ def _check(config: GenerateConfig) -> None:
         raise ValueError(
             "give either --prompt TEXT, --prompts FILE or --env ID: what shall be gone on from?"
         )
+    if config.out is not None and config.out.exists():
+        raise ValueError(f"--out {config.out} is there already: name another file, or remove it")
     require_device(config.device)
     require_no_run(config.policy)
 
@@ -178,8 +175,12 @@ def _all_prompts(config: GenerateConfig) -> list[str]:
     return [*config.prompt, *lines]
 
 
-def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]:
-    """Makes an environment of given prompts, of as many tokens as the policy has room for."""
+def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
+    """Makes an environment of given prompts, of as many tokens as the policy has room for.
+
+    Returns:
+        It, the policy, and which of the prompts to go on from, in order.
+    """
     name = config.tokenizer or tokenizer_of(config.policy)
     if name is None:
         raise ValueError(
@@ -187,10 +188,11 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]
             "trained with"
         )
     tokenizer = load_tokenizer(name)
-    prompts = [prompt for prompt in _all_prompts(config) for _ in range(config.count)]
+    prompts = _all_prompts(config)
+    ids = [number for number in range(len(prompts)) for _ in range(config.count)]
     longest = 1 + max(len(ids) for ids in tokenizer.encode_batch(prompts))
 
-    def made(tokens: int) -> tuple[TextVectorEnv, TransformerPolicy]:
+    def made(tokens: int) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
         envs = TextVectorEnv(
             task=_Given(
                 prompts=prompts,
@@ -198,12 +200,12 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]
                 completion_tokens=tokens,
                 tokenizer=tokenizer,
             ),
-            num_envs=len(prompts),
+            num_envs=min(config.rows, len(ids)),
             backend="torch",
             device=config.device,
             autoreset_mode="Disabled",
         )
-        return envs, make_policy(config.policy, envs, device=config.device)
+        return envs, make_policy(config.policy, envs, device=config.device), ids
 
     try:
         return made(config.tokens or _TOKENS)
@@ -218,9 +220,12 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]
         ) from error
 
 
-def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy]:
+def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
+    """As ``_prompted``, of an environment."""
     arguments = environment_arguments(config.env_kwargs, config.policy)
     if config.tokenizer is not None:
         arguments["tokenizer"] = config.tokenizer
-    envs = make_envs(str(config.env), arguments, num_envs=config.count, device=config.device)
-    return envs, make_policy(config.policy, envs, device=config.device)
+    rows = min(config.rows, config.count)
+    envs = make_envs(str(config.env), arguments, num_envs=rows, device=config.device)
+    ids = [number % envs.num_examples for number in range(config.count)]
+    return envs, make_policy(config.policy, envs, device=config.device), ids

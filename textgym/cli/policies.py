@@ -38,7 +38,7 @@ __all__ = [
 
 _CRITIC = "critic"  # in a policy's folder
 _SET = {
-    "num_envs": "leave it out, and give --num-envs (--count of textgym generate)",
+    "num_envs": "leave it out, and give --num-envs (--rows of textgym generate)",
     "device": "leave it out, and give --device",
     "backend": "leave it out",
     "autoreset_mode": "leave it out",

@@ -27,11 +27,12 @@ from textgym.cli.errors import CommandError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from rich.console import Console
 
-__all__ = ["Bar", "Run", "RunError", "Stage", "run_stages"]
+__all__ = ["Bar", "Run", "RunError", "Stage", "bar", "run_stages"]
 
 _CONFIG_FILE = "config.json"
 
@@ -112,19 +113,31 @@ class Run:
             raise RunError(f"{self.out} exists and is no run of this command; choose another --out")
         write_json(path, dict(self.config))
 
-    @contextmanager
-    def bar(self, title: str) -> Iterator[Bar]:
+    def bar(self, title: str) -> AbstractContextManager[Bar]:
         """Shows a progress bar while the block runs."""
-        columns = (
-            TextColumn("{task.description:<28}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=self.console, transient=True) as progress:
-            yield Bar(progress, progress.add_task(title, total=None, note=""))
+        return bar(title, self.console)
+
+
+@contextmanager
+def bar(title: str, console: Console) -> Iterator[Bar]:
+    """Shows a progress bar while the block runs.
+
+    Args:
+        title: What stands beside it.
+        console: Where to draw; what is printed meanwhile goes there as well, unless that is
+            standard error, and standard output may be piped.
+    """
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    redirect = not console.stderr
+    with Progress(*columns, console=console, transient=True, redirect_stdout=redirect) as progress:
+        yield Bar(progress, progress.add_task(title, total=None, note=""))
 
 
 def run_stages(run: Run, stages: Sequence[Stage]) -> None:
