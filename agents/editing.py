@@ -137,7 +137,8 @@ def evaluate_edits(
 ) -> Evaluation:
     """Log-probabilities and values of edits, each at the text as it was before it.
 
-    An edit's entropy is that of its place and, at the place that was taken, that of its id.
+    An edit's entropy is that of its place and, at the place that was taken, that of its id: the
+    whole distribution's on average over places drawn from it, and so is its gradient.
 
     Args:
         policy: Whose.
@@ -172,10 +173,24 @@ def evaluate_edits(
         entropies=entropies,
     )
     if uncertain is not None:
-        uncertain = uncertain + entropies_of(every)
+        # A place is also worth what its ids leave open. What the likeliest one leaves is taken off:
+        # that depends on the text alone, so it changes no mean, and there is less noise.
+        usual = _entropies_at(policy, hidden, lengths, every.argmax(dim=-1), temperature)
+        worth = (of_place - of_place.detach()) * (uncertain.detach() - usual)  # 0 but its gradient
+        uncertain = uncertain + worth + entropies_of(every)
     rows = torch.arange(len(last), device=last.device)
     values = policy.values_at(tokens, rows, last, hidden[rows, last])
     return Evaluation.of(mask.shape, at, of_place + of_id, values, uncertain)
+
+
+@torch.no_grad()
+def _entropies_at(
+    policy: TransformerPolicy, hidden: Tensor, lengths: Tensor, places: Tensor, temperature: float
+) -> Tensor:
+    """The entropies of ids at places, ``(N,)``, as if every id were legal."""
+    logits = policy.head(_head(policy).token_states(hidden, lengths, places))
+    legal = torch.ones(policy.vocab_size, dtype=torch.bool, device=logits.device)
+    return entropies_of(action_log_probs(logits, legal, temperature))
 
 
 class Editor:

@@ -6,6 +6,7 @@ import itertools
 import gymnasium as gym
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from agents.adapters import AdapterConfig, add_adapters
@@ -170,6 +171,47 @@ def test_entropies_are_those_of_places_and_of_ids_at_the_place():
         )
         expected = sum(torch.distributions.Categorical(logits=each).entropy() for each in logits)
         torch.testing.assert_close(expected, every.entropies[row, step], atol=1e-5, rtol=1e-4)
+
+
+def test_the_entropy_s_gradient_is_that_of_the_whole_distribution_on_average():
+    """Over all places, by hand: it lacked that a place is worth what its ids leave open."""
+    policy, temperature = _policy(), 0.7
+    state, rules = _state([[1, 3, 5, 4, 0]], [2])
+    mask = legal_edits(state, rules)
+    places = mask[0, :5].nonzero().squeeze(1)
+    tokens, lengths = state.tokens.expand(len(places), 5), state.length.expand(len(places))
+    ids = F.pad(mask[:, 5:], (0, VOCABULARY - 7)).expand(len(places), VOCABULARY)
+    ids = legal_ids_at(ids, state.tokens[0, places], SPECIAL)
+    hidden = policy.trunk.full(tokens[:, :4])
+    pointer = policy.edit_head.place_logits(hidden[:1], lengths[:1], 5)[0, places] / temperature
+    place = torch.distributions.Categorical(logits=pointer)
+    logits = policy.head(policy.edit_head.token_states(hidden, lengths, places)) / temperature
+    inside = torch.stack(
+        [
+            torch.distributions.Categorical(logits=row[may]).entropy()
+            for row, may in zip(logits, ids, strict=True)
+        ]
+    )
+    (place.entropy() + (place.probs * inside).sum()).backward()
+    expected = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+    policy.zero_grad()
+    legal = torch.cat([pack_mask(mask[:, :5]).expand(len(places), 1), pack_mask(ids)], dim=1)
+    every = evaluate_edits(
+        policy,
+        tokens[:, None],
+        lengths[:, None] - 1,
+        torch.stack([places, torch.full_like(places, EOS)], dim=1)[:, None],
+        torch.ones(len(places), 1, dtype=torch.bool),
+        legal[:, None],
+        temperature,
+        entropies=True,
+    ).entropies[:, 0]
+    torch.testing.assert_close(place.entropy() + inside, every, atol=1e-5, rtol=1e-4)
+    (place.probs.detach() * every).sum().backward()
+    assert expected["edit_head._pointer.weight"].abs().max() > 1e-3
+    for name, gradient in expected.items():
+        actual = dict(policy.named_parameters())[name].grad
+        torch.testing.assert_close(gradient, actual, atol=1e-5, rtol=1e-3, msg=name)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
