@@ -57,7 +57,7 @@ class LanguageModelProposer:
             ValueError: If the model does not know all of the tokenizer's ids.
         """
         self._model = _NextToken(path, tokenizer, device)
-        self._forbidden = [tokenizer.eos_id]
+        self._eos_id = tokenizer.eos_id
         self._num_candidates = num_candidates
         self._pad_id = tokenizer.pad_id
 
@@ -84,7 +84,7 @@ class LanguageModelProposer:
         else:
             texts, lengths = tokens, length
         logits = self._model.logits(texts, lengths).float()
-        logits[:, self._forbidden] = -torch.inf
+        logits[:, self._eos_id] = -torch.inf
         # topk does not say which of two equal ones it takes.
         values, ids = logits.sort(dim=1, descending=True, stable=True)
         ids = torch.where(values > -torch.inf, ids, self._pad_id)[:, : self._num_candidates, None]

@@ -24,50 +24,25 @@ from agents.decoding import Sampling
 from agents.dpo import DPO, DPOConfig
 from agents.evaluation import evaluate_policy
 from agents.grpo import GRPO, GRPOConfig
-from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
 from agents.updating import accumulate_gradient, parts
-from tests.agents.models import make_model, make_toy
+from tests.agents.learners import SMALL, make_policy, measure_steps
+from tests.agents.models import make_toy
 from tests.agents.pretend_device import NAME, PretendDevice
+from tests.agents.pretend_extras import CHOOSES, EDITS, EXTRAS
 from tests.contracts.test_native_batch import KINDS, MODES, check_backends, settings_of
 
-ROWS, TEXTS = 4, 8
+ROWS, TEXTS = 4, SMALL["episodes"]
 CONSTRAINED = {"constraints": {"forbid": ["b"], "min_tokens": 2}}
-CHOOSES = {"action_kind": "choose", "num_choices": 4, "max_actions": 4}
-EDITS = {"action_kind": "edit", "max_actions": 5}
-
-
-def make_policy(device, kind="gpt2", critic=False, **kwargs):
-    models = [make_model(kind, seed=seed).to(device) for seed in range(1 + critic)]
-    policy = TransformerPolicy(*models, **kwargs)
-    generator = torch.Generator().manual_seed(5)
-    with torch.no_grad():  # a value head of zeros would hide what it reads
-        weight = policy.value_head.weight
-        weight.copy_(torch.randn(weight.shape, generator=generator) / 10)
-    return policy
-
-
-def measure_steps(envs, waits):
-    """Notes of each step whether rows ended in it, and what the host had waited for by then."""
-    step, steps = envs.step, []
-
-    def measured(actions):
-        before = envs.ended_rows
-        result = step(actions)
-        steps.append((bool((envs.ended_rows & ~before).any()), len(waits)))
-        return result
-
-    envs.step = measured
-    return steps
 
 
 def collecting(device, waits, *, kind="gpt2", sampling=None, **settings):
     envs = make_toy(rows=ROWS, device=device, **settings)
     policy = make_policy(device, kind, edits=settings.get("action_kind") == "edit")
     generator = torch.Generator(device).manual_seed(3)
-    steps = measure_steps(envs, waits)
+    steps = measure_steps(envs, lambda: len(waits))
     rollout = collect(
         envs,
         policy,
@@ -190,7 +165,6 @@ def stepping(device, waits, *, mode, kind, **settings):
     return {}, {}
 
 
-SMALL = {"episodes": TEXTS, "epochs": 1, "minibatches": 2, "micro_batch_tokens": 40}
 CASES = {
     **{f"collect {kind}": partial(collecting, kind=kind) for kind in ("gpt2", "llama", "mistral")},
     "collect top-k": partial(collecting, sampling=Sampling(top_k=3, temperature=0.7)),
@@ -226,6 +200,7 @@ CASES = {
         for mode in MODES
         for kind in KINDS
     },
+    **EXTRAS,
 }
 
 

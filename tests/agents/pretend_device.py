@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch.utils import backend_registration
+from torch.utils import _device, backend_registration
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from transformers import PreTrainedModel
@@ -126,6 +126,7 @@ class PretendDevice(TorchDispatchMode):
         self.waits = []
 
     def __enter__(self):
+        _device._device_constructors()  # remembers for good what is in torch when first called
         names = ("Generator", "as_tensor", "inference_mode", "tensor")
         self._kept = {name: getattr(torch, name) for name in names}
         self._send_model = PreTrainedModel.to
@@ -196,9 +197,11 @@ def _made_here_and_sent(make):
     """As torch makes tensors of Python's values for a GPU, which no mode is shown."""
 
     def made(data, *, dtype=None, device=None):
-        if not isinstance(data, _There):
-            data, dtype = make(data, dtype=dtype, device="cpu"), None
-        return data.to(device=device or data.device, dtype=dtype or data.dtype)
+        if isinstance(data, _There):
+            return data.to(device=device or data.device, dtype=dtype or data.dtype)
+        if device is None or torch.device(device).type != NAME:
+            return make(data, dtype=dtype, device=device)
+        return make(data, dtype=dtype, device="cpu").to(device)
 
     return made
 

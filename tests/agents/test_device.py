@@ -16,19 +16,36 @@ from torch.utils import backend_registration
 ROOT = Path(__file__).parents[2]
 MODES, KINDS = ("NextStep", "SameStep", "Disabled"), ("append", "choose", "edit")
 GROWING = ("gpt2", "llama", "mistral", "top-k", "top-p")
-LEARNERS = ("ppo", "ppo critic", "ppo cut off", "grpo", "rloo", "reinforce", "dpo")
+WRITING = tuple(f"collect {kind}" for kind in (*GROWING, "masked", "choices", "edits"))
+STEPPING = tuple(f"step {mode} {kind}" for mode in MODES for kind in KINDS)
+LEARNERS = ("ppo", "ppo critic")
+MORE_LEARNERS = ("ppo cut off", "grpo", "rloo", "reinforce", "dpo")
+MORE = (
+    *("kinds", "conversing", "branching", "adapting", "comparing"),
+    *("proposing", "rewarding", "baselines"),
+)
+
+
+def _tell(folder, cases):
+    """What each case gave, from a process of its own: the device is registered for good."""
+    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
+        pytest.skip("this torch has no backends in Python")
+    out = folder / "told.json"
+    command = [sys.executable, "-W", "ignore", "-m", "tests.agents.on_pretend_device", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command, *cases], check=True, cwd=ROOT, env=environment, timeout=280)
+    return json.loads(out.read_text())
 
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
-    """What each case gave, from a process of its own: the device is registered for good."""
-    if not hasattr(backend_registration, "_setup_privateuseone_for_python_backend"):
-        pytest.skip("this torch has no backends in Python")
-    out = tmp_path_factory.mktemp("device") / "told.json"
-    command = [sys.executable, "-W", "ignore", "-m", "tests.agents.on_pretend_device", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    subprocess.run(command, check=True, cwd=ROOT, env=environment, timeout=240)
-    return json.loads(out.read_text())
+    cases = (*WRITING, *STEPPING, *LEARNERS, "measuring", "updating", "mistaken")
+    return _tell(tmp_path_factory.mktemp("device"), cases)
+
+
+@pytest.fixture(scope="module")
+def told_more(tmp_path_factory):
+    return _tell(tmp_path_factory.mktemp("device"), (*MORE_LEARNERS, *MORE))
 
 
 def _result(told, case):
@@ -60,9 +77,9 @@ def test_the_device_refuses_and_notes_what_cuda_would(told):
     assert refused | waits | none == _result(told, "mistaken")["there"]
 
 
-@pytest.mark.parametrize("kind", [*GROWING, "masked", "choices", "edits"])
-def test_texts_are_written_on_a_device_as_on_the_host(told, kind):
-    result = _result(told, f"collect {kind}")
+@pytest.mark.parametrize("case", [*WRITING, "measuring"])
+def test_texts_are_written_and_measured_on_a_device_as_on_the_host(told, case):
+    result = _result(told, case)
     _require_same(result["here"], result["there"])
 
 
@@ -82,16 +99,25 @@ def test_a_gradient_waits_twice_a_pass_and_twice_more(told):
     assert result["in_all"] == 2 * result["passes"] + 2
 
 
-def test_policies_are_measured_on_a_device_as_on_the_host(told):
-    result = _result(told, "measuring")
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", MORE_LEARNERS)
+def test_every_learner_on_a_device_is_as_on_the_host(told_more, learner):
+    result = _result(told_more, learner)
+    _require_same(result["here"], result["there"])
+    assert result["there"]["resumed"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", MORE)
+def test_all_else_on_a_device_is_as_on_the_host(told_more, case):
+    result = _result(told_more, case)
     _require_same(result["here"], result["there"])
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_batch_steps_on_a_device_as_in_numpy(told, mode, kind):
+@pytest.mark.parametrize("case", STEPPING)
+def test_a_batch_steps_on_a_device_as_in_numpy(told, case):
     """The case itself compares each step's results."""
-    _result(told, f"step {mode} {kind}")
+    _result(told, case)
 
 
 @pytest.mark.parametrize("kind", GROWING)
