@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -142,7 +142,8 @@ class Agent:
         self.iteration = 0
         self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
-        self._sampler = policy.frozen_copy(torch.bfloat16) if config.bf16 else None
+        self._actor = policy.without_critic()
+        self._sampler = self._actor.frozen_copy(torch.bfloat16) if config.bf16 else None
         if config.compile:
             policy.compile_passes()
         self.random = RandomState(config.seed, policy.device)
@@ -276,9 +277,9 @@ class Agent:
         """
         actor = self.policy
         if self._sampler is not None:
-            self._sampler.copy_weights(self.policy)
+            self._sampler.copy_weights(self._actor)
             actor = self._sampler
-        self._collected = collect(
+        rollout = collect(
             self.envs,
             actor,
             sampling=self.config.sampling,
@@ -287,6 +288,8 @@ class Agent:
             processes=self.processes,
             group=group,
         )
+        # What a critic has not read is worth nothing known.
+        self._collected = rollout if self.policy.critic is None else replace(rollout, values=None)
         return self._collected
 
     @property
@@ -321,7 +324,7 @@ class Agent:
         if self.reference is not None:
             return self.evaluate(self.reference, rollout)
         with self.policy.untrained():
-            return self.evaluate(self.policy.without_critic(), rollout)
+            return self.evaluate(self._actor, rollout)
 
     def acted(self, rollout: Rollout) -> torch.Tensor:
         """The log-probabilities that the update compares with, ``(E, C)``.

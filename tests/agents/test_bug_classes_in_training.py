@@ -296,6 +296,22 @@ def test_the_reference_runs_no_critic(kind):
     assert torch.equal(ppo.evaluate(plain, rollout).log_probs, result.log_probs)
 
 
+@pytest.mark.parametrize("edits", [False, True])
+def test_the_narrow_sampler_has_no_critic(edits):
+    """Which does not write: it was copied, and its weights anew in every iteration, for nothing."""
+    policy = TransformerPolicy(make_model(), make_model(width=16, seed=3), edits=edits)
+    envs = make_toy("Alphabet-Edit" if edits else "Alphabet")
+    ppo = PPO(policy, envs, dataclasses.replace(CONFIG, bf16=True))
+    narrow = [p.numel() for p in ppo._sampler.parameters()]
+    actor = TransformerPolicy(make_model(), edits=edits)
+    assert [p.numel() for p in actor.parameters()] == narrow
+    for _ in range(2):  # the critic learns from values of its own, the policy from its own ratio
+        metrics, rollout = ppo.step()
+        assert rollout.values is None
+        assert 0 < metrics["sampler_gap"] < 0.05
+    assert metrics["explained_variance"] != 0
+
+
 def test_a_checkpoint_whose_reference_has_a_critic_goes_on(tmp_path):
     """As they were written before references had none."""
     policy = TransformerPolicy(make_model(), make_model(width=16, seed=3))
