@@ -1,13 +1,15 @@
-"""Log-probabilities and entropies of actions, without a number kept for every vocabulary entry.
+"""Log-probabilities and entropies of actions, in memory that does not grow with the vocabulary.
 
 The output layer is the widest of a small model: for N texts of C actions its logits are N x C x V
-numbers. Here they exist for a few hundred actions at a time, in the forward pass and, computed
-again, in the backward pass. On a CPU that also keeps the temporaries small enough for the allocator
-to reuse them.
+numbers. Here they exist for a few hundred actions at a time, which on a CPU also keeps the
+temporaries small enough for the allocator to reuse them. The backward pass needs them all once
+more: a fixed number of them is kept for it, which is all that there are of a small model, and the
+rest is computed again.
 """
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +21,7 @@ from agents.decoding import shape_logits, unpack_mask
 __all__ = ["chosen_log_probs"]
 
 _CHUNK_NUMBERS = 2**21  # of float32: 8 MiB a temporary
+_KEPT_NUMBERS = 2**24  # for a backward pass: 64 MiB
 
 
 def chosen_log_probs(
@@ -50,7 +53,12 @@ def chosen_log_probs(
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
     chosen, uncertain = _ChosenLogProbs.apply(  # type: ignore[no-untyped-call] # torch's is
-        hidden, weight, bias, actions, legal, _How(temperature, dtype, entropies)
+        hidden,
+        weight,
+        bias,
+        actions,
+        legal,
+        _How(temperature, dtype, entropies, _KEPT_NUMBERS if torch.is_grad_enabled() else 0),
     )
     return chosen, uncertain if entropies else None
 
@@ -97,6 +105,8 @@ class _How(NamedTuple):
     temperature: float
     dtype: torch.dtype
     entropies: bool
+    most_kept: int
+    """Log-probabilities for the backward pass."""
 
 
 class _ChosenLogProbs(torch.autograd.Function):
@@ -112,17 +122,21 @@ class _ChosenLogProbs(torch.autograd.Function):
         legal: Tensor,
         how: _How,
     ) -> tuple[Tensor, Tensor]:
-        """Keeps what it was given, and nothing of what it computes; no entropies are zeros."""
-        ctx.save_for_backward(hidden, weight, bias, actions, legal)
-        ctx.how = how
+        """Keeps what it was given, and of what it computes as much as it may."""
         chosen, entropies = (torch.zeros(len(hidden), device=hidden.device) for _ in range(2))
         layer = _Layer(weight, bias, legal, how.temperature, how.dtype)
+        kept, left = list[Tensor](), how.most_kept
         for rows in _chunks(len(hidden), len(weight)):
             shaped = layer.shaped(hidden[rows].to(how.dtype), rows)
             every = shaped.log_softmax(dim=-1, dtype=torch.float32)
             chosen[rows] = every.gather(-1, actions[rows, None]).squeeze(-1)
             if how.entropies:
                 entropies[rows] = torch.special.entr(every.exp()).sum(dim=-1)
+            left -= every.numel()
+            if left >= 0:
+                kept.append(every)
+        ctx.save_for_backward(hidden, weight, bias, actions, legal, *kept)
+        ctx.how = how
         return chosen, entropies
 
     @staticmethod
@@ -132,17 +146,20 @@ class _ChosenLogProbs(torch.autograd.Function):
         ``d log p(a) / d logit = (1[a] - p) / temperature``, and
         ``d H / d logit = -p (log p + H) / temperature``.
         """
-        hidden, weight, bias, actions, legal = ctx.saved_tensors
-        temperature, dtype, entropies = ctx.how
+        hidden, weight, bias, actions, legal, *kept = ctx.saved_tensors
+        temperature, dtype, entropies, _ = ctx.how
         layer = _Layer(weight, bias, legal, temperature, dtype)
         for_hidden = torch.empty_like(hidden)
         # Where adapters learn the output layer does not, and its gradient is the widest product.
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
-        for rows in _chunks(len(hidden), len(weight)):
+        for rows, every in zip_longest(_chunks(len(hidden), len(weight)), kept):
             states = hidden[rows].to(dtype)
             scale = (gradient[rows, None] / temperature).float()
-            probs = layer.shaped(states, rows).softmax(dim=-1, dtype=torch.float32)
+            if every is None:
+                probs = layer.shaped(states, rows).softmax(dim=-1, dtype=torch.float32)
+            else:
+                probs = every.exp()
             uncertain = torch.special.entr(probs) if entropies else None
             if uncertain is not None:
                 uncertain.addcmul_(probs, uncertain.sum(dim=-1, keepdim=True), value=-1)
