@@ -47,7 +47,7 @@ class Actor:
             columns: The most tokens of a text.
         """
         self._policy = policy
-        self._trunk, self._run = policy.trunk.packed(rows)
+        self._trunk, self._run = policy.trunk.packed(rows, policy.dtype)
         self._cache = self._trunk.new_cache(rows, columns)
         width = policy.head.weight.shape[1]
         self._hidden = torch.empty((0, width), dtype=policy.dtype, device=policy.device)

@@ -322,9 +322,17 @@ class Agent:
         Its log-probabilities are what it is for; its values are nobody's, and no critic is run.
         """
         if self.reference is not None:
-            return self.evaluate(self.reference, rollout)
+            return self.evaluate(self._packed(self.reference), rollout)
         with self.policy.untrained():
-            return self.evaluate(self._actor, rollout)
+            return self.evaluate(self._packed(self._actor), rollout)
+
+    def _packed(self, reference: TransformerPolicy) -> TransformerPolicy:
+        config = self.config
+        if config.bf16 and not config.updates_on_policy:
+            # What it is compared with is evaluated anew, and at the start is to be just the same.
+            return reference
+        dtype = torch.bfloat16 if config.bf16 else reference.dtype
+        return reference.packed(config.micro_batch_tokens, dtype)
 
     def acted(self, rollout: Rollout) -> torch.Tensor:
         """The log-probabilities that the update compares with, ``(E, C)``.

@@ -70,12 +70,11 @@ class _LeanTrunk:
             device=parameter.device,
         )
 
-    def packed(self, rows: int) -> tuple[Self, RunLayer]:
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Self, RunLayer]:
         """See ``agents.trunks.Trunk``."""
-        parameter = next(self._base.parameters())
-        if not can_pack(parameter.device, parameter.dtype):
+        if not can_pack(next(self._base.parameters()).device, dtype):
             return self, run_layer
-        run = PackedLayers(rows)
+        run = PackedLayers(rows, dtype)
         return type(self)(self._model, run), run
 
     def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:

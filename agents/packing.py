@@ -1,10 +1,10 @@
 """Linear layers laid out anew for a CPU's oneDNN, with the activation behind them in one pass.
 
-A policy writes a whole collection with weights that stay as they are, so the price of laying them
-out once is nothing beside what each of its steps saves: the products run closer to the processor's
-limit, and an activation costs a few instructions while its input is still in a register. Passes
-with gradients, and whatever is no plain linear layer, such as one with an adapter, are run as they
-are.
+A policy writes a whole collection with weights that stay as they are, and a reference is never
+anything else, so the price of laying them out once is nothing beside what each pass saves: the
+products run closer to the processor's limit, and an activation costs a few instructions while its
+input is still in a register. Passes with gradients, and whatever is no plain linear layer, such as
+one with an adapter, are run as they are.
 
 The operators are those that torch's own compiler writes for linear layers in inference.
 """
@@ -61,13 +61,14 @@ class _Packed(NamedTuple):
 class PackedLayers:
     """Linear layers with their weights as they are when first run, which takes as much memory."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, dtype: torch.dtype) -> None:
         """Knows no layer yet.
 
         Args:
             rows: How many inputs a pass usually has; others are right as well, but slower.
+            dtype: Of the products; inputs and weights are rounded to it.
         """
-        self._rows = rows
+        self._rows, self._dtype = rows, dtype
         self._packed: dict[nn.Module, _Packed] = {}
 
     def __call__(self, layer: nn.Module, x: Tensor, activation: Activation | None = None) -> Tensor:
@@ -78,12 +79,12 @@ class PackedLayers:
             self._packed[layer] = self._pack(layer)
         (weight, bias), (name, algorithm) = self._packed[layer], _FUSED[activation]
         run = torch.ops.mkldnn._linear_pointwise  # noqa: SLF001 - no public name
-        result: Tensor = run(x, weight, bias, name, [], algorithm)
+        result: Tensor = run(x.to(self._dtype), weight, bias, name, [], algorithm)
         return result
 
     def _pack(self, layer: Any) -> _Packed:
-        weight = layer.weight.detach()
+        weight = layer.weight.detach().to(self._dtype)
         weight = (weight.T if type(layer) is Conv1D else weight).contiguous()
         lay_out = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001 - no public name
-        bias = None if layer.bias is None else layer.bias.detach().clone()
+        bias = None if layer.bias is None else layer.bias.detach().to(self._dtype, copy=True)
         return _Packed(lay_out(weight, self._rows), bias)

@@ -242,6 +242,17 @@ class TransformerPolicy(nn.Module):
         actor.edit_head = self.edit_head
         return actor
 
+    def packed(self, rows: int, dtype: torch.dtype) -> TransformerPolicy:
+        """The same policy for passes without gradients while its weights stay as they are.
+
+        Args:
+            rows: How many tokens a pass usually has.
+            dtype: Of the language model's products, see ``Trunk.packed``.
+        """
+        twin = copy.copy(self)
+        twin._trunk = self._trunk.packed(rows, dtype)[0]  # noqa: SLF001 - its own class
+        return twin
+
     def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:
         """A policy with weights of its own that nothing trains.
 

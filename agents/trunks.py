@@ -37,11 +37,12 @@ class Trunk(Protocol):
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""
 
-    def packed(self, rows: int) -> tuple[Trunk, RunLayer]:
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
         """A trunk for passes without gradients, as long as the weights stay as they are.
 
         Args:
-            rows: How many texts it will usually step.
+            rows: How many tokens it will usually be given at once.
+            dtype: Of its products; autocast's, if it is to run under that.
 
         Returns:
             The same one where nothing is gained, and how to run the model's output layer with it.
@@ -134,9 +135,9 @@ class CompiledTrunk:
         """See ``Trunk``."""
         return self._trunk.new_cache(rows, columns)
 
-    def packed(self, rows: int) -> tuple[Trunk, RunLayer]:
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
         """See ``Trunk``."""
-        return self._trunk.packed(rows)
+        return self._trunk.packed(rows, dtype)
 
     def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
         """See ``Trunk``."""
@@ -188,7 +189,7 @@ class TransformersTrunk:
             device=layers[0].keys.device,
         )
 
-    def packed(self, rows: int) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
         """See ``Trunk``."""
         return self, run_layer
 

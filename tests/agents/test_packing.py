@@ -29,7 +29,7 @@ def _layers():
 @pytest.mark.parametrize("shape", [(1, 40), (7, 1, 40), (3, 5, 40), (300, 40), (0, 40)])
 def test_packed_layers_are_the_layers(activation, dtype, shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-    run = PackedLayers(rows=7)
+    run = PackedLayers(7, dtype)
     with torch.no_grad():
         for layer in _layers():
             layer.to(dtype)
@@ -43,18 +43,18 @@ def test_packed_layers_are_the_layers(activation, dtype, shape):
 def test_inputs_that_lie_apart_in_memory_are_read_right():
     layer, x = _layers()[0], torch.randn(5, 40, 3).transpose(1, 2)
     with torch.no_grad():
-        torch.testing.assert_close(layer(x), PackedLayers(rows=5)(layer, x))
+        torch.testing.assert_close(layer(x), PackedLayers(5, torch.float32)(layer, x))
 
 
 def test_weights_are_those_that_were_there_first():
     layer, x = _layers()[0], torch.randn(5, 40)
     with torch.no_grad():
-        run = PackedLayers(rows=5)
+        run = PackedLayers(5, torch.float32)
         before = run(layer, x)
         layer.weight.add_(1.0)
         layer.bias.add_(1.0)
         assert torch.equal(before, run(layer, x))
-        torch.testing.assert_close(layer(x), PackedLayers(rows=5)(layer, x))
+        torch.testing.assert_close(layer(x), PackedLayers(5, torch.float32)(layer, x))
 
 
 def test_other_layers_are_run_as_they_are():
@@ -64,7 +64,7 @@ def test_other_layers_are_run_as_they_are():
 
     layer, x = Doubled(40, 24), torch.randn(5, 40)
     with torch.no_grad():
-        assert torch.equal(layer(x), PackedLayers(rows=5)(layer, x))
+        assert torch.equal(layer(x), PackedLayers(5, torch.float32)(layer, x))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -83,6 +83,26 @@ def test_an_actor_follows_what_adapters_have_learned(kind):
         actor.feed(torch.tensor([6]))
         expected = policy.next_logits(tokens, torch.tensor([4]))
     torch.testing.assert_close(expected, actor.logits(), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+@pytest.mark.parametrize("narrow", [False, pytest.param(True, marks=NARROW)])
+def test_a_packed_policy_evaluates_as_it_does_itself(kind, narrow):
+    """Under autocast as well; and the policy is what it was, gradients included."""
+    policy, tokens = TransformerPolicy(make_model(kind)), torch.tensor([[1, 4, 5, 6], [1, 7, 0, 0]])
+    places, actions = torch.tensor([[1, 2], [0, 0]]), torch.tensor([[5, 6], [7, 0]])
+    mask = torch.tensor([[True, True], [True, False]])
+    given = tokens, places, actions, mask, torch.ones(policy.vocab_size, dtype=torch.bool), 1.0
+    found = []
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        with torch.no_grad():
+            twin = policy.packed(8, torch.bfloat16 if narrow else torch.float32)
+            found.append(twin.evaluate(*given).log_probs)
+        found.append(policy.evaluate(*given).log_probs)
+    close = {"atol": 0.03, "rtol": 0.03} if narrow else {"atol": 1e-5, "rtol": 1e-5}
+    torch.testing.assert_close(found[1].detach(), found[0], **close)
+    found[1].sum().backward()
+    assert all(p.grad is not None for p in policy.model.parameters())
 
 
 def test_what_cannot_be_packed():

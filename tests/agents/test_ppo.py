@@ -305,16 +305,16 @@ def test_a_single_update_in_bfloat16_needs_no_evaluation_before_it(monkeypatch):
     evaluate = PPO.evaluate
 
     def counted(ppo, policy, rollout):
-        evaluated.append(policy)
+        evaluated.append(policy.model)
         return evaluate(ppo, policy, rollout)
 
     monkeypatch.setattr(PPO, "evaluate", counted)
     saved, _ = without.step()
-    assert evaluated == [without.reference]
+    assert evaluated == [without.reference.model]
     monkeypatch.setattr(PPOConfig, "updates_on_policy", False)
     with_one = _ppo(config, envs=make_toy(rows=32))
     spent, _ = with_one.step()
-    assert evaluated[1:] == [with_one.reference, with_one.policy]
+    assert evaluated[1:] == [with_one.reference.model, with_one.policy.model]
     assert saved["approximate_kl"] == spent["approximate_kl"] == 0
     assert 0 < saved["sampler_gap"] == pytest.approx(spent["sampler_gap"], rel=1e-4)
     assert saved["kl"] == pytest.approx(spent["kl"], abs=0.1)
