@@ -118,13 +118,26 @@ def test_attention_by_products_is_the_fused_one():
 @pytest.mark.parametrize("longest", [0, 64], ids=["fused", "products"])
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
 def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, longest):
-    monkeypatch.setattr(lean, "_LONGEST_BY_PRODUCTS", longest)
+    monkeypatch.setitem(lean._LONGEST_BY_PRODUCTS, torch.bfloat16, longest)
     model = make_model(kind).eval()
     with torch.no_grad():
         expected = make_trunk(model).full(TOKENS)
         with torch.autocast("cpu", torch.bfloat16):
             actual = make_trunk(model).full(TOKENS)
     torch.testing.assert_close(expected, actual.float(), atol=0.05, rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+def test_float32_attends_alike_on_either_side_of_its_limit(monkeypatch, kind):
+    model = make_model(kind).eval()
+    weights, found = [*model.base_model.parameters()], []
+    for longest in (0, 64):
+        monkeypatch.setitem(lean._LONGEST_BY_PRODUCTS, torch.float32, longest)
+        states = make_trunk(model).full(TOKENS)
+        probe = torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
+        found.append([states, *torch.autograd.grad((states * probe).sum(), weights)])
+    for fused, products in zip(*found, strict=True):
+        torch.testing.assert_close(fused, products, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
