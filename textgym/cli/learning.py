@@ -26,6 +26,7 @@ from textgym.checkpoints import (
     prune,
     write_json,
 )
+from textgym.cli.allocator import keep_large_blocks
 from textgym.cli.errors import CommandError
 from textgym.cli.policies import (
     environment_arguments,
@@ -75,6 +76,7 @@ def run_training(
         RewardError: If the reward fails; the iterations before it are kept.
     """
     use_quiet_transformers()
+    keep_large_blocks()
     console = console or Console()
     try:
         require_device(config.device)

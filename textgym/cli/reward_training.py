@@ -17,6 +17,7 @@ from reward_models.evaluation import wilson_interval
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.scoring import PreferenceReward
 from reward_models.training import RewardTrainingConfig, RewardTrainingData, fit_reward_model
+from textgym.cli.allocator import keep_large_blocks
 from textgym.cli.errors import CommandError
 from textgym.cli.quiet import use_quiet_transformers
 from textgym.cli.reward_data import Votes, load_data
@@ -97,6 +98,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
             f"{config.out} holds a trained reward model; choose another --out, or remove it"
         )
     use_quiet_transformers()
+    keep_large_blocks()
     data = load_data(
         config.data,
         held_out=config.held_out,
