@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from textgym.backends import Backend
+    from textgym.batch_moves import BatchMoves
     from textgym.episodes import Episodes
-    from textgym.moves import Moves
     from textgym.rendering import Span
     from textgym.world import World
 
@@ -38,7 +38,7 @@ class BatchView:
     _episodes: Episodes
     _has_stepped: bool
     _frames_of: Callable[..., list[list[Span]]]
-    _moves: Moves
+    _moves: BatchMoves
     _previous: State | None
     _require_state: Callable[[], State]
     _world: World
@@ -134,8 +134,7 @@ class BatchView:
         return tuple(draw(spans, str(self.render_mode)) for spans in self._frames())
 
     def _host(self, state: State) -> State:
-        # There are no actions to fetch; any other column takes their place.
-        return self._backend.fetch(state.steps, state)[1]
+        return self._moves.on_host(state)
 
     def _frames(self) -> list[list[Span]]:
         prompts = [example.prompt for example in self._episodes.examples]

@@ -258,7 +258,8 @@ def beside(array: npt.NDArray[Any], other: Array) -> Array:
     """Returns an array of numpy's where ``other`` is: in numpy, or in torch on its device."""
     if isinstance(other, np.ndarray | np.generic):
         return array
-    return namespace(other).as_tensor(np.ascontiguousarray(array), device=other.device)
+    here = namespace(other).as_tensor(np.ascontiguousarray(array), device="cpu")
+    return here.to(other.device, non_blocking=other.device.type != "mps")
 
 
 def namespace(array: Array) -> ModuleType:

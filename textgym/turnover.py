@@ -15,6 +15,7 @@ from textgym.states import Array, Rules, State, observe, replace_rows
 
 if TYPE_CHECKING:
     from textgym.backends import Backend
+    from textgym.batch_moves import BatchMoves
     from textgym.episodes import Episodes
     from textgym.starts import Beginnings, Starts
 
@@ -30,12 +31,14 @@ class Turnover:
         rules: The rules.
         starts: Make what rows start with.
         backend: Where states are.
+        moves: Say what is legal.
     """
 
     mode: AutoresetMode
     rules: Rules
     starts: Starts
     backend: Backend
+    moves: BatchMoves
 
     def end(
         self, state: State, host: State, episodes: Episodes
@@ -105,7 +108,7 @@ class Turnover:
             return
         if present is None:
             present = np.ones(len(state.steps), dtype=np.bool_)
-        shown = self.starts.moves.legal(state) & self.backend.send(present)[:, None]
+        shown = self.moves.legal(state) & self.backend.send(present)[:, None]
         infos["action_mask"], infos["_action_mask"] = self.backend.as_int8(shown), present.copy()
 
     def _restarting(

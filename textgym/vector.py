@@ -23,7 +23,8 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.backends import Backend, check_actions, make_backend
+from textgym.backends import Backend, make_backend
+from textgym.batch_moves import BatchMoves
 from textgym.batch_view import BatchView
 from textgym.branching import Branching
 from textgym.building import build_world
@@ -33,7 +34,7 @@ from textgym.growth import Growth
 from textgym.resets import read_options, read_seeds
 from textgym.settings import RENDER_MODES, Settings
 from textgym.starts import Starts
-from textgym.states import Array, State, observe, replace_rows, take_rows, to_host
+from textgym.states import Array, State, observe, replace_rows, take_rows
 from textgym.texts import did_you_mean
 from textgym.turnover import Turnover
 from textgym.types import StopReason
@@ -98,7 +99,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             legal=self._backend.send(self._world.rules.legal),
             step_limit=max_episode_steps,
         )
-        self._moves = self._world.moves(self._rules)
+        self._moves = BatchMoves(self._world, self._rules, self._backend)
         self.metadata = {
             "render_modes": list(RENDER_MODES),
             "render_fps": 4,
@@ -114,7 +115,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             self._rules,
             in_place=backend == "numpy"
             and self.action_kind == "append"
-            and self._moves.plain
+            and self._moves.there.plain
             and chosen.obs_mode == "tokens"
             and chosen.render_mode != "human"
             and not (chosen.dense or chosen.shows_mask or self.converses),
@@ -123,17 +124,15 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         self._ended: Array | None = None
         self._has_stepped = False
         self._draws = Draws(num_envs, len(self._world.examples))
-        self._starts = Starts(self._world, self._moves, self._backend, self._draws)
+        self._starts = Starts(self._world, self._moves.there, self._backend, self._draws)
         self._turnover = Turnover(
             mode=self.autoreset_mode,
             rules=self._rules,
             starts=self._starts,
             backend=self._backend,
+            moves=self._moves,
         )
         self._episodes = Episodes.none_yet(num_envs)
-        self._sizes = self._world.action_sizes()
-        self._sent_sizes = self._backend.send(self._sizes)
-        self._actions_shape = self.action_space.shape or (num_envs,)
 
     @property  # type: ignore[misc] # as SyncVectorEnv's: a tuple, and nothing sets it
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -241,17 +240,9 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
 
     def _move(self, before: State, actions: Any) -> tuple[State, State]:
         """Checks actions and takes them; returns the state after them, and the same in numpy."""
-        sent = self._backend.actions(actions, self._actions_shape)
-        safe = self._backend.clip(sent, self._sent_sizes)
-        state = before if self._episodes.closed.all() else self._moves(before, safe)
-        host_actions, host = self._backend.fetch(sent, state)
-        if safe is not sent:
-            check_actions(host_actions, ~self._episodes.closed, self._sizes)
-        if self._world.settings.invalid_action == "raise":
-            self._require_legal(before, safe, ~self._episodes.closed)
-        if self._rules.converses:
-            return self._answer(state, host, ~self._episodes.closed)
-        return state, host
+        alive = ~self._episodes.closed
+        state, host = self._moves(before, actions, alive)
+        return self._answer(state, host, alive) if self._rules.converses else (state, host)
 
     def _is_uneventful(self, before: State, host: State) -> bool:
         """Whether no text ends, starts or is paid for, as the array that says so is the old one."""
@@ -272,18 +263,8 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         examples = self._episodes.examples[rows].tolist()
         answered = self._world.answer(take_rows(host, rows), examples)
         sent = self._backend.send_state(answered, grows=self.action_kind == "append")
-        state = self._moves.propose(replace_rows(state, self._backend.send(rows), sent))
+        state = self._moves.there.propose(replace_rows(state, self._backend.send(rows), sent))
         return state, replace_rows(host, rows, answered)
-
-    def _require_legal(self, before: State, actions: Array, alive: npt.NDArray[np.bool_]) -> None:
-        """Raises for an open row's illegal action, asked of what was there before it."""
-        illegal = alive & ~to_host(self._moves.permits(before, actions))
-        if illegal.any():
-            row = int(illegal.argmax())
-            action = to_host(actions)[row]
-            raise ValueError(
-                f"row {row}: action {action} is illegal; action_masks() says which are legal"
-            )
 
     def _kinship(self) -> tuple[str, ...]:
         return (*super()._kinship(), type(self._backend).__name__, str(self.autoreset_mode))

@@ -160,8 +160,8 @@ def mistaken(device, waits):
     return noticed, {}
 
 
-def stepping(device, waits, *, mode, kind, **settings):
-    check_backends(device, mode, 4, "dict", seed=1, **settings_of(kind, None), **settings)
+def stepping(device, waits, *, mode, kind, constraints=None):
+    check_backends(device, mode, 4, "dict", seed=1, **settings_of(kind, constraints))
     return {}, {}
 
 
@@ -199,6 +199,12 @@ CASES = {
         f"step {mode} {kind}": partial(stepping, mode=mode, kind=kind)
         for mode in MODES
         for kind in KINDS
+    },
+    **{
+        f"step constrained {kind}": partial(
+            stepping, mode="SameStep", kind=kind, constraints={"choices": ["abcd", "ad", "ddd"]}
+        )
+        for kind in ("append", "choose")
     },
     **EXTRAS,
 }

@@ -17,7 +17,10 @@ ROOT = Path(__file__).parents[2]
 MODES, KINDS = ("NextStep", "SameStep", "Disabled"), ("append", "choose", "edit")
 GROWING = ("gpt2", "llama", "mistral", "top-k", "top-p")
 WRITING = tuple(f"collect {kind}" for kind in (*GROWING, "masked", "choices", "edits"))
-STEPPING = tuple(f"step {mode} {kind}" for mode in MODES for kind in KINDS)
+STEPPING = (
+    *(f"step {mode} {kind}" for mode in MODES for kind in KINDS),
+    *("step constrained append", "step constrained choose"),
+)
 LEARNERS = ("ppo", "ppo critic")
 MORE_LEARNERS = ("ppo cut off", "grpo", "rloo", "reinforce", "dpo")
 MORE = (
@@ -120,7 +123,7 @@ def test_a_batch_steps_on_a_device_as_in_numpy(told, case):
     _result(told, case)
 
 
-@pytest.mark.parametrize("kind", GROWING)
+@pytest.mark.parametrize("kind", [*GROWING, "masked"])
 def test_a_step_in_which_no_text_ends_waits_for_the_device_once(told, kind):
     """For which rows have ended; from the end of one step to the end of the next."""
     steps = _result(told, f"collect {kind}")["steps"]
