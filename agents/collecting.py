@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["collect", "require_batch", "require_fitting"]
 
 _MADE = 'gym.make_vec(ID, num_envs=64, backend="torch", autoreset_mode="Disabled")'
-_WAITING_SHARE = 16  # one row in so many waits for a prompt before prompts are read
+_WAITING_SHARE = 6  # one row in so many waits for a prompt before prompts are read
 
 
 @torch.no_grad()
