@@ -166,21 +166,18 @@ class TorchBackend:
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Packs both into one tensor, so that the host waits for the device once."""
-        columns = [actions.reshape(len(actions), -1)]
-        widths, names = [columns[0].shape[1]], []
-        for name in FIELDS:
-            array = getattr(state, name)
-            if array is not None:
-                columns.append(array.reshape(len(actions), -1))
-                widths.append(columns[-1].shape[1])
-                names.append(name)
-        host = self._torch.cat(columns, dim=1).cpu().numpy()
-        parts = np.split(host, np.cumsum(widths)[:-1], axis=1)
-        fetched = {
-            name: part.reshape(getattr(state, name).shape)
-            for name, part in zip(names, parts[1:], strict=True)
-        }
-        return parts[0].reshape(tuple(actions.shape)), State(**fetched)
+        there = {name: getattr(state, name) for name in FIELDS}
+        arrays = [actions, *(array for array in there.values() if array is not None)]
+        columns = [array.reshape(len(actions), -1) for array in arrays]
+        host = self._torch.cat(columns, dim=1).cpu()
+        widths = [column.shape[1] for column in columns]
+        parts = host.split(widths, dim=1)  # type: ignore[no-untyped-call] # torch's has no types
+        fetched = iter(
+            part.numpy().reshape(array.shape) for part, array in zip(parts, arrays, strict=True)
+        )
+        return next(fetched), State(
+            **{name: None if array is None else next(fetched) for name, array in there.items()}
+        )
 
     def freeze(self, state: State) -> State:
         """Returns the state itself: torch has no read-only tensors."""

@@ -29,6 +29,8 @@ from textgym.batch_view import BatchView
 from textgym.branching import Branching
 from textgym.building import build_world
 from textgym.draws import Draws
+from textgym.endings import is_finished
+from textgym.endings import truncated as is_truncated
 from textgym.episodes import Episodes
 from textgym.growth import Growth
 from textgym.resets import read_options, read_seeds
@@ -221,7 +223,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         moved, host = self._move(before, actions)
         if self._is_uneventful(before, host):
             state, rewards, infos = moved, np.zeros(self.num_envs), dict[str, Any]()
-            terminated, truncated = np.zeros((2, self.num_envs), dtype=np.bool_)
+            terminated, truncated = is_finished(moved), is_truncated(moved, self._rules)
         else:
             state, rewards, terminated, truncated, infos = self._turnover.end(
                 moved, host, self._episodes
@@ -245,9 +247,11 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         return self._answer(state, host, alive) if self._rules.converses else (state, host)
 
     def _is_uneventful(self, before: State, host: State) -> bool:
-        """Whether no text ends, starts or is paid for, as the array that says so is the old one."""
+        """Whether no text ends, starts or is paid for."""
+        # Where nothing has ended, the array that says so is the old one, or a copy by a device.
+        reasons = host.stop_reason
         return (
-            host.stop_reason is before.stop_reason
+            (reasons is before.stop_reason or not reasons.any())
             and self._rules.step_limit is None
             and not self._world.settings.dense
             and not np.count_nonzero(self._episodes.closed)
