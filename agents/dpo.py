@@ -1,16 +1,18 @@
 """Direct preference optimisation: learn from which of two texts is better, without a reward model.
 
-One iteration: take pairs, from a list of answers (offline), or by writing two completions of each
-prompt and ranking them by the environment's score (online); sum both texts' log-probabilities under
-the frozen reference; raise the chosen text's above the rejected one's, each counted from there.
+One iteration: take pairs, from a list of answers (offline), or by writing ``group_size``
+completions of each prompt and comparing every two by the environment's score (online); sum both
+texts' log-probabilities under the frozen reference; raise the chosen text's above the rejected
+one's, each counted from there.
 
 Source: Rafailov et al., "Direct Preference Optimization: Your Language Model is Secretly a Reward
 Model" (2023), equation 7. Online: Guo et al., "Direct Language Model Alignment from Online AI
-Feedback" (2024), with the environment as the annotator.
+Feedback" (2024), with the environment as the annotator and two completions of a prompt.
 
 What to know: only the difference within a pair is learned, so both log-probabilities may fall;
 ``chosen_log_prob`` shows it. The optimum is the reference times ``exp(reward / beta)``, as PPO's,
-where answers follow Bradley-Terry and every two completions can be compared.
+where answers follow Bradley-Terry and every two completions can be compared. No clip bounds how far
+an iteration moves: the size and number of its steps do, and beta.
 
 Simplifications: pairs of equal score teach nothing and are left out; every pair counts the same.
 """
@@ -27,7 +29,7 @@ from torch import Tensor
 
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
-from agents.groups import group_metrics, require_groups
+from agents.groups import group_metrics, require_contrast, require_groups
 from agents.guards import require_gradient
 from agents.improving import minibatches, take_step
 from agents.kl import sequence_kl
@@ -57,11 +59,14 @@ _MEASURED = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DPOConfig(AgentConfig):
-    """Settings of DPO. An iteration has ``episodes`` texts, which are half as many pairs."""
+    """Settings of DPO. An iteration has ``episodes`` texts; of given pairs, half as many pairs."""
 
     beta: float = 0.1
     """Price of one nat from the reference, in units of the implicit reward. Higher keeps the policy
     nearer to the reference."""
+    group_size: int = 2
+    """Completions of each prompt, every two of which are compared; given pairs leave it unread.
+    More compare a text with more others, so that chance has less say, on fewer prompts."""
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     """DPO's own, or the square of IPO, which does not run away from answers that never differ."""
     label_smoothing: float = 0.0
@@ -75,6 +80,7 @@ class DPOConfig(AgentConfig):
             ValueError: If a setting is out of its range.
         """
         AgentConfig.__post_init__(self)
+        require_contrast(self.group_size)
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
         if not 0 <= self.label_smoothing < 0.5:  # noqa: PLR2004 - at a half, answers say nothing
@@ -120,7 +126,8 @@ class DPO(Agent):
         super().__init__(
             policy, envs, DPOConfig() if config is None else config, reference=reference
         )
-        require_groups(self.episodes, _PAIR)
+        self._group = self.config.group_size if pairs is None else _PAIR
+        require_groups(self.episodes, self._group)
         self.pairs: Rollout | None = None
         self.dropped = 0
         if pairs is not None:
@@ -128,7 +135,7 @@ class DPO(Agent):
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Agent.iterate``."""
-        numbers = self.next_examples(self.episodes // _PAIR)
+        numbers = self.next_examples(self.episodes // self._group)
         with clock.phase("collect"):
             if self.pairs is None:
                 rollout, pairs, metrics = self._ranked(numbers)
@@ -172,22 +179,28 @@ class DPO(Agent):
         return take(given, rows), every.reshape(-1, _PAIR), {}
 
     def _ranked(self, numbers: Sequence[int]) -> tuple[Rollout, Tensor, dict[str, float]]:
-        """Writes two completions a prompt; the same, without pairs of one score or cut off."""
-        rollout = self.collect([number for number in numbers for _ in range(_PAIR)], group=_PAIR)
+        """Writes a group a prompt; the rows of its better and worse texts, none of them cut off."""
+        size = self._group
+        rollout = self.collect([number for number in numbers for _ in range(size)], group=size)
         paid = rollout.rewards.sum(dim=1)
-        apart = paid.reshape(-1, _PAIR)
-        whole = ~rollout.truncated.reshape(-1, _PAIR).any(dim=1)
-        useful = ((apart[:, 0] != apart[:, 1]) & whole).nonzero()
-        order = apart[useful.flatten()].argsort(dim=1, descending=True)
-        return rollout, useful * _PAIR + order, group_metrics(rollout, paid, _PAIR)
+        apart, whole = paid.reshape(-1, size), ~rollout.truncated.reshape(-1, size)
+        better = apart.unsqueeze(2) > apart.unsqueeze(1)
+        found = (better & whole.unsqueeze(2) & whole.unsqueeze(1)).nonzero()
+        return rollout, found[:, :1] * size + found[:, 1:], group_metrics(rollout, paid, size)
 
     def _update(self, rollout: Rollout, pairs: Tensor, reference: Tensor) -> dict[str, float]:
-        """Makes the gradient steps of one iteration; returns their mean statistics."""
+        """Makes the gradient steps of one iteration; returns their mean statistics.
+
+        A minibatch has whole groups, so that a text is read once for all of its pairs.
+        """
         history: list[dict[str, float]] = []
-        lengths = rollout.sizes[pairs].max(dim=1).values
-        for chosen_few in minibatches(self, len(pairs)):
-            share = partial(self._gradient, rollout, pairs, reference, len(chosen_few))
-            history.append(take_step(self, share, chosen_few, lengths[chosen_few]))
+        counts = (pairs[:, 0] // self._group).bincount()
+        groups = counts.nonzero().flatten()
+        lengths = self._longest(rollout)[groups]
+        for few in minibatches(self, len(groups)):
+            total = int(counts[groups[few]].sum())
+            share = partial(self._gradient, rollout, pairs, reference, total)
+            history.append(take_step(self, share, groups[few], lengths[few]))
         if self.iteration == 0 and history:
             require_gradient(max(step["gradient_norm"] for step in history), self.iteration + 1)
         means = {
@@ -196,35 +209,35 @@ class DPO(Agent):
         }
         return {**means, "updates": float(len(history))}
 
+    def _longest(self, rollout: Rollout) -> Tensor:
+        """Tokens of each group's longest text, ``(G,)``."""
+        return rollout.sizes.reshape(-1, self._group).max(dim=1).values
+
     def _gradient(
         self, rollout: Rollout, pairs: Tensor, reference: Tensor, total: int, numbers: Tensor
     ) -> dict[str, float]:
-        """Adds some pairs' gradient to the parameters', both texts of a pair in one pass.
+        """Adds the gradient of some groups' pairs to the parameters', a group's in one pass.
 
         Args:
             rollout: The texts.
             pairs: Rows of the chosen and the rejected ones, ``(P, 2)``.
             reference: Log-probabilities of the texts, ``(E,)``.
             total: How many pairs the minibatch has.
-            numbers: Which of the pairs, ``(n,)`` int64.
+            numbers: Which of the groups, ``(n,)`` int64.
 
         Returns:
             Their shares of means over the minibatch.
         """
-        config, pairs, shares = self.config, pairs[numbers], list[Tensor]()
-        room = _PAIR * rollout.sizes[pairs].max(dim=1).values
-        every = torch.arange(len(pairs), device=room.device)
-        for part in parts(every, room, config.micro_batch_tokens):
-            rows = pairs[part]
-            log_probs = evaluate_rows(
-                self.policy,
-                rollout,
-                rows.flatten(),
-                config.temperature,
-                bf16=config.bf16,
+        config, shares = self.config, list[Tensor]()
+        room = self._group * self._longest(rollout)[numbers]
+        for part in parts(numbers, room, config.micro_batch_tokens):
+            compared = pairs[torch.isin(pairs[:, 0] // self._group, part)]
+            rows = (part.unsqueeze(1) * self._group + torch.arange(self._group).to(part)).flatten()
+            read = evaluate_rows(
+                self.policy, rollout, rows, config.temperature, bf16=config.bf16
             ).log_probs.sum(dim=1)
-            log_probs = log_probs.reshape(-1, _PAIR)
-            raised = log_probs - reference[rows]
+            log_probs = torch.zeros_like(reference).index_copy(0, rows, read)[compared]
+            raised = log_probs - reference[compared]
             margins = raised[:, 0] - raised[:, 1]
             loss = self._loss(margins, torch.full_like(margins, 1 / total))
             loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types

@@ -10,7 +10,7 @@ import torch
 from agents.adapters import AdapterConfig, add_adapters
 from agents.dpo import DPO, DPOConfig
 from agents.policy import TransformerPolicy
-from agents.text_pairs import encode_pairs
+from agents.text_pairs import encode_pairs, take
 from tests.agents.models import make_model, make_toy
 
 CONFIG = DPOConfig(iterations=10, episodes=8, minibatches=2, epochs=2, learning_rate=1e-3, beta=0.3)
@@ -133,9 +133,10 @@ def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
     [
         (CONFIG, PAIRS),
         (CONFIG, None),
+        (dataclasses.replace(CONFIG, group_size=4), None),
         (dataclasses.replace(CONFIG, bf16=True, top_k=5, label_smoothing=0.1), None),
     ],
-    ids=["offline", "online", "bf16"],
+    ids=["offline", "online", "groups", "bf16"],
 )
 def test_five_and_five_iterations_are_ten(config, pairs, tmp_path):
     """Resume is exact: weights, moments, sampler and the order of the pairs, to the last bit."""
@@ -177,6 +178,41 @@ def test_online_the_better_of_two_texts_of_a_prompt_is_the_chosen_one():
     differ = (by_group[:, 0] != by_group[:, 1]).sum()
     assert 0 < len(pairs) == differ < 32
     assert metrics["groups_without_contrast"] == pytest.approx(1 - differ / 32)
+
+
+def test_every_two_texts_of_a_group_are_compared_unless_they_score_alike(monkeypatch):
+    """Scores 3 1 2 1 of one prompt and 0 0 5 0 of another: five pairs and three, by hand."""
+    dpo = _dpo(dataclasses.replace(CONFIG, group_size=4), pairs=None)
+    written = dpo.collect([0, 0, 0, 0, 1, 1, 1, 1], group=4)
+    scores = torch.tensor([3.0, 1.0, 2.0, 1.0, 0.0, 0.0, 5.0, 0.0])
+    rewards = torch.zeros_like(written.rewards)
+    rewards[:, 0] = scores
+    written = dataclasses.replace(written, rewards=rewards)
+    monkeypatch.setattr(dpo, "collect", lambda *_, **__: written)
+    pairs = dpo._ranked([0, 1])[1].tolist()
+    assert sorted(pairs) == [[0, 1], [0, 2], [0, 3], [2, 1], [2, 3], [6, 4], [6, 5], [6, 7]]
+    cut = written.truncated.clone()
+    cut[2] = True
+    written = dataclasses.replace(written, truncated=cut)
+    pairs = dpo._ranked([0, 1])[1].tolist()
+    assert sorted(pairs) == [[0, 1], [0, 3], [6, 4], [6, 5], [6, 7]]
+
+
+def test_the_pairs_of_a_group_give_the_gradient_that_they_give_apart():
+    """Texts read once for all of their pairs, or each pair laid out as a group of its own."""
+    together = _dpo(dataclasses.replace(CONFIG, group_size=4, micro_batch_tokens=1), pairs=None)
+    written = together.collect([0, 0, 0, 0, 1, 1, 1, 1], group=4)
+    pairs = torch.tensor([[0, 1], [0, 3], [2, 1], [2, 3], [6, 4], [6, 7]])
+    reference = torch.linspace(-9.0, -5.0, 8)
+    measured = together._gradient(written, pairs, reference, 6, torch.arange(2))
+    apart, rows = _dpo(), pairs.flatten()
+    alone = torch.arange(12).reshape(6, 2)
+    expected = apart._gradient(take(written, rows), alone, reference[rows], 6, torch.arange(6))
+    assert expected == pytest.approx(measured, abs=1e-5)
+    for one, two in zip(
+        apart.policy.model.parameters(), together.policy.model.parameters(), strict=True
+    ):
+        torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-4)
 
 
 def nothing(prompts, completions, **columns):
@@ -221,6 +257,8 @@ def test_with_adapters_the_reference_is_the_base():
 def test_what_cannot_be_learned_from_is_refused():
     with pytest.raises(ValueError, match="no whole groups of 2"):
         _dpo(dataclasses.replace(CONFIG, episodes=9))
+    with pytest.raises(ValueError, match="no whole groups of 3"):
+        _dpo(dataclasses.replace(CONFIG, group_size=3), pairs=None)
     with pytest.raises(ValueError, match="none of 1 pairs is left"):
         _dpo(pairs=[("a", "bcd", "bcd")])
     with pytest.raises(ValueError, match="none of 0 pairs is left"):
@@ -233,6 +271,7 @@ def test_what_cannot_be_learned_from_is_refused():
     "setting",
     [
         {"beta": 0.0},
+        {"group_size": 1},
         {"label_smoothing": 0.5},
         {"loss": "hinge"},
         {"loss": "ipo", "label_smoothing": 0.1},
