@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from agents.policy import TransformerPolicy
+
 __all__ = [
     "AdapterConfig",
     "adapters_off",
@@ -36,6 +38,7 @@ __all__ = [
     "load_adapters",
     "merge_adapters",
     "save_adapters",
+    "untrained",
 ]
 
 _SETTINGS, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -122,6 +125,24 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(enabled=not was_off)
         for parameter, requires_grad in learns:
             parameter.requires_grad_(requires_grad)
+
+
+@contextmanager
+def untrained(policy: TransformerPolicy) -> Iterator[None]:
+    """Leaves a policy without adapters, and with a silent edit head, for a ``with`` block.
+
+    A policy without either stays as it is. Not for several threads at once.
+    """
+    head = policy.edit_head
+    was_silent = head is not None and head.silent
+    with adapters_off(policy):
+        try:
+            if head is not None:
+                head.silent = True
+            yield
+        finally:
+            if head is not None:
+                head.silent = was_silent
 
 
 def save_adapters(model: PreTrainedModel, folder: Path) -> None:

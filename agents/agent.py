@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
-from agents.adapters import has_adapters
+from agents.adapters import has_adapters, untrained
 from agents.advantages import masked_mean
 from agents.agent_config import AgentConfig
 from agents.collecting import collect, require_fitting
@@ -323,7 +323,7 @@ class Agent:
         """
         if self.reference is not None:
             return self.evaluate(self._packed(self.reference), rollout)
-        with self.policy.untrained():
+        with untrained(self.policy):
             return self.evaluate(self._packed(self._actor), rollout)
 
     def _packed(self, reference: TransformerPolicy) -> TransformerPolicy:

@@ -16,14 +16,12 @@ the last hidden state.
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
 from torch import Tensor, nn
 
-from agents.adapters import adapters_off
 from agents.choosing import chosen_candidates
 from agents.edit_head import EditHead
 from agents.loading import cast_weights
@@ -209,23 +207,6 @@ class TransformerPolicy(nn.Module):
         return cast(
             "Tensor", self.value_head(_last_states(trunk, tokens, lengths)).squeeze(-1).float()
         )
-
-    @contextmanager
-    def untrained(self) -> Iterator[None]:
-        """Is without adapters, and with a silent edit head, for the length of a ``with`` block.
-
-        A policy without either stays as it is. Not for several threads at once.
-        """
-        head = self.edit_head
-        was_silent = head is not None and head.silent
-        with adapters_off(self):
-            try:
-                if head is not None:
-                    head.silent = True
-                yield
-            finally:
-                if head is not None:
-                    head.silent = was_silent
 
     def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
