@@ -42,7 +42,7 @@ def collecting(device, waits, *, kind="gpt2", sampling=None, **settings):
     envs = make_toy(rows=ROWS, device=device, **settings)
     policy = make_policy(device, kind, edits=settings.get("action_kind") == "edit")
     generator = torch.Generator(device).manual_seed(3)
-    steps = measure_steps(envs, lambda: len(waits))
+    steps, before = measure_steps(envs, lambda: len(waits)), len(waits)
     rollout = collect(
         envs,
         policy,
@@ -55,7 +55,7 @@ def collecting(device, waits, *, kind="gpt2", sampling=None, **settings):
         "log_probs": rollout.log_probs.tolist(),
         "values": rollout.values.tolist(),
         "scores": rollout.scores.tolist(),
-    }, {"steps": steps}
+    }, {"steps": steps, "in_all": len(waits) - before, "actions": rollout.num_actions}
 
 
 def learning(device, waits, *, kind, config, critic=False, loads=False, **world):
@@ -170,6 +170,7 @@ CASES = {
     "collect top-k": partial(collecting, sampling=Sampling(top_k=3, temperature=0.7)),
     "collect top-p": partial(collecting, sampling=Sampling(top_p=0.8)),
     "collect masked": partial(collecting, **CONSTRAINED),
+    "collect longer": partial(collecting, completion_tokens=14),
     "collect choices": partial(collecting, **CHOOSES),
     "collect edits": partial(collecting, **EDITS),
     "ppo": partial(

@@ -16,7 +16,7 @@ from torch.utils import backend_registration
 ROOT = Path(__file__).parents[2]
 MODES, KINDS = ("NextStep", "SameStep", "Disabled"), ("append", "choose", "edit")
 GROWING = ("gpt2", "llama", "mistral", "top-k", "top-p")
-WRITING = tuple(f"collect {kind}" for kind in (*GROWING, "masked", "choices", "edits"))
+WRITING = tuple(f"collect {kind}" for kind in (*GROWING, "masked", "longer", "choices", "edits"))
 STEPPING = (
     *(f"step {mode} {kind}" for mode in MODES for kind in KINDS),
     *("step constrained append", "step constrained choose"),
@@ -130,3 +130,9 @@ def test_a_step_in_which_no_text_ends_waits_for_the_device_once(told, kind):
     waits = [later - before for (ended, before), (_, later) in pairwise(steps) if not ended]
     assert waits
     assert waits == [1] * len(waits)
+
+
+def test_longer_texts_make_the_host_wait_no_more_than_once_a_token(told):
+    short, long = (_result(told, f"collect {kind}") for kind in ("gpt2", "longer"))
+    more = {name: long[name] - short[name] for name in ("in_all", "actions")}
+    assert 0 < more["in_all"] <= more["actions"]
