@@ -9,13 +9,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from agents.choosing import candidate_logits
 from agents.decoding import sample
+from textgym.backends import TorchBackend
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from agents.decoding import Sampling
     from agents.policy import TransformerPolicy
 
@@ -66,17 +70,19 @@ class Actor:
         self.rows = torch.cat([self.rows, rows])
         self._hidden = torch.cat([self._hidden, self._read(slots, tokens, lengths)])
 
-    def close(self, closed: Tensor) -> Tensor:
+    def close(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Lets go of rows that have ended; the order of the others may change.
 
         Args:
-            closed: Which of the open rows, in the order of ``rows``, ``(count,)`` bool.
+            closed: Which of the open rows, in the order of ``rows``, ``(count,)`` on the host,
+                which would have to wait to ask a device how many they are.
 
         Returns:
             Where each of the rows that are left was before, ``(count,)`` int64.
         """
-        source = self._cache.drop(closed.nonzero().squeeze(1))
-        self.rows, self._hidden = self.rows[source], self._hidden[source]
+        source = self._cache.drop(np.flatnonzero(closed))
+        there = TorchBackend(self.rows.device).send(source)
+        self.rows, self._hidden = self.rows[there], self._hidden[there]
         return source
 
     def logits(self) -> Tensor:

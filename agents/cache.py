@@ -10,8 +10,16 @@ first columns lie apart in memory, and on a CPU a batched product copies them be
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from textgym.backends import TorchBackend
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 __all__ = ["KeyValueCache"]
 
@@ -84,25 +92,25 @@ class KeyValueCache:
         self.lengths = torch.cat([self.lengths, lengths])
         return torch.arange(first, self.count, device=lengths.device)
 
-    def drop(self, slots: Tensor) -> Tensor:
-        """Closes slots.
+    def drop(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Closes slots; what moves is worked out on the host, which need not wait for it then.
 
         Args:
-            slots: ``(k,)`` int64, different ones.
+            slots: ``(k,)``, different ones.
 
         Returns:
             Which slot each of the slots that are left was before, ``(count,)`` int64.
         """
-        left = self.count - len(slots)
-        is_open = torch.ones(self.count, dtype=torch.bool, device=slots.device)
+        left, send = self.count - len(slots), TorchBackend(self.lengths.device).send
+        is_open = np.ones(self.count, dtype=np.bool_)
         is_open[slots] = False
-        source = torch.arange(left, device=slots.device)
-        holes = (~is_open[:left]).nonzero().squeeze(1)
-        movers = is_open[left:].nonzero().squeeze(1) + left
+        holes, movers = np.flatnonzero(~is_open[:left]), left + np.flatnonzero(is_open[left:])
+        source = np.arange(left)
         source[holes] = movers
+        to, where_from = send(holes), send(movers)
         for layer in (*self.keys, *self.values):
-            layer[holes] = layer[movers]
-        self.lengths = self.lengths[source]
+            layer[to] = layer[where_from]
+        self.lengths = self.lengths[send(source)]
         return source
 
     def write_texts(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:

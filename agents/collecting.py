@@ -179,6 +179,7 @@ class _Collection:
         self._ledger = Ledger(envs, self._total, device)
         self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
         self._episode = np.zeros(envs.num_envs, dtype=np.int64)
+        self._order = np.zeros(0, dtype=np.int64)  # the actor's open rows, on the host
         self._episode_there: Tensor = self._send(self._episode)
         self._env_seconds, self._reward_seconds_before = 0.0, envs.reward_seconds
 
@@ -199,7 +200,8 @@ class _Collection:
             just_closed = envs.ended_rows & self._is_open
             if just_closed.any():
                 self._finish(just_closed)
-                action = action[actor.close(self._send(just_closed)[actor.rows])]
+                left = actor.close(just_closed[self._order])
+                self._order, action = self._order[left], action[self._send(left)]
             self._go_on(action)
             self._refill()
 
@@ -266,6 +268,7 @@ class _Collection:
         there, self._episode_there = self._send(rows), self._send(self._episode)
         state = envs.dynamics_state
         self._ledger.begin(episodes, state.prompt_length[there], infos["example_id"][rows])
+        self._order = np.concatenate([self._order, rows])
         self._actor.open(there, state.tokens[there], state.length[there])
 
     def _step(self, action: Tensor) -> Tensor:

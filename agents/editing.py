@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,8 +22,11 @@ from agents.acting import Act
 from agents.decoding import Sampling, action_log_probs, entropies_of, sample, unpack_mask
 from agents.log_probs import chosen_log_probs
 from agents.rollout import Evaluation
+from textgym.backends import TorchBackend
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from agents.edit_head import EditHead
     from agents.policy import TransformerPolicy
     from textgym.types import Tokenizer
@@ -218,11 +222,12 @@ class Editor:
         self.rows = torch.cat([self.rows, rows])
         self.follow(torch.cat([self._tokens, tokens]), torch.cat([self._lengths, lengths]))
 
-    def close(self, closed: Tensor) -> Tensor:
+    def close(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Lets go of rows that have ended; see ``Actor.close``."""
-        source = (~closed).nonzero().squeeze(1)
-        self.rows = self.rows[source]
-        self.follow(self._tokens[source], self._lengths[source])
+        source = np.flatnonzero(~closed)
+        there = TorchBackend(self.rows.device).send(source)
+        self.rows = self.rows[there]
+        self.follow(self._tokens[there], self._lengths[there])
         return source
 
     def act(self, legal: Tensor, uniform: Tensor, sampling: Sampling) -> Act:

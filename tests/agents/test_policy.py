@@ -68,7 +68,7 @@ def test_a_row_does_not_depend_on_its_neighbours(kind):
             busy.feed(torch.full_like(busy.rows, token))
             alone.feed(torch.tensor([token]))
             if token == 9:
-                busy.close(busy.rows == 4)
+                busy.close(busy.rows.numpy() == 4)
                 busy.open(torch.tensor([7, 8]), tokens[[2, 0]], lengths[[2, 0]])
     assert busy.rows.tolist() == [9, 7, 8]
     torch.testing.assert_close(alone.logits()[0], busy.logits()[0], atol=1e-5, rtol=1e-4)
