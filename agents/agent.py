@@ -15,22 +15,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
-from agents.adapters import has_adapters, untrained
-from agents.advantages import masked_mean
 from agents.agent_config import AgentConfig
 from agents.collecting import collect, require_fitting
-from agents.guards import (
-    SMALLER_PASSES,
-    GuardError,
-    explained_memory,
-    require_agreement,
-    save_failed_batch,
-)
+from agents.guards import GuardError, explained_memory, save_failed_batch
 from agents.predicting import predict_actions
 from agents.processes import current_processes, fingerprint
 from agents.random_state import RandomState
+from agents.rereading import frozen_reference
 from agents.training_state import load_agent, restore_agent, save_agent
-from agents.updating import PhaseClock, evaluate_all
+from agents.updating import PhaseClock
 from textgym.texts import shown
 
 if TYPE_CHECKING:
@@ -42,7 +35,7 @@ if TYPE_CHECKING:
     from stable_baselines3.common.type_aliases import MaybeCallback
 
     from agents.policy import TransformerPolicy
-    from agents.rollout import Evaluation, Rollout
+    from agents.rollout import Rollout
     from textgym.vector import TextVectorEnv
 
 __all__ = ["Agent"]
@@ -53,6 +46,7 @@ class Agent:
 
     Attributes:
         policy: What learns.
+        actor: The policy without its critic.
         reference: The frozen policy that KL is measured against, without a critic; ``None`` where
             that is the policy without its adapters.
         envs: Where it acts.
@@ -115,20 +109,10 @@ class Agent:
             num_envs=self.envs.num_envs,
             num_examples=self.envs.num_examples,
         )
-        if needs_reference and reference is None and not has_adapters(policy.model):
-            reference = policy.without_critic().frozen_copy()
+        if needs_reference or reference is not None:
+            reference = frozen_reference(policy, reference)
         if reference is not None:
-            reference = reference.without_critic()  # nobody asks what it expects
-            shared = {p.data_ptr() for p in policy.parameters()} & {
-                p.data_ptr() for p in reference.parameters()
-            }
-            if shared:
-                raise ValueError(
-                    "policy and reference share weights: leave the reference out, or load it a "
-                    "second time"
-                )
             self.processes.start_alike(reference)
-            reference.requires_grad_(requires_grad=False)
         self.policy, self.reference, self.config = policy, reference, config
         valuing = {*policy.value_parameters()}
         learns = [p for p in policy.parameters() if p.requires_grad]
@@ -142,8 +126,8 @@ class Agent:
         self.iteration = 0
         self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
-        self._actor = policy.without_critic()
-        self._sampler = self._actor.frozen_copy(torch.bfloat16) if config.bf16 else None
+        self.actor = policy.without_critic()
+        self._sampler = self.actor.frozen_copy(torch.bfloat16) if config.bf16 else None
         if config.compile:
             policy.compile_passes()
         self.random = RandomState(config.seed, policy.device)
@@ -277,7 +261,7 @@ class Agent:
         """
         actor = self.policy
         if self._sampler is not None:
-            self._sampler.copy_weights(self._actor)
+            self._sampler.copy_weights(self.actor)
             actor = self._sampler
         rollout = collect(
             self.envs,
@@ -300,52 +284,6 @@ class Agent:
     def next_examples(self, count: int) -> list[int]:
         """Takes the next prompts: every one is used once before any is used again."""
         return self.random.next_examples(count, self.num_prompts)
-
-    def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
-        """Evaluates a whole rollout with the config's precision, without gradients."""
-        every = torch.arange(len(rollout), device=rollout.tokens.device)
-        with self.processes.together(), explained_memory(SMALLER_PASSES):
-            result = evaluate_all(
-                policy,
-                rollout,
-                temperature=self.config.temperature,
-                bf16=self.config.bf16,
-                most_tokens=self.config.micro_batch_tokens,
-                wanted=self.processes.deal(every, rollout.sizes),
-            )
-        self.processes.sum_([result.log_probs, result.values])
-        return result
-
-    def evaluate_reference(self, rollout: Rollout) -> Evaluation:
-        """Evaluates a whole rollout with the reference, which may be the policy's own base.
-
-        Its log-probabilities are what it is for; its values are nobody's, and no critic is run.
-        """
-        if self.reference is not None:
-            return self.evaluate(self._packed(self.reference), rollout)
-        with untrained(self.policy):
-            return self.evaluate(self._packed(self._actor), rollout)
-
-    def _packed(self, reference: TransformerPolicy) -> TransformerPolicy:
-        config = self.config
-        if config.bf16 and not config.updates_on_policy:
-            # What it is compared with is evaluated anew, and at the start is to be just the same.
-            return reference
-        dtype = torch.bfloat16 if config.bf16 else reference.dtype
-        return reference.packed(config.micro_batch_tokens, dtype)
-
-    def acted(self, rollout: Rollout) -> torch.Tensor:
-        """The log-probabilities that the update compares with, ``(E, C)``.
-
-        In bfloat16 they are computed anew by the update's own forward pass, and the sampler's own
-        must be near.
-        """
-        if not self.config.bf16:
-            return rollout.log_probs
-        log_probs = self.evaluate(self.policy, rollout).log_probs
-        gap = float(masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask))
-        require_agreement(gap, bf16=True)
-        return log_probs
 
     def record(self) -> dict[str, Any]:
         """What an algorithm has to remember beside weights and generators, as JSON holds it."""

@@ -34,6 +34,7 @@ from agents.guards import require_gradient
 from agents.improving import minibatches, take_step
 from agents.kl import sequence_kl
 from agents.losses import dpo_loss, ipo_loss
+from agents.rereading import acted_log_probs, evaluate_reference, evaluate_rollout
 from agents.text_pairs import encode_pairs, fingerprint, take
 from agents.updating import evaluate_rows, parts
 
@@ -142,9 +143,9 @@ class DPO(Agent):
             else:
                 rollout, pairs, metrics = self._given(self.pairs, numbers)
         with clock.phase("reference"):
-            reference = self.evaluate_reference(rollout).log_probs
+            reference = evaluate_reference(self, rollout).log_probs
             if self.pairs is None:
-                log_ratio = self.acted(rollout) - reference
+                log_ratio = acted_log_probs(self, rollout) - reference
                 metrics["kl"] = float(sequence_kl(log_ratio, rollout.mask))
         with clock.phase("update"):
             metrics |= self._update(rollout, pairs, reference.sum(dim=1))
@@ -165,8 +166,8 @@ class DPO(Agent):
             The share, and of how many pairs, which are those that ``encode_pairs`` keeps.
         """
         texts, _ = encode_pairs(self.envs, pairs, self.policy.device)
-        now = self.evaluate(self.policy, texts).log_probs
-        raised = (now - self.evaluate_reference(texts).log_probs).sum(dim=1).reshape(-1, _PAIR)
+        now = evaluate_rollout(self, self.policy, texts).log_probs
+        raised = (now - evaluate_reference(self, texts).log_probs).sum(dim=1).reshape(-1, _PAIR)
         return float((raised[:, 0] > raised[:, 1]).float().mean()), len(raised)
 
     def _given(

@@ -27,6 +27,7 @@ from agents.groups import group_metrics, require_contrast, require_groups
 from agents.improving import improve
 from agents.kl import ESTIMATORS, sequence_kl
 from agents.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
+from agents.rereading import acted_log_probs, evaluate_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -112,10 +113,11 @@ class GRPO(Agent):
         scores = rollout.rewards.sum(dim=1)
         metrics = group_metrics(rollout, scores, config.group_size)
         with clock.phase("reference"):
-            old = None if config.bf16 and config.updates_on_policy else self.acted(rollout)
+            is_own = config.bf16 and config.updates_on_policy
+            old = None if is_own else acted_log_probs(self, rollout)
             reference = None
             if config.kl_coefficient > 0:
-                reference = self.evaluate_reference(rollout).log_probs
+                reference = evaluate_reference(self, rollout).log_probs
                 if old is not None:
                     metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
         advantages = group_advantages(scores, config.group_size, scale=config.scale_by_spread)

@@ -32,6 +32,7 @@ from agents.improving import improve
 from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.measures import collection_measures
+from agents.rereading import evaluate_reference, evaluate_rollout
 from agents.scaling import RunningScale
 from textgym.types import StopReason
 
@@ -192,7 +193,7 @@ class PPO(Agent):
         with clock.phase("collect"):
             rollout = self.collect()
         with clock.phase("reference"):
-            reference = self.evaluate_reference(rollout).log_probs
+            reference = evaluate_reference(self, rollout).log_probs
         with clock.phase("advantages"):
             batch, metrics = self._learnable(rollout, reference)
         with clock.phase("update"):
@@ -210,7 +211,7 @@ class PPO(Agent):
         old_log_probs, old_values = rollout.log_probs, rollout.values
         gap, is_own = 0.0, config.bf16 and config.updates_on_policy and old_values is not None
         if old_values is None or (config.bf16 and not is_own):
-            old = self.evaluate(self.policy, rollout)
+            old = evaluate_rollout(self, self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
             require_agreement(gap, bf16=config.bf16)
             old_log_probs, old_values = old.log_probs, old.values

@@ -24,6 +24,7 @@ from agents.improving import improve
 from agents.kl import sequence_kl
 from agents.losses import clipped_policy_loss, token_weights
 from agents.measures import collection_measures
+from agents.rereading import acted_log_probs, evaluate_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,8 +87,8 @@ class Reinforce(Agent):
             rollout = self.collect()
         mask = rollout.mask
         with clock.phase("reference"):
-            old = self.acted(rollout)
-            reference = self.evaluate_reference(rollout).log_probs
+            old = acted_log_probs(self, rollout)
+            reference = evaluate_reference(self, rollout).log_probs
         log_ratio = torch.where(mask, old - reference, 0.0)
         rewards = rollout.rewards - config.kl_coefficient * log_ratio
         nothing = torch.zeros_like(rewards)

@@ -24,6 +24,7 @@ from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
 from agents.improving import improve
 from agents.losses import clipped_policy_loss
+from agents.rereading import acted_log_probs, evaluate_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,8 +101,8 @@ class RLOO(Agent):
             repeated = [i for i in prompts for _ in range(config.group_size)]
             rollout = self.collect(repeated, group=config.group_size)
         with clock.phase("reference"):
-            old = self.acted(rollout)
-            reference = self.evaluate_reference(rollout).log_probs
+            old = acted_log_probs(self, rollout)
+            reference = evaluate_reference(self, rollout).log_probs
         scores = rollout.rewards.sum(dim=1)
         divergence = torch.where(rollout.mask, old - reference, 0.0).sum(dim=1)
         advantages = leave_one_out(scores - config.kl_coefficient * divergence, config.group_size)

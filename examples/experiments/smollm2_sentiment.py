@@ -27,6 +27,7 @@ from agents.grpo import GRPO, GRPOConfig
 from agents.kl import sequence_kl
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
+from agents.rereading import evaluate_reference, evaluate_rollout
 from agents.statistics import paired_difference, win_rate
 from reward_models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
@@ -94,7 +95,8 @@ def measure(given, agent, envs, judge):
         generator=torch.Generator().manual_seed(1),
         example_ids=list(range(given.test_prompts)),
     )
-    own, reference = agent.evaluate(agent.policy, rollout), agent.evaluate_reference(rollout)
+    own = evaluate_rollout(agent, agent.policy, rollout)
+    reference = evaluate_reference(agent, rollout)
     rows = rollout.completions()
     texts = envs.tokenizer.decode_batch(rows)
     return {

@@ -16,6 +16,7 @@ from agents.collecting import collect
 from agents.decoding import Sampling
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
+from agents.rereading import evaluate_reference, evaluate_rollout
 from agents.updating import accumulate_gradient
 from tests.agents.models import make_model, make_toy
 from textgym.tokenizers import CharacterTokenizer
@@ -45,7 +46,7 @@ def _figures(metrics):
 
 
 def _batch(ppo, rollout):
-    return ppo._learnable(rollout, ppo.evaluate(ppo.reference, rollout).log_probs)
+    return ppo._learnable(rollout, evaluate_rollout(ppo, ppo.reference, rollout).log_probs)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -56,7 +57,7 @@ def test_the_first_ratio_is_one(kind, limits):
     ppo = _ppo(config, kind=kind)
     rollout = ppo.collect()
     assert rollout.mask.sum(dim=1).unique().numel() > 2
-    ratio = (ppo.evaluate(ppo.policy, rollout).log_probs - rollout.log_probs).exp()
+    ratio = (evaluate_rollout(ppo, ppo.policy, rollout).log_probs - rollout.log_probs).exp()
     assert float((ratio - 1)[rollout.mask].abs().max()) < 1e-5
 
 
@@ -72,7 +73,7 @@ def test_dropout_moves_no_ratio(kind):
     ppo.reference.train()
     rollout = ppo.collect()
     assert _batch(ppo, rollout)[1]["kl"] == pytest.approx(0.0, abs=1e-5)
-    again = ppo.evaluate(ppo.policy, rollout)
+    again = evaluate_rollout(ppo, ppo.policy, rollout)
     torch.testing.assert_close(rollout.log_probs, again.log_probs, atol=1e-5, rtol=1e-4)
 
 
@@ -170,7 +171,7 @@ def test_the_controller_sees_whole_texts():
     _, rollout = ppo.step()
     made = ppo.kl_coefficient
     ppo.policy.load_state_dict(before)
-    ratio = rollout.log_probs - ppo.evaluate(ppo.reference, rollout).log_probs
+    ratio = rollout.log_probs - evaluate_rollout(ppo, ppo.reference, rollout).log_probs
     measured = sum(float(row[mask].sum()) for row, mask in zip(ratio, rollout.mask, strict=True))
     assert made == pytest.approx(0.1 * 0.8 * (measured / 8 / target), rel=1e-3)
     assert made / 0.08 == pytest.approx(1.1, abs=0.01)
@@ -289,11 +290,11 @@ def test_the_reference_runs_no_critic(kind):
     for parameter in (p for critic in critics.values() for p in critic.parameters()):
         parameter.data.fill_(torch.nan)
     assert ppo.reference is None if kind == "adapters" else ppo.reference.critic is None
-    result = ppo.evaluate_reference(rollout)
+    result = evaluate_reference(ppo, rollout)
     assert result.values.isfinite().all()
-    assert ppo.evaluate(ppo.policy, rollout).values.isnan().any()
+    assert evaluate_rollout(ppo, ppo.policy, rollout).values.isnan().any()
     plain = TransformerPolicy(make_model(seed=1 if given else 0))
-    expected = ppo.evaluate(plain, rollout).log_probs
+    expected = evaluate_rollout(ppo, plain, rollout).log_probs
     torch.testing.assert_close(expected, result.log_probs, atol=1e-5, rtol=1e-5)
 
 

@@ -10,6 +10,7 @@ import torch
 from agents.adapters import AdapterConfig, add_adapters
 from agents.dpo import DPO, DPOConfig
 from agents.policy import TransformerPolicy
+from agents.rereading import evaluate_rollout
 from agents.text_pairs import encode_pairs, take
 from tests.agents.models import make_model, make_toy
 
@@ -75,7 +76,7 @@ def test_given_texts_are_read_as_collected_ones_are():
     pairs = [(prompt, text, "h" * 6) for prompt, text in zip(prompts, texts, strict=True)]
     given, dropped = encode_pairs(online.envs, pairs, torch.device("cpu"))
     assert dropped == 0
-    read = online.evaluate(online.policy, given).log_probs.sum(dim=1)[::2]
+    read = evaluate_rollout(online, online.policy, given).log_probs.sum(dim=1)[::2]
     torch.testing.assert_close(read, written.log_probs.sum(dim=1), atol=1e-4, rtol=1e-4)
 
 

@@ -17,6 +17,7 @@ from agents.grpo import GRPO, GRPOConfig
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
+from agents.rereading import evaluate_reference
 from agents.rloo import RLOO, RLOOConfig
 from agents.updating import evaluate_rows
 from tests.agents.models import make_model, make_toy
@@ -100,7 +101,7 @@ def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(settings, 
     ppo = _learner(PPO, dataclasses.replace(PLAIN, temperature=temperature), rows=500, **config)
     rollout = _every_episode(ppo, played)
     assert count in {None, len(rollout)}
-    reference = ppo.evaluate_reference(rollout).log_probs
+    reference = evaluate_reference(ppo, rollout).log_probs
     batch, metrics = ppo._learnable(rollout, reference)
     rows = torch.arange(len(rollout))
     new = evaluate_rows(ppo.policy, rollout, rows, temperature, bf16=False)
@@ -140,7 +141,7 @@ def test_what_is_learned_from_by_plain_loops(settings):
     """Rewards, KL, returns and advantages of every action, one number at a time."""
     ppo = _learner(PPO, dataclasses.replace(PLAIN, **settings), rows=32)
     config, rollout = ppo.config, ppo.collect()
-    reference = ppo.evaluate_reference(rollout).log_probs
+    reference = evaluate_reference(ppo, rollout).log_probs
     batch, metrics = ppo._learnable(rollout, reference)
     counts = rollout.mask.sum(dim=1).tolist()
     assert min(counts) == 1 < max(counts)  # an end alone, and a text that was cut off
@@ -198,7 +199,7 @@ def test_the_loss_of_a_minibatch_by_plain_loops(settings):
     """After the policy has moved, in two parts of unequal length, by a price that has moved too."""
     ppo = _learner(PPO, dataclasses.replace(PLAIN, **settings), rows=32)
     config, rollout = ppo.config, ppo.collect()
-    reference = ppo.evaluate_reference(rollout).log_probs
+    reference = evaluate_reference(ppo, rollout).log_probs
     batch, _ = ppo._learnable(rollout, reference)
     with torch.no_grad():
         ppo.policy.model.lm_head.weight *= 1.3
@@ -323,7 +324,7 @@ def _intercepted(agent):
     def looking(rollout, rows, *args):
         old = args[0]
         advantages = args[-1]
-        reference = agent.evaluate_reference(rollout).log_probs
+        reference = evaluate_reference(agent, rollout).log_probs
         with torch.no_grad():
             agent.policy.model.lm_head.weight *= 1.3
             new = evaluate_rows(agent.policy, rollout, rows, 1.0, bf16=False)

@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agents import rereading
 from agents.guards import GuardError
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
+from agents.rereading import evaluate_rollout
 from agents.updating import accumulate_gradient, descend
 from tests.agents.models import make_model, make_toy
 from textgym import RewardError
@@ -236,7 +238,8 @@ def test_the_logged_kl_is_that_of_the_rollout():
     metrics, rollout = ppo.step()
     ppo.policy.load_state_dict(current)
     ratio = (
-        ppo.evaluate(ppo.policy, rollout).log_probs - ppo.evaluate(ppo.reference, rollout).log_probs
+        evaluate_rollout(ppo, ppo.policy, rollout).log_probs
+        - evaluate_rollout(ppo, ppo.reference, rollout).log_probs
     )
     expected = float((ratio * rollout.mask).sum(dim=1).mean())
     assert metrics["kl"] == pytest.approx(expected, abs=1e-5)
@@ -258,7 +261,7 @@ def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
     )
     torch.nn.init.normal_(ppo.policy.value_head.weight)
     rollout = ppo.collect()
-    reference = ppo.evaluate(ppo.reference, rollout).log_probs
+    reference = evaluate_rollout(ppo, ppo.reference, rollout).log_probs
     batch, _ = ppo._learnable(rollout, reference)
     assert rollout.truncated.any()
     assert not rollout.truncated.all()
@@ -302,13 +305,13 @@ def test_a_single_update_in_bfloat16_needs_no_evaluation_before_it(monkeypatch):
     """The gradient is that with one, up to the rounding of values and of the price of KL."""
     config = dataclasses.replace(CONFIG, bf16=True, epochs=1, minibatches=1, kl_coefficient=0.3)
     without, evaluated = _ppo(config, envs=make_toy(rows=32)), []
-    evaluate = PPO.evaluate
+    evaluate = rereading.evaluate_all
 
-    def counted(ppo, policy, rollout):
+    def counted(policy, rollout, **how):
         evaluated.append(policy.model)
-        return evaluate(ppo, policy, rollout)
+        return evaluate(policy, rollout, **how)
 
-    monkeypatch.setattr(PPO, "evaluate", counted)
+    monkeypatch.setattr(rereading, "evaluate_all", counted)
     saved, _ = without.step()
     assert evaluated == [without.reference.model]
     monkeypatch.setattr(PPOConfig, "updates_on_policy", False)
@@ -330,7 +333,7 @@ def test_how_a_minibatch_is_cut_changes_nothing(most_tokens):
         ppo = _ppo(dataclasses.replace(config, micro_batch_tokens=size), envs=make_toy(rows=32))
         rollout = ppo.collect()
         assert rollout.mask.sum(dim=1).unique().numel() > 2
-        batch, _ = ppo._learnable(rollout, ppo.evaluate(ppo.reference, rollout).log_probs)
+        batch, _ = ppo._learnable(rollout, evaluate_rollout(ppo, ppo.reference, rollout).log_probs)
         rows = torch.arange(3, 30)
         measured = accumulate_gradient(
             ppo.policy,

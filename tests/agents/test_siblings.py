@@ -10,6 +10,7 @@ from agents.grpo import GRPO, GRPOConfig
 from agents.guards import GuardError
 from agents.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
+from agents.rereading import acted_log_probs, evaluate_reference
 from agents.rloo import RLOO, RLOOConfig
 from agents.updating import evaluate_rows
 from tests.agents.models import make_model, make_toy
@@ -105,7 +106,7 @@ def test_an_only_update_in_bfloat16_need_not_ask_who_acted():
         for parameter in agent.policy.model.parameters():
             parameter.add_(0.05)
     rollout, rows = agent.collect([0] * 4 + [1] * 4), torch.arange(8)
-    acted, reference = agent.acted(rollout), agent.evaluate_reference(rollout).log_probs
+    acted, reference = acted_log_probs(agent, rollout), evaluate_reference(agent, rollout).log_probs
     advantages, results = torch.arange(8.0) - 3.5, []
     for old in (acted, None):
         new = evaluate_rows(agent.policy, rollout, rows, 1.0, bf16=True)

@@ -5,7 +5,7 @@ import signal
 import pytest
 from safetensors import SafetensorError
 
-from agents import agent, training_state
+from agents import agent, rereading, training_state
 from agents.policy import TransformerPolicy
 from agents.ppo import PPOConfig
 from tests.textgym.cli.test_train import _config, _run
@@ -79,13 +79,13 @@ def test_out_of_memory_keeps_the_iterations_and_goes_on_with_smaller_passes(
 
     config = _config(tmp_path, save_every=100)
     with monkeypatch.context() as patch:
-        passes, evaluate = [], agent.evaluate_all
+        passes, evaluate = [], rereading.evaluate_all
 
         def evaluated(*args, **kwargs):
             passes.append(1)
             return full() if len(passes) == 3 else evaluate(*args, **kwargs)
 
-        patch.setattr(agent, "evaluate_all", evaluated)
+        patch.setattr(rereading, "evaluate_all", evaluated)
         with pytest.raises(
             CommandError, match=r"out of memory: lower micro_batch_tokens.*; iteration 2"
         ):
