@@ -207,25 +207,16 @@ class Agent:
             TypeError: If ``total_steps`` is no number, or ``callback`` no callback.
         """
         # Stable-Baselines3 takes a second to import, and only this needs it.
-        from agents.callbacks import as_callback, drive
+        from agents.callbacks import drive
 
-        if total_steps is not None and not isinstance(total_steps, int | float):
-            raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
-        every: list[Any] = list(callback) if isinstance(callback, list) else [callback]
-        every = [each for each in every if each is not None]
+        every: list[Any] = [callback]
         if total_steps is None:
             left = max(0, self.config.iterations - self.iteration)
             total_steps = self.num_timesteps + left * self.episodes * self.envs.max_actions
             every.append(lambda *_: self.iteration < self.config.iterations)
-        main = self.processes.is_main
-        drive(
-            self,
-            total_steps,
-            [as_callback(each) for each in every] if main else [],
-            logger if main else None,
-            progress_bar=progress_bar and main,
-            processes=self.processes,
-        )
+        elif not isinstance(total_steps, int | float):
+            raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
+        drive(self, total_steps, every, logger, progress_bar=progress_bar, processes=self.processes)
         return self
 
     def predict(

@@ -187,8 +187,8 @@ def drive(
             not closed. None logs nothing.
         progress_bar: Whether to draw a bar, where there is a terminal.
         log_interval: Iterations between two rows of the log; None leaves writing to callbacks.
-        processes: Who trains this learner; the main one's callback decides for all whether to go
-            on. ``None`` for this process alone.
+        processes: Who trains this learner; the main one alone calls back, logs and draws, and
+            decides for all whether to go on. ``None`` for this process alone.
 
     Raises:
         ValueError: If ``log_interval`` is not positive.
@@ -197,6 +197,8 @@ def drive(
     if log_interval is not None and log_interval < 1:
         raise ValueError(f"log_interval must be at least 1, got {log_interval}")
     processes = Processes() if processes is None else processes
+    if not processes.is_main:
+        callback, logger, progress_bar = None, None, False
     view = LearnerView(learner, quiet_logger() if logger is None else logger)
     called, first = as_callback(callback), learner.num_timesteps
     _introduce(called, view)
@@ -240,7 +242,7 @@ def as_callback(callback: MaybeCallback) -> BaseCallback:
     if callback is None:
         return CallbackList([])
     if isinstance(callback, list):
-        return CallbackList(callback)
+        return CallbackList([as_callback(each) for each in callback])
     if isinstance(callback, BaseCallback):
         return callback
     if isinstance(callback, type) or not callable(callback):
