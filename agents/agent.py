@@ -17,7 +17,8 @@ import torch
 
 from agents.agent_config import AgentConfig
 from agents.collecting import collect, require_fitting
-from agents.guards import GuardError, explained_memory, save_failed_batch
+from agents.failing import undone_on_failure
+from agents.optimizers import adam
 from agents.predicting import predict_actions
 from agents.processes import current_processes, fingerprint
 from agents.random_state import RandomState
@@ -55,6 +56,8 @@ class Agent:
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
         random: The generators, and the prompts that wait.
+        collected: The batch of the iteration that is made, or was made last; ``None`` if there is
+            none yet.
         failure_folder: Where the batch goes that a guard refuses.
         is_whole: Whether the weights are those between two iterations. A failure before the first
             update of one leaves it so, and all else as it was, to be saved or gone on from.
@@ -95,13 +98,7 @@ class Agent:
         self.envs: TextVectorEnv = getattr(envs, "unwrapped", envs)
         require_fitting(self.envs, policy)
         self.processes = current_processes(policy.device)
-        rows = self.envs.num_envs * self.processes.count
-        self.episodes = config.episodes or rows
-        if self.episodes < max(config.minibatches, rows):
-            raise ValueError(
-                f"an iteration has {self.episodes} texts, fewer than its {config.minibatches} "
-                f"minibatches or its {rows} rows: raise episodes, or lower minibatches or num_envs"
-            )
+        self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
         self.processes.start_alike(
             policy,
             algorithm=type(self).__name__,
@@ -114,13 +111,7 @@ class Agent:
         if reference is not None:
             self.processes.start_alike(reference)
         self.policy, self.reference, self.config = policy, reference, config
-        valuing = {*policy.value_parameters()}
-        learns = [p for p in policy.parameters() if p.requires_grad]
-        groups = [
-            {"params": [p for p in learns if p not in valuing]},
-            {"params": [p for p in learns if p in valuing]},
-        ]
-        self.optimizer = torch.optim.Adam(groups, lr=config.learning_rate, eps=1e-5)
+        self.optimizer = adam(policy, config.learning_rate)
         self.is_whole = True
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.iteration = 0
@@ -131,7 +122,7 @@ class Agent:
         if config.compile:
             policy.compile_passes()
         self.random = RandomState(config.seed, policy.device)
-        self._collected: Rollout | None = None
+        self.collected: Rollout | None = None
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """Collects once and learns from it: the algorithm.
@@ -159,24 +150,12 @@ class Agent:
                 weights=fingerprint(self.policy),
                 order=zlib.crc32(repr(self.random.record()).encode()),
             )
-        clock, before = PhaseClock(self.policy.device), self.random.before_iteration()
-        known = self.record()
         rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate
-        self._collected = None
-        try:
-            with explained_memory():
-                metrics, rollout = self.iterate(clock)
-        except BaseException as error:
-            self.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
-            self.random.go_back(before)
-            if self.is_whole:
-                self.recall(known)
-            if not isinstance(error, GuardError):
-                raise
-            raise GuardError(f"iteration {self.iteration + 1}: {error}{self._dump()}") from error
-        self.is_whole = True
+        clock = PhaseClock(self.policy.device)
+        with undone_on_failure(self):
+            metrics, rollout = self.iterate(clock)
         clock.move("collect", "environment", rollout.env_seconds)
         clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1
@@ -264,8 +243,8 @@ class Agent:
             group=group,
         )
         # What a critic has not read is worth nothing known.
-        self._collected = rollout if self.policy.critic is None else replace(rollout, values=None)
-        return self._collected
+        self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)
+        return self.collected
 
     @property
     def num_prompts(self) -> int:
@@ -318,12 +297,3 @@ class Agent:
 
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False
-
-    def _dump(self) -> str:
-        """Saves the batch that a guard refused; returns where, as the end of a message."""
-        rollout = self._collected
-        if rollout is None or not self.processes.is_main:
-            return ""
-        path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
-        save_failed_batch(rollout, path)
-        return f" (the batch is in {path})"

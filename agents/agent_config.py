@@ -89,3 +89,20 @@ class AgentConfig:
         that update would be the same forward pass twice.
         """
         return self.epochs * self.minibatches == 1
+
+    def num_texts(self, rows: int) -> int:
+        """How many texts an iteration has.
+
+        Args:
+            rows: How many are written at once, by all processes together.
+
+        Raises:
+            ValueError: If they are fewer than rows or minibatches.
+        """
+        texts = self.episodes or rows
+        if texts < max(self.minibatches, rows):
+            raise ValueError(
+                f"an iteration has {texts} texts, fewer than its {self.minibatches} minibatches or "
+                f"its {rows} rows: raise episodes, or lower minibatches or num_envs"
+            )
+        return texts

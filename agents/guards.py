@@ -10,16 +10,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-    from agents.rollout import Rollout
 
 __all__ = [
     "SMALLER_PASSES",
@@ -28,7 +24,6 @@ __all__ = [
     "require_agreement",
     "require_gradient",
     "require_unit_ratio",
-    "save_failed_batch",
 ]
 
 # In bfloat16 the gap grows with depth: 0.04 to 0.05 in the 30 layers of SmolLM2.
@@ -125,25 +120,3 @@ def require_gradient(norm: float, iteration: int) -> None:
             "the gradient is exactly 0: the policy is frozen, or no action made a difference "
             "(are all rewards equal and the KL coefficient 0?)"
         )
-
-
-def save_failed_batch(rollout: Rollout, path: Path) -> None:
-    """Writes what a guard refused, to be looked at.
-
-    Args:
-        rollout: What was collected.
-        path: The safetensors file.
-    """
-    names = (
-        "tokens",
-        "texts",
-        "candidates",
-        "places",
-        "actions",
-        "log_probs",
-        "rewards",
-        "mask",
-        "legal",
-    )
-    kept = {name: getattr(rollout, name) for name in names}
-    save_file({name: each.contiguous() for name, each in kept.items() if each is not None}, path)

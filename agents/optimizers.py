@@ -1,4 +1,4 @@
-"""Muon for a transformer's inner matrices and AdamW for all else, behind one optimiser."""
+"""Adam for a policy; Muon for a model's inner matrices and AdamW for all else, behind one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,30 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
-__all__ = ["MuonWithAdamW"]
+    from agents.policy import TransformerPolicy
+
+__all__ = ["MuonWithAdamW", "adam"]
 
 _MATRIX = 2  # dimensions
+
+
+def adam(policy: TransformerPolicy, rate: float) -> torch.optim.Adam:
+    """Makes the optimiser of what learns in a policy.
+
+    Args:
+        policy: Whose frozen parameters are left out.
+        rate: Step size.
+
+    Returns:
+        Adam; its first group is what acts, its second what gives values alone.
+    """
+    valuing = {*policy.value_parameters()}
+    learns = [p for p in policy.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learns if p not in valuing]},
+        {"params": [p for p in learns if p in valuing]},
+    ]
+    return torch.optim.Adam(groups, lr=rate, eps=1e-5)
 
 
 class MuonWithAdamW(torch.optim.Optimizer):

@@ -15,8 +15,8 @@ from agents.collecting import collect
 from agents.decoding import Sampling, pack_mask, unpack_mask
 from agents.dpo import DPO, DPOConfig
 from agents.editing import EditIds, choose_edits, evaluate_edits, legal_ids_at
+from agents.failing import save_failed_batch
 from agents.grpo import GRPO, GRPOConfig
-from agents.guards import save_failed_batch
 from agents.loading import load_model
 from agents.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
