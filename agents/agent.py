@@ -56,8 +56,7 @@ class Agent:
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
         random: The generators, and the prompts that wait.
-        collected: The batch of the iteration that is made, or was made last; ``None`` if there is
-            none yet.
+        collected: What the latest iteration has collected; ``None`` until it has.
         failure_folder: Where the batch goes that a guard refuses.
         is_whole: Whether the weights are those between two iterations. A failure before the first
             update of one leaves it so, and all else as it was, to be saved or gone on from.

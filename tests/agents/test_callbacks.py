@@ -102,6 +102,16 @@ def test_a_function_is_a_callback_too():
     assert calls == [1]  # it returned nothing, which is false: stop, as Stable-Baselines3 does
 
 
+def test_a_list_holds_whatever_is_a_callback():
+    """Functions, lists and nothing: each is called, and any one of them stops."""
+    calls, recorder = [], Recorder(stop_after=2)
+    drive(toy_learner(), FOREVER, [lambda *_: calls.append(1) or True, None, [recorder]])
+    assert calls == [1, 1]
+    assert recorder.calls.count("step") == 2
+    with pytest.raises(TypeError, match="a callback is an instance"):
+        drive(toy_learner(), FOREVER, [[Recorder]])
+
+
 def test_checkpoints_are_folders_from_which_training_goes_on_bit_for_bit(tmp_path):
     """Saved after two of four iterations; the two after it are the same again."""
     learner, recorder = toy_learner(), Recorder(stop_after=4)
