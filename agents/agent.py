@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 
 from agents.agent_config import AgentConfig
-from agents.collecting import collect, require_fitting
+from agents.collecting import collect
 from agents.failing import undone_on_failure
+from agents.matching import require_fitting
 from agents.optimizers import adam
 from agents.predicting import predict_actions
 from agents.processes import current_processes, fingerprint

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from agents.collecting import require_batch
+from agents.matching import require_batch
 from agents.policy import TransformerPolicy
 from textgym.checkpoints import atomic_folder, write_json
 
