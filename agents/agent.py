@@ -242,7 +242,7 @@ class Agent:
             processes=self.processes,
             group=group,
         )
-        # What a critic has not read is worth nothing known.
+        # Where a critic says what states are worth, the actor has no say in it.
         self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)
         return self.collected
 
