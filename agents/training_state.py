@@ -168,8 +168,7 @@ def _reference(folder: Path, agent: Agent) -> TransformerPolicy | None:
     if agent.reference is None:
         return None
     there, tokenizer = str(agent.reference.device), agent.envs.tokenizer
-    saved = TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
-    return saved.without_critic()  # which earlier checkpoints have
+    return TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
 
 
 def _has_something(path: Path) -> bool:
