@@ -30,7 +30,7 @@ from torch import Tensor
 from agents.agent import Agent
 from agents.agent_config import AgentConfig
 from agents.groups import group_metrics, require_contrast, require_groups
-from agents.guards import require_gradient
+from agents.guards import ROUNDING, require_gradient
 from agents.improving import minibatches, take_step
 from agents.kl import sequence_kl
 from agents.losses import dpo_loss, ipo_loss
@@ -159,6 +159,8 @@ class DPO(Agent):
     def accuracy(self, pairs: Sequence[tuple[str, str, str]]) -> tuple[float, int]:
         """How often the policy, counted from the reference, gives the chosen text more.
 
+        A margin within rounding counts as a half.
+
         Args:
             pairs: Prompt, chosen and rejected completion.
 
@@ -168,7 +170,7 @@ class DPO(Agent):
         texts, _ = encode_pairs(self.envs, pairs, self.policy.device)
         now = evaluate_rollout(self, self.policy, texts).log_probs
         raised = (now - evaluate_reference(self, texts).log_probs).sum(dim=1).reshape(-1, _PAIR)
-        return float((raised[:, 0] > raised[:, 1]).float().mean()), len(raised)
+        return float(self._told_apart(raised[:, 0] - raised[:, 1]).mean()), len(raised)
 
     def _given(
         self, given: Rollout, numbers: Sequence[int]
@@ -245,7 +247,7 @@ class DPO(Agent):
             with torch.no_grad():
                 measured = (
                     loss,
-                    (margins > 0).float().sum() / total,
+                    self._told_apart(margins).sum() / total,
                     config.beta * margins.sum() / total,
                     *(log_probs.sum(dim=0) / total),
                 )
@@ -256,6 +258,14 @@ class DPO(Agent):
             for name, value in zip(totals, share, strict=True):
                 totals[name] += value
         return totals
+
+    def _told_apart(self, margins: Tensor) -> Tensor:
+        """1 where the chosen text was raised by more, 0 where the rejected one was, ``(P,)``.
+
+        A margin within rounding is neither and counts as a half: before the first update all are.
+        """
+        blind = margins.abs() <= ROUNDING[self.config.bf16]
+        return torch.where(blind, 0.5, (margins > 0).float())
 
     def _loss(self, margins: Tensor, weights: Tensor) -> Tensor:
         if self.config.loss == "ipo":

@@ -85,6 +85,7 @@ def test_at_the_reference_the_loss_is_log_two_and_then_it_falls():
     history = [dpo.step()[0] for _ in range(10)]
     assert history[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
     assert history[0]["margin"] == pytest.approx(0.0, abs=1e-5)
+    assert history[0]["accuracy"] == 0.5  # which side rounding is on differs by processor
     assert history[-1]["loss"] < 0.9 * history[0]["loss"]
     assert history[-1]["accuracy"] == 1
     assert history[-1]["margin"] > 0.1
