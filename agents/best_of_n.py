@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from agents.collecting import collect
-from agents.decoding import Sampling
+from agents.maths.distributions import Sampling
+from agents.rollouts.collect import collect
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from agents.policy import TransformerPolicy
-    from textgym.vector import TextVectorEnv
+    from agents.models.policy import TransformerPolicy
+    from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["BestOfN", "best_of_n", "first_highest", "kl_bound"]
 

@@ -27,23 +27,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from agents.agent import Agent
-from agents.agent_config import AgentConfig
-from agents.groups import group_metrics, require_contrast, require_groups
-from agents.guards import ROUNDING, require_gradient
-from agents.improving import minibatches, take_step
-from agents.kl import sequence_kl
-from agents.losses import dpo_loss, ipo_loss
-from agents.rereading import acted_log_probs, evaluate_reference, evaluate_rollout
-from agents.text_pairs import encode_pairs, fingerprint, take
-from agents.updating import evaluate_rows, parts
+from agents.config import AgentConfig
+from agents.learner import Agent
+from agents.maths.kl import sequence_kl
+from agents.maths.losses import dpo_loss, ipo_loss
+from agents.rollouts.groups import group_metrics, require_contrast, require_groups
+from agents.rollouts.pairs import encode_pairs, fingerprint, take
+from agents.training.guards import ROUNDING, require_gradient
+from agents.training.improving import minibatches, take_step
+from agents.training.reference import acted_log_probs, evaluate_reference, evaluate_rollout
+from agents.training.updates import evaluate_rows, parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agents.policy import TransformerPolicy
-    from agents.rollout import Rollout
-    from agents.updating import PhaseClock
+    from agents.models.policy import TransformerPolicy
+    from agents.rollouts.rollout import Rollout
+    from agents.training.updates import PhaseClock
 
 __all__ = ["DPO", "DPOConfig"]
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from textgym.texts import did_you_mean, shown
+from textgym.messages import did_you_mean, shown
 
 __all__ = ["require_field_types"]
 

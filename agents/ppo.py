@@ -24,24 +24,29 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.advantages import generalised_advantages, masked_mean, standardise, to_unit_variance
-from agents.agent import Agent
-from agents.agent_config import AgentConfig
-from agents.guards import require_agreement
-from agents.improving import improve
-from agents.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
-from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
-from agents.measures import collection_measures
-from agents.rereading import evaluate_reference, evaluate_rollout
-from agents.scaling import RunningScale
+from agents.config import AgentConfig
+from agents.learner import Agent
+from agents.maths.advantages import (
+    generalised_advantages,
+    masked_mean,
+    standardise,
+    to_unit_variance,
+)
+from agents.maths.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
+from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
+from agents.maths.running_scale import RunningScale
+from agents.rollouts.metrics import collection_measures
+from agents.training.guards import require_agreement
+from agents.training.improving import improve
+from agents.training.reference import evaluate_reference, evaluate_rollout
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agents.policy import TransformerPolicy
-    from agents.rollout import Evaluation, Rollout
-    from agents.updating import LossOf, PhaseClock
+    from agents.models.policy import TransformerPolicy
+    from agents.rollouts.rollout import Evaluation, Rollout
+    from agents.training.updates import LossOf, PhaseClock
 
 __all__ = ["PPO", "PPOConfig"]
 

@@ -18,20 +18,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from agents.advantages import leave_one_out, standardise
-from agents.agent import Agent
-from agents.agent_config import AgentConfig
-from agents.groups import group_metrics, require_contrast, require_groups
-from agents.improving import improve
-from agents.losses import clipped_policy_loss
-from agents.rereading import acted_log_probs, evaluate_reference
+from agents.config import AgentConfig
+from agents.learner import Agent
+from agents.maths.advantages import leave_one_out, standardise
+from agents.maths.losses import clipped_policy_loss
+from agents.rollouts.groups import group_metrics, require_contrast, require_groups
+from agents.training.improving import improve
+from agents.training.reference import acted_log_probs, evaluate_reference
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agents.policy import TransformerPolicy
-    from agents.rollout import Evaluation, Rollout
-    from agents.updating import LossOf, PhaseClock
+    from agents.models.policy import TransformerPolicy
+    from agents.rollouts.rollout import Evaluation, Rollout
+    from agents.training.updates import LossOf, PhaseClock
 
 __all__ = ["RLOO", "RLOOConfig"]
 

@@ -20,9 +20,9 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer, TrainingArguments
 from transformers.trainer_callback import PrinterCallback
 
-from agents.loading import save_model
-from agents.optimizers import MuonWithAdamW
-from textgym.checkpoints import atomic_folder, last_checkpoint
+from agents.models.loading import save_model
+from agents.training.optimizers import MuonWithAdamW
+from textgym.files import atomic_folder, last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

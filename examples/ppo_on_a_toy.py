@@ -9,7 +9,7 @@ import gymnasium as gym
 import torch
 
 import textgym  # noqa: F401 - registers the ids
-from agents.policy import TransformerPolicy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.sft import SFTConfig, make_language_model
 

@@ -14,12 +14,12 @@ import gymnasium as gym
 import torch
 
 import textgym  # noqa: F401 - registers the ids
-from agents.adapters import AdapterConfig, adapters_off
-from agents.collecting import collect
-from agents.decoding import Sampling
-from agents.loading import load_model
-from agents.policy import TransformerPolicy
-from agents.updating import evaluate_all
+from agents.maths.distributions import Sampling
+from agents.models.adapters import AdapterConfig, adapters_off
+from agents.models.loading import load_model
+from agents.models.policy import TransformerPolicy
+from agents.rollouts.collect import collect
+from agents.training.updates import evaluate_all
 
 ROWS, TOKENS = 4, 16
 

@@ -1,7 +1,7 @@
 """The judge: what a text is worth, and the people who say so.
 
 Importing this package loads nothing heavy; its modules are imported by name, for instance
-``from reward_models.training import train_reward_model``.
+``from reward_models.learning.training import train_reward_model``.
 """
 
 __all__ = [

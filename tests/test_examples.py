@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from textgym.pretrained import smollm2_is_available
+from textgym.pretrained.smollm2 import smollm2_is_available
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"

@@ -6,12 +6,12 @@ import sys
 
 import pytest
 
-from agents.loading import load_model, save_model
+from agents.models.loading import load_model, save_model
 from examples.experiments import compare_learners, smollm2_sentiment, toys
-from reward_models.gold import GoldJudge
+from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
-from textgym.pretrained import smollm2_is_available
-from textgym.tokenizers import load_tokenizer
+from textgym.pretrained.smollm2 import smollm2_is_available
+from textgym.tokenizers.characters import load_tokenizer
 
 
 def _run(monkeypatch, script, *arguments):

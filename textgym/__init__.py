@@ -6,15 +6,15 @@ package registers its environments and loads neither torch nor transformers.
 
 from __future__ import annotations
 
-from textgym.env import TextEnv
+from textgym.envs.single import TextEnv
+from textgym.envs.vector import TextVectorEnv
+from textgym.recording.rescoring import rescore, rescore_many
+from textgym.recording.trajectories import Trajectory, read_trajectories
 from textgym.registration import register_ids, registered_ids
-from textgym.rescoring import rescore, rescore_many
 from textgym.rewards import RewardError, known_rewards, register_reward
 from textgym.tasks import get_task, is_available, known_tasks, register_task, required_packages
-from textgym.tokenizers import load_tokenizer, train_tokenizer
-from textgym.trajectories import Trajectory, read_trajectories
+from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
 from textgym.types import Conversation, Example, RewardFunction, StopReason, Task, Tokenizer
-from textgym.vector import TextVectorEnv
 
 __all__ = [
     "Conversation",

@@ -25,8 +25,8 @@ def register_ids() -> None:
             if env_id not in gym.registry:
                 gym.register(
                     env_id,
-                    entry_point="textgym.env:TextEnv",
-                    vector_entry_point="textgym.vector:TextVectorEnv",
+                    entry_point="textgym.envs.single:TextEnv",
+                    vector_entry_point="textgym.envs.vector:TextVectorEnv",
                     kwargs={"task": task, "action_kind": kind},
                 )
 

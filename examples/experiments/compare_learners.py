@@ -24,12 +24,12 @@ from matplotlib.figure import Figure
 from scipy.stats import t as student
 
 import textgym  # noqa: F401 - registers the ids
-from agents.evaluation import evaluate_policy
 from agents.grpo import GRPO, GRPOConfig
-from agents.policy import TransformerPolicy
+from agents.measuring.evaluation import evaluate_policy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rloo import RLOO, RLOOConfig
-from reward_models.gold import GoldJudge
+from reward_models.models.gold import GoldJudge
 
 LEARNERS = {
     # Huang et al. 2024, whose gradient has no limit, and whose critic has a trunk of its own.

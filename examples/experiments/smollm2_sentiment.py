@@ -20,17 +20,17 @@ import numpy as np
 import torch
 
 import textgym  # noqa: F401 - registers the ids
-from agents.adapters import AdapterConfig
-from agents.collecting import collect
-from agents.evaluation import distinct_n, repeated_bigrams
 from agents.grpo import GRPO, GRPOConfig
-from agents.kl import sequence_kl
-from agents.loading import load_model
-from agents.policy import TransformerPolicy
-from agents.rereading import evaluate_reference, evaluate_rollout
-from agents.statistics import paired_difference, win_rate
-from reward_models.gold import GoldJudge
+from agents.maths.kl import sequence_kl
+from agents.measuring.evaluation import distinct_n, repeated_bigrams
+from agents.models.adapters import AdapterConfig
+from agents.models.loading import load_model
+from agents.models.policy import TransformerPolicy
+from agents.rollouts.collect import collect
+from agents.training.reference import evaluate_reference, evaluate_rollout
+from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
+from textgym.statistics.intervals import paired_difference, win_rate
 
 # The upper third alone: nothing has to flow back through the 20 layers below the adapters.
 TARGETS = tuple(

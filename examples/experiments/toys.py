@@ -21,12 +21,12 @@ import numpy as np
 import torch
 
 import textgym  # noqa: F401 - registers the ids
-from agents.baselines import policy_baseline, random_baseline
 from agents.best_of_n import best_of_n
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
-from agents.loading import load_model
-from agents.policy import TransformerPolicy
+from agents.measuring.baselines import policy_baseline, random_baseline
+from agents.models.loading import load_model
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig

@@ -30,7 +30,7 @@ from textgym.data.tables import is_table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reward_models.agreement import Outsider
+    from reward_models.measuring.agreement import Outsider
     from reward_models.preferences.rankings import Item
 
 __all__ = ["CardData", "card_data", "cluster", "coded_answers", "coded_scores", "read_card_data"]

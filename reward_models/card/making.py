@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.bootstrap import REPETITIONS
 from reward_models.card.data import cluster, coded_answers, coded_scores
 from reward_models.card.measures import Sampling, undefined
 from reward_models.card.members import member_rows, spread_section
@@ -33,9 +32,10 @@ from reward_models.card.texts import (
     throughput_rows,
     truncation_rows,
 )
-from reward_models.ensemble import EnsembleReward
+from reward_models.learning.provenance import code_version
+from reward_models.models.ensemble import EnsembleReward
 from reward_models.preferences.formats import data_hash
-from reward_models.provenance import code_version
+from textgym.statistics.bootstrap import REPETITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.stats import rankdata
 
-from reward_models.bootstrap import cluster_interval, cluster_mean_interval
+from textgym.statistics.bootstrap import cluster_interval, cluster_mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from reward_models.charts import (
+from reward_models.card.charts import (
     accuracy_chart,
     changes_chart,
     data_address,
@@ -21,7 +21,7 @@ from reward_models.charts import (
     save_charts,
     truncation_chart,
 )
-from textgym.checkpoints import write_json
+from textgym.files import write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.calibration import (
+from reward_models.card.data import cluster
+from reward_models.card.measures import Measure, Sampling, rank_correlation
+from reward_models.measuring.calibration import (
     brier,
     calibration_error,
     chance_calibration_error,
@@ -20,9 +22,7 @@ from reward_models.calibration import (
     probabilities,
     reliability,
 )
-from reward_models.card.data import cluster
-from reward_models.card.measures import Measure, Sampling, rank_correlation
-from reward_models.evaluation import wilson_interval
+from reward_models.measuring.pairs import wilson_interval
 from reward_models.metrics.shape import Repetition
 
 if TYPE_CHECKING:

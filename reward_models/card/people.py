@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from reward_models.agreement import (
+from reward_models.card.measures import Measure, Sampling, measured
+from reward_models.measuring.agreement import (
     answer_table,
     krippendorff_alpha,
     krippendorff_interval,
@@ -12,12 +13,11 @@ from reward_models.agreement import (
     mean_pairwise_kappa,
     pair_agreements,
 )
-from reward_models.card.measures import Measure, Sampling, measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from reward_models.agreement import Outsider
+    from reward_models.measuring.agreement import Outsider
 
 __all__ = ["agreement_section"]
 

@@ -146,7 +146,8 @@ def limit_section(reward: Any, texts: Texts) -> dict[str, Any]:
     if limit is None or tokenizer is None:
         return {"tokens": None, "longer": None, "why": "the reward names no limit of its own"}
     whole = [a + b for a, b in zip(texts.prompts, texts.completions, strict=True)]
-    # What stands around every text counts as well; as ``reward_models.scoring.Reader`` has it.
+    # What stands around every text counts as well; as ``reward_models.reading.scoring.Reader`` has
+    # it.
     around = len(getattr(tokenizer, "head", (tokenizer.bos_id,))) + len(
         getattr(tokenizer, "tail", ())
     )

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 from transformers import AutoModelForCausalLM
 
 from reward_models.metrics.columns import require_texts
-from reward_models.scoring import TOKENIZER_FILE, pad_rows
+from reward_models.reading.scoring import TOKENIZER_FILE, pad_rows
 from textgym.rewards import describe
-from textgym.tokenizers import load_tokenizer
+from textgym.tokenizers.characters import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from reward_models.metrics.columns import read_texts, require_texts
-from textgym.factories import missing_package
 from textgym.rewards import describe
+from textgym.rewards.factories import missing_package
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agents.policy import TransformerPolicy
-from tests.agents.models import make_model
+from agents.models.policy import TransformerPolicy
+from tests.agents.toys import make_model
 
 
 @pytest.fixture

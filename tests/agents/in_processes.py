@@ -1,4 +1,4 @@
-"""What each of several processes does in ``test_processes.py``, and what one does alone.
+"""What each of several processes does in ``test_distributed.py``, and what one does alone.
 
 Each writes ``OUT/<count>-<rank>.json``.
 """
@@ -12,12 +12,12 @@ import torch
 
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
-from agents.guards import GuardError
-from agents.improving import summed_gradient
-from agents.policy import TransformerPolicy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.processes import current_processes
-from tests.agents.models import make_model, make_toy
+from agents.training.distributed import current_processes
+from agents.training.guards import GuardError
+from agents.training.improving import summed_gradient
+from tests.agents.toys import make_model, make_toy
 from textgym.rewards import RewardError
 
 TEXTS = 14  # no multiple of processes, minibatches or rows
@@ -124,7 +124,7 @@ def fail(out, processes):
             return summed_gradient(agent, share, rows, lengths)
 
         try:
-            with patch("agents.improving.summed_gradient", gradient):
+            with patch("agents.training.improving.summed_gradient", gradient):
                 agent.step()
         except GuardError as error:
             errors.append(str(error))

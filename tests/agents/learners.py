@@ -2,9 +2,9 @@
 
 import torch
 
-from agents.policy import TransformerPolicy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from tests.agents.models import VOCABULARY, make_model, make_toy
+from tests.agents.toys import VOCABULARY, make_model, make_toy
 
 SMALL = {"episodes": 8, "epochs": 1, "minibatches": 2, "micro_batch_tokens": 40}
 

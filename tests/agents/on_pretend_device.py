@@ -17,21 +17,21 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from agents.baselines import policy_baseline
 from agents.best_of_n import best_of_n
-from agents.collecting import collect
-from agents.decoding import Sampling
 from agents.dpo import DPO, DPOConfig
-from agents.evaluation import evaluate_policy
 from agents.grpo import GRPO, GRPOConfig
+from agents.maths.distributions import Sampling
+from agents.measuring.baselines import policy_baseline
+from agents.measuring.evaluation import evaluate_policy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
-from agents.updating import accumulate_gradient, parts
+from agents.rollouts.collect import collect
+from agents.training.updates import accumulate_gradient, parts
 from tests.agents.learners import SMALL, make_policy, measure_steps
-from tests.agents.models import make_toy
 from tests.agents.pretend_device import NAME, PretendDevice
 from tests.agents.pretend_extras import CHOOSES, EDITS, EXTRAS
+from tests.agents.toys import make_toy
 from tests.contracts.test_native_batch import KINDS, MODES, check_backends, settings_of
 
 ROWS, TEXTS = 4, SMALL["episodes"]
@@ -220,7 +220,7 @@ def run(case):
     """What a case gives there and here; the waits are those of the device."""
     try:
         with ExitStack() as stack:
-            for module in ("adapters", "policy_folder", "training_state"):
+            for module in ("models.adapters", "models.policy_folder", "training.checkpoint"):
                 stack.enter_context(patch(f"agents.{module}.load_file", load_and_send))
             device = stack.enter_context(PretendDevice())
             there, figures = case(NAME, device.waits)

@@ -6,22 +6,22 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from agents.adapters import AdapterConfig, add_adapters
+from agents.bridges.environment_plugins import LanguageModelDrafter, LanguageModelProposer
+from agents.bridges.sb3.ppo import make_ppo
 from agents.dpo import DPO, DPOConfig
-from agents.loading import load_saved
-from agents.policy import TransformerPolicy
+from agents.models.adapters import AdapterConfig, add_adapters
+from agents.models.loading import load_saved
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.proposing import LanguageModelDrafter, LanguageModelProposer
-from agents.sb3 import make_ppo
 from reward_models.metrics.likelihood import LikelihoodReward
-from reward_models.process import ProcessReward, TokenScorer
-from reward_models.scoring import PreferenceReward
-from reward_models.transformer import PreferenceModel
+from reward_models.models.process import ProcessReward, TokenScorer
+from reward_models.models.transformer import PreferenceModel
+from reward_models.reading.scoring import PreferenceReward
 from tests.agents.learners import SMALL, make_policy
-from tests.agents.models import make_model, make_toy
-from tests.textgym.test_conversations import Parrot
+from tests.agents.toys import make_model, make_toy
+from tests.textgym.envs.test_conversations import Parrot
 from textgym import Example, TextVectorEnv
-from textgym.tokenizers import load_tokenizer
+from textgym.tokenizers.characters import load_tokenizer
 
 ROWS = 4
 CHOOSES = {"action_kind": "choose", "num_choices": 4, "max_actions": 4}

@@ -9,15 +9,15 @@ import pytest
 import torch
 from transformers.utils import logging
 
-from agents import updating
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
-from agents.guards import GuardError, explained_memory
-from agents.loading import load_model
-from agents.policy import TransformerPolicy
+from agents.models.loading import load_model
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
+from agents.training import updates
+from agents.training.guards import GuardError, explained_memory
 from tests.agents.learners import toy_learner
-from tests.agents.models import make_model, make_toy
+from tests.agents.toys import make_model, make_toy
 from textgym.rewards import RewardError
 
 MADE = r'make one with gym.make_vec\(ID, num_envs=64, backend="torch", autoreset_mode="Disabled"\)'
@@ -248,7 +248,7 @@ def test_an_update_that_fails_leaves_no_half_a_gradient(monkeypatch):
     straight, other = toy_learner(**small), toy_learner(**small)
     straight.step()
     other.step()
-    parts, evaluate = [], updating.evaluate_rows
+    parts, evaluate = [], updates.evaluate_rows
 
     def fails(*args, **kwargs):
         parts.append(torch.is_grad_enabled())
@@ -257,7 +257,7 @@ def test_an_update_that_fails_leaves_no_half_a_gradient(monkeypatch):
         return evaluate(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(updating, "evaluate_rows", fails)
+        patch.setattr(updates, "evaluate_rows", fails)
         with pytest.raises(RuntimeError, match="a defect"):
             other.step()
     assert other.is_whole

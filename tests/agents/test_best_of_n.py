@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agents.best_of_n import best_of_n, first_highest, kl_bound
-from agents.policy import TransformerPolicy
-from tests.agents.models import make_model, make_toy
+from agents.models.policy import TransformerPolicy
+from tests.agents.toys import make_model, make_toy
 
 LETTERS_AND_SPECIAL = 7  # of Bandit
 

@@ -7,7 +7,7 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 2 log-probabilities read one place off: test_bug_classes.py::test_log_probs_of_two_lengths_by_hand
 3 first ratio is not 1: test_bug_classes_in_training.py::test_the_first_ratio_is_one
 4 dropout while acting or learning: test_bug_classes_in_training.py::test_dropout_moves_no_ratio
-5 temperature forgotten: test_collecting.py::test_log_probs_are_normalised_over_what_could_be_drawn
+5 temperature forgotten: test_collect.py::test_log_probs_are_normalised_over_what_could_be_drawn
 6 truncated sampler, raw log-probabilities: test_bug_classes.py::test_top_p_is_normalised_by_hand
 7 temperature near zero:
     test_bug_classes.py::test_a_tiny_temperature_is_greedy_with_finite_gradients
@@ -16,11 +16,11 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 10 score at another action: test_bug_classes_in_training.py::test_the_score_is_one_hot_at_the_end
 11 penalty beside a stop token: test_bug_classes_in_training.py::test_another_stop_token_is_an_end
 12 padding in the figures: test_bug_classes_in_training.py::test_padding_changes_no_figure
-13 figures of one process only: test_processes.py::test_two_processes_learn_what_one_does
+13 figures of one process only: test_distributed.py::test_two_processes_learn_what_one_does
 14 gradient depends on its parts: test_ppo.py::test_how_a_minibatch_is_cut_changes_nothing
-15 token means by process: test_processes.py::test_two_processes_learn_what_one_does
+15 token means by process: test_distributed.py::test_two_processes_learn_what_one_does
 16 KL estimator's sign or gradient: test_bug_classes.py::test_what_each_estimator_descends
-17 KL in bfloat16: test_log_probs.py::test_only_the_products_are_narrow_under_autocast
+17 KL in bfloat16: test_output_layer.py::test_only_the_products_are_narrow_under_autocast
 18 another KL is logged: test_ppo.py::test_the_logged_kl_is_that_of_the_rollout
 19 controller fed another KL: test_bug_classes_in_training.py::test_the_controller_sees_whole_texts
 20 leave-one-out of one: test_siblings.py::test_leave_one_out_by_hand
@@ -36,11 +36,11 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
     test_advantages.py::test_only_a_cut_off_row_is_bootstrapped
 28 pairs that read the same: test_training.py::test_pairs_that_read_the_same_are_dropped_and_counted
 29 head without a seed: test_transformer.py::test_the_head_comes_from_its_seed_alone
-30 the end is trimmed: test_collecting.py::test_the_ids_are_those_that_were_sampled
+30 the end is trimmed: test_collect.py::test_the_ids_are_those_that_were_sampled
 31 decoded and encoded again: test_bug_classes_in_training.py::test_ids_are_never_encoded_again
 32 samples used unequally often:
     test_bug_classes_in_training.py::test_each_text_is_used_once_an_epoch
-33 seeds by process: test_processes.py::test_two_processes_learn_what_one_does
+33 seeds by process: test_distributed.py::test_two_processes_learn_what_one_does
 34 resume is another run: test_ppo.py::test_three_and_three_iterations_are_six
 35 completions of a prompt counted twice:
     test_siblings.py::test_the_completions_of_a_prompt_stand_side_by_side
@@ -61,13 +61,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.advantages import standardise
-from agents.decoding import Sampling, action_log_probs, kept_by, sample, shape_logits
-from agents.kl import k1, k2, k3
-from agents.log_probs import chosen_log_probs
-from agents.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
-from agents.policy import TransformerPolicy
-from tests.agents.models import VOCABULARY, make_model
+from agents.maths.advantages import standardise
+from agents.maths.distributions import Sampling, action_log_probs, kept_by, sample, shape_logits
+from agents.maths.kl import k1, k2, k3
+from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
+from agents.models.output_layer import chosen_log_probs
+from agents.models.policy import TransformerPolicy
+from tests.agents.toys import VOCABULARY, make_model
 
 EVERY = torch.ones(VOCABULARY, dtype=torch.bool)
 TESTS = Path(__file__).parents[1]

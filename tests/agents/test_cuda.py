@@ -7,13 +7,13 @@ from itertools import pairwise
 import pytest
 import torch
 
-from agents.acting import Actor
-from agents.collecting import collect
-from agents.decoding import Sampling
-from agents.policy import TransformerPolicy
+from agents.maths.distributions import Sampling
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
+from agents.rollouts.collect import collect
+from agents.rollouts.writer import Actor
 from tests.agents.learners import SMALL, make_policy, measure_steps
-from tests.agents.models import make_model, make_toy
+from tests.agents.toys import make_model, make_toy
 
 DEVICE = "cuda"
 ROWS, TEXTS = 4, 16

@@ -14,14 +14,14 @@ import torch
 
 from agents import ppo as ppo_module
 from agents.grpo import GRPO, GRPOConfig
-from agents.policy import TransformerPolicy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
-from agents.rereading import evaluate_reference
 from agents.rloo import RLOO, RLOOConfig
-from agents.updating import evaluate_rows
-from tests.agents.models import make_model, make_toy
-from textgym.tokenizers import CharacterTokenizer
+from agents.training.reference import evaluate_reference
+from agents.training.updates import evaluate_rows
+from tests.agents.toys import make_model, make_toy
+from textgym.tokenizers.characters import CharacterTokenizer
 
 PLAIN = PPOConfig(
     kl_coefficient=0.3, temperature=1.0, value_weight=0.0, whiten_advantages="off", clip=0.05

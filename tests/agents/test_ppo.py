@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from agents import rereading
-from agents.guards import GuardError
-from agents.policy import TransformerPolicy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.rereading import evaluate_rollout
-from agents.updating import accumulate_gradient, descend
-from tests.agents.models import make_model, make_toy
+from agents.training import reference as rereading
+from agents.training.guards import GuardError
+from agents.training.reference import evaluate_rollout
+from agents.training.updates import accumulate_gradient, descend
+from tests.agents.toys import make_model, make_toy
 from textgym import RewardError
 from textgym.types import StopReason
 
@@ -565,8 +565,8 @@ def test_predict_chooses_among_the_candidates_of_an_observation():
 @pytest.mark.parametrize(
     ("where", "advice"),
     [
-        ("agents.collecting.Actor.act", "num_envs, then episodes"),
-        ("agents.policy.TransformerPolicy.evaluate", "micro_batch_tokens, or set bf16"),
+        ("agents.rollouts.collect.Actor.act", "num_envs, then episodes"),
+        ("agents.models.policy.TransformerPolicy.evaluate", "micro_batch_tokens, or set bf16"),
         ("agents.ppo.generalised_advantages", "micro_batch_tokens, then num_envs or episodes"),
     ],
 )

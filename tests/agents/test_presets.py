@@ -5,11 +5,11 @@ from typing import get_args
 
 import pytest
 
-from agents.kl import adapted_coefficient
-from agents.policy import TransformerPolicy
+from agents.maths.kl import adapted_coefficient
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO
 from agents.presets import PRESETS, PresetName
-from tests.agents.models import make_model, make_toy
+from tests.agents.toys import make_model, make_toy
 
 SHARED = {
     "episodes": 512,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from agents.optimizers import MuonWithAdamW
 from agents.sft import SFTConfig, _collate, make_language_model, perplexity, train_language_model
-from tests.agents.models import make_model
-from textgym.tokenizers import CharacterTokenizer
+from agents.training.optimizers import MuonWithAdamW
+from tests.agents.toys import make_model
+from textgym.tokenizers.characters import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("abcdefgh")
 CONFIG = SFTConfig(
@@ -65,7 +65,7 @@ def test_learns_a_language_that_can_be_learned(tmp_path):
     config = dataclasses.replace(CONFIG, steps=150, batch_size=16, save_steps=1000, width=32)
     texts = ["abcdefg"[i:] for i in range(4)] * 8
     train_language_model(config, TOKENIZER, texts, tmp_path / "m")
-    from agents.policy import TransformerPolicy
+    from agents.models.policy import TransformerPolicy
 
     model = TransformerPolicy.from_pretrained(tmp_path / "m").model
     # Of 5.5 letters and an end on average, one in 4 must be guessed: 4 ** (1 / 6.5) = 1.24.

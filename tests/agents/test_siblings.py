@@ -5,15 +5,15 @@ import dataclasses
 import pytest
 import torch
 
-from agents.advantages import group_advantages, leave_one_out
 from agents.grpo import GRPO, GRPOConfig
-from agents.guards import GuardError
-from agents.policy import TransformerPolicy
+from agents.maths.advantages import group_advantages, leave_one_out
+from agents.models.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
-from agents.rereading import acted_log_probs, evaluate_reference
 from agents.rloo import RLOO, RLOOConfig
-from agents.updating import evaluate_rows
-from tests.agents.models import make_model, make_toy
+from agents.training.guards import GuardError
+from agents.training.reference import acted_log_probs, evaluate_reference
+from agents.training.updates import evaluate_rows
+from tests.agents.toys import make_model, make_toy
 
 SIBLINGS = [
     (GRPO, GRPOConfig(group_size=4, minibatches=2, epochs=2, iterations=4)),

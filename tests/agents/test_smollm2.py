@@ -9,12 +9,12 @@ import pytest
 import torch
 
 import textgym  # noqa: F401 - registers the ids
-from agents.adapters import AdapterConfig, adapters_off
-from agents.collecting import collect
-from agents.decoding import Sampling
-from agents.loading import load_model
-from agents.policy import TransformerPolicy
-from textgym.pretrained import smollm2_is_available
+from agents.maths.distributions import Sampling
+from agents.models.adapters import AdapterConfig, adapters_off
+from agents.models.loading import load_model
+from agents.models.policy import TransformerPolicy
+from agents.rollouts.collect import collect
+from textgym.pretrained.smollm2 import smollm2_is_available
 
 pytestmark = [
     pytest.mark.slow,

@@ -64,7 +64,7 @@ class Clock:
 def ours(algorithm, settings):
     """PPO or GRPO of ``agents``, one epoch and one minibatch."""
     from agents.grpo import GRPO, GRPOConfig
-    from agents.policy import TransformerPolicy
+    from agents.models.policy import TransformerPolicy
     from agents.ppo import PPO, PPOConfig
 
     common = {"bf16": settings.bf16, "temperature": 1.0, "learning_rate": RATE}
@@ -86,8 +86,8 @@ def stable_baselines(settings):
     """Stable-Baselines3's PPO on the same network; the first iteration counts: it is long."""
     from stable_baselines3.common.callbacks import BaseCallback
 
-    from agents.policy import TransformerPolicy
-    from agents.sb3 import make_ppo
+    from agents.bridges.sb3.ppo import make_ppo
+    from agents.models.policy import TransformerPolicy
 
     ppo = make_ppo(
         TransformerPolicy(model()),

@@ -18,11 +18,11 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from agents.collecting import collect
-from agents.decoding import Sampling
-from agents.policy import TransformerPolicy
+from agents.forward.trunk import TransformersTrunk
+from agents.maths.distributions import Sampling
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.trunks import TransformersTrunk
+from agents.rollouts.collect import collect
 from tests.benchmarks.shapes import NEW, PROMPT, ROWS, SHAPES, make_envs
 
 MEAN = 24

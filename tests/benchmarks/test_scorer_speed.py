@@ -22,13 +22,13 @@ from transformers import (
     pipeline,
 )
 
-from reward_models.classifier import sequence_classifier
-from reward_models.ensemble import EnsembleConfig, EnsembleReward
-from reward_models.lstm import LSTMScorer, LSTMScorerConfig
-from reward_models.process import ProcessReward, TokenScorer, TokenScorerConfig
-from reward_models.readers import PretrainedReader
-from reward_models.scoring import PreferenceReward
-from reward_models.transformer import PreferenceModel, PreferenceModelConfig
+from reward_models.models.classifier import sequence_classifier
+from reward_models.models.ensemble import EnsembleConfig, EnsembleReward
+from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
+from reward_models.models.process import ProcessReward, TokenScorer, TokenScorerConfig
+from reward_models.models.transformer import PreferenceModel, PreferenceModelConfig
+from reward_models.reading.readers import PretrainedReader
+from reward_models.reading.scoring import PreferenceReward
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
 WORDS = [f"w{number}" for number in range(4092)]

@@ -9,25 +9,25 @@ from pathlib import Path
 
 import pytest
 
-from agents.adapters import AdapterConfig
 from agents.dpo import DPOConfig
 from agents.grpo import GRPOConfig
+from agents.models.adapters import AdapterConfig
+from agents.models.scratch import ScratchConfig
 from agents.ppo import PPOConfig
 from agents.reinforce import ReinforceConfig
 from agents.rloo import RLOOConfig
-from agents.scratch import ScratchConfig
 from agents.sft import SFTConfig
 from reward_models.card import CardConfig
-from reward_models.classifier import ClassifierConfig
-from reward_models.endpoint import EndpointConfig
-from reward_models.ensemble import EnsembleConfig
-from reward_models.fitting import FitConfig
-from reward_models.judge import JudgeConfig
-from reward_models.labelled import LSTMTrainingConfig
-from reward_models.stepwise import ProcessTrainingConfig
-from reward_models.training import RewardTrainingConfig
+from reward_models.judging.endpoint import EndpointConfig
+from reward_models.judging.judge import JudgeConfig
+from reward_models.learning.fitting import FitConfig
+from reward_models.learning.labelled import LSTMTrainingConfig
+from reward_models.learning.stepwise import ProcessTrainingConfig
+from reward_models.learning.training import RewardTrainingConfig
+from reward_models.models.classifier import ClassifierConfig
+from reward_models.models.ensemble import EnsembleConfig
 from textgym.cli import COMMANDS
-from textgym.cli.plan import Plan
+from textgym.cli.quickstart.plan import Plan
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = [

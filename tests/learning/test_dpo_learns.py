@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from agents.baselines import policy_baseline
-from agents.collecting import collect
-from agents.decoding import Sampling
 from agents.dpo import DPO, DPOConfig
-from agents.policy import TransformerPolicy
-from tests.agents.models import make_model, make_toy
+from agents.maths.distributions import Sampling
+from agents.measuring.baselines import policy_baseline
+from agents.models.policy import TransformerPolicy
+from agents.rollouts.collect import collect
+from tests.agents.toys import make_model, make_toy
 from textgym.tasks.value_iteration import optimal_return
 
 pytestmark = pytest.mark.learning

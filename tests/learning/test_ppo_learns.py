@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from agents.baselines import policy_baseline
-from agents.evaluation import evaluate_policy
-from agents.gates import quickstart_gates, verdict
-from agents.policy import TransformerPolicy
+from agents.measuring.baselines import policy_baseline
+from agents.measuring.evaluation import evaluate_policy
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.report import Report, render_report
-from tests.agents.models import make_model, make_toy
+from agents.reports.gates import quickstart_gates, verdict
+from agents.reports.report import Report, render_report
+from tests.agents.toys import make_model, make_toy
 
 pytestmark = pytest.mark.learning
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from agents.policy import TransformerPolicy
-from agents.sb3 import make_ppo
-from tests.agents.models import make_model, make_toy
+from agents.bridges.sb3.ppo import make_ppo
+from agents.models.policy import TransformerPolicy
+from tests.agents.toys import make_model, make_toy
 
 pytestmark = pytest.mark.learning
 

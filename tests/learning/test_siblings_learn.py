@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from agents.baselines import policy_baseline
 from agents.grpo import GRPO, GRPOConfig
-from agents.policy import TransformerPolicy
+from agents.measuring.baselines import policy_baseline
+from agents.models.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
-from tests.agents.models import make_model, make_toy
+from tests.agents.toys import make_model, make_toy
 
 pytestmark = pytest.mark.learning
 

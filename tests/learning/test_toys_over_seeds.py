@@ -2,14 +2,14 @@
 
 import pytest
 
-from agents.baselines import policy_baseline
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
-from agents.policy import TransformerPolicy
+from agents.measuring.baselines import policy_baseline
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
-from tests.agents.models import make_model, make_toy
+from tests.agents.toys import make_model, make_toy
 from textgym.tasks.value_iteration import optimal_return
 
 pytestmark = pytest.mark.learning

@@ -8,14 +8,14 @@ from importlib.util import find_spec
 import pytest
 from transformers import BertConfig, BertForSequenceClassification, GPT2LMHeadModel
 
-from reward_models.ensemble import EnsembleReward
-from reward_models.lstm import LSTMScorer, LSTMScorerConfig
-from reward_models.process import ProcessReward, TokenScorer
-from reward_models.scoring import PreferenceReward
-from reward_models.transformer import PreferenceModel
+from reward_models.models.ensemble import EnsembleReward
+from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
+from reward_models.models.process import ProcessReward, TokenScorer
+from reward_models.models.transformer import PreferenceModel
+from reward_models.reading.scoring import PreferenceReward
 from tests.reward_models.fake_judge import fake_judge
-from textgym.factories import EXTRAS
 from textgym.rewards import CheckedReward, known_rewards, resolve
+from textgym.rewards.factories import EXTRAS
 from textgym.rewards.registry import find_reward, info_of
 from textgym.testing import check_reward_function
 

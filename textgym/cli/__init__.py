@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textgym.cli.errors import CommandError, UsageError
-from textgym.texts import did_you_mean
+from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
     import argparse
@@ -102,19 +102,19 @@ _DPO = (
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
     "envs": Command("textgym.cli.envs", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
-    "generate": Command("textgym.cli.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
-    "quickstart": Command("textgym.cli.quickstart", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
-    "reward best-of-n": Command("textgym.cli.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
-    "reward card": Command("textgym.cli.reward_card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
-    "reward curve": Command("textgym.cli.reward_curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise"),  # noqa: E501
-    "reward export": Command("textgym.cli.reward_export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
-    "reward train": Command("textgym.cli.reward_training", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
+    "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
+    "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
+    "reward best-of-n": Command("textgym.cli.reward.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
+    "reward card": Command("textgym.cli.reward.card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
+    "reward curve": Command("textgym.cli.reward.curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise"),  # noqa: E501
+    "reward export": Command("textgym.cli.reward.export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
+    "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
     "rewards": Command("textgym.cli.rewards", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
-    "train dpo": Command("textgym.cli.train_dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
-    "train grpo": Command("textgym.cli.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
-    "train ppo": Command("textgym.cli.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
-    "train reinforce": Command("textgym.cli.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline", _REINFORCE),  # noqa: E501
-    "train rloo": Command("textgym.cli.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline", _RLOO),  # noqa: E501
+    "train dpo": Command("textgym.cli.policy.dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
+    "train grpo": Command("textgym.cli.policy.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
+    "train ppo": Command("textgym.cli.policy.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
+    "train reinforce": Command("textgym.cli.policy.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline", _REINFORCE),  # noqa: E501
+    "train rloo": Command("textgym.cli.policy.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline", _RLOO),  # noqa: E501
 }
 """Every command by its name."""
 # fmt: on

@@ -13,7 +13,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from textgym.cli.errors import UsageError
-from textgym.texts import did_you_mean
+from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from textgym.checkpoints import last_checkpoint
+from textgym.files import last_checkpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

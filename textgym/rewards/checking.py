@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from textgym.factories import missing_package
 from textgym.rewards.calling import columns_read
+from textgym.rewards.factories import missing_package
 
 if TYPE_CHECKING:
     from textgym.types import RewardFunction

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from textgym.checkpoints import write_json
+from textgym.files import write_json
 from textgym.rewards.combining import Unary
 
 if TYPE_CHECKING:

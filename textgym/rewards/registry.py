@@ -16,9 +16,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from textgym.factories import is_location, load_attribute
+from textgym.messages import did_you_mean
 from textgym.rewards.calling import adapt, columns_read
-from textgym.texts import did_you_mean
+from textgym.rewards.factories import is_location, load_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from textgym.factories import missing_package
 from textgym.rewards.calling import ChatReward, FilledReward, adapt
 from textgym.rewards.checking import CheckedReward, Scorer, as_float
 from textgym.rewards.combining import Combination, WeightedReward
+from textgym.rewards.factories import missing_package
 from textgym.rewards.normalising import Normalised
 from textgym.rewards.operations import (
     Affine,

@@ -11,8 +11,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
-from textgym.masks import action_parts, moved_to_legal
-from textgym.states import to_host
+from textgym.dynamics.masks import action_parts, moved_to_legal
+from textgym.dynamics.states import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable

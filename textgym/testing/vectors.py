@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from textgym.masks import action_parts
+from textgym.dynamics.masks import action_parts
 from textgym.testing.findings import require, run_checks
 from textgym.testing.parity import check_parity
 from textgym.testing.rolls import (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textgym.trajectories import Trajectory, read_trajectories
+from textgym.recording.trajectories import Trajectory, read_trajectories
 from textgym.wrappers import vector
 from textgym.wrappers.flattening import FlattenAction
 from textgym.wrappers.observations import ActionMaskObservation, DictObservation, TextObservation

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.trajectories import Trajectory, TrajectoryFile, Turn
+from textgym.recording.trajectories import Trajectory, TrajectoryFile, Turn
 from textgym.wrappers.layout import find_layout
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from gymnasium import spaces
 
-    from textgym.trajectories import Action
+    from textgym.recording.trajectories import Action
     from textgym.types import Example
 
 __all__ = ["Draft", "Recorder"]

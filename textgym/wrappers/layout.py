@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from textgym.turns import split_turns
-from textgym.view import WorldView
+from textgym.envs.view import WorldView
+from textgym.recording.turns import split_turns
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -20,9 +20,9 @@ __all__ = ["RecordTrajectories"]
 
 
 class RecordTrajectories(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
-    """Appends every episode that ends to a file, as ``textgym.trajectories.Trajectory`` says.
+    """Appends every episode that ends to a file, as ``Trajectory`` says.
 
-    ``read_trajectories`` reads it, and ``textgym.rescoring.rescore`` scores it anew. A line is
+    ``read_trajectories`` reads it, and ``textgym.rescore`` scores it anew. A line is
     written in the step that ends its episode, so a crash loses no finished one. An episode that is
     left by ``reset`` is not recorded. Rewards are recorded as they are here: terms that are wrapped
     before are in them, those that are wrapped after are not. A time limit must be wrapped before.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
-from textgym.turns import own_turns
+from textgym.recording.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium import spaces
 
-from textgym.masks import action_parts
-from textgym.states import beside
+from textgym.dynamics.masks import action_parts
+from textgym.dynamics.states import beside
 
 if TYPE_CHECKING:
     from textgym.wrappers.layout import Layout

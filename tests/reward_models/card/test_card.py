@@ -11,7 +11,7 @@ from reward_models.card import CardConfig, CardData, card_data, make_card, rende
 from reward_models.card.making import _made_of, _members, folder_hash, scores_of
 from reward_models.card.measures import Sampling
 from reward_models.card.pairs import score_pairs
-from reward_models.ensemble import EnsembleConfig, EnsembleReward
+from reward_models.models.ensemble import EnsembleConfig, EnsembleReward
 from reward_models.preferences import Preference
 from textgym.rewards import RewardError, resolve
 

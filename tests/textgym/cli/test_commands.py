@@ -11,7 +11,7 @@ from reward_models.preferences import StoreError
 from textgym import cli
 from textgym.cli import COMMANDS, GROUPS, Command
 from textgym.cli.errors import CommandError
-from textgym.cli.run import RunError
+from textgym.cli.quickstart.run import RunError
 from textgym.rewards import RewardError
 
 HERE = Command(__name__, "Config", "run", "say something")

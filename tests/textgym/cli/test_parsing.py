@@ -5,7 +5,7 @@ import pytest
 from textgym.cli import COMMANDS
 from textgym.cli.errors import UsageError
 from textgym.cli.parsing import _reworded, options_of
-from textgym.cli.train import PPOTraining
+from textgym.cli.policy.train import PPOTraining
 
 GIVEN = ["--env", "TextGym/Alphabet-v0", "--out", "runs/a"]
 

@@ -5,12 +5,14 @@ import signal
 import pytest
 from safetensors import SafetensorError
 
-from agents import agent, rereading, training_state
-from agents.policy import TransformerPolicy
+from agents import learner as agent
+from agents.models.policy import TransformerPolicy
 from agents.ppo import PPOConfig
-from tests.textgym.cli.test_train import _config, _run
+from agents.training import checkpoint as training_state
+from agents.training import reference as rereading
+from tests.textgym.cli.policy.test_train import _config, _run
 from textgym.cli.errors import CommandError
-from textgym.cli.train import train_ppo
+from textgym.cli.policy.train import train_ppo
 
 
 def _same_weights(one, other):

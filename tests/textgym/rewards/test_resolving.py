@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from textgym.factories import EXTRAS
 from textgym.rewards import RewardError, known_rewards, resolve
+from textgym.rewards.factories import EXTRAS
 from textgym.tasks.toys import bandit_score
 
 TEXTS = [" one", " two", " three", " bad text"]

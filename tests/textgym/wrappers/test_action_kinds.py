@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from textgym import TextEnv, TextVectorEnv, wrappers
+from textgym.recording.trajectories import read_trajectories
 from textgym.testing import check_vector_env
-from textgym.trajectories import read_trajectories
 
 MODES = ["NextStep", "SameStep", "Disabled"]
 KINDS = ["choose", "edit"]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 import textgym
-from tests.textgym.test_conversations import Parrot
+from tests.textgym.envs.test_conversations import Parrot
 from textgym import TextEnv, TextVectorEnv, Trajectory, wrappers
+from textgym.recording.trajectories import Turn, read_trajectories
+from textgym.recording.turns import split_turns
 from textgym.testing import check_vector_env
-from textgym.trajectories import Turn, read_trajectories
-from textgym.turns import split_turns
 
 PAD, BOS, EOS = 0, 1, 2
 A, B, C, D = 3, 4, 5, 6

@@ -10,8 +10,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from textgym import Example, TextEnv, TextVectorEnv, wrappers
+from textgym.recording.trajectories import Trajectory, read_trajectories
 from textgym.testing import check_vector_env
-from textgym.trajectories import Trajectory, read_trajectories
 from textgym.wrappers import LengthTerm, RecordTrajectories
 
 MODES = ["NextStep", "SameStep", "Disabled"]

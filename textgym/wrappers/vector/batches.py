@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from gymnasium.vector.utils import batch_space
 
-from textgym.states import to_host
+from textgym.dynamics.states import to_host
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

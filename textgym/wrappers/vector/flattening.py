@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from textgym.states import namespace
+from textgym.dynamics.states import namespace
 from textgym.wrappers.flattening import flat_size, flatten_mask
 from textgym.wrappers.vector.batches import Batch
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from textgym.states import to_host
-from textgym.turns import own_turns
+from textgym.dynamics.states import to_host
+from textgym.recording.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
 from textgym.wrappers.vector.batches import (
     Batch,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.states import beside, to_host
+from textgym.dynamics.states import beside, to_host
 from textgym.types import Example
 from textgym.wrappers.shaping import Potential
 from textgym.wrappers.vector.batches import Batch, ended_observation, marked, with_new_prompts

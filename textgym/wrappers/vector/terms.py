@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.states import beside, to_host
-from textgym.turns import own_turns
+from textgym.dynamics.states import beside, to_host
+from textgym.recording.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
 from textgym.wrappers.terms import measure_length, measure_repetition
 from textgym.wrappers.vector.batches import (

@@ -1,0 +1,130 @@
+"""Keys and values of the tokens that have been read, one line of columns a text.
+
+A token's column is its position in its own text, so texts of different lengths, and texts that
+began at different times, stand side by side without padding between them: what a text has not
+reached yet is masked by its length, and is overwritten when it gets there.
+
+There are only as many columns as the longest text needs, and a few more. Of a larger tensor, the
+first columns lie apart in memory, and on a CPU a batched product copies them before it begins.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from textgym.envs.backends import TorchBackend
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+__all__ = ["KeyValueCache"]
+
+_BLOCK = 32
+
+
+class KeyValueCache:
+    """Keys and values, ``(rows, heads, width, head_size)`` for each layer.
+
+    The open texts are the first ``count`` slots; ``drop`` keeps it so by moving the last ones.
+
+    Attributes:
+        keys: One tensor a layer.
+        values: One tensor a layer.
+        lengths: How many tokens of each open text have been read, ``(count,)`` int64.
+        columns: The most that ``width`` can become.
+    """
+
+    def __init__(
+        self,
+        *,
+        layers: int,
+        rows: int,
+        heads: int,
+        columns: int,
+        head_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+    ) -> None:
+        """Makes a cache without any open text, and without columns."""
+        shape = (rows, heads, 0, head_size)
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
+        self.columns = columns
+
+    @property
+    def count(self) -> int:
+        """The number of open texts."""
+        return len(self.lengths)
+
+    @property
+    def width(self) -> int:
+        """The number of columns that there are."""
+        return self.keys[0].shape[2]
+
+    def reserve(self, columns: int) -> None:
+        """Makes room for texts of so many tokens, by blocks, so that it is seldom done."""
+        if columns <= self.width:
+            return
+        before, width = self.width, min(-(-columns // _BLOCK) * _BLOCK, self.columns)
+        for layers in (self.keys, self.values):
+            for number, layer in enumerate(layers):
+                rows, heads, _, head_size = layer.shape
+                layers[number] = layer.new_empty((rows, heads, width, head_size))
+                layers[number][:, :, :before] = layer
+                # A masked column is multiplied by 0, which does not cure what is no number.
+                layers[number][:, :, before:] = 0
+
+    def add(self, lengths: Tensor) -> Tensor:
+        """Opens slots for texts.
+
+        Args:
+            lengths: How many tokens each has, ``(k,)`` int64.
+
+        Returns:
+            Their slots, ``(k,)`` int64.
+        """
+        first = self.count
+        self.lengths = torch.cat([self.lengths, lengths])
+        return torch.arange(first, self.count, device=lengths.device)
+
+    def drop(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Closes slots; what moves is worked out on the host, which need not wait for it then.
+
+        Args:
+            slots: ``(k,)``, different ones.
+
+        Returns:
+            Which slot each of the slots that are left was before, ``(count,)`` int64.
+        """
+        left, send = self.count - len(slots), TorchBackend(self.lengths.device).send
+        is_open = np.ones(self.count, dtype=np.bool_)
+        is_open[slots] = False
+        holes, movers = np.flatnonzero(~is_open[:left]), left + np.flatnonzero(is_open[left:])
+        source = np.arange(left)
+        source[holes] = movers
+        to, where_from = send(holes), send(movers)
+        for layer in (*self.keys, *self.values):
+            layer[to] = layer[where_from]
+        self.lengths = self.lengths[send(source)]
+        return source
+
+    def write_texts(self, layer: int, slots: Tensor, keys: Tensor, values: Tensor) -> None:
+        """Writes whole texts from their first column on, each ``(k, heads, L, head_size)``."""
+        length = keys.shape[2]
+        self.keys[layer][slots, :, :length] = keys.to(self.keys[layer].dtype)
+        self.values[layer][slots, :, :length] = values.to(self.values[layer].dtype)
+
+    def write_next(self, layer: int, keys: Tensor, values: Tensor) -> None:
+        """Writes one column of every open text, each ``(count, heads, head_size)``."""
+        slots = torch.arange(self.count, device=keys.device)
+        self.keys[layer][slots, :, self.lengths] = keys
+        self.values[layer][slots, :, self.lengths] = values
+
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Returns the open texts' keys and values, ``(count, heads, width, head_size)``."""
+        return self.keys[layer][: self.count], self.values[layer][: self.count]

@@ -1,0 +1,273 @@
+"""Three ways through one trunk: whole texts, texts into a cache, and one more column.
+
+``full`` is what is learned from, ``read`` takes in prompts, ``step`` writes. A trunk holds no
+weights of its own: it runs a transformers model's modules. ``make_trunk`` takes the lean one of
+``agents.forward.lean`` where the model is one of those that it knows, and else transformers' own
+forward behind the same three verbs. All of them give the same numbers (tested).
+
+Simplification: attention must see the whole text; models with a sliding window, a recurrent state
+or cross-attention are refused, when their window is shorter than a text or their steps differ.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+
+from agents.forward.kv_cache import KeyValueCache
+from agents.forward.lean import LeanGPT2, LeanLlama
+from agents.forward.onednn import run_layer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from agents.forward.onednn import RunLayer
+
+__all__ = ["CompiledTrunk", "TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
+
+
+class Trunk(Protocol):
+    """A language model up to its last hidden state."""
+
+    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
+        """Makes a cache for so many texts of so many tokens."""
+
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
+        """A trunk for passes without gradients, as long as the weights stay as they are.
+
+        Args:
+            rows: How many tokens it will usually be given at once.
+            dtype: Of its products; autocast's, if it is to run under that.
+
+        Returns:
+            The same one where nothing is gained, and how to run the model's output layer with it.
+        """
+
+    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """Runs right-padded texts, with gradients where they are on.
+
+        Args:
+            tokens: ``(N, L)`` int64.
+            wanted: Which states are asked for, ``n * L + l`` for token l of text n, ``(M,)`` int64;
+                ``None`` for all.
+
+        Returns:
+            ``(M, width)``, or ``(N, L, width)``; what stands at padding is meaningless.
+        """
+
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
+        """Runs right-padded texts and keeps their keys and values.
+
+        Args:
+            tokens: ``(k, L)`` int64.
+            slots: Where they stand in the cache, ``(k,)`` int64.
+            cache: Is written to; at least as wide as the texts.
+            wanted: As in ``full``.
+
+        Returns:
+            ``(M, width)``, or ``(k, L, width)``.
+        """
+
+    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
+        """Appends one token to every open text, without changing the cache's lengths.
+
+        Args:
+            tokens: ``(count,)`` int64.
+            cache: Is written to; wider than every open text is long.
+
+        Returns:
+            ``(count, width)``.
+        """
+
+
+def make_trunk(model: PreTrainedModel) -> Trunk:
+    """Makes the leanest trunk that runs ``model``."""
+    for lean in (LeanGPT2, LeanLlama):
+        if lean.fits(model):
+            return lean(model)
+    return TransformersTrunk(model)
+
+
+def require_plain_head(model: PreTrainedModel, trunk: Trunk) -> None:
+    """Requires that a model's logits are its output layer applied to its trunk's hidden state.
+
+    Raises:
+        ValueError: If it does more to them.
+    """
+    head = cast("nn.Linear", model.get_output_embeddings())  # type: ignore[no-untyped-call] # transformers' is
+    ids = torch.arange(4, device=model.device).unsqueeze(0) % head.weight.shape[0]
+    with torch.inference_mode():
+        expected = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+        actual = head(trunk.full(ids))
+    allowed = 1e-3 if model.dtype == torch.float32 else 0.1
+    if not torch.allclose(expected, actual, atol=allowed, rtol=allowed):
+        raise ValueError(
+            f"{type(model).__name__} does more to its logits than its output embedding; "
+            "such models are not supported as a policy"
+        )
+
+
+class CompiledTrunk:
+    """Another trunk, whose passes with gradients, and those alone, are compiled when first used."""
+
+    def __init__(self, trunk: Trunk) -> None:
+        """Takes what it runs.
+
+        Raises:
+            ValueError: If there is no C++ compiler, which torch's compiler needs.
+        """
+        if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))):
+            raise ValueError(
+                "compile needs a C++ compiler, and neither g++ nor clang++ is there: install one, "
+                "or leave compile out"
+            )
+        self._trunk = trunk
+        self._compiled = torch.compile(trunk.full, dynamic=True)
+
+    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
+        """See ``Trunk``."""
+        return self._trunk.new_cache(rows, columns)
+
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
+        """See ``Trunk``."""
+        return self._trunk.packed(rows, dtype)
+
+    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """See ``Trunk``."""
+        run = self._compiled if torch.is_grad_enabled() else self._trunk.full
+        return run(tokens, wanted)
+
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
+        """See ``Trunk``."""
+        return self._trunk.read(tokens, slots, cache, wanted)
+
+    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
+        """See ``Trunk``."""
+        return self._trunk.step(tokens, cache)
+
+
+class TransformersTrunk:
+    """Any causal model of transformers by its own forward."""
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """Takes a causal language model, which is neither copied nor changed."""
+        self._model = model
+
+    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
+        """See ``Trunk``."""
+        probe = DynamicCache(config=self._model.config)
+        self._run(torch.zeros((1, 1), dtype=torch.int64, device=self._model.device), probe)
+        layers = cast("list[Any]", probe.layers)
+        if not all(isinstance(getattr(layer, "keys", None), Tensor) for layer in layers):
+            raise ValueError(
+                f"{type(self._model).__name__} keeps more than keys and values; "
+                "such models are not supported as a policy"
+            )
+        window = getattr(self._model.config.get_text_config(), "sliding_window", None)
+        if window is not None and window < columns:
+            raise ValueError(
+                f"{type(self._model).__name__} looks back {window} tokens and texts have "
+                f"{columns}; use shorter texts or a model without a sliding window"
+            )
+        _, heads, _, head_size = layers[0].keys.shape
+        return KeyValueCache(
+            layers=len(layers),
+            rows=rows,
+            heads=heads,
+            columns=columns,
+            head_size=head_size,
+            dtype=layers[0].keys.dtype,
+            device=layers[0].keys.device,
+        )
+
+    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
+        """See ``Trunk``."""
+        return self, run_layer
+
+    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+        """See ``Trunk``."""
+        return _of(self._run(tokens, None), wanted)
+
+    def read(
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+    ) -> Tensor:
+        """See ``Trunk``."""
+        fresh = DynamicCache(config=self._model.config)
+        hidden = self._run(tokens, fresh)
+        for number, layer in enumerate(cast("list[Any]", fresh.layers)):
+            cache.write_texts(number, slots, layer.keys, layer.values)
+        return _of(hidden, wanted)
+
+    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
+        """See ``Trunk``."""
+        lengths = cache.lengths
+        hidden_from = torch.arange(cache.width, device=tokens.device) > lengths[:, None]
+        lowest = torch.finfo(cache.keys[0].dtype).min
+        mask = torch.zeros(hidden_from.shape, dtype=cache.keys[0].dtype, device=tokens.device)
+        mask = mask.masked_fill_(hidden_from, lowest)[:, None, None, :]
+        layers: list[Any] = [_Column(cache, number) for number in range(len(cache.keys))]
+        output = self._model.base_model(
+            input_ids=tokens[:, None],
+            attention_mask=mask,
+            position_ids=lengths[:, None],
+            cache=Cache(layers=layers),
+            use_cache=True,
+        )
+        return cast("Tensor", output.last_hidden_state[:, -1])
+
+    def _run(self, tokens: Tensor, cache: Cache | None) -> Tensor:
+        # Without a mask transformers looks for padding in the ids, and warns on finding any.
+        output = self._model.base_model(
+            input_ids=tokens,
+            attention_mask=torch.ones_like(tokens),
+            cache=cache,
+            use_cache=cache is not None,
+        )
+        return cast("Tensor", output.last_hidden_state)
+
+
+def _of(hidden: Tensor, wanted: Tensor | None) -> Tensor:
+    return hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted)
+
+
+class _Column(CacheLayerMixin):
+    """Shows one layer of our cache to transformers, which appends a column to it."""
+
+    def __init__(self, cache: KeyValueCache, layer: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call] # transformers' is
+        self._cache, self._layer = cache, layer
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
+        """Has nothing to do: the cache is allocated."""
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        *args: Any,  # noqa: ARG002 - transformers' signature
+        **kwargs: Any,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """Writes the new column and returns all of them."""
+        self._cache.write_next(self._layer, key_states[:, :, 0], value_states[:, :, 0])
+        return self._cache.read(self._layer)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:  # noqa: ARG002 - as above
+        """The whole cache, from its first column on."""
+        return self._cache.width, 0
+
+    def get_seq_length(self) -> int:
+        """Not what positions come from: they are given."""
+        return self._cache.width - 1
+
+    def get_max_length(self) -> int:
+        """The number of columns."""
+        return self._cache.columns

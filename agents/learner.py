@@ -1,0 +1,301 @@
+"""What every learner has besides its algorithm: prompts in order, phases, checkpoints, habits.
+
+An algorithm is a file of its own with a config and an ``iterate`` to be read from top to bottom;
+this is what they would otherwise all repeat, and none of it knows what is learned from a rollout.
+``learn``, ``predict``, ``save`` and ``load`` are Stable-Baselines3's words, and mean the same.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import zlib
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+
+from agents.config import AgentConfig
+from agents.rollouts.checks import require_fitting
+from agents.rollouts.collect import collect
+from agents.rollouts.predict import predict_actions
+from agents.training.checkpoint import load_agent, restore_agent, save_agent
+from agents.training.distributed import current_processes, fingerprint
+from agents.training.failing import undone_on_failure
+from agents.training.optimizers import adam
+from agents.training.randomness import RandomState
+from agents.training.reference import frozen_reference
+from agents.training.updates import PhaseClock
+from textgym.messages import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    import numpy.typing as npt
+    from stable_baselines3.common.logger import Logger
+    from stable_baselines3.common.type_aliases import MaybeCallback
+
+    from agents.models.policy import TransformerPolicy
+    from agents.rollouts.rollout import Rollout
+    from textgym.envs.vector import TextVectorEnv
+
+__all__ = ["Agent"]
+
+
+class Agent:
+    """A policy, where it acts, and everything that a resumed run needs.
+
+    Attributes:
+        policy: What learns.
+        actor: The policy without its critic.
+        reference: The frozen policy that KL is measured against, without a critic; ``None`` where
+            that is the policy without its adapters.
+        envs: Where it acts.
+        config: The settings.
+        optimizer: Adam; its second group is what gives values alone, its first what acts.
+        iteration: How many iterations have been made.
+        num_timesteps: How many actions have been taken in them.
+        random: The generators, and the prompts that wait.
+        collected: What the latest iteration has collected; ``None`` until it has.
+        failure_folder: Where the batch goes that a guard refuses.
+        is_whole: Whether the weights are those between two iterations. A failure before the first
+            update of one leaves it so, and all else as it was, to be saved or gone on from.
+        processes: Who trains the same policy, see ``agents.training.distributed``; found out
+            when it is made.
+    """
+
+    config_type: ClassVar[type[AgentConfig]] = AgentConfig
+
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        envs: Any,
+        config: AgentConfig,
+        *,
+        reference: TransformerPolicy | None,
+        needs_reference: bool = True,
+    ) -> None:
+        """Prepares training.
+
+        Args:
+            policy: Trained in place.
+            envs: A text environment with the torch backend and autoreset disabled.
+            config: The settings.
+            reference: The frozen policy that KL is measured against, with weights of its own;
+                ``None`` for the policy as it is: a copy, or, where adapters learn, what is below
+                them.
+            needs_reference: Whether the algorithm measures against one at all.
+
+        Raises:
+            TypeError: If policy, environment or config are something else.
+            ValueError: If policy and reference share weights, the environment is another, or there
+                are fewer texts than minibatches.
+        """
+        if not isinstance(config, self.config_type):
+            raise TypeError(
+                f"{type(self).__name__} takes a {self.config_type.__name__}, got {shown(config)}"
+            )
+        self.envs: TextVectorEnv = getattr(envs, "unwrapped", envs)
+        require_fitting(self.envs, policy)
+        self.processes = current_processes(policy.device)
+        self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
+        self.processes.start_alike(
+            policy,
+            algorithm=type(self).__name__,
+            **asdict(config),
+            num_envs=self.envs.num_envs,
+            num_examples=self.envs.num_examples,
+        )
+        if needs_reference or reference is not None:
+            reference = frozen_reference(policy, reference)
+        if reference is not None:
+            self.processes.start_alike(reference)
+        self.policy, self.reference, self.config = policy, reference, config
+        self.optimizer = adam(policy, config.learning_rate)
+        self.is_whole = True
+        self.optimizer.register_step_pre_hook(self._begin_update)
+        self.iteration = 0
+        self.num_timesteps = 0
+        self.failure_folder = Path(tempfile.gettempdir())
+        self.actor = policy.without_critic()
+        self._sampler = self.actor.frozen_copy(torch.bfloat16) if config.bf16 else None
+        if config.compile:
+            policy.compile_passes()
+        self.random = RandomState(config.seed, policy.device)
+        self.collected: Rollout | None = None
+
+    def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
+        """Collects once and learns from it: the algorithm.
+
+        Returns:
+            The iteration's metrics by name, and what was collected.
+        """
+        raise NotImplementedError
+
+    def step(self) -> tuple[dict[str, float], Rollout]:
+        """Runs one iteration.
+
+        Returns:
+            Its metrics by name, seconds by phase among them, and what was collected.
+
+        Raises:
+            GuardError: If an invariant of training is broken, or memory runs out; the message says
+                which, and where the batch was saved.
+            RewardError: If the reward fails. Nothing was learned, and the same prompts and draws
+                come again.
+        """
+        if self.processes.count > 1:
+            self.processes.require_same(
+                iteration=self.iteration,
+                weights=fingerprint(self.policy),
+                order=zlib.crc32(repr(self.random.record()).encode()),
+            )
+        rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * rate
+        clock = PhaseClock(self.policy.device)
+        with undone_on_failure(self):
+            metrics, rollout = self.iterate(clock)
+        clock.move("collect", "environment", rollout.env_seconds)
+        clock.move("environment", "reward", rollout.reward_seconds)
+        self.iteration += 1
+        self.num_timesteps += rollout.num_actions
+        seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
+        return {"iteration": float(self.iteration), **metrics, **seconds}, rollout
+
+    def learn(
+        self,
+        total_steps: int | None = None,
+        callback: MaybeCallback = None,
+        *,
+        logger: Logger | None = None,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Trains until so many actions have been taken, or a callback says stop.
+
+        Callbacks are called, and logs written, in the main process alone, and the others wait.
+
+        Args:
+            total_steps: Actions in all, those before a ``load`` included; the last iteration is
+                finished. ``None`` runs the config's iterations.
+            callback: Of Stable-Baselines3, see ``agents.bridges.sb3.callbacks`` for which of them
+            work.
+            logger: Of Stable-Baselines3's ``configure``.
+            progress_bar: Whether to show tokens per second, reward and KL.
+
+        Raises:
+            TypeError: If ``total_steps`` is no number, or ``callback`` no callback.
+        """
+        # Stable-Baselines3 takes a second to import, and only this needs it.
+        from agents.bridges.sb3.callbacks import drive
+
+        every: list[Any] = [callback]
+        if total_steps is None:
+            left = max(0, self.config.iterations - self.iteration)
+            total_steps = self.num_timesteps + left * self.episodes * self.envs.max_actions
+            every.append(lambda *_: self.iteration < self.config.iterations)
+        elif not isinstance(total_steps, int | float):
+            raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
+        drive(self, total_steps, every, logger, progress_bar=progress_bar, processes=self.processes)
+        return self
+
+    def predict(
+        self,
+        observation: Any,
+        state: Any = None,
+        episode_start: Any = None,  # noqa: ARG002 - Stable-Baselines3's signature
+        deterministic: bool = False,
+        *,
+        action_masks: Any = None,
+    ) -> tuple[npt.NDArray[np.int64], Any]:
+        """Chooses the next actions of texts; see ``agents.rollouts.predict``.
+
+        Returns:
+            Actions, ``()`` or ``(N,)`` int64, and ``state`` as it is: a text is all the state.
+        """
+        actions = predict_actions(
+            self.policy,
+            self.envs,
+            observation,
+            sampling=self.config.sampling,
+            generator=None if deterministic else self.random.predict,
+            action_masks=action_masks,
+        )
+        return actions, state
+
+    def collect(self, example_ids: list[int] | None = None, *, group: int = 1) -> Rollout:
+        """Writes an iteration's texts with the policy as it is.
+
+        Args:
+            example_ids: Their prompts; ``None`` takes the next ones.
+            group: How many that follow each other start alike.
+        """
+        actor = self.policy
+        if self._sampler is not None:
+            self._sampler.copy_weights(self.actor)
+            actor = self._sampler
+        rollout = collect(
+            self.envs,
+            actor,
+            sampling=self.config.sampling,
+            generator=self.random.sampler,
+            example_ids=self.next_examples(self.episodes) if example_ids is None else example_ids,
+            processes=self.processes,
+            group=group,
+        )
+        # Where a critic says what states are worth, the actor has no say in it.
+        self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)
+        return self.collected
+
+    @property
+    def num_prompts(self) -> int:
+        """How many prompts there are to learn from."""
+        return self.envs.num_examples
+
+    def next_examples(self, count: int) -> list[int]:
+        """Takes the next prompts: every one is used once before any is used again."""
+        return self.random.next_examples(count, self.num_prompts)
+
+    def record(self) -> dict[str, Any]:
+        """What an algorithm has to remember beside weights and generators, as JSON holds it."""
+        return {}
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Takes over what ``record`` gave."""
+
+    def save(self, folder: str | Path) -> None:
+        """Writes everything that a resumed run needs; a kill leaves the last whole checkpoint.
+
+        Only the main process writes, and nobody waits for it.
+
+        Args:
+            folder: Is replaced if it is there. ``folder/policy`` is a model that transformers
+                loads.
+        """
+        if self.processes.is_main:
+            save_agent(self, Path(folder))
+
+    def restore(self, folder: str | Path) -> Self:
+        """Goes on where ``save`` left off, bit for bit.
+
+        Raises:
+            FileNotFoundError: If there is no checkpoint.
+            ValueError: If it was made by another algorithm, model or config.
+        """
+        restore_agent(self, Path(folder))
+        return self
+
+    @classmethod
+    def load(cls, folder: str | Path, envs: Any, device: str = "cpu") -> Self:
+        """Makes the agent anew from a checkpoint, and goes on where ``save`` left off.
+
+        Args:
+            folder: What ``save`` wrote.
+            envs: The environment to go on in.
+            device: Where to put the weights.
+        """
+        return load_agent(cls, Path(folder), envs, device)
+
+    def _begin_update(self, *_: Any) -> None:
+        self.is_whole = False

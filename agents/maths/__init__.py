@@ -1,0 +1,1 @@
+"""The mathematics of learning: pure functions of tensors, each with its paper."""

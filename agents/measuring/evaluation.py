@@ -1,0 +1,154 @@
+"""Measuring what a policy became, with numbers that see different ways of fooling oneself.
+
+A reward, even a held-out one, can be pleased by stock phrases. So texts are also measured by how
+many different word pairs they use and how often they repeat themselves, and the policy by how far
+it moved. Perplexity under the start is reported and is not a sign of quality: it *falls* when text
+turns into stock phrases.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from agents.maths.advantages import masked_mean
+from agents.maths.distributions import Sampling
+from agents.maths.kl import sequence_kl
+from agents.rollouts.collect import collect
+from agents.training.updates import evaluate_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from numpy.typing import NDArray
+
+    from agents.models.policy import TransformerPolicy
+    from textgym.envs.vector import TextVectorEnv
+
+__all__ = ["PolicyReport", "distinct_n", "evaluate_policy", "repeated_bigrams"]
+
+_TOKENS_AT_ONCE = 4096
+
+
+def distinct_n(rows: Sequence[Sequence[Hashable]], n: int) -> float:
+    """The share of different n-grams among all n-grams of all rows (Li et al. 2016).
+
+    It falls as more rows are counted, so compare equal numbers of rows of equal lengths only.
+
+    Args:
+        rows: Tokens or words, a sequence a text.
+        n: The length of an n-gram.
+
+    Returns:
+        A share in (0, 1], or NaN if no row has n tokens.
+    """
+    grams = [tuple(row[i : i + n]) for row in rows for i in range(len(row) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else math.nan
+
+
+def repeated_bigrams(rows: Sequence[Sequence[Hashable]]) -> float:
+    """The share of bigrams that have occurred before in their own row.
+
+    Returns:
+        A share in [0, 1), or NaN if no row has a bigram.
+    """
+    total = sum(max(0, len(row) - 1) for row in rows)
+    different = sum(len(set(pairwise(row))) for row in rows)
+    return 1 - different / total if total else math.nan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyReport:
+    """What a policy does on given prompts.
+
+    Attributes:
+        completions: Its texts, one a prompt.
+        rewards: What the environment's reward, the proxy, said of them, ``(N,)``.
+        gold: What the held-out judge said of them, ``(N,)``.
+        kl: KL divergence from the reference, in nats a completion; see ``sequence_kl``.
+        perplexity: Of its completions under the reference, at the sampler's temperature.
+        distinct_2: See ``distinct_n``, over token ids.
+        repeated_bigrams: See there, over token ids.
+        mean_length: Tokens a completion, the end of text included.
+    """
+
+    completions: list[str]
+    rewards: NDArray[np.float64]
+    gold: NDArray[np.float64]
+    kl: float
+    perplexity: float
+    distinct_2: float
+    repeated_bigrams: float
+    mean_length: float
+
+
+@torch.no_grad()
+def evaluate_policy(
+    policy: TransformerPolicy,
+    reference: TransformerPolicy,
+    envs: TextVectorEnv,
+    judge: Callable[[Sequence[str]], NDArray[np.float64]],
+    *,
+    example_ids: Sequence[int],
+    temperature: float,
+    seed: int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> PolicyReport:
+    """Lets a policy write once for each example, and measures the texts.
+
+    Args:
+        policy: Who writes.
+        reference: What KL and perplexity are measured against; may be ``policy`` itself.
+        envs: A text environment with the torch backend and autoreset disabled.
+        judge: The gold score of completions, ``(N,)``.
+        example_ids: Which examples of the environment's split; a multiple of ``num_envs``.
+        temperature: The sampler's.
+        seed: The sampler's. Equal seeds pair the draws of two policies.
+        on_batch: Called with the number of texts after each batch, for progress.
+
+    Raises:
+        ValueError: If the number of examples is not a multiple of ``num_envs``.
+    """
+    if not example_ids or len(example_ids) % envs.num_envs:
+        raise ValueError(
+            f"{len(example_ids)} examples do not fill batches of {envs.num_envs} rows: give a "
+            "positive multiple"
+        )
+    reference = reference.without_critic()
+    generator = torch.Generator(policy.device).manual_seed(seed)
+    ids: list[list[int]] = []
+    texts: list[str] = []
+    rewards, divergences, surprisals = [], [], []
+    for start in range(0, len(example_ids), envs.num_envs):
+        batch = example_ids[start : start + envs.num_envs]
+        rollout = collect(
+            envs,
+            policy,
+            sampling=Sampling(temperature=temperature),
+            generator=generator,
+            example_ids=batch,
+        )
+        under_reference = evaluate_all(
+            reference, rollout, temperature=temperature, bf16=False, most_tokens=_TOKENS_AT_ONCE
+        ).log_probs
+        divergences.append(float(sequence_kl(rollout.log_probs - under_reference, rollout.mask)))
+        surprisals.append(float(masked_mean(-under_reference, rollout.mask)))
+        rewards.append(rollout.scores)
+        ids += rollout.completions()
+        texts += envs.texts()[1]
+        on_batch(len(batch))
+    return PolicyReport(
+        completions=texts,
+        rewards=np.concatenate(rewards),
+        gold=np.asarray(judge(texts), dtype=np.float64),
+        kl=float(np.mean(divergences)),
+        perplexity=math.exp(float(np.mean(surprisals))),
+        distinct_2=distinct_n(ids, 2),
+        repeated_bigrams=repeated_bigrams(ids),
+        mean_length=float(np.mean([len(row) for row in ids])),
+    )

@@ -1,0 +1,289 @@
+"""One function that makes a language model, and the tokenizer that it acts with, from one line.
+
+====================================  ============================================================
+``runs/quickstart/language_model``    a folder: a model of transformers', or adapters on one
+``smollm2``                           SmolLM2-135M-Instruct, see ``textgym.pretrained.smollm2``
+``hub:owner/name``                    whatever transformers finds by that name
+``scratch:gpt2?layers=4&width=256``   random weights, see ``agents.models.scratch``
+====================================  ============================================================
+
+Every model comes with as many ids as its tokenizer, without dropout, and in evaluation mode, which
+is how a policy wants it. Weights are read from safetensors only.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging
+
+from agents.models.adapters import (
+    AdapterConfig,
+    add_adapters,
+    base_of,
+    has_adapters,
+    load_adapters,
+    save_adapters,
+)
+from agents.models.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
+from agents.models.tokenizer_fit import (
+    fit_vocabulary,
+    require_causal,
+    require_width,
+    turn_dropout_off,
+    use_special_ids,
+)
+from textgym.messages import shown
+from textgym.pretrained.smollm2 import HUB_PREFIX, SMOLLM2, smollm2_folder, unreachable
+from textgym.tokenizers.characters import load_tokenizer, save_tokenizer
+from textgym.types import Tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_of"]
+
+_TOKENIZERS = ("tokenizer.model", "alphabet.json", "tokenizer.json")  # in a model's folder
+
+
+def load_model(
+    spec: str | Path,
+    tokenizer: Tokenizer | str | Path | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "float32",
+    lora: AdapterConfig | None = None,
+    width: int | None = None,
+    attention: str = "eager",
+    trust_remote_code: bool = False,
+) -> tuple[PreTrainedModel, Tokenizer]:
+    """Makes a causal language model and its tokenizer.
+
+    Args:
+        spec: A folder, ``smollm2``, ``hub:NAME`` or ``scratch:...``, as above.
+        tokenizer: What ``load_tokenizer`` takes, or a tokenizer: the environment's. ``None`` for
+            the one that came with the model.
+        device: Where to put it.
+        dtype: Of the weights, by its name in torch.
+        lora: Adapters to put on it; the model itself is then frozen. Without, saved adapters are
+            loaded where ``spec`` has some, and all else learns.
+        width: The longest text that it must read: an environment's ``prompt_tokens`` and
+            ``completion_tokens`` together.
+        attention: transformers' name of how attention is computed. At a few million weights
+            ``eager`` is the fastest on a CPU; ``sdpa`` is on a GPU.
+        trust_remote_code: Whether code that came with a model of the hub may be run.
+
+    Returns:
+        The model, and the tokenizer whose ids are its actions.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or no model in it.
+        OSError: If transformers cannot read or find the model.
+        ValueError: If the model does not fit the tokenizer or the width, is no decoder, or ``spec``
+            is something else.
+        TypeError: If ``spec`` is no line and no path, or ``tokenizer`` no tokenizer.
+        ModuleNotFoundError: If a package is missing; the message says how to get it.
+    """
+    if not isinstance(spec, str | Path):
+        raise TypeError(f"a model is given by a folder's path or a line, got {shown(spec)}")
+    precision = _dtype(dtype)
+    base, adapters = _base_and_adapters(spec)
+    if lora is not None and adapters is not None:
+        raise ValueError(f"{spec} has adapters already: leave lora out, or load {base}")
+    if isinstance(tokenizer, str | Path):
+        tokenizer = load_tokenizer(tokenizer)
+    if tokenizer is not None and not isinstance(tokenizer, Tokenizer):
+        raise TypeError(
+            f"{shown(tokenizer)} is no tokenizer: give a name, a path, or envs.unwrapped.tokenizer"
+        )
+    if base.startswith(SCRATCH_PREFIX):
+        if tokenizer is None:
+            raise ValueError(f"{spec} has no tokenizer of its own: give one")
+        model = make_scratch_model(ScratchConfig.parse(base), tokenizer, attention)
+    else:
+        model, tokenizer = _pretrained(base, tokenizer, precision, attention, trust_remote_code)
+    if width is not None:
+        require_width(model, width, name=base)
+    model = cast("Any", model).to(device=device)
+    cast_weights(model, precision)
+    if adapters is not None:
+        load_adapters(model, adapters)
+    elif lora is not None:
+        add_adapters(model, lora, base=base)
+    return cast("Any", model).eval(), tokenizer
+
+
+def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Casts parameters in place, and no buffers: rotary frequencies need all their digits."""
+    for parameter in module.parameters():
+        parameter.data = parameter.data.to(dtype)
+
+
+def load_saved(
+    folder: str | Path, device: str, tokenizer: Tokenizer | None = None
+) -> PreTrainedModel:
+    """Loads a model as it was saved, whatever its tokenizer.
+
+    Args:
+        folder: What ``save_model`` wrote.
+        device: Where to put it.
+        tokenizer: The environment's; needed for adapters alone.
+
+    Raises:
+        FileNotFoundError: If there is no model.
+        ValueError: If its weights are damaged.
+    """
+    if base_of(Path(folder)) is not None:
+        return load_model(folder, tokenizer, device=device)[0]
+    if not (Path(folder) / "config.json").is_file():
+        raise FileNotFoundError(f"no language model in {folder}: config.json is missing there")
+    try:
+        with _no_bars():
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
+            )
+    except SafetensorError as error:  # it is cut off
+        raise ValueError(_unreadable(str(folder), error)) from error
+    return cast("PreTrainedModel", model.to(device))
+
+
+@contextmanager
+def _no_bars() -> Iterator[None]:
+    """Keeps transformers' bars off the terminal, where ours may be, while a checkpoint is made."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # as above
+
+
+def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+    """Writes what ``load_model(folder)`` reads: the model, or its adapters and their base's name.
+
+    To write a model with adapters as one without, save ``merge_adapters(model)``.
+
+    Args:
+        model: What ``load_model`` gave.
+        folder: Made if it is missing.
+        tokenizer: Written beside it, if it is one that can be.
+    """
+    if has_adapters(model):
+        save_adapters(model, folder)
+    else:
+        with _no_bars():
+            model.save_pretrained(folder)
+    if tokenizer is not None:
+        save_tokenizer(tokenizer, folder)
+
+
+def tokenizer_of(spec: str | Path) -> str | None:
+    """The tokenizer that came with a model, as ``load_tokenizer`` and environments take it.
+
+    Args:
+        spec: As of ``load_model``.
+
+    Returns:
+        Its name or folder; ``None`` if there is none, as with random weights.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+    """
+    base, adapters = _base_and_adapters(spec)
+    if base.startswith(SCRATCH_PREFIX):
+        return _tokenizer_in(adapters)
+    if base.startswith(HUB_PREFIX) or base == SMOLLM2:
+        return _tokenizer_in(adapters) or base
+    return _tokenizer_in(adapters) or _tokenizer_in(Path(base))
+
+
+def _tokenizer_in(folder: Path | None) -> str | None:
+    if folder is None or not any((folder / name).is_file() for name in _TOKENIZERS):
+        return None
+    return str(folder)
+
+
+def _base_and_adapters(spec: str | Path) -> tuple[str, Path | None]:
+    """What the model itself is called, wherever it is called from, and where its adapters are."""
+    line, folder = str(spec), Path(spec)
+    if line.startswith(SCRATCH_PREFIX):
+        return ScratchConfig.parse(line).line(), None  # with the defaults of today
+    if line.startswith(HUB_PREFIX) or (line == SMOLLM2 and not folder.exists()):
+        return line, None
+    base = base_of(folder)
+    if base is not None:
+        return base, folder
+    if not (folder / "config.json").is_file():
+        raise FileNotFoundError(
+            f"no language model in {line}: config.json is missing there; {SMOLLM2}, "
+            f"{SCRATCH_PREFIX}gpt2 and {HUB_PREFIX}NAME are models, too"
+        )
+    return str(folder.resolve()), None
+
+
+def _pretrained(
+    base: str,
+    tokenizer: Tokenizer | None,
+    dtype: torch.dtype,
+    attention: str,
+    trust_remote_code: bool,
+) -> tuple[PreTrainedModel, Tokenizer]:
+    source = str(smollm2_folder()) if base == SMOLLM2 else base.removeprefix(HUB_PREFIX)
+    own = _own_tokenizer(base, source, required=tokenizer is None)
+    tokenizer = own if tokenizer is None else tokenizer
+    if tokenizer is None:
+        raise ValueError(f"there is no tokenizer in {base}: give the one that it was trained with")
+    files: dict[str, Any] = {
+        "trust_remote_code": trust_remote_code,
+        "local_files_only": not base.startswith(HUB_PREFIX),
+    }
+    try:
+        config = AutoConfig.from_pretrained(source, **files)
+        turn_dropout_off(config)
+        use_special_ids(config, tokenizer)
+        model = AutoModelForCausalLM.from_pretrained(
+            source,
+            config=config,
+            dtype=dtype,
+            attn_implementation=attention,
+            use_safetensors=True,
+            **files,
+        )
+    except SafetensorError as error:  # it is cut off
+        raise ValueError(_unreadable(base, error)) from error
+    except (OSError, ValueError) as error:
+        raise type(error)(_unreadable(base, error)) from error
+    require_causal(model, name=base)
+    fit_vocabulary(model, tokenizer, own, name=base)
+    return model, tokenizer
+
+
+def _own_tokenizer(base: str, source: str, *, required: bool) -> Tokenizer | None:
+    """The tokenizer that came with a model; ``None`` if there is none, or none that would do."""
+    try:
+        if base.startswith(HUB_PREFIX):
+            return load_tokenizer(base)
+        return None if _tokenizer_in(Path(source)) is None else load_tokenizer(source)
+    except (OSError, ValueError):
+        if required:
+            raise
+        return None
+
+
+def _unreadable(base: str, error: Exception) -> str:
+    if base.startswith(HUB_PREFIX):
+        return unreachable(base, error)
+    return f"cannot read a language model in {base}: {' '.join(str(error).split())[:400]}"
+
+
+def _dtype(dtype: str | torch.dtype) -> torch.dtype:
+    found = getattr(torch, dtype, None) if isinstance(dtype, str) else dtype
+    if not isinstance(found, torch.dtype) or not found.is_floating_point:
+        raise ValueError(f"dtype is {dtype!r}; known: float32, bfloat16, float16, float64")
+    return found

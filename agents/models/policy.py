@@ -1,0 +1,299 @@
+"""A transformer that acts: any decoder-only language model with a value head.
+
+``evaluate`` runs whole texts in one forward pass, which is how they are learned from;
+``agents.rollouts.writer.Actor`` writes them column by column through a key-value cache. Both give
+the same numbers (tested): texts are padded on the right, so with causal attention no real token
+ever sees padding, and a token's position is its index, whatever the length of its neighbours.
+
+The value head reads the policy's own last hidden state, or that of a critic, which is a trunk of
+its own. The trunk is run by ``agents.forward.trunk``. For environments that edit there is a head
+that points at places, see ``agents.models.heads``; ``agents.models.edits`` acts with it.
+
+Simplifications: dropout is off; decoder-only models whose logits are their output layer applied to
+the last hidden state.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from agents.forward.trunk import CompiledTrunk, Trunk, make_trunk, require_plain_head
+from agents.models.candidates import chosen_candidates
+from agents.models.heads import EditHead
+from agents.models.loading import cast_weights
+from agents.models.output_layer import chosen_log_probs
+from agents.models.policy_folder import heads_of, load_heads, load_models, save_policy
+from agents.rollouts.rollout import Evaluation
+from textgym.messages import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PreTrainedModel
+
+    from textgym.types import Tokenizer
+
+__all__ = ["TransformerPolicy"]
+
+
+class TransformerPolicy(nn.Module):
+    """A language model as a policy and a value function.
+
+    Attributes:
+        model: The language model.
+        critic: The language model that values are read from; ``None`` where that is ``model``.
+        value_head: From a last hidden state to a value; starts at zero.
+        edit_head: Points at places; ``None`` unless the policy edits.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        critic: PreTrainedModel | None = None,
+        *,
+        edits: bool = False,
+    ) -> None:
+        """Puts a value head on ``model``, or on ``critic``.
+
+        Args:
+            model: A causal language model whose logits are its output embedding applied to its
+                trunk's last hidden state. Its dropout is switched off.
+            critic: Another one with weights of its own, of which the trunk alone is used.
+            edits: Whether to put a head on ``model`` by which it edits texts.
+
+        Raises:
+            TypeError: If ``model`` is no model of transformers.
+            ValueError: If the logits are computed in another way, or the two share weights.
+        """
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"{shown(model)} is no model: give the first of what "
+                "agents.models.loading.load_model returns"
+            )
+        self.model: PreTrainedModel = model.eval()  # type: ignore[no-untyped-call] # transformers' is
+        self.critic: PreTrainedModel | None = None if critic is None else critic.eval()  # type: ignore[no-untyped-call]
+        read = model if critic is None else critic
+        width = cast("int", read.config.get_text_config().hidden_size)
+        self.value_head = nn.Linear(width, 1, dtype=model.dtype, device=model.device)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        own = self.head.weight.shape[1]
+        self.edit_head = EditHead(own, dtype=model.dtype, device=model.device) if edits else None
+        self._trunk: Trunk = make_trunk(model)
+        self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
+        require_plain_head(model, self._trunk)
+        mine = {p.data_ptr() for p in model.parameters()}
+        if critic is not None and any(p.data_ptr() in mine for p in critic.parameters()):
+            raise ValueError("policy and critic share weights: load the critic a second time")
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids that the model knows."""
+        return self.head.weight.shape[0]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.value_head.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the weights are."""
+        return self.value_head.weight.dtype
+
+    @property
+    def head(self) -> nn.Linear:
+        """The output layer."""
+        return cast("nn.Linear", self.model.get_output_embeddings())  # type: ignore[no-untyped-call] # transformers' is
+
+    @property
+    def trunk(self) -> Trunk:
+        """The language model up to its last hidden state."""
+        return self._trunk
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The longest text that the model can read, if it has a limit."""
+        return getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+
+    def train(self, mode: bool = True) -> Self:
+        """Leaves the models in evaluation mode: dropout would break the ratio at the first step."""
+        super().train(mode)
+        self.model.eval()  # type: ignore[no-untyped-call] # transformers' is
+        if self.critic is not None:
+            self.critic.eval()  # type: ignore[no-untyped-call] # transformers' is
+        return self
+
+    def value_parameters(self) -> Iterator[nn.Parameter]:
+        """Those of the value head and the critic, on which no action depends."""
+        yield from self.value_head.parameters()
+        if self.critic is not None:
+            yield from self.critic.parameters()
+
+    def compile_passes(self) -> None:
+        """Compiles what is learned from, see ``CompiledTrunk``; copies are as they were."""
+        self._trunk = CompiledTrunk(self._trunk)
+        if self._critic_trunk is not None:
+            self._critic_trunk = CompiledTrunk(self._critic_trunk)
+
+    def evaluate(
+        self,
+        tokens: Tensor,
+        places: Tensor,
+        actions: Tensor,
+        mask: Tensor,
+        legal: Tensor,
+        temperature: float,
+        candidates: tuple[Tensor, int] | None = None,
+        *,
+        entropies: bool = False,
+    ) -> Evaluation:
+        """Log-probabilities and values of the actions of whole texts.
+
+        Args:
+            tokens: ``(N, L)`` int64, right-padded: prompt, then completion.
+            places: The index of the last token before each action, ``(N, C)`` int64.
+            actions: ``(N, C)`` int64.
+            mask: Where there was an action, ``(N, C)`` bool.
+            legal: ``(A,)`` bool, or ``(N, C, ceil(A / 8))`` uint8 from ``pack_mask``.
+            temperature: The sampler's.
+            candidates: What could be chosen, ``(N, C, K, L)`` int64, and the padding's id; ``None``
+                where tokens were appended.
+            entropies: Whether to give them as well.
+        """
+        rows, columns = mask.nonzero(as_tuple=True)
+        at = places[rows, columns]
+        hidden = self._trunk.full(tokens, rows * tokens.shape[1] + at)
+        taken, allowed = actions[rows, columns], legal if legal.ndim == 1 else legal[rows, columns]
+        weight, bias = self.head.weight, self.head.bias
+        if candidates is None:
+            chosen, uncertain = chosen_log_probs(
+                hidden, weight, bias, taken, allowed, temperature, entropies=entropies
+            )
+        else:
+            offered = candidates[0][rows, columns], candidates[1]
+            chosen, uncertain = chosen_candidates(
+                hidden, self.head, offered, taken, allowed, temperature
+            )
+        values = self.values_at(tokens, rows, at, hidden)
+        return Evaluation.of(mask.shape, (rows, columns), chosen, values, uncertain)
+
+    def values_at(self, tokens: Tensor, rows: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
+        """The values of the states that end at some places of texts.
+
+        Args:
+            tokens: ``(N, L)`` int64, right-padded; read by a critic alone.
+            rows: Numbers of texts, ``(M,)`` int64.
+            at: Places in them, ``(M,)`` int64.
+            hidden: The policy's own last hidden states there, ``(M, width)``; not read if there is
+                a critic.
+
+        Returns:
+            ``(M,)`` float32.
+        """
+        if self._critic_trunk is not None:
+            hidden = self._critic_trunk.full(tokens, rows * tokens.shape[1] + at)
+        return cast("Tensor", self.value_head(hidden).squeeze(-1).float())
+
+    def state_values(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The values of states, ``(N,)`` float32, each read at its last token."""
+        trunk = self._trunk if self._critic_trunk is None else self._critic_trunk
+        return cast(
+            "Tensor", self.value_head(_last_states(trunk, tokens, lengths)).squeeze(-1).float()
+        )
+
+    def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
+        return cast("Tensor", self.head(_last_states(self._trunk, tokens, lengths)))
+
+    def without_critic(self) -> TransformerPolicy:
+        """The same language model and edit head for who asks for no values; nothing is copied.
+
+        A policy without a critic is that already, and is returned as it is.
+        """
+        if self.critic is None:
+            return self
+        actor = TransformerPolicy(self.model)
+        actor.edit_head = self.edit_head
+        return actor
+
+    def packed(self, rows: int, dtype: torch.dtype) -> TransformerPolicy:
+        """The same policy for passes without gradients while its weights stay as they are.
+
+        Args:
+            rows: How many tokens a pass usually has.
+            dtype: Of the language model's products, see ``Trunk.packed``.
+        """
+        twin = copy.copy(self)
+        twin._trunk = self._trunk.packed(rows, dtype)[0]  # noqa: SLF001 - its own class
+        return twin
+
+    def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:
+        """A policy with weights of its own that nothing trains.
+
+        Args:
+            dtype: Of the copy; ``None`` keeps it.
+        """
+        model, critic = copy.deepcopy(self.model), copy.deepcopy(self.critic)
+        twin = TransformerPolicy(model, critic, edits=self.edit_head is not None)
+        for own, new in zip(heads_of(twin).values(), heads_of(self).values(), strict=True):
+            own.load_state_dict(new.state_dict())
+        twin.requires_grad_(requires_grad=False)
+        if dtype is not None:
+            cast_weights(twin, dtype)
+        return twin
+
+    @torch.no_grad()
+    def copy_weights(self, source: TransformerPolicy) -> None:
+        """Takes over the weights of a policy of the same shape, rounded to the own dtype."""
+        for own, new in zip(self.parameters(), source.parameters(), strict=True):
+            own.copy_(new)
+
+    def save_pretrained(self, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+        """Writes the model as transformers does, and heads and critic beside it.
+
+        Args:
+            folder: Made if it is missing.
+            tokenizer: Written as well, so that the folder is all that a text needs.
+        """
+        save_policy(self, folder, tokenizer)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder: str | Path,
+        device: str = "cpu",
+        *,
+        critic: str | Path | None = None,
+        tokenizer: Tokenizer | None = None,
+        edits: bool = False,
+    ) -> TransformerPolicy:
+        """Loads a language model, and the heads and the critic where they were saved with it.
+
+        Args:
+            folder: A folder that ``save_pretrained`` wrote, of a policy or of a language model.
+            device: Where to put it.
+            critic: The folder of a language model to start a critic from; the same folder as the
+                policy's is the usual choice.
+            tokenizer: The environment's; needed for a folder of adapters alone.
+            edits: Whether to add an edit head where none was saved.
+
+        Raises:
+            FileNotFoundError: If there is no model in ``folder``.
+        """
+        model, critic_model, has_edit_head = load_models(folder, device, critic, tokenizer)
+        policy = cls(model, critic_model, edits=edits or has_edit_head)
+        load_heads(policy, Path(folder))
+        return policy
+
+
+def _last_states(trunk: Trunk, tokens: Tensor, lengths: Tensor) -> Tensor:
+    """The hidden states at the ends of texts, ``(N, width)``, and of the last layer no others."""
+    first = torch.arange(0, tokens.numel(), tokens.shape[1], device=tokens.device)
+    return trunk.full(tokens, first + lengths - 1)

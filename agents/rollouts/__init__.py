@@ -1,0 +1,1 @@
+"""From prompts to a ``Rollout`` of whole episodes, whoever writes them."""

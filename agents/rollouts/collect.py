@@ -1,0 +1,255 @@
+"""Collecting experience: whole episodes, as many as are asked for, in the rows that there are.
+
+A row that ends takes the next prompt as soon as a few rows wait for one, and no closed row is
+computed. Every episode has its own uniform numbers, one an action, drawn before the first step, so
+what is written after a prompt depends neither on its row nor on its neighbours, nor on the process
+that writes it, but for rounding. Drafts that are edited are drawn from seeds of the sampler's, one
+an episode, so they do not either, and come again after a resume.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.models.edits import EditIds, Editor
+from agents.rollouts.checks import require_fitting
+from agents.rollouts.recorder import Ledger, idle_action
+from agents.rollouts.writer import Actor
+from agents.training.distributed import Processes
+from agents.training.guards import explained_memory
+from textgym.dynamics.states import take_rows
+from textgym.envs.backends import TorchBackend
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from agents.maths.distributions import Sampling
+    from agents.models.policy import TransformerPolicy
+    from agents.rollouts.rollout import Rollout
+    from agents.rollouts.writer import Act
+    from textgym.dynamics.states import State
+    from textgym.envs.vector import TextVectorEnv
+
+__all__ = ["collect"]
+
+_WAITING_SHARE = 6  # one row in so many waits for a prompt before prompts are read
+
+
+@torch.no_grad()
+def collect(
+    envs: TextVectorEnv,
+    policy: TransformerPolicy,
+    *,
+    sampling: Sampling,
+    generator: torch.Generator,
+    example_ids: Sequence[int] | None = None,
+    group: int = 1,
+    processes: Processes | None = None,
+) -> Rollout:
+    """Plays episodes until all that were asked for have ended.
+
+    Args:
+        envs: A text environment with the torch backend and autoreset disabled.
+        policy: Who acts.
+        sampling: How actions are drawn.
+        generator: The sampler's, on the policy's device.
+        example_ids: Which examples to start from, at least ``num_envs`` for each process; ``None``
+            lets each row draw its own once.
+        group: How many episodes that follow each other, of one example, edit the same draft.
+        processes: Who plays the episodes; each has an environment and a generator like this one's,
+            plays its share, and is given all. ``None`` for this process alone.
+
+    Raises:
+        ValueError: If ``envs`` has another backend or autoreset mode, or does not fit the policy,
+            there are fewer examples than rows, or the episodes are no whole groups.
+        RewardError: If the reward fails, in any process; nothing is learned from what was
+            collected.
+    """
+    require_fitting(envs, policy)
+    processes = Processes() if processes is None else processes
+    rows = envs.num_envs * processes.count
+    total = rows if example_ids is None else len(example_ids)
+    if total < rows:
+        raise ValueError(
+            f"{total} examples for {rows} rows: give at least one a row, or make the environment "
+            "with fewer rows"
+        )
+    if total % group:
+        raise ValueError(f"{total} episodes are no whole groups of {group}")
+    # Drawn for all and then shared out, so that a text is the same whoever writes it.
+    shape = (total, envs.max_actions, *idle_action(envs, policy.device).shape)
+    uniform = torch.rand(shape, generator=generator, device=policy.device)
+    share = processes.share(total)
+    seeds = _draft_seeds(total, group, generator)[share] if envs.action_kind == "edit" else None
+    mine = None if example_ids is None else example_ids[share]
+    with processes.together(), explained_memory("num_envs, then episodes"):
+        collection = _Collection(envs, _actor(envs, policy), uniform[share], seeds, mine)
+        collection.run(sampling)
+    return _gathered(collection.result(processes), processes, total)
+
+
+def _draft_seeds(total: int, group: int, generator: torch.Generator) -> list[int]:
+    """A seed for each episode; those of a group are the same."""
+    count = (total // group,)
+    seeds = torch.randint(2**31, count, generator=generator, device=generator.device)
+    repeated: list[int] = seeds.repeat_interleave(group).tolist()
+    return repeated
+
+
+def _actor(envs: TextVectorEnv, policy: TransformerPolicy) -> Actor | Editor:
+    columns = envs.prompt_tokens + envs.completion_tokens
+    if envs.action_kind == "edit":
+        return Editor(policy, columns=columns, special=EditIds.of(envs.tokenizer))
+    return Actor(policy, rows=envs.num_envs, columns=columns)
+
+
+class _Collection:
+    """One collection on its way; ``run`` is to be called once."""
+
+    def __init__(
+        self,
+        envs: TextVectorEnv,
+        actor: Actor | Editor,
+        uniform: Tensor,
+        seeds: Sequence[int] | None,
+        example_ids: Sequence[int] | None,
+    ) -> None:
+        self._envs, self._actor, device = envs, actor, actor.rows.device
+        self._send = TorchBackend(device).send
+        self._ids = None if example_ids is None else np.asarray(example_ids, dtype=np.int64)
+        self._total, self._started, self._uniform, self._seeds = len(uniform), 0, uniform, seeds
+        self._idle = idle_action(envs, device)
+        self._ledger = Ledger(envs, self._total, device)
+        self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
+        self._episode = np.zeros(envs.num_envs, dtype=np.int64)
+        self._order = np.zeros(0, dtype=np.int64)  # the actor's open rows, on the host
+        self._episode_there: Tensor = self._send(self._episode)
+        self._env_seconds, self._reward_seconds_before = 0.0, envs.reward_seconds
+
+    def run(self, sampling: Sampling) -> None:
+        """Steps until every episode has ended."""
+        envs, actor, ledger = self._envs, self._actor, self._ledger
+        self._reset(np.ones(envs.num_envs, dtype=np.bool_))
+        fixed = envs.action_masks()[0] if envs.mask_is_fixed else None
+        if sampling.keeps_all:
+            ledger.legal = fixed
+        while len(actor.rows):
+            before = take_rows(envs.dynamics_state, actor.rows)
+            legal = envs.action_masks()[actor.rows] if fixed is None else fixed
+            at = self._episode_there[actor.rows], before.steps
+            act = self._act(before, legal, self._uniform[at], sampling)
+            ledger.note(at, act, before, legal, self._step(act.action))
+            action = act.action
+            just_closed = envs.ended_rows & self._is_open
+            if just_closed.any():
+                self._finish(just_closed)
+                left = actor.close(just_closed[self._order])
+                self._order, action = self._order[left], action[self._send(left)]
+            self._go_on(action)
+            self._refill()
+
+    def result(self, processes: Processes) -> Rollout:
+        """What was played, as wide as the longest of all processes' episodes."""
+        steps, longest = map(max, zip(*processes.exchange(self._ledger.sizes()), strict=True))
+        return self._ledger.rollout(
+            steps,
+            longest,
+            env_seconds=self._env_seconds,
+            reward_seconds=self._envs.reward_seconds - self._reward_seconds_before,
+        )
+
+    def _act(self, before: State, legal: Tensor, uniform: Tensor, sampling: Sampling) -> Act:
+        if isinstance(self._actor, Editor):
+            return self._actor.act(legal, uniform, sampling)
+        offered = before.candidates
+        return self._actor.act(
+            legal,
+            uniform,
+            sampling,
+            None if offered is None else (offered, self._envs.tokenizer.pad_id),
+        )
+
+    def _go_on(self, action: Tensor) -> None:
+        """Shows the actor what the open rows have become."""
+        actor, state = self._actor, self._envs.dynamics_state
+        if (
+            isinstance(actor, Actor)
+            and self._envs.action_kind == "append"
+            and not self._envs.converses
+        ):
+            actor.feed(action)
+        else:
+            actor.follow(state.tokens[actor.rows], state.length[actor.rows])
+
+    def _refill(self) -> None:
+        """Starts waiting episodes in closed rows, once there are a few."""
+        waiting, closed = self._total - self._started, np.flatnonzero(~self._is_open)
+        enough = max(1, len(self._is_open) // _WAITING_SHARE)
+        if waiting and (len(closed) >= min(enough, waiting) or not self._is_open.any()):
+            chosen = np.zeros_like(self._is_open)
+            chosen[closed[:waiting]] = True
+            self._reset(chosen)
+
+    def _reset(self, chosen: npt.NDArray[np.bool_]) -> None:
+        envs, rows = self._envs, np.flatnonzero(chosen)
+        episodes = slice(self._started, self._started + len(rows))
+        options: dict[str, Any] = {"reset_mask": chosen}
+        if self._ids is not None:
+            options["example_id"] = np.zeros(envs.num_envs, dtype=np.int64)
+            options["example_id"][rows] = self._ids[episodes]
+        seeds: list[int | None] | None = None
+        if self._seeds is not None:
+            seeds = [None] * envs.num_envs
+            for row, seed in zip(rows.tolist(), self._seeds[episodes], strict=True):
+                seeds[row] = seed
+        start = time.perf_counter()
+        _, infos = envs.reset(seed=seeds, options=options)
+        self._env_seconds += time.perf_counter() - start
+        self._episode[rows] = np.arange(episodes.start, episodes.stop)
+        self._is_open[rows] = True
+        self._started += len(rows)
+        there, self._episode_there = self._send(rows), self._send(self._episode)
+        state = envs.dynamics_state
+        self._ledger.begin(episodes, state.prompt_length[there], infos["example_id"][rows])
+        self._order = np.concatenate([self._order, rows])
+        self._actor.open(there, state.tokens[there], state.length[there])
+
+    def _step(self, action: Tensor) -> Tensor:
+        """Steps the environment; closed rows are given an action that does nothing."""
+        every = self._idle.repeat(self._envs.num_envs, *(1,) * self._idle.ndim)
+        every[self._actor.rows] = action
+        start = time.perf_counter()
+        _, rewards, _, _, infos = self._envs.step(every)
+        self._env_seconds += time.perf_counter() - start
+        ended = infos.get("_score")
+        if ended is not None:
+            episodes = self._episode[ended]
+            self._ledger.score(episodes, infos["score"][ended], infos["stop_reason"][ended])
+        reward: Tensor = rewards[self._actor.rows]
+        return reward
+
+    def _finish(self, just_closed: npt.NDArray[np.bool_]) -> None:
+        """Takes the texts of rows that have ended."""
+        rows, state = self._send(np.flatnonzero(just_closed)), self._envs.dynamics_state
+        self._ledger.finish(self._episode_there[rows], state.tokens[rows], state.length[rows])
+        self._is_open = self._is_open & ~just_closed
+
+
+def _gathered(own: Rollout, processes: Processes, total: int) -> Rollout:
+    """The episodes of all processes, in order; seconds stay this one's."""
+    whole: dict[str, Any] = {}
+    for name in (field.name for field in fields(own)) if processes.count > 1 else ():
+        value = getattr(own, name)
+        if isinstance(value, np.ndarray):
+            whole[name] = processes.gather(torch.from_numpy(value), total).numpy()
+        elif isinstance(value, Tensor) and not (name == "legal" and value.ndim == 1):
+            whole[name] = processes.gather(value, total)
+    return replace(own, **whole)

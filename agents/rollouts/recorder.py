@@ -1,0 +1,165 @@
+"""What is known of every episode of a collection so far, until it is a ``Rollout``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from agents.maths.distributions import pack_mask
+from agents.rollouts.rollout import Rollout
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+    from agents.rollouts.writer import Act
+    from textgym.dynamics.states import State
+    from textgym.envs.vector import TextVectorEnv
+
+__all__ = ["Ledger", "idle_action"]
+
+
+def idle_action(envs: TextVectorEnv, device: torch.device) -> Tensor:
+    """An action that ends a text: ``()``, or for edits ``(2,)`` int64."""
+    eos = envs.tokenizer.eos_id
+    # The first candidate always is the end of text, which as an edit may stand at any place.
+    actions: dict[str, int | list[int]] = {"append": eos, "choose": 0, "edit": [0, eos]}
+    return torch.tensor(actions[envs.action_kind], device=device)
+
+
+class Ledger:
+    """E episodes of at most C actions, written to as they go on; see ``Rollout`` for the arrays.
+
+    Attributes:
+        legal: ``(A,)`` where it never changes, and is to be set then; else as in ``Rollout``, and
+            ``None`` until the first action.
+    """
+
+    def __init__(self, envs: TextVectorEnv, total: int, device: torch.device) -> None:
+        """Makes one without an episode.
+
+        Args:
+            envs: Where they are played.
+            total: E.
+            device: Where the policy is.
+        """
+        self._device, self._pad_id = device, envs.tokenizer.pad_id
+        self._width = envs.prompt_tokens + envs.completion_tokens
+        shape = (total, envs.max_actions)
+        idle = idle_action(envs, device)
+        self._actions = self._whole(*shape, *idle.shape) + idle
+        self._places = self._whole(*shape)
+        self._log_probs, self._values, self._rewards = (
+            torch.zeros(shape, device=device) for _ in range(3)
+        )
+        self._has_values = False
+        self._mask = torch.zeros(shape, dtype=torch.bool, device=device)
+        self.legal: Tensor | None = None
+        self._candidates: Tensor | None = None
+        self._texts = (
+            self._whole(*shape, self._width) + self._pad_id if envs.action_kind == "edit" else None
+        )
+        self._tokens = self._whole(total, self._width) + self._pad_id
+        self._prompt_lengths, self._lengths = self._whole(total), self._whole(total)
+        self._scores = np.full(total, np.nan)
+        self._stop_reasons, self._example_ids = np.zeros((2, total), dtype=np.int64)
+
+    def _whole(self, *shape: int) -> Tensor:
+        return torch.zeros(shape, dtype=torch.int64, device=self._device)
+
+    def begin(
+        self, episodes: slice, prompt_lengths: Tensor, example_ids: npt.NDArray[np.int64]
+    ) -> None:
+        """Notes what episodes started with."""
+        self._prompt_lengths[episodes] = prompt_lengths
+        self._example_ids[episodes] = example_ids
+
+    def note(
+        self, at: tuple[Tensor, Tensor], act: Act, before: State, legal: Tensor, rewards: Tensor
+    ) -> None:
+        """Writes an action of each open row where its episode is.
+
+        Args:
+            at: The numbers of the episodes and of the actions in them, ``(count,)`` int64 each.
+            act: What was done.
+            before: The open rows before it.
+            legal: What was legal then, ``(A,)`` or ``(count, A)`` bool.
+            rewards: What it was paid, ``(count,)``.
+        """
+        self._actions[at] = act.action
+        self._places[at] = before.length - 1
+        self._log_probs[at] = act.log_prob
+        if act.value is not None:
+            self._values[at] = act.value
+            self._has_values = True
+        self._rewards[at] = rewards.float()
+        self._mask[at] = True
+        if self._texts is not None:
+            self._texts[at] = before.tokens
+        if before.candidates is not None:
+            if self._candidates is None:
+                shape = (*self._mask.shape, *before.candidates.shape[1:])
+                self._candidates = self._whole(*shape) + self._pad_id
+            self._candidates[at] = before.candidates
+        if self.legal is None or self.legal.ndim > 1:
+            packed = pack_mask(legal if act.kept is None else act.kept)
+            if self.legal is None:
+                shape = (*self._mask.shape, packed.shape[-1])
+                self.legal = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+            self.legal[at] = packed
+
+    def score(
+        self,
+        episodes: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+        stop_reasons: npt.NDArray[np.int64],
+    ) -> None:
+        """Notes what the reward said of finished texts."""
+        self._scores[episodes], self._stop_reasons[episodes] = scores, stop_reasons
+
+    def finish(self, episodes: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+        """Takes the texts of episodes that have ended."""
+        self._tokens[episodes], self._lengths[episodes] = tokens, lengths
+
+    def sizes(self) -> tuple[int, int]:
+        """The most actions of an episode, and the longest text at the end of one."""
+        return int(self._mask.sum(dim=1).max()), int(self._lengths.max())
+
+    def rollout(
+        self, steps: int, longest: int, *, env_seconds: float, reward_seconds: float
+    ) -> Rollout:
+        """Makes what was asked for, when every episode has ended.
+
+        Args:
+            steps: To how many actions to cut the episodes.
+            longest: To how many tokens to cut the texts.
+            env_seconds: See ``Rollout``.
+            reward_seconds: As above.
+        """
+        legal = self._mask if self.legal is None else self.legal
+        candidates, texts = (
+            None if each is None else each[:, :steps] for each in (self._candidates, self._texts)
+        )
+        return Rollout(
+            tokens=self._tokens[:, :longest],
+            prompt_lengths=self._prompt_lengths,
+            lengths=self._lengths,
+            places=self._places[:, :steps],
+            actions=self._actions[:, :steps],
+            log_probs=self._log_probs[:, :steps],
+            values=self._values[:, :steps] if self._has_values else None,
+            rewards=self._rewards[:, :steps],
+            mask=self._mask[:, :steps],
+            legal=legal if legal.ndim == 1 else legal[:, :steps],
+            candidates=candidates,
+            texts=texts,
+            pad_id=self._pad_id,
+            truncated=torch.from_numpy(np.isnan(self._scores)).to(self._device),
+            scores=self._scores,
+            stop_reasons=self._stop_reasons,
+            example_ids=self._example_ids,
+            env_seconds=env_seconds,
+            reward_seconds=reward_seconds,
+        )

@@ -1,0 +1,1 @@
+"""Between an advantage and a changed weight: passes, gradients, processes, guards, resume."""

@@ -1,0 +1,206 @@
+"""What a resumed run needs to go on as if it had never stopped, in safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from agents.models.policy import TransformerPolicy
+from agents.rollouts.checks import require_batch
+from textgym.files import atomic_folder, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from agents.learner import Agent
+
+__all__ = ["load_agent", "restore_agent", "save_agent"]
+
+_AgentT = TypeVar("_AgentT", bound="Agent")
+
+_TENSORS, _RECORD = "state.safetensors", "state.json"
+_POLICY, _REFERENCE = "policy", "reference"  # where the models are
+_MAY_DIFFER = {"micro_batch_tokens", "compile"}  # they change memory and speed alone
+_SAME = "give the same settings, or begin anew in another folder"
+
+
+def save_agent(agent: Agent, folder: Path) -> None:
+    """Writes weights, moments, generators and what else an agent remembers, whole or not at all.
+
+    Args:
+        agent: Whose adapters or weights are written as a folder that transformers loads.
+        folder: An earlier checkpoint there is replaced.
+
+    Raises:
+        FileExistsError: If something else is there; it is left as it is.
+    """
+    if folder.exists() and not (folder / _RECORD).is_file() and _has_something(folder):
+        raise FileExistsError(
+            f"{folder} is there and is no checkpoint, which alone would be replaced: name another "
+            "folder"
+        )
+    trained = _trained(agent.policy)
+    tensors = {f"generator.{name}": g.get_state() for name, g in agent.random.generators.items()}
+    tensors |= {f"policy.{name}": p.detach().clone() for name, p in trained.items()}
+    for name, parameter in trained.items():
+        for key, value in agent.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{name}.{key}"] = value.detach().clone().contiguous()
+    record = {
+        "algorithm": type(agent).__name__,
+        "iteration": agent.iteration,
+        "num_timesteps": agent.num_timesteps,
+        "dtype": str(agent.policy.dtype).removeprefix("torch."),
+        **agent.random.record(),
+        "config": asdict(agent.config),
+        **agent.record(),
+    }
+    with atomic_folder(folder) as temporary:
+        agent.policy.save_pretrained(temporary / _POLICY, agent.envs.tokenizer)
+        if agent.reference is not None:
+            agent.reference.save_pretrained(temporary / _REFERENCE)
+        save_file(tensors, temporary / _TENSORS)
+        write_json(temporary / _RECORD, record)
+
+
+def restore_agent(agent: Agent, folder: Path) -> None:
+    """Puts an agent where ``save_agent`` was called, bit for bit.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it was made by another algorithm, model or config, but for what changes
+            memory and speed alone, or is damaged; nothing has been changed then.
+    """
+    record = _read_record(folder, type(agent).__name__)
+    made_with, config = record["config"], asdict(agent.config)
+    changed = sorted(
+        name for name in config.keys() - _MAY_DIFFER if made_with.get(name) != config[name]
+    )
+    if changed:
+        differs = ", ".join(f"{name} {made_with.get(name)}, not {config[name]}" for name in changed)
+        raise ValueError(f"checkpoint {folder} was made with {differs}: {_SAME}")
+    with _damage_explained(folder):
+        tensors = load_file(folder / _TENSORS, device=str(agent.policy.device))
+        reference = _reference(folder, agent)
+        states = {name: tensors[f"generator.{name}"].cpu() for name in agent.random.generators}
+    _restore_weights(agent, folder, tensors)
+    if agent.reference is not None and reference is not None:
+        agent.reference.copy_weights(reference)
+    for name, generator in agent.random.generators.items():
+        generator.set_state(states[name])
+    agent.random.recall(record)
+    agent.iteration, agent.num_timesteps = record["iteration"], record["num_timesteps"]
+    agent.is_whole = True
+    agent.recall(record)
+
+
+def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _AgentT:
+    """Makes an agent anew from a checkpoint.
+
+    Args:
+        kind: What it is.
+        folder: What ``save_agent`` wrote.
+        envs: The environment to go on in.
+        device: Where to put the weights.
+
+    Raises:
+        FileNotFoundError: If there is no checkpoint.
+        ValueError: If it was made by another algorithm, or is damaged.
+    """
+    record = _read_record(folder, kind.__name__)
+    config = kind.config_type(**record["config"])
+    require_batch(envs)
+
+    def loaded(name: str) -> TransformerPolicy:
+        policy = TransformerPolicy.from_pretrained(
+            folder / name, device, tokenizer=envs.unwrapped.tokenizer
+        )
+        _cast(policy, getattr(torch, record["dtype"]))
+        return policy
+
+    with _damage_explained(folder):
+        policy = loaded(_POLICY)
+        reference = loaded(_REFERENCE) if (folder / _REFERENCE).is_dir() else None
+    agent = cast("Any", kind)(policy, envs, config, reference=reference)
+    return cast("_AgentT", agent.restore(folder))
+
+
+def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Restores policy and moments in place."""
+
+    def under(prefix: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    trained, saved = _trained(agent.policy), under("policy.")
+    shapes, expected = (
+        {(name, tuple(p.shape)) for name, p in each.items()} for each in (saved, trained)
+    )
+    if shapes != expected:
+        differs = min(shapes ^ expected)[0]
+        raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
+    agent.optimizer.state.clear()  # what had no moments then has none again
+    for name, parameter in trained.items():
+        parameter.data.copy_(saved[name])
+        moments = under(f"optimizer.{name}.")
+        if moments:
+            moments["step"] = moments["step"].cpu()  # Adam counts on the host
+            agent.optimizer.state[parameter] = moments
+
+
+def _cast(policy: TransformerPolicy, dtype: torch.dtype) -> None:
+    """Gives weights the dtype that they had, where they are read as float32; adapters keep it."""
+    for name, parameter in policy.named_parameters():
+        if "lora_" not in name:
+            parameter.data = parameter.data.to(dtype)
+
+
+def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
+    return {name: p for name, p in policy.named_parameters() if p.requires_grad}
+
+
+def _reference(folder: Path, agent: Agent) -> TransformerPolicy | None:
+    if agent.reference is None:
+        return None
+    there, tokenizer = str(agent.reference.device), agent.envs.tokenizer
+    return TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
+
+
+def _has_something(path: Path) -> bool:
+    return not path.is_dir() or any(path.iterdir())
+
+
+def _read_record(folder: Path, algorithm: str) -> dict[str, Any]:
+    """Reads the record alone, to see whether a checkpoint fits before anything is changed."""
+    path = folder / _RECORD
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint in {folder}: {_RECORD} is missing there")
+    with _damage_explained(folder):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        missing = {"algorithm", "config", "iteration", "num_timesteps", "dtype"} - set(record)
+        if missing:
+            raise ValueError(f"{_RECORD} lacks {', '.join(sorted(missing))}")
+    if record["algorithm"] != algorithm:
+        raise ValueError(f"checkpoint {folder} is one of {record['algorithm']}, not {algorithm}")
+    return record
+
+
+@contextmanager
+def _damage_explained(folder: Path) -> Iterator[None]:
+    """Says which checkpoint cannot be read, and what to do.
+
+    Raises:
+        ValueError: Instead of what readers of files raise.
+    """
+    try:
+        yield
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        said = " ".join(str(error).split())
+        raise ValueError(
+            f"checkpoint {folder} is damaged ({said}): remove it, and go on from the one before"
+        ) from error

@@ -1,0 +1,239 @@
+"""Several processes that train one policy, each on a device of its own: what they tell each other.
+
+``accelerate launch`` or ``torchrun`` starts them, and accelerate chooses the backend and the
+devices. Every process has all weights, and draws the same random numbers. Each writes its share of
+an iteration's texts; those are gathered, so that advantages, measures and decisions come from the
+same numbers everywhere; each computes its share of a minibatch's gradient, and the shares are
+summed. So an iteration is what one process would have made of as many texts, but for the order of
+sums.
+
+Simplifications: a gradient is summed after the backward pass, not while it runs; the weights and
+Adam's moments are whole in every process.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+
+from agents.training.guards import GuardError
+from textgym.rewards import RewardError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["Processes", "current_processes", "fingerprint"]
+
+_T = TypeVar("_T")
+
+_PATIENCE = timedelta(hours=1)  # how long a process waits for the others
+_MOST_AT_ONCE = 2**25  # numbers that are sent in one piece
+_INT32_BYTES = 4
+_CPU = torch.device("cpu")
+_KINDS = {kind.__name__: kind for kind in (GuardError, RewardError)}
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """All processes, seen from one of them; by default it is alone, and nothing is sent.
+
+    What sends has to be called in all processes, in the same order.
+
+    Attributes:
+        rank: Which one this is; 0 is the main process, which logs and writes files.
+        count: How many there are.
+        device: This one's own, through which tensors are sent.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = _CPU
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the one that logs and writes files."""
+        return self.rank == 0
+
+    def share(self, total: int, rank: int | None = None) -> slice:
+        """A process's share of so many things, next to each other; shares differ by at most one.
+
+        Args:
+            total: How many there are.
+            rank: Whose share; ``None`` for this process's own.
+        """
+        rank = self.rank if rank is None else rank
+        return slice(total * rank // self.count, total * (rank + 1) // self.count)
+
+    def deal(self, rows: Tensor, lengths: Tensor) -> Tensor:
+        """This process's share of texts, dealt so that every process has as much to read.
+
+        Args:
+            rows: Numbers of texts, ``(n,)``.
+            lengths: Of those texts, ``(n,)``.
+
+        Returns:
+            Some of the numbers; none, where there are fewer texts than processes.
+        """
+        if self.count == 1:
+            return rows
+        return rows[lengths.argsort(descending=True, stable=True)][self.rank :: self.count]
+
+    def exchange(self, value: _T) -> list[_T]:
+        """What each process gave, by rank: small Python values."""
+        told = [value] * self.count
+        if self.count > 1:
+            distributed.all_gather_object(told, value)
+        return told
+
+    def as_main(self, value: _T) -> _T:
+        """What the main process gave; waits for it."""
+        return self.exchange(value)[0]
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """All processes get through the block, which sends nothing, or all of them raise.
+
+        Raises:
+            GuardError: If the block raised one in another process.
+            RewardError: Likewise.
+            RuntimeError: If it raised anything else in another process.
+        """
+        try:
+            yield
+        except Exception as error:
+            self.exchange((type(error).__name__, str(error)))
+            raise
+        for rank, told in enumerate(self.exchange(("", ""))):
+            if told[0]:
+                raise _KINDS.get(told[0], RuntimeError)(f"in process {rank}: {told[1]}")
+
+    def require_same(self, **values: Any) -> None:
+        """Requires that every process has the same.
+
+        Raises:
+            ValueError: In all of them, if one has something else.
+        """
+        everyone = self.exchange(values)
+        for rank, theirs in enumerate(everyone):
+            differs = [name for name in values if theirs[name] != everyone[0][name]]
+            if differs:
+                name = differs[0]
+                raise ValueError(
+                    f"process {rank} has another {name} than process 0 ({theirs[name]}, not "
+                    f"{everyone[0][name]}): start all processes alike"
+                )
+
+    def start_alike(self, module: torch.nn.Module, **values: Any) -> None:
+        """Gives a module the main process's weights, and requires that all else is the same.
+
+        Raises:
+            ValueError: If ``values`` are not the same everywhere, or the module is on a GPU that is
+                another process's.
+        """
+        if self.count == 1:
+            return
+        self.require_same(**values)
+        with self.together():
+            there = next(module.parameters()).device
+            if there.type == "cuda" and there != self.device:
+                raise ValueError(
+                    f"process {self.rank} has {self.device} and its model is on {there}: call "
+                    "agents.training.distributed.current_processes('cuda') before models are made"
+                )
+        for tensor in module.parameters():
+            sent = tensor.detach().to(self.device).contiguous()
+            distributed.broadcast(sent, 0)
+            tensor.detach().copy_(sent)
+
+    def gather(self, own: Tensor, total: int) -> Tensor:
+        """Puts everybody's share together.
+
+        Args:
+            own: This process's share, ``(n, ...)``, of which all but n is the same everywhere.
+            total: How many rows there are in all.
+
+        Returns:
+            ``(total, ...)``, in the order of ``share``.
+        """
+        if self.count == 1:
+            return own
+        shares = [self.share(total, rank) for rank in range(self.count)]
+        sizes = [share.stop - share.start for share in shares]
+        sent = own.new_zeros((max(sizes), *own.shape[1:]), device=self.device)
+        sent[: len(own)] = own
+        received = [torch.empty_like(sent) for _ in sizes]
+        distributed.all_gather(received, sent)
+        parts = [part[:size] for part, size in zip(received, sizes, strict=True)]
+        return torch.cat(parts).to(own.device)
+
+    def sum_(self, tensors: Iterable[Tensor]) -> None:
+        """Sums tensors over the processes, in place."""
+        for some in _batches(tensors) if self.count > 1 else ():
+            flat = torch.cat([each.detach().flatten() for each in some]).to(self.device)
+            distributed.all_reduce(flat)
+            totals = torch.split(flat, [each.numel() for each in some])
+            for each, total in zip(some, totals, strict=True):
+                each.detach().copy_(total.view_as(each))
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Sums gradients; a parameter that no process has one of is left without."""
+        if self.count == 1:
+            return
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        there = torch.tensor([float(parameter.grad is not None) for parameter in trained])
+        self.sum_([there])
+        for parameter, anywhere in zip(trained, there.tolist(), strict=True):
+            if anywhere and parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.sum_(parameter.grad for parameter in trained if parameter.grad is not None)
+
+    def summed(self, measured: Mapping[str, float]) -> dict[str, float]:
+        """Sums figures by name; a process without a share may have none."""
+        totals: dict[str, float] = {}
+        for each in self.exchange(dict(measured)):
+            for name, value in each.items():
+                totals[name] = totals.get(name, 0.0) + value
+        return totals
+
+
+def current_processes(device: torch.device | str = "cpu") -> Processes:
+    """Joins the processes that were started together; alone if this one was started by itself.
+
+    To be called before a model is put on a GPU: it makes each process's own GPU its ``cuda``.
+
+    Args:
+        device: The kind of device to train on.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return Processes(device=torch.device(device))
+    from accelerate import PartialState
+
+    state = PartialState(cpu=torch.device(device).type == "cpu", timeout=_PATIENCE)
+    return Processes(state.process_index, state.num_processes, state.device)
+
+
+def fingerprint(module: torch.nn.Module) -> int:
+    """A number that nearly all other weights would not have, the same in any order of sums."""
+    total = 0
+    for parameter in module.parameters():
+        bits = torch.int32 if parameter.element_size() == _INT32_BYTES else torch.int16
+        total += int(parameter.detach().contiguous().view(bits).sum(dtype=torch.int64))
+    return total
+
+
+def _batches(tensors: Iterable[Tensor]) -> Iterator[list[Tensor]]:
+    """Tensors of one dtype together, up to a size."""
+    by_dtype: dict[torch.dtype, list[Tensor]] = {}
+    for tensor in tensors:
+        some = by_dtype.setdefault(tensor.dtype, [])
+        if some and sum(each.numel() for each in some) + tensor.numel() > _MOST_AT_ONCE:
+            yield list(some)
+            some.clear()
+        some.append(tensor)
+    yield from (some for some in by_dtype.values() if some)

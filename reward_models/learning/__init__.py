@@ -1,0 +1,1 @@
+"""From answers, ratings or labels to a model that scores."""

@@ -1,0 +1,261 @@
+"""Trains a reward model on comparisons: transformers' ``Trainer`` with a loss of ours.
+
+All texts of a comparison go through one forward pass, so a batch of N pairs is 2N rows. A run that
+was stopped goes on from its last whole checkpoint, and ends with the weights that it would have had
+anyway.
+
+Simplifications: one process and one device; no evaluation during training; every parameter is
+trained.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from scipy.stats import spearmanr
+from transformers.trainer_callback import PrinterCallback
+
+from reward_models.learning.comparisons import Collator, digest_of, encode_comparisons, kind_of
+from reward_models.learning.objectives import (
+    TieThreshold,
+    objective_for,
+    scale_ratings,
+)
+from reward_models.learning.provenance import provenance
+from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
+from reward_models.learning.trainer import ComparisonTrainer, training_arguments
+from reward_models.measuring.pairs import evaluate_reward
+from reward_models.models.transformer import PreferenceModel
+from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
+from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
+from textgym.files import atomic_folder, last_checkpoint, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from transformers import TrainerCallback
+
+    from reward_models.learning.comparisons import Comparison, Kind
+    from reward_models.preferences.rankings import Item
+    from reward_models.reading.scoring import Reader
+
+__all__ = [
+    "RewardTrainingConfig",
+    "RewardTrainingData",
+    "fit_reward_model",
+    "train_reward_model",
+]
+
+_METRICS_FILE = "metrics.json"
+_PROVENANCE_FILE = "training.json"
+_WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
+_REFERENCE_ITEMS = 500  # 1,000 texts of pairs: their standard deviation is known to about 2 %
+_TIE = 0.5
+_FEWEST_TO_CORRELATE = 3
+
+
+def train_reward_model(
+    config: RewardTrainingConfig,
+    data: RewardTrainingData,
+    language_model_folder: str | Path,
+    tokenizer: Reader,
+    out: str | Path,
+    device: str = "cpu",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, float]:
+    """Trains a ``PreferenceModel`` that starts from a language model; see ``fit_reward_model``.
+
+    Args:
+        config: How to train.
+        data: What to train and measure on.
+        language_model_folder: What the language model's ``save_pretrained`` wrote.
+        tokenizer: The language model's tokenizer; it is saved beside the model.
+        out: The folder to write.
+        device: ``cpu`` or ``cuda``.
+        callbacks: transformers' callbacks.
+
+    Raises:
+        ValueError: As there; or if the tokenizer does not fit the language model.
+        FileNotFoundError: If there is no language model.
+    """
+    model = PreferenceModel.from_language_model(
+        language_model_folder,
+        pooling=config.pooling,
+        max_length=config.max_length,
+        seed=config.seed,
+    )
+    return fit_reward_model(config, data, model, tokenizer, out, device, callbacks)
+
+
+def fit_reward_model(
+    config: RewardTrainingConfig,
+    data: RewardTrainingData,
+    model: Any,
+    tokenizer: Reader,
+    out: str | Path,
+    device: str = "cpu",
+    callbacks: Sequence[TrainerCallback] = (),
+) -> dict[str, float]:
+    """Trains, measures, normalises and saves a reward model that ``load_reward(out)`` loads.
+
+    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same config, data
+    and first weights goes on from there; another one starts anew. ``Trainer`` seeds the global
+    generators of Python, numpy and torch with ``config.seed``.
+
+    Args:
+        config: How to train.
+        data: What to train and measure on.
+        model: A ``ScorerModel`` of transformers with its first weights, which is trained in place,
+            such as a ``PreferenceModel``, or an ``LSTMScorer`` whose output is ``score``.
+        tokenizer: The model's tokenizer; it is saved beside the model.
+        out: The folder to write. It is made, and files of an earlier run are replaced.
+        device: ``cpu`` or ``cuda``.
+        callbacks: transformers' callbacks; ``on_log`` gets ``loss``, ``accuracy`` and more.
+
+    Returns:
+        ``pairs`` (or ``rankings``, or ``ratings``) learned from, ``dropped_identical`` (two texts
+        read the same after truncation), ``steps``, ``score_mean`` and ``score_std`` of the
+        reference texts before normalisation; ``tie_threshold`` where one is learned,
+        ``rating_offset`` and ``rating_scale`` of ratings; and with held-out data a ``PairReport``'s
+        fields as ``evaluation_accuracy`` and so on, and ``evaluation_spearman`` of ratings. The
+        same is in ``out/metrics.json``, which a stopped run has not; what it was made from is in
+        ``out/training.json``.
+
+    Raises:
+        ValueError: If nothing is left to learn from, the tokenizer cannot be saved or does not fit
+            the model, or the device is unknown.
+    """
+    out = Path(out)
+    _require_fitting(tokenizer, model, device)
+    kind = kind_of(data.train)
+    grouped = kind == "ratings" and config.rating_loss == "differences"
+    max_tokens = model.config.max_tokens  # what the reward will read, too
+    learned = encode_comparisons(data.train, tokenizer, max_tokens, grouped=grouped)
+    metrics: dict[str, float] = {
+        kind: sum(len(one["rows"]) for one in learned) if kind == "ratings" else len(learned),
+        "dropped_identical": 0 if kind == "ratings" else len(data.train) - len(learned),
+    }
+    if kind == "ratings":
+        metrics |= scale_ratings(learned, config.rating_loss)
+    start = digest_of(asdict(config), learned, model)
+    threshold = _threshold(config, kind, learned)
+    trainer = ComparisonTrainer(
+        model=_with(model, threshold),
+        args=training_arguments(config, out / "checkpoints" / start, device),
+        train_dataset=learned,
+        data_collator=Collator(tokenizer.pad_id),
+        callbacks=list(callbacks),
+        kind=kind,
+        objective=objective_for(kind, config, threshold),
+    )
+    trainer.remove_callback(PrinterCallback)
+    last = last_checkpoint(out / "checkpoints" / start, complete_when=_WRITTEN_LAST)
+    result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    metrics["steps"] = result.global_step
+    # Under bf16, Trainer left an autocast around the model's forward; scores are float32.
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    if threshold is not None:
+        metrics["tie_threshold"] = float(threshold().detach())
+        del model.tie_threshold
+    reward = PreferenceReward(model, tokenizer, device=device)
+    # Before normalising: calibration is a matter of raw scores.
+    metrics |= _evaluate(reward, data.evaluation)
+    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_ITEMS]))
+    origin = provenance(asdict(config), data.train, data.evaluation, start)
+    _save(model, tokenizer, {_METRICS_FILE: metrics, _PROVENANCE_FILE: origin}, out)
+    return metrics
+
+
+def _threshold(
+    config: RewardTrainingConfig, kind: Kind, learned: Sequence[Comparison]
+) -> TieThreshold | None:
+    """A threshold if ties shall have one, and there are any."""
+    ties = sum(one["numbers"][0] == _TIE for one in learned) if kind == "pairs" else 0
+    if config.ties == "half" or not ties:
+        return None
+    soft = sum(_TIE < one["numbers"][0] < 1 for one in learned)
+    if soft:
+        raise ValueError(
+            f"{soft} pairs have a probability between a tie and an answer, which the loss with a "
+            "threshold for ties cannot use: set ties to 'half'"
+        )
+    return TieThreshold(ties / len(learned))
+
+
+def _with(model: Any, threshold: TieThreshold | None) -> Any:
+    """Lets a threshold be trained, and saved in checkpoints, with the model."""
+    if threshold is not None:
+        model.tie_threshold = threshold
+    return model
+
+
+def _require_fitting(tokenizer: Any, model: torch.nn.Module, device: str) -> None:
+    if device not in ("cpu", "cuda"):
+        raise ValueError(
+            f"device is {device!r}; training knows 'cpu' and 'cuda'. "
+            "CUDA_VISIBLE_DEVICES chooses among several"
+        )
+    if not hasattr(tokenizer, "save"):
+        raise ValueError(
+            f"{type(tokenizer).__name__} has no method save(path), so the reward model could not "
+            "be loaded again: give it one, or use a sentencepiece tokenizer"
+        )
+    # The first of a model's embeddings is that of the tokens.
+    rows = next(m.num_embeddings for m in model.modules() if isinstance(m, torch.nn.Embedding))
+    if tokenizer.vocab_size > rows:
+        raise ValueError(
+            f"the tokenizer has {tokenizer.vocab_size} ids, but the model knows {rows}: "
+            "use the tokenizer that the model was trained with"
+        )
+
+
+def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, float]:
+    """Measures on held-out comparisons; a tie has no order to be right about."""
+    pairs = decided_pairs(held_out)
+    ratings = [item for item in held_out if isinstance(item, Rating)]
+    figures: dict[str, float] = {}
+    if len({item.rating for item in ratings}) >= _FEWEST_TO_CORRELATE - 1:
+        scores = reward.raw([r.prompt for r in ratings], [r.completion for r in ratings])
+        correlation = float(spearmanr(scores.numpy(), [r.rating for r in ratings]).statistic)
+        figures |= {"evaluation_ratings": len(ratings), "evaluation_spearman": correlation}
+    if pairs:
+        report = asdict(evaluate_reward(reward, pairs))
+        figures |= {f"evaluation_{name}": value for name, value in report.items()}
+    return figures
+
+
+def _texts(items: Sequence[Item]) -> list[tuple[str, str]]:
+    return [(item.prompt, text) for item in items for text in completions_of(item)]
+
+
+def _normalise(reward: PreferenceReward, reference: Sequence[tuple[str, str]]) -> dict[str, float]:
+    """Sets the model's constants so that the reference scores have mean 0 and variance 1."""
+    prompts, completions = zip(*reference, strict=True)
+    raw = reward.raw(prompts, completions)
+    mean, std = float(raw.mean()), float(raw.std(correction=0))
+    if not std > 0:
+        raise ValueError(
+            f"the {len(raw)} reference texts all have the score {mean}, which cannot be scaled: "
+            "give different texts, or train with a lower learning rate"
+        )
+    reward.model.config.score_mean = mean
+    reward.model.config.score_std = std
+    return {"score_mean": mean, "score_std": std}
+
+
+def _save(model: Any, tokenizer: Any, records: dict[str, Any], out: Path) -> None:
+    """Writes beside the files of ``out``, then moves each; checkpoints have served their time."""
+    staging = out / "staging"
+    with atomic_folder(staging) as folder:
+        model.save_pretrained(folder)
+        tokenizer.save(folder / TOKENIZER_FILE)
+        for name, record in records.items():
+            write_json(folder / name, record)
+    for path in staging.iterdir():
+        path.replace(out / path.name)
+    staging.rmdir()
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)

@@ -1,0 +1,1 @@
+"""What scores a text: learned models, ensembles of them, and the gold judge."""

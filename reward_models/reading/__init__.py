@@ -1,0 +1,1 @@
+"""From texts to rows of ids to scores, in batches of like length that change no score."""

@@ -1,0 +1,138 @@
+"""The PPO objective by hand-computed numbers."""
+
+import math
+
+import pytest
+import torch
+
+from agents.maths.losses import (
+    clipped_policy_loss,
+    clipped_value_loss,
+    dpo_loss,
+    ipo_loss,
+    text_weights,
+    token_weights,
+    weighted_sum,
+)
+
+ALL = torch.full((1, 4), 0.25)
+
+
+def test_clips_only_where_it_would_pay():
+    """Ratios 1.5 and .5 with advantages of both signs: the minimum of both surrogates."""
+    ratio = torch.tensor([[1.5, 1.5, 0.5, 0.5]])
+    advantages = torch.tensor([[1.0, -1.0, 1.0, -1.0]])
+    result = clipped_policy_loss(ratio.log(), torch.zeros(1, 4), advantages, ALL, clip=0.2)
+    # min(A r, A clip(r)) = 1.2, -1.5, 0.5, -0.8
+    assert float(result.loss) == pytest.approx(-(1.2 - 1.5 + 0.5 - 0.8) / 4)
+    assert float(result.clip_fraction_high) == 0.25  # 1.5 with a good action
+    assert float(result.clip_fraction_low) == 0.25  # .5 with a bad one
+
+
+def test_at_ratio_one_the_loss_is_minus_the_mean_advantage():
+    advantages = torch.tensor([[3.0, -1.0, 2.0, 0.0]])
+    log_probs = torch.full((1, 4), -1.3)
+    result = clipped_policy_loss(log_probs, log_probs, advantages, ALL, clip=0.2)
+    assert float(result.loss) == -1.0
+    assert float(result.approximate_kl) == 0.0
+    assert float(result.clip_fraction_low) == float(result.clip_fraction_high) == 0.0
+
+
+def test_the_gradient_pushes_towards_good_actions():
+    """d loss / d log pi = -A / n at ratio 1."""
+    log_probs = torch.zeros(1, 4, requires_grad=True)
+    advantages = torch.tensor([[3.0, -1.0, 2.0, 0.0]])
+    clipped_policy_loss(log_probs, torch.zeros(1, 4), advantages, ALL, 0.2).loss.backward()
+    assert log_probs.grad is not None
+    torch.testing.assert_close(-advantages / 4, log_probs.grad)
+
+
+def test_masked_rubbish_gives_finite_loss_and_no_gradient():
+    """Infinite log-probabilities at padding must not reach the gradient."""
+    log_probs = torch.tensor([[0.1, -torch.inf, torch.nan, 0.2]], requires_grad=True)
+    mask = torch.tensor([[True, False, False, True]])
+    loss = clipped_policy_loss(
+        log_probs, torch.zeros(1, 4), torch.ones(1, 4), token_weights(mask), 0.2
+    ).loss
+    loss.backward()
+    assert math.isfinite(loss.item())
+    assert log_probs.grad is not None
+    assert torch.isfinite(log_probs.grad).all()
+    assert log_probs.grad[0, 1:3].tolist() == [0.0, 0.0]
+
+
+def test_value_loss_takes_the_worse_of_plain_and_clipped():
+    """Value 1, old value 0, return 2: plain error 1, clipped to .2 error 3.24."""
+    one = torch.ones(1, 1)
+    values, old, returns = torch.tensor([[1.0]]), torch.tensor([[0.0]]), torch.tensor([[2.0]])
+    assert float(clipped_value_loss(values, old, returns, one, None)) == 0.5
+    assert float(clipped_value_loss(values, old, returns, one, 0.2)) == pytest.approx(1.62)
+
+
+def test_a_higher_clip_upwards_is_its_own():
+    """A ratio of 1.3 is clipped to 1.2 by one number, and free within 1.4 by two."""
+    log_probs, ones = torch.tensor([[math.log(1.3)]]), torch.ones(1, 1)
+    symmetric = clipped_policy_loss(log_probs, torch.zeros(1, 1), ones, ones, 0.2)
+    wider = clipped_policy_loss(log_probs, torch.zeros(1, 1), ones, ones, 0.2, 0.4)
+    assert float(symmetric.loss) == pytest.approx(-1.2)
+    assert float(wider.loss) == pytest.approx(-1.3)
+    assert float(symmetric.clip_fraction_high) == 1.0
+    assert float(wider.clip_fraction_high) == 0.0
+
+
+def test_weights_count_every_token_or_every_text_the_same():
+    """Texts of 1 and 3 actions: a token's share is 1/4, or 1/2 and 1/6."""
+    mask = torch.tensor([[True, False, False], [True, True, True]])
+    quarter, sixth = 0.25, pytest.approx(1 / 6)
+    assert token_weights(mask).tolist() == [[quarter, 0, 0], [quarter] * 3]
+    assert text_weights(mask).tolist() == [[0.5, 0, 0], [sixth] * 3]
+    assert token_weights(mask, total=8).tolist() == [[0.125, 0, 0], [0.125] * 3]
+    assert text_weights(mask, texts=4).tolist() == [[quarter, 0, 0], [pytest.approx(1 / 12)] * 3]
+    x = torch.tensor([[8.0, torch.nan, torch.inf], [4.0, 0.0, 0.0]])
+    assert float(weighted_sum(x, token_weights(mask))) == 3.0
+
+
+def test_dpo_starts_at_log_two_and_pulls_the_pair_apart():
+    """At the reference every margin is 0: loss log 2, and d loss / d margin = -beta / 2."""
+    margins = torch.zeros(4, requires_grad=True)
+    loss = dpo_loss(margins, torch.full((4,), 0.25), beta=0.3)
+    assert float(loss.detach()) == pytest.approx(math.log(2))
+    loss.backward()
+    assert margins.grad.tolist() == pytest.approx([-0.3 / 2 / 4] * 4)
+
+
+def test_dpo_by_hand():
+    """beta * margin = log 3 says the chosen one wins 3 of 4 times: loss -log(3/4)."""
+    margins, weights = torch.tensor([math.log(3.0) / 0.5]), torch.ones(1)
+    assert float(dpo_loss(margins, weights, beta=0.5)) == pytest.approx(-math.log(0.75))
+    assert float(dpo_loss(-margins, weights, beta=0.5)) == pytest.approx(-math.log(0.25))
+    mixed = -0.8 * math.log(0.75) - 0.2 * math.log(0.25)
+    smoothed = dpo_loss(margins, weights, beta=0.5, label_smoothing=0.2)
+    assert float(smoothed) == pytest.approx(mixed)
+
+
+def test_smoothing_stops_the_pull_where_the_share_of_slips_is_met():
+    """With a quarter of slips the best beta * margin is log 3; without, there is none."""
+    margins = torch.tensor([math.log(3.0)], requires_grad=True)
+    dpo_loss(margins, torch.ones(1), beta=1.0, label_smoothing=0.25).backward()
+    assert float(margins.grad) == pytest.approx(0.0, abs=1e-7)
+    margins.grad = None
+    dpo_loss(margins, torch.ones(1), beta=1.0).backward()
+    assert float(margins.grad) == pytest.approx(-0.25)
+
+
+def test_ipo_asks_for_a_margin_of_half_over_beta():
+    """At beta .1 that is 5 nats; 1 is 4 short, squared 16, with gradient 2 * (1 - 5) / 2."""
+    margins = torch.tensor([5.0, 1.0], requires_grad=True)
+    loss = ipo_loss(margins, torch.full((2,), 0.5), beta=0.1)
+    assert float(loss.detach()) == pytest.approx((0 + 16) / 2)
+    loss.backward()
+    assert margins.grad.tolist() == pytest.approx([0.0, -4.0])
+
+
+def test_far_margins_stay_finite():
+    margins = torch.tensor([-1e4, 1e4], requires_grad=True)
+    loss = dpo_loss(margins, torch.full((2,), 0.5), beta=1.0)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(5e3)
+    assert margins.grad.tolist() == pytest.approx([-0.5, 0.0])

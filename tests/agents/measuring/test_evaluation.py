@@ -1,0 +1,58 @@
+"""The measures by hand, and a policy compared with itself."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from agents.measuring.evaluation import distinct_n, evaluate_policy, repeated_bigrams
+from agents.models.policy import TransformerPolicy
+from tests.agents.toys import make_model, make_toy
+
+
+def test_distinct_counts_over_all_rows():
+    """ab bc | ab bd: three of four."""
+    assert distinct_n(["abc", "abd"], 2) == 0.75
+    assert distinct_n([[1, 1, 1]], 2) == 0.5
+    assert distinct_n([[1]], 1) == 1.0
+    assert math.isnan(distinct_n([[1], []], 2))
+
+
+def test_repeated_bigrams_counts_within_a_row():
+    """The same bigram in two rows is no repetition; ab in abab is."""
+    assert repeated_bigrams(["ab", "ab"]) == 0.0
+    assert repeated_bigrams(["abab"]) == pytest.approx(1 / 3)
+    assert repeated_bigrams([[5, 5, 5, 5]]) == pytest.approx(2 / 3)
+    assert math.isnan(repeated_bigrams([[1], []]))
+
+
+def _evaluate(policy, reference, **kwargs):
+    settings = {"example_ids": [0, 1, 2, 3, 4, 5, 6, 7], "temperature": 1.0, "seed": 0} | kwargs
+    return evaluate_policy(
+        policy, reference, make_toy(rows=4), lambda t: np.array([len(x) for x in t]), **settings
+    )
+
+
+def test_a_policy_against_itself_has_no_divergence(policy):
+    report = _evaluate(policy, policy)
+    assert report.kl == pytest.approx(0.0, abs=1e-5)
+    assert len(report.completions) == len(report.gold) == len(report.rewards) == 8
+    assert report.gold.tolist() == [len(text) for text in report.completions]
+
+
+def test_a_uniform_reference_makes_perplexity_the_number_of_legal_actions(policy):
+    reference = TransformerPolicy(make_model())
+    torch.nn.init.zeros_(reference.model.lm_head.weight)
+    assert _evaluate(policy, reference).perplexity == pytest.approx(9.0, rel=1e-4)
+
+
+def test_two_policies_are_paired_by_seed_and_examples(policy):
+    """Equal policies write equal texts, so a difference is the policy's doing."""
+    first, second = _evaluate(policy, policy), _evaluate(TransformerPolicy(make_model()), policy)
+    assert first.completions == second.completions
+
+
+def test_examples_that_do_not_fill_a_batch_are_refused(policy):
+    with pytest.raises(ValueError, match="3 examples do not fill batches of 4"):
+        _evaluate(policy, policy, example_ids=[0, 1, 2])

@@ -1,0 +1,338 @@
+"""One line makes a model and its tokenizer, and one line says why it does not."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+    dynamic_module_utils,
+)
+
+from agents.maths.distributions import Sampling
+from agents.models.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
+from agents.models.loading import load_model, save_model
+from agents.models.policy import TransformerPolicy
+from agents.ppo import PPO, PPOConfig
+from agents.rollouts.collect import collect
+from tests.agents.toys import make_model, make_toy
+from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
+
+END = "<|endoftext|>"
+TEXTS = [f"the {word} film was {word} and {word}" for word in ("good", "bad", "dull", "fine")]
+LETTERS = load_tokenizer("characters:abcdefgh")
+LINE = "scratch:{}?layers=2&width=32&positions=64&seed=1"
+
+
+def _byte_level(**special):
+    from tokenizers import ByteLevelBPETokenizer
+
+    backend = ByteLevelBPETokenizer()
+    backend.train_from_iterator(TEXTS, vocab_size=290, special_tokens=[END])
+    return PreTrainedTokenizerFast(tokenizer_object=backend._tokenizer, **special)
+
+
+def _save(folder, model, tokenizer=None):
+    model.save_pretrained(folder)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+def _logits(model, tokens=8):
+    ids = torch.arange(3 * tokens).reshape(3, tokens) % 11
+    with torch.no_grad():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+def test_a_model_is_saved_with_its_tokenizer_and_loaded_by_its_folder(kind, tmp_path):
+    words = train_tokenizer(TEXTS, vocab_size=280)
+    model, _ = load_model(LINE.format(kind), words)
+    save_model(model, tmp_path, words)
+    loaded, tokenizer = load_model(tmp_path)
+    assert torch.equal(_logits(model), _logits(loaded))
+    assert type(model) is type(loaded)
+    assert words.model == tokenizer.model
+    assert not loaded.training
+    assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+def test_a_hub_like_folder_without_padding_acts_in_an_environment_with_its_own_tokenizer(
+    kind, tmp_path
+):
+    """As GPT-2 comes: as many rows as ids, no padding, one id that begins and ends."""
+    tokenizer = _byte_level(eos_token=END)
+    _save(tmp_path, make_model(kind, vocabulary=len(tokenizer)), tokenizer)
+    envs = make_toy("Bandit", rows=4, tokenizer=str(tmp_path))
+    width = envs.prompt_tokens + envs.completion_tokens
+    model, own = load_model(str(tmp_path), envs.tokenizer, width=width)
+    assert own is envs.tokenizer
+    policy = TransformerPolicy(model)
+    assert policy.vocab_size == len(tokenizer) + 1 == envs.tokenizer.vocab_size
+    rollout = collect(envs, policy, sampling=Sampling(), generator=torch.Generator().manual_seed(0))
+    assert not (rollout.actions == own.pad_id).any()
+    with torch.no_grad():
+        full = policy.evaluate(
+            rollout.tokens,
+            rollout.places,
+            rollout.actions,
+            rollout.mask,
+            rollout.legal,
+            1.0,
+        )
+    mask = rollout.mask
+    torch.testing.assert_close(full.log_probs[mask], rollout.log_probs[mask], atol=1e-5, rtol=1e-4)
+
+
+def test_a_vocabulary_that_was_filled_up_is_cut_to_the_model_s_own_tokenizer(tmp_path):
+    tokenizer = _byte_level(eos_token=END, pad_token=END)
+    saved = make_model("qwen2", vocabulary=320).eval()
+    _save(tmp_path, saved, tokenizer)
+    model, own = load_model(tmp_path)
+    size = len(tokenizer) + 1  # a pad that is the end of text is none
+    assert own.vocab_size == model.config.vocab_size == size
+    torch.testing.assert_close(_logits(saved)[..., : size - 1], _logits(model)[..., : size - 1])
+    # Saved again, all fits without repair.
+    save_model(model, tmp_path / "again", own)
+    again, same = load_model(tmp_path / "again")
+    assert same.vocab_size == size
+    assert torch.equal(_logits(model), _logits(again))
+
+
+def test_dropout_is_off_also_in_training_mode(tmp_path):
+    saved = _save(tmp_path, make_model("gpt2", dropout=0.5))
+    model, _ = load_model(saved, LETTERS)
+    model.train()
+    assert torch.equal(_logits(model), _logits(model))
+    # The same without load_model: the test would see dropout.
+    noisy = make_model("gpt2", dropout=0.5).train()
+    assert not torch.equal(_logits(noisy), _logits(noisy))
+
+
+def test_the_end_of_text_s_embedding_learns_though_the_saved_model_pads_with_it(tmp_path):
+    """An embedding gives its padding id no gradient."""
+    saved = make_model("llama")
+    saved.config.pad_token_id = 2
+    model, _ = load_model(_save(tmp_path, saved), LETTERS)
+    ids = torch.tensor([[1, 5, 2, 4]])
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    logits[0, 3, 7].backward()
+    assert model.get_input_embeddings().weight.grad[2].abs().sum() > 0
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("bfloat16", torch.bfloat16), (torch.float64,) * 2]
+)
+def test_the_dtype_is_what_was_asked_for(dtype, expected, tmp_path):
+    _save(tmp_path, make_model("llama"))
+    for spec in (tmp_path, LINE.format("llama")):
+        model, _ = load_model(spec, LETTERS, dtype=dtype)
+        assert {p.dtype for p in model.parameters()} == {expected}
+        # In bfloat16 the 60th position would stand where the 59.9th does.
+        frequencies = make_model("llama").model.rotary_emb.inv_freq
+        assert torch.equal(frequencies, model.model.rotary_emb.inv_freq)
+
+
+@pytest.mark.parametrize("spec", ["scratch", "folder"])
+def test_adapters_are_saved_with_the_name_of_their_base(spec, tmp_path, monkeypatch):
+    """Also where the base was named by a path relative to another working folder."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    line = LINE.format("llama")
+    if spec == "folder":
+        save_model(load_model(line, LETTERS)[0], tmp_path / "base")
+        monkeypatch.chdir(tmp_path)
+        line = "base"
+    model, _ = load_model(line, LETTERS, lora=AdapterConfig(rank=4))
+    base = _logits(load_model(line, LETTERS)[0])
+    assert torch.equal(base, _logits(model))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    save_model(model, tmp_path / "adapters")
+    monkeypatch.chdir("/")
+    loaded, _ = load_model(tmp_path / "adapters", LETTERS)
+    assert has_adapters(loaded)
+    assert torch.equal(_logits(model), _logits(loaded))
+    with adapters_off(loaded):
+        assert torch.equal(base, _logits(loaded))
+    save_model(merge_adapters(loaded), tmp_path / "export")
+    exported, _ = load_model(tmp_path / "export", LETTERS)
+    assert not has_adapters(exported)
+    torch.testing.assert_close(_logits(model), _logits(exported), atol=1e-5, rtol=0)
+    with pytest.raises(ValueError, match="has adapters already: leave lora out, or load "):
+        load_model(tmp_path / "adapters", LETTERS, lora=AdapterConfig())
+
+
+def test_a_policy_with_adapters_learns_by_ppo_resumes_and_leaves_its_base(tmp_path):
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    envs = make_toy("Alphabet", rows=32)
+    line = LINE.format("gpt2")
+    policy, plain = (
+        TransformerPolicy(load_model(line, envs.tokenizer, lora=lora)[0])
+        for lora in (AdapterConfig(rank=4), None)
+    )
+    base = {n: p.detach().clone() for n, p in policy.named_parameters() if not p.requires_grad}
+    ppo = PPO(policy, envs, PPOConfig(iterations=3, minibatches=2, learning_rate=1e-2))
+    assert ppo.reference is None  # it is what the adapters are put on
+    kl = [ppo.step()[0]["kl"] for _ in range(2)]
+    ppo.save(tmp_path / "checkpoint")
+    resumed = PPO.load(tmp_path / "checkpoint", envs)
+    assert has_adapters(resumed.policy.model)
+    assert kl[0] == pytest.approx(0.0, abs=1e-5)
+    assert kl[1] > 1e-4
+    after = dict(policy.named_parameters())
+    assert base
+    assert all(torch.equal(value, after[name]) for name, value in base.items())
+    ids = torch.tensor([[1, 4, 5]])
+    with adapters_off(policy), torch.no_grad():
+        assert torch.equal(plain.trunk.full(ids), policy.trunk.full(ids))
+    expected, actual = (each.policy.state_dict() for each in (ppo, resumed))
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+    assert [p.requires_grad for p in resumed.policy.parameters()] == [
+        p.requires_grad for p in policy.parameters()
+    ]
+    assert ppo.step()[0]["kl"] == resumed.step()[0]["kl"]
+
+
+def test_without_peft_one_line_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "peft", None)
+    with pytest.raises(ModuleNotFoundError, match=r'run: pip install "peft>=0\.20"'):
+        load_model(LINE.format("gpt2"), LETTERS, lora=AdapterConfig())
+
+
+@pytest.mark.parametrize(
+    ("spec", "keywords", "error", "message"),
+    [
+        ("no/such/folder", {}, FileNotFoundError, r"no language model in no/such/folder.*hub:NAME"),
+        ("gpt2", {}, FileNotFoundError, "smollm2, scratch:gpt2 and hub:NAME are models"),
+        (LINE.format("gpt2"), {}, ValueError, "has no tokenizer of its own: give one"),
+        ("scratch:bert", {"tokenizer": LETTERS}, ValueError, "unknown kind 'bert'"),
+        (
+            LINE.format("gpt2"),
+            {"tokenizer": LETTERS, "width": 65},
+            ValueError,
+            "texts have 65 tokens and the model scratch:gpt2.* reads 64",
+        ),
+        (
+            LINE.format("gpt2"),
+            {"tokenizer": LETTERS, "dtype": "int8"},
+            ValueError,
+            "dtype is 'int8'",
+        ),
+        (LINE.format("gpt2"), {"tokenizer": "characters:aa"}, ValueError, "different characters"),
+    ],
+)
+def test_what_cannot_be_made_says_why_in_one_line(spec, keywords, error, message):
+    with pytest.raises(error, match=message) as caught:
+        load_model(spec, **keywords)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_is_out_of_reach_says_so_in_one_line(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(
+            OSError, match=r"cannot load 'hub:nobody/nothing' from its cache \(HF_HUB_OFFLINE"
+        ) as e:
+            load("hub:nobody/nothing")
+        assert "\n" not in str(e.value)
+
+
+@pytest.mark.slow
+def test_what_is_in_transformers_own_cache_is_loaded_by_its_name(tmp_path):
+    """Without a network, in a process of its own because the cache's place is read on import."""
+    tokenizer = _byte_level(eos_token=END)
+    folder = tmp_path / "hub" / "models--owner--name"
+    saved = make_model("gpt2", vocabulary=len(tokenizer))
+    _save(folder / "snapshots" / "0123", saved, tokenizer)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text("0123")
+    code = (
+        "from agents.models.loading import load_model\n"
+        "from textgym.tokenizers.characters import load_tokenizer\n"
+        "own = load_tokenizer('hub:owner/name')\n"
+        "model, tokenizer = load_model('hub:owner/name', own)\n"
+        "print(type(model).__name__, model.config.vocab_size, tokenizer.decode([*range(40, 45)]))\n"
+    )
+    root = Path(__file__).parents[3]
+    places = {"HF_HOME": str(tmp_path), "PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
+    kept = {k: v for k, v in os.environ.items() if k not in ("HF_HUB_CACHE", "HF_HUB_OFFLINE")}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env=kept | places,
+    )
+    assert result.returncode == 0, result.stderr
+    expected = tokenizer.decode([*range(40, 45)])
+    assert f"GPT2LMHeadModel {len(tokenizer) + 1} {expected}\n" == result.stdout
+
+
+def test_a_model_without_a_tokenizer_asks_for_one(tmp_path):
+    _save(tmp_path, make_model())
+    with pytest.raises(ValueError, match=r"there is no tokenizer in .*: give the one that it was"):
+        load_model(tmp_path)
+
+
+def test_a_tokenizer_without_an_end_is_refused_unless_another_is_given(tmp_path):
+    _save(tmp_path, make_model(), _byte_level())
+    with pytest.raises(ValueError, match="no end-of-text token"):
+        load_model(tmp_path)
+    assert load_model(tmp_path, LETTERS)[1] is LETTERS
+
+
+@pytest.mark.parametrize("tokenizer", [LETTERS, "reviews-4096"])
+def test_a_tokenizer_of_another_model_is_refused(tokenizer, tmp_path):
+    own = _byte_level(eos_token=END)
+    _save(tmp_path, make_model(vocabulary=len(own)), own)
+    with pytest.raises(ValueError, match="is not the one that came with the model"):
+        load_model(tmp_path, tokenizer)
+
+
+def test_what_is_no_decoder_is_refused(tmp_path):
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 11}
+    bert = BertConfig(hidden_size=8, intermediate_size=8, **small)
+    _save(tmp_path / "bert", BertLMHeadModel(bert))
+    with pytest.raises(ValueError, match="reads ahead"):
+        load_model(tmp_path / "bert", LETTERS)
+    t5 = T5Config(vocab_size=11, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    _save(tmp_path / "t5", T5ForConditionalGeneration(t5))
+    with pytest.raises(ValueError, match=r"cannot read a language model in .*T5Config") as caught:
+        load_model(tmp_path / "t5", LETTERS)
+    assert "\n" not in str(caught.value)
+
+
+def test_pickled_weights_are_not_read(tmp_path):
+    """A pickle may run code."""
+    _save(tmp_path, make_model())
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(make_model().state_dict(), tmp_path / "pytorch_model.bin")
+    with pytest.raises(OSError, match="cannot read a language model in"):
+        load_model(tmp_path, LETTERS)
+
+
+def test_code_that_comes_with_a_model_is_run_only_when_asked(tmp_path, monkeypatch):
+    _save(tmp_path, make_model())
+    path = tmp_path / "config.json"
+    config = json.loads(path.read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Own"}}
+    path.write_text(json.dumps(config))
+    (tmp_path / "own.py").write_text("raise RuntimeError('it was run')\n")
+    with pytest.raises(ValueError, match="contains custom code"):
+        load_model(tmp_path, LETTERS)
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    with pytest.raises(RuntimeError, match="it was run"):
+        load_model(tmp_path, LETTERS, trust_remote_code=True)

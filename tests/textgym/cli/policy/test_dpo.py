@@ -1,0 +1,77 @@
+"""``textgym train dpo``: from a file, from a store, from its own texts, and how it refuses."""
+
+import json
+import re
+
+import pytest
+from rich.console import Console
+
+from agents.dpo import DPOConfig
+from agents.models.policy import TransformerPolicy
+from reward_models.preferences import Answer, Pair, PreferenceStore
+from textgym.cli.errors import CommandError
+from textgym.cli.policy.dpo import DPOTraining, train_dpo
+
+SMALL = "scratch:gpt2?layers=1&width=16&heads=2"
+
+
+def _train(capsys, out, **settings):
+    config = DPOTraining(env="TextGym/Alphabet-v0", policy=SMALL, num_envs=8, out=out, **settings)
+    train_dpo(config, Console(force_terminal=False, width=200))
+    return capsys.readouterr().out
+
+
+def _write(path, rows):
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def test_it_learns_from_a_file_and_says_how_it_does_on_what_it_has_not_seen(tmp_path, capsys):
+    """One text is always the chosen one, so what is held out can be told apart as well."""
+    rows = [
+        {"prompt": a + b, "chosen": "bcd", "rejected": "hgf"} for a in "abcd" for b in "abcdefgh"
+    ]
+    said = _train(
+        capsys,
+        tmp_path / "out",
+        data=_write(tmp_path / "pairs.jsonl", rows),
+        held_out=0.25,
+        dpo=DPOConfig(iterations=20, minibatches=2, learning_rate=3e-3),
+    )
+    assert re.search(r"accuracy .* to 1\.000", said)
+    assert re.search(
+        r"of \d+ held-out pairs, the policy's .* tell the chosen text in 100\.0%", said
+    )
+    assert TransformerPolicy.from_pretrained(tmp_path / "out" / "policy").vocab_size == 11
+
+
+def test_it_learns_from_a_store_and_without_data_from_its_own_texts(tmp_path, capsys):
+    path = tmp_path / "answers.sqlite"
+    with PreferenceStore(path) as store:
+        for number, prompt in enumerate("abcdefgh"):
+            store.add_pairs([Pair(pair_id=str(number), prompt=prompt, a="bcd", b="hgf")])
+            store.record_answers([Answer(pair_id=str(number), annotator="one", answer="a")])
+    dpo = DPOConfig(iterations=2, minibatches=1)
+    assert "accuracy" in _train(capsys, tmp_path / "store", data=str(path), dpo=dpo)
+    assert "nats from the start" in _train(capsys, tmp_path / "online", dpo=dpo)
+
+
+def test_other_answers_are_not_gone_on_with(tmp_path, capsys):
+    rows = [{"prompt": a, "chosen": "bcd", "rejected": "hgf"} for a in "abcdefgh"]
+    settings = {"dpo": DPOConfig(iterations=2, minibatches=1), "held_out": 0.5}
+    _train(capsys, tmp_path / "out", data=_write(tmp_path / "a.jsonl", rows), **settings)
+    other = _write(tmp_path / "b.jsonl", [row | {"chosen": "c"} for row in rows])
+    with pytest.raises(CommandError, match="made with other pairs"):
+        _train(capsys, tmp_path / "out", data=other, **settings)
+
+
+def test_what_is_no_pair_is_refused_in_one_line(tmp_path, capsys):
+    rated = [{"prompt": "a", "completion": text, "rating": n} for n, text in enumerate("abcdefgh")]
+    for data, message in [
+        (_write(tmp_path / "rated.jsonl", rated), "DPO learns from pairs"),
+        ("reviews", "pairs of whole reviews"),
+        ("notes.txt", "is no preference data"),
+    ]:
+        with pytest.raises(CommandError, match=message) as caught:
+            _train(capsys, tmp_path / "out", data=data)
+        assert "\n" not in str(caught.value)

@@ -1,0 +1,267 @@
+"""``textgym train``: what it leaves behind, how it goes on, and how it refuses."""
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from agents.grpo import GRPOConfig
+from agents.models.policy import TransformerPolicy
+from agents.ppo import PPOConfig
+from agents.rloo import RLOOConfig
+from agents.training import improving
+from agents.training.guards import GuardError
+from textgym import RewardError
+from textgym.cli import COMMANDS
+from textgym.cli.errors import CommandError
+from textgym.cli.policy import running as learning
+from textgym.cli.policy.train import (
+    GRPOTraining,
+    PPOTraining,
+    ReinforceTraining,
+    RLOOTraining,
+    train_grpo,
+    train_ppo,
+    train_reinforce,
+    train_rloo,
+)
+
+ROOT = Path(__file__).parents[4]
+SMALL = "scratch:gpt2?layers=1&width=16&heads=2"
+PPO = PPOConfig(iterations=4, minibatches=2)
+
+
+def _config(out, kind=PPOTraining, **settings):
+    given = {"env": "TextGym/Alphabet-v0", "policy": SMALL, "num_envs": 8, "save_every": 2}
+    if kind is PPOTraining:
+        given["ppo"] = PPO
+    return kind(out=out, **(given | settings))
+
+
+def _run(train, config, capsys):
+    train(config, Console(force_terminal=False, width=200))
+    return capsys.readouterr().out
+
+
+def test_ppo_leaves_a_policy_checkpoints_and_logs(tmp_path, capsys):
+    said = _run(train_ppo, _config(tmp_path), capsys)
+    assert "4 iterations" in said
+    assert "collect" in said
+    assert TransformerPolicy.from_pretrained(tmp_path / "policy").vocab_size == 11
+    names = {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    assert names == {"checkpoint-2", "checkpoint-4"}
+    assert list((tmp_path / "logs").rglob("progress.csv"))
+    assert json.loads((tmp_path / "config.json").read_text())["ppo"]["iterations"] == 4
+
+
+def test_the_same_command_goes_on_from_the_last_checkpoint(tmp_path, capsys):
+    """Stopped after two of four iterations: the same weights as without a stop."""
+    _run(train_ppo, _config(tmp_path / "straight"), capsys)
+    _run(train_ppo, _config(tmp_path / "stopped", total_steps=1), capsys)
+    said = _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+    assert "goes on after iteration 1" in said
+    straight, stopped = (
+        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("straight", "stopped")
+    )
+    assert all((value == stopped[name]).all() for name, value in straight.items())
+    assert "nothing to do" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+
+
+CALLS = []
+
+
+def fails_once(prompts, completions, **columns):
+    """A reward that raises once, in the third batch of texts."""
+    CALLS.append(len(completions))
+    if len(CALLS) == 9:
+        raise RuntimeError("the scorer ran away")
+    return [0.1 * len(text) for text in completions]
+
+
+def test_a_reward_that_fails_loses_nothing(tmp_path, capsys):
+    CALLS.clear()
+    reward = json.dumps({"reward": "tests.textgym.cli.policy.test_train:fails_once"})
+    config = _config(tmp_path, env_kwargs=reward, save_every=100)
+    with pytest.raises(
+        RewardError, match=r"the scorer ran away.*; iteration \d is kept in .*, and"
+    ):
+        train_ppo(config)
+    assert "goes on after iteration" in _run(train_ppo, config, capsys)
+    assert (tmp_path / "policy").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("kind", "train", "settings"),
+    [
+        (GRPOTraining, train_grpo, {"grpo": GRPOConfig(iterations=2, group_size=4)}),
+        (RLOOTraining, train_rloo, {"rloo": RLOOConfig(iterations=2)}),
+        (ReinforceTraining, train_reinforce, {"total_steps": 20}),
+        (PPOTraining, train_ppo, {"critic": True, "total_steps": 20}),
+        (PPOTraining, train_ppo, {"env": "TextGym/Alphabet-Edit-v0", "total_steps": 20}),
+    ],
+    ids=["grpo", "rloo", "reinforce", "critic", "edits"],
+)
+def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
+    assert "tokens" in _run(train, _config(tmp_path, kind, **settings), capsys)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"env": "TextGym/Alphabit-v0"}, "Alphabit"),
+        ({"env_kwargs": "{split"}, "--env-kwargs is no JSON"),
+        ({"env_kwargs": "[]"}, "must be a JSON object"),
+        ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
+        ({"policy": f"{SMALL}&positions=4"}, "4"),
+        ({"save_every": 0}, "--save-every must be at least 1"),
+        ({"total_steps": -5}, "--total-steps must be at least 1"),
+        ({"device": "tpu"}, "device"),
+        ({"num_envs": 1}, "fewer than its 2 minibatches"),
+    ],
+    ids=["id", "json", "object", "policy", "positions", "saving", "steps", "device", "rows"],
+)
+def test_bad_input_is_one_line(settings, message, tmp_path):
+    with pytest.raises(CommandError, match=message) as caught:
+        train_ppo(_config(tmp_path, **settings))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_preset_is_a_learner_s_settings(tmp_path, capsys):
+    settings = {"preset": "trl", "ppo": PPOConfig(), "num_envs": 2, "total_steps": 1}
+    said = _run(train_ppo, _config(tmp_path, **settings), capsys)
+    assert "512 texts an iteration" in said
+    assert "1 iterations" in said
+
+
+@pytest.mark.parametrize("words", [("--preset", "trl"), ("--preset=trl",)])
+def test_the_command_s_own_settings_change_the_preset_s(words):
+    """trl's penalty of 1 and temperature of .7 stay, its learning rate of 3e-6 goes."""
+    command = ["--env", "TextGym/Alphabet-v0", "--out", "runs/a", "--ppo.learning-rate", "0.5"]
+    config = COMMANDS["train ppo"].parse("train ppo", [*command, *words])
+    assert config.preset == "trl"
+    assert config.ppo.learning_rate == 0.5
+    assert (config.ppo.missing_end_penalty, config.ppo.temperature) == (1.0, 0.7)
+    plain = COMMANDS["train ppo"].parse("train ppo", command)
+    assert (plain.ppo.missing_end_penalty, plain.ppo.temperature) == (0.0, 0.9)
+    assert plain.ppo.learning_rate == 0.5
+
+
+def test_an_unknown_preset_is_one_line():
+    with pytest.raises(CommandError, match="--preset foo: there is no such one; known: lm-human"):
+        COMMANDS["train ppo"].parse("train ppo", ["--preset", "foo"])
+
+
+def test_help_shows_whole_commands(capsys):
+    with pytest.raises(SystemExit):
+        COMMANDS["train dpo"].parse("train dpo", ["--help"])
+    said = capsys.readouterr().out
+    assert "textgym train dpo --env TextGym/Alphabet-v0" in said
+    assert "--dpo.beta FLOAT" in said
+
+
+def test_every_example_in_the_help_is_a_command():
+    for name, command in COMMANDS.items():
+        for words in command.examples:
+            command.parse(name, shlex.split(words))
+
+
+def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
+    tmp_path, capsys, monkeypatch
+):
+    _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
+    before = (tmp_path / "policy" / "model.safetensors").read_bytes()
+
+    def killed(policy, folder, tokenizer):
+        (folder / "model.safetensors").write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(learning, "_save", lambda *_: None)
+        patch.setattr(TransformerPolicy, "save_pretrained", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train_ppo(_config(tmp_path))
+    assert (tmp_path / "policy" / "model.safetensors").read_bytes() == before
+
+
+def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
+    _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
+    other = _config(tmp_path, ppo=PPOConfig(iterations=4, minibatches=2, clip=0.3))
+    with pytest.raises(CommandError, match=r"made with clip 0\.2, not 0\.3"):
+        train_ppo(other)
+    with pytest.raises(CommandError, match="was made with --num-envs 8, not 16"):
+        train_ppo(_config(tmp_path, num_envs=16))
+
+
+def test_the_last_line_shows_what_the_policy_writes(tmp_path, capsys):
+    """With the environment's arguments, without which another reward would score."""
+    given = '{"reward": "reward_models.metrics:length", "completion_tokens": 4}'
+    said = _run(train_ppo, _config(tmp_path, env_kwargs=given, total_steps=1), capsys)
+    words = shlex.split(said.splitlines()[-1])
+    assert words[:2] == ["textgym", "generate"]
+    config = COMMANDS["generate"].parse("generate", words[2:])
+    assert config.env_kwargs == given
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, GuardError])
+def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
+    stop, tmp_path, capsys, monkeypatch
+):
+    """Weights that are half-way through an update are no checkpoint."""
+    _run(train_ppo, _config(tmp_path / "straight"), capsys)
+    steps, descend = [], improving.descend
+
+    def stops(*args, **kwargs):
+        steps.append(1)
+        if len(steps) == 11:  # of 4 an iteration: in the third
+            raise stop("now")
+        return descend(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(improving, "descend", stops)
+        with pytest.raises((KeyboardInterrupt, CommandError), match=r"now|iteration 2 is kept"):
+            train_ppo(_config(tmp_path / "stopped"))
+    assert "goes on after iteration 2" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+    straight, stopped = (
+        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("straight", "stopped")
+    )
+    assert all((value == stopped[name]).all() for name, value in straight.items())
+
+
+@pytest.mark.slow
+def test_two_launched_processes_train_one_policy(tmp_path, capsys):
+    """Twice four rows learn what eight do; one checkpoint, one log, one summary are left."""
+    grpo = GRPOConfig(iterations=2, group_size=4)
+    alone = _config(tmp_path / "alone", GRPOTraining, grpo=grpo)
+    _run(train_grpo, alone, capsys)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launch += ["--num_processes", "2", "--main_process_port", str(port), "-m", "textgym"]
+    train = ["train", "grpo", "--env", alone.env, "--policy", SMALL, "--num-envs", "4"]
+    train += ["--out", str(tmp_path / "two"), "--grpo.iterations", "2", "--grpo.group-size", "4"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    environment["HF_HOME"] = str(tmp_path)  # where accelerate would look for settings of its own
+    done = subprocess.run(
+        launch + train, env=environment, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 iterations") == 1
+    assert [path.name for path in (tmp_path / "two" / "checkpoints").iterdir()] == ["checkpoint-2"]
+    (log,) = (tmp_path / "two" / "logs").rglob("progress.csv")
+    assert len(log.read_text().splitlines()) == 3
+    one, two = (
+        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("alone", "two")
+    )
+    for name, value in one.items():
+        torch.testing.assert_close(value, two[name], atol=1e-6, rtol=0)

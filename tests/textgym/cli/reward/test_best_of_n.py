@@ -1,0 +1,149 @@
+"""The command: from scored samples to a curve, and from a policy to samples."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from textgym.cli.errors import CommandError
+from textgym.cli.reward.best_of_n import BestOfNConfig, best_of_n_command, read_samples
+
+HERE = "tests.textgym.cli.reward.test_best_of_n"
+
+
+def length_reward(prompts, completions, **columns):
+    return [float(len(text)) for text in completions]
+
+
+def wanted_length(prompts, completions, *, wanted, **columns):
+    """Best at the length that the row's column asks for."""
+    return [-abs(len(text) - goal) for text, goal in zip(completions, wanted, strict=True)]
+
+
+def write(path, rows):
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def samples(tmp_path):
+    """Lengths 1 to 16 in another order for each prompt, of which 8 or 9 is wanted."""
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            "prompt": f"p{n}",
+            "completions": ["x" * int(k) for k in rng.permutation(16) + 1],
+            "wanted": 8 + n % 2,
+        }
+        for n in range(6)
+    ]
+    return write(tmp_path / "samples.jsonl", rows)
+
+
+def run(out, **changes):
+    output = io.StringIO()
+    config = BestOfNConfig(
+        **{
+            "proxy": f"{HERE}:length_reward",
+            "gold": f"{HERE}:wanted_length",
+            "out": Path(out),
+            "repetitions": 100,
+        }
+        | changes
+    )
+    best_of_n_command(config, Console(file=output, width=300))
+    return json.loads((Path(out) / "best_of_n.json").read_text()), output.getvalue()
+
+
+def test_the_longest_of_n_is_first_better_and_then_worse(samples, tmp_path):
+    """The mean length of n = 1 is 8.5, of n = 16 it is 16: 8 or 7 too many."""
+    result, said = run(tmp_path / "out", samples=samples)
+    curve = result["curve"]
+    assert curve["ns"] == [1, 2, 4, 8, 16]
+    assert curve["proxy"][0] == pytest.approx(8.5)
+    assert curve["proxy"][-1] == 16
+    assert curve["gold"][-1] == pytest.approx(-7.5)
+    # Over all n = 1: the mean distance of 1..16 to 8 is 4, and so is that to 9.
+    assert curve["gold"][0] == pytest.approx(-4)
+    assert result["peak"]["gold"] == max(curve["gold"])
+    assert result["peak"]["fall_after_it"] == pytest.approx(max(curve["gold"]) + 7.5)
+    assert "gold -4.000 at n = 1" in said
+    assert (tmp_path / "out" / "best_of_n.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_gold_that_is_the_proxy_has_no_upper_end_of_its_peak(samples, tmp_path):
+    """JSON has no infinity; None says that the curve need not turn."""
+    result, _ = run(tmp_path, samples=samples, gold=f"{HERE}:length_reward")
+    assert result["curve"]["gold"] == result["curve"]["proxy"]
+    assert result["fit"]["r_squared"] > 0.9
+    assert result["peak"]["n"] == 16
+
+
+def test_two_completions_have_a_curve_without_a_fit(samples, tmp_path):
+    result, _ = run(tmp_path, samples=samples, keep=2)
+    assert (result["fit"], result["curve"]["ns"]) == (None, [1, 2])
+    assert "four completions" in result["why"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "reason"),
+    [
+        ([{"prompt": "p"}], {}, "completions must be a list of texts"),
+        ([{"completions": ["a"]}], {}, "jsonl:1 has no prompt"),
+        (
+            [{"prompt": "p", "completions": ["a"]}, {"prompt": "q", "completions": ["a", "b"]}],
+            {},
+            "--keep 1 uses as many",
+        ),
+        ([{"prompt": "p", "completions": ["a"]}], {"keep": 2}, "has 1 completions"),
+        ([{"prompt": "p", "completions": ["a"]}], {"gold": "nothing"}, "unknown reward"),
+        ([{"prompt": "p", "completions": ["a"]}], {"keep": 0}, "--keep must be at least 1, got 0"),
+        ([{"prompt": "p", "completions": ["a"]}], {"repetitions": 0}, "--repetitions must be at"),
+        ([{"prompt": "p", "completions": ["a"]}], {"seed": -1}, "--seed must not be negative"),
+        ([{"prompt": "p", "completions": ["a"]}], {"temperature": 0.0}, "--temperature must be"),
+    ],
+)
+def test_what_cannot_work_is_one_line(rows, changes, reason, tmp_path):
+    with pytest.raises(CommandError, match=reason):
+        run(tmp_path / "out", samples=write(tmp_path / "s.jsonl", rows), **changes)
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory):
+    """A language model over three letters, of a few hundred weights."""
+    folder = tmp_path_factory.mktemp("policy")
+    torch.manual_seed(0)
+    GPT2LMHeadModel(
+        GPT2Config(vocab_size=6, n_positions=16, n_embd=8, n_layer=1, n_head=1)
+    ).save_pretrained(folder)
+    return folder
+
+
+def test_a_policy_writes_the_completions_and_they_can_be_scored_again(policy, tmp_path):
+    """What it wrote is kept; the same seed writes the same, and another seed another."""
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": p, "wanted": 2} for p in ("a", "cab")])
+    settings = {
+        "samples": prompts,
+        "policy": policy,
+        "tokenizer": "characters:abc",
+        "draws": 8,
+        "prompt_tokens": 6,
+        "completion_tokens": 6,
+    }
+    first, _ = run(tmp_path / "1", **settings)
+    again, _ = run(tmp_path / "2", **settings)
+    other, _ = run(tmp_path / "3", **settings, seed=1)
+    assert first == again
+    assert first["curve"] != other["curve"]
+    written = read_samples(str(tmp_path / "1" / "samples.jsonl"))
+    assert [len(texts) for texts in written.completions] == [8, 8]
+    assert {letter for texts in written.completions for text in texts for letter in text} <= set(
+        "abc"
+    )
+    rescored, _ = run(tmp_path / "4", samples=str(tmp_path / "1" / "samples.jsonl"))
+    assert rescored["curve"] == first["curve"]

@@ -1,0 +1,265 @@
+"""``textgym reward train``, ``curve`` and ``export``: from files to models, tables and files."""
+
+import io
+import json
+import random
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from reward_models.learning.training import RewardTrainingConfig
+from reward_models.models.transformer import load_reward
+from reward_models.preferences import Answer, PreferenceStore, build_pairs, read_preferences
+from textgym.cli.errors import CommandError
+from textgym.cli.reward.data import load_data
+from textgym.cli.reward.export import RewardExportConfig, export_reward_data
+from textgym.cli.reward.train import RewardTrainConfig, train_reward
+
+WORDS = ("the", "film", "was", "a", "story", "with", "music", "that", "I", "saw")
+TRAINING = RewardTrainingConfig(max_length=16, learning_rate=2e-2, epochs=3, batch_size=16)
+
+
+def rows(number, swapped=False):
+    """Pairs that one word decides; three a prompt."""
+    rng = random.Random(0)  # noqa: S311 - not a secret
+    written = []
+    for place in range(number):
+        good, bad = (
+            f" {' '.join(rng.choices(WORDS, k=rng.randint(1, 4)))} {word}"
+            for word in ("great", "dull")
+        )
+        if swapped:
+            good, bad = bad, good
+        written.append({"prompt": f"Review {place // 3}:", "chosen": good, "rejected": bad})
+    return written
+
+
+def write(path, written):
+    path.write_text("".join(json.dumps(row) + "\n" for row in written), encoding="utf-8")
+    return str(path)
+
+
+def console():
+    return Console(file=io.StringIO(), width=200)
+
+
+def printed(to):
+    return to.file.getvalue()
+
+
+def train(data, out, **settings):
+    to = console()
+    train_reward(
+        RewardTrainConfig(
+            data=data,
+            out=out,
+            model="lstm",
+            tokenizer="reviews-4096",
+            training=TRAINING,
+            **settings,
+        ),
+        to,
+    )
+    return printed(to)
+
+
+def test_a_file_becomes_a_reward_and_a_summary(tmp_path):
+    """With an interval, and the folder is a reward; a second run does not overwrite it."""
+    data = write(tmp_path / "data.jsonl", rows(180))
+    said = train(data, tmp_path / "out", held_out=0.3)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert f"{metrics['pairs']} preferences of {data} to learn from" in said
+    assert f"accuracy on held-out pairs: {metrics['evaluation_accuracy']:.3f} (" in said
+    assert metrics["evaluation_accuracy"] > 0.9
+    assert "WARNING" not in said
+    held_out = read_preferences(str(tmp_path / "out" / "held_out.jsonl")).items
+    assert len(held_out) == metrics["evaluation_pairs"]
+    assert f"--data {tmp_path / 'out' / 'held_out.jsonl'}" in said
+    good, bad = load_reward(tmp_path / "out")(["", ""], ["a great film", "a dull film"])
+    assert good > bad
+    with pytest.raises(CommandError, match="holds a trained reward model"):
+        train(data, tmp_path / "out")
+
+
+def test_ratings_and_rankings_are_learned_from_as_well(tmp_path):
+    """The columns say what they are; of ratings the rank correlation is said."""
+    pairs = rows(120)
+    ratings = [
+        {"prompt": row["prompt"], "completion": row[column], "rating": rating}
+        for row in pairs
+        for column, rating in (("chosen", 4), ("rejected", 1))
+    ]
+    rankings = [
+        {"prompt": row["prompt"], "completions": [row["rejected"], row["chosen"]], "ranks": [2, 1]}
+        for row in pairs
+    ]
+    for name, written in (("ratings", ratings), ("rankings", rankings)):
+        data = write(tmp_path / f"{name}.jsonl", written)
+        said = train(data, tmp_path / name, held_out=0.3)
+        assert f"{name} of {data} to learn from" in said
+        assert ("rank correlation" in said) == (name == "ratings")
+        metrics = json.loads((tmp_path / name / "metrics.json").read_text())
+        assert metrics["evaluation_accuracy"] > 0.9
+
+
+def test_a_stopped_command_goes_on_when_it_is_given_again(tmp_path, monkeypatch):
+    """With a tokenizer of its own as well, whose training must give the same ids again."""
+
+    def run(out):
+        training = replace(TRAINING, save_steps=5)
+        config = RewardTrainConfig(data=data, out=tmp_path / out, model="lstm", training=training)
+        train_reward(config, console())
+
+    def stop(self, args, state, control, **kwargs):
+        if state.global_step == 12:
+            raise KeyboardInterrupt
+
+    def stop_at_once(self, args, state, control, **kwargs):
+        if state.global_step < 10:
+            raise AssertionError("it began anew")
+
+    data = write(tmp_path / "data.jsonl", rows(180))
+    run("whole")
+    with monkeypatch.context() as patched:
+        patched.setattr("textgym.cli.reward.train._Watch.on_step_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run("parts")
+        patched.setattr("textgym.cli.reward.train._Watch.on_step_end", stop_at_once)
+        run("parts")
+    for name in ("metrics.json", "training.json", "model.safetensors"):
+        whole, parts = (tmp_path / out / name for out in ("whole", "parts"))
+        assert whole.read_bytes() == parts.read_bytes()
+
+
+def test_a_reward_model_learns_more_from_where_it_is(tmp_path):
+    """With its own tokenizer and length, and a scale that is set anew."""
+    data = write(tmp_path / "data.jsonl", rows(180))
+    train(data, tmp_path / "first")
+    to = console()
+    gentle = RewardTrainingConfig(learning_rate=1e-6, max_length=64)
+    train_reward(
+        RewardTrainConfig(
+            data=data, out=tmp_path / "more", model=str(tmp_path / "first"), training=gentle
+        ),
+        to,
+    )
+    assert "which reads 16 tokens" in printed(to)
+    texts = ["a great film", "a dull film", "music"]
+    first, more = (load_reward(tmp_path / name)([""] * 3, texts) for name in ("first", "more"))
+    assert first == pytest.approx(more, abs=0.01)
+    assert first != more
+
+
+def test_it_is_said_how_many_texts_are_cut(tmp_path):
+    """Four of five texts here are longer than two words and a beginning."""
+    short = {"prompt": "", "chosen": "a", "rejected": "b"}
+    long = {"prompt": "", "chosen": "a film " * 20, "rejected": "a story " * 20}
+    data = write(tmp_path / "data.jsonl", [short, *[long] * 4])
+    said = train(data, tmp_path / "out", held_out=0.0)
+    assert "which reads 16 tokens; of 80% of the texts it reads the end alone" in said
+
+
+def test_columns_swapped_in_the_held_out_part_are_warned_of(tmp_path):
+    """Where both parts are swapped, nothing in the data can tell."""
+    learned = [{**row, "split": "train"} for row in rows(150)]
+    kept = [{**row, "prompt": f"Other {n}", "split": "test"}
+            for n, row in enumerate(rows(60, swapped=True))]  # fmt: skip
+    said = train(write(tmp_path / "data.jsonl", learned + kept), tmp_path / "out")
+    assert "WARNING: worse than a coin" in said
+    assert "swapped" in said
+
+
+def test_without_held_out_pairs_no_accuracy_is_made_up(tmp_path):
+    data = write(tmp_path / "data.jsonl", rows(30))
+    said = train(data, tmp_path / "out", held_out=0.0)
+    assert "accuracy: unknown, since no pair is held out" in said
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"data": "nowhere.txt"}, "nowhere.txt is no preference data; give a .jsonl"),
+        ({"model": "nowhere"}, "there is no model nowhere; give the folder of one"),
+        ({"tokenizer": "nowhere"}, "unknown tokenizer 'nowhere'"),
+        ({"held_out": 1.0}, r"held out is 1.0, but it lies in \[0, 1\)"),
+        ({"device": "tpu"}, "device is 'tpu'"),
+    ],
+)
+def test_what_cannot_work_is_one_line(tmp_path, settings, message):
+    given = {"data": write(tmp_path / "data.jsonl", rows(30)), "model": "lstm",
+             "tokenizer": "reviews-4096", "out": tmp_path / "out", **settings}  # fmt: skip
+    with pytest.raises(CommandError, match=message) as caught:
+        train_reward(RewardTrainConfig(**given), console())
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_tokenizer_says_where_one_is_looked_for(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
+    config = RewardTrainConfig(
+        data=write(tmp_path / "data.jsonl", rows(9)),
+        out=tmp_path / "out",
+        model=str(tmp_path / "model"),
+    )
+    with pytest.raises(CommandError, match=r"holds no tokenizer\.json or"):
+        train_reward(config, console())
+
+
+@pytest.fixture
+def store(tmp_path):
+    """Three annotators on 30 pairs: two prefer x, one y; of every fifth pair one says tie."""
+    path = tmp_path / "store.sqlite"
+    pairs = build_pairs([(f"p{n}", f" {t}") for n in range(30) for t in "xy"], seed=0)
+    with PreferenceStore(path) as opened:
+        opened.add_pairs(pairs)
+        for number, pair in enumerate(pairs):
+            x, y = ("a", "b") if pair.a == " x" else ("b", "a")
+            third = "tie" if number % 5 == 0 else y
+            opened.record_answers(
+                [
+                    Answer(pair_id=pair.pair_id, annotator=who, answer=answer)
+                    for who, answer in (("ann", x), ("bob", x), ("cy", third))
+                ]
+            )
+    return path
+
+
+def test_a_store_s_votes_are_counted_as_asked(store):
+    """Majority, shares of votes with half a vote a tie, or each answer by itself."""
+
+    def every(votes):
+        data = load_data(str(store), held_out=0.2, seed=0, votes=votes)
+        assert not {p.prompt for p in data.train} & {p.prompt for p in data.held_out}
+        return [*data.train, *data.held_out], data.notes
+
+    majority, notes = every("majority")
+    assert [len(majority), *{p.chosen for p in majority}, *notes] == [30, " x", "left out: 6 tie"]
+    shares, notes = every("shares")
+    assert sorted({round(p.probability, 3) for p in shares}) == [0.667, 0.833]
+    assert not notes
+    each, _ = every("each")
+    assert len(each) == 90
+    assert sum(p.probability == 0.5 for p in each) == 6
+
+
+def test_a_store_that_is_not_there_is_not_made(tmp_path):
+    for use in (
+        lambda: load_data(str(tmp_path / "no.sqlite"), held_out=0.1, seed=0),
+        lambda: export_reward_data(
+            RewardExportConfig(store=tmp_path / "no.sqlite", out=tmp_path / "o"), console()
+        ),
+    ):
+        with pytest.raises(FileNotFoundError, match="there is no store"):
+            use()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_says_how_many_ties_it_left_out(store, tmp_path):
+    to = console()
+    export_reward_data(RewardExportConfig(store=store, out=tmp_path / "out.jsonl"), to)
+    assert (
+        f"84 answers in {tmp_path / 'out.jsonl'}; left out: 6 tie, 0 both bad, 0 skip"
+        in printed(to)
+    )
+    assert len(read_preferences(str(tmp_path / "out.jsonl")).items) == 84

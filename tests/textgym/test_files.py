@@ -1,0 +1,123 @@
+"""Whole or absent: what a reader finds after any interruption of a writer."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from textgym.files import (
+    atomic_folder,
+    checkpoint_folder,
+    last_checkpoint,
+    prune,
+    write_json,
+)
+
+
+def test_a_folder_appears_whole(tmp_path):
+    with atomic_folder(tmp_path / "a" / "model") as folder:
+        (folder / "weights").write_text("1")
+        assert not (tmp_path / "a" / "model").exists()
+    assert (tmp_path / "a" / "model" / "weights").read_text() == "1"
+
+
+def test_a_failure_leaves_the_old_one_and_no_rubbish(tmp_path):
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("old")
+
+    def fail():
+        with atomic_folder(tmp_path / "model") as folder:
+            (folder / "weights").write_text("new")
+            raise RuntimeError("disk")
+
+    with pytest.raises(RuntimeError, match="disk"):
+        fail()
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_new_one_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monkeypatch):
+    """The disk fails between the two renames."""
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("old")
+    rename = Path.replace
+
+    def fail(self, target):
+        if self.name.endswith(".writing"):
+            raise OSError("disk")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk"), atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("new")
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_what_a_kill_between_the_renames_left_is_put_back(tmp_path):
+    with atomic_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("old")
+    (tmp_path / "model").replace(tmp_path / ".model.former")
+    with pytest.raises(RuntimeError, match="disk"), atomic_folder(tmp_path / "model"):
+        raise RuntimeError("disk")
+    assert (tmp_path / "model" / "weights").read_text() == "old"
+
+
+def test_a_kill_during_a_save_leaves_the_last_good_checkpoint(tmp_path):
+    """SIGKILL while the second checkpoint is being written."""
+    code = f"""
+import time
+from pathlib import Path
+from textgym.files import atomic_folder, checkpoint_folder
+for step in (1, 2):
+    with atomic_folder(checkpoint_folder(Path({str(tmp_path)!r}), step)) as folder:
+        (folder / "state").write_text(str(step))
+        if step == 2:
+            print("writing", flush=True)
+            time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    last = last_checkpoint(tmp_path)
+    assert last == tmp_path / "checkpoint-1"
+    assert (last / "state").read_text() == "1"
+
+
+def test_the_newest_whole_checkpoint_is_found(tmp_path):
+    """By number, not by name or time; one whose last file is cut off is passed over."""
+    assert last_checkpoint(tmp_path / "nowhere") is None
+    for step in (9, 100, 20):
+        checkpoint_folder(tmp_path, step).mkdir()
+        write_json(checkpoint_folder(tmp_path, step) / "last.json", {"step": step})
+        time.sleep(0.01)
+    (tmp_path / "checkpoint-x").mkdir()
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-100"
+    (tmp_path / "checkpoint-100" / "last.json").write_text('{"st')
+    assert last_checkpoint(tmp_path, "last.json") == tmp_path / "checkpoint-20"
+    (tmp_path / "checkpoint-20" / "last.json").unlink()
+    assert last_checkpoint(tmp_path, "last.json") == tmp_path / "checkpoint-9"
+
+
+def test_pruning_keeps_the_newest(tmp_path):
+    for step in (5, 10, 15):
+        checkpoint_folder(tmp_path, step).mkdir()
+    prune(tmp_path, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-15"]
+    prune(tmp_path, keep=5)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_json_is_replaced_in_one_piece_and_nan_is_refused(tmp_path):
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(path, {"a": float("nan")})
+    assert json.loads(path.read_text()) == {"a": 1}

@@ -1,0 +1,1 @@
+"""The commands that train a policy and let it write."""

@@ -1,0 +1,84 @@
+"""``textgym train dpo``: from people's answers, or from texts that the environment ranks.
+
+With ``--data`` the pairs are read once and learned from (offline), and the environment gives the
+tokenizer and the lengths of texts. Without, two completions of each prompt are written in every
+iteration and the environment's score says which is better (online).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
+
+from agents.dpo import DPO, DPOConfig
+from reward_models.preferences import Preference
+from textgym.cli.errors import CommandError
+from textgym.cli.policy.running import run_training
+from textgym.cli.policy.train import Training
+from textgym.cli.reward.data import REVIEWS, load_data
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from agents.learner import Agent
+
+__all__ = ["DPOTraining", "train_dpo"]
+
+_Triple = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DPOTraining(Training):
+    """Train by direct preference optimisation; the same command goes on after a stop."""
+
+    data: str | None = None
+    """Answers to learn from: a .jsonl, .csv or .parquet file with chosen and rejected (and prompt),
+    a store (.sqlite), or datasets:NAME. None lets the policy write, and the environment's score
+    choose. What was not written by the policy teaches it less, see LEARNERS.md."""
+    held_out: float = 0.1
+    """The share of the prompts whose answers are kept apart to measure on at the end, where the
+    data do not say which. More measures more precisely and leaves less to learn from."""
+    dpo: DPOConfig = field(default_factory=DPOConfig)
+    """The algorithm's settings."""
+
+
+def train_dpo(config: DPOTraining, console: Console | None = None) -> None:
+    """Trains by DPO; see ``run_training``.
+
+    Raises:
+        CommandError: If the data are no pairs.
+        FileNotFoundError: If there are none.
+    """
+    train, held_out = (None, None) if config.data is None else _read(config)
+
+    def measured(agent: Agent) -> str:
+        if not held_out:
+            return ""
+        accuracy, pairs = cast("DPO", agent).accuracy(held_out)
+        return (
+            f"of {pairs} held-out pairs, the policy's log-probabilities tell the chosen text in "
+            f"{accuracy:.1%}"
+        )
+
+    run_training(
+        config, lambda policy, envs: DPO(policy, envs, config.dpo, pairs=train), console, measured
+    )
+
+
+def _read(config: DPOTraining) -> tuple[Sequence[_Triple], Sequence[_Triple]]:
+    """The pairs to learn from, and those to measure on."""
+    name = str(config.data)
+    if name == REVIEWS:
+        raise CommandError(f"{REVIEWS} are pairs of whole reviews, not of completions of a prompt")
+    data = load_data(name, held_out=config.held_out, seed=config.dpo.seed)
+    both = []
+    for items in (data.train, data.held_out):
+        if not all(isinstance(item, Preference) for item in items):
+            raise CommandError(
+                f"{name} has rankings or ratings; DPO learns from pairs: chosen and rejected"
+            )
+        pairs = [item for item in items if isinstance(item, Preference)]
+        both.append([(pair.prompt, pair.chosen, pair.rejected) for pair in pairs])
+    return both[0], both[1]

@@ -1,0 +1,231 @@
+"""``textgym generate``: what a policy writes, after prompts that are given or an environment's."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import tyro
+from rich.console import Console
+
+from agents.maths.distributions import Sampling
+from agents.models.loading import tokenizer_of
+from agents.models.tokenizer_fit import WidthError
+from agents.training.guards import explained_memory
+from textgym import Example
+from textgym.cli.errors import CommandError
+from textgym.cli.policy.policies import (
+    environment_arguments,
+    make_envs,
+    make_policy,
+    require_device,
+    require_no_run,
+)
+from textgym.cli.policy.running import FORESEEABLE
+from textgym.cli.policy.writing import play, writer
+from textgym.cli.quiet import use_quiet_transformers
+from textgym.envs.vector import TextVectorEnv
+from textgym.tokenizers.characters import load_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agents.models.policy import TransformerPolicy
+    from textgym.types import Tokenizer
+
+__all__ = ["GenerateConfig", "generate"]
+
+_SEEDS = 2**63  # torch's
+_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateConfig:
+    """Let a policy write, after given prompts or those of an environment, which scores the texts.
+
+    Each text is a line: the prompt, a bar, and the completion; behind an environment's, the score.
+    A few hundred are played at a time, and written before the next, so a stop keeps what there is.
+    """
+
+    policy: str
+    """The policy: a folder, such as runs/ppo/policy, or smollm2, hub:NAME, scratch:..."""
+    prompt: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A text to go on from; may be given several times."""
+    prompts: str | None = None
+    """A file with a text to go on from in each line, or - for standard input."""
+    env: str | None = None
+    """An environment whose prompts are taken and which scores; instead of --prompt
+    and --prompts."""
+    env_kwargs: str = "{}"
+    """Arguments of the environment as JSON, such as '{"split": "test"}'."""
+    count: int = 1
+    """Completions of each prompt; of an environment, how many of its prompts, from the first on.
+    More take longer."""
+    tokens: int | None = None
+    """The most tokens of a completion, with --prompt; None takes 64, or as many as the model has
+    room for. More is slower."""
+    temperature: float = 1.0
+    """Divides the logits. Higher is more varied, and 0.01 nearly always the likeliest token."""
+    top_k: int | None = None
+    """Draw from the so many likeliest tokens alone; None draws from all. More is more varied."""
+    top_p: float = 1.0
+    """Draw from the likeliest tokens that hold this share of the probability. Higher is more
+    varied."""
+    tokenizer: str | None = None
+    """For a policy without one of its own: a name or a file, as of the environment's."""
+    seed: int = 0
+    """Decides what is drawn."""
+    rows: int = 64
+    """Texts that are written at once. More are faster on a GPU, and take more memory. On a GPU, and
+    where drafts are edited, it decides what is drawn as well."""
+    out: Path | None = None
+    """Write the texts into this file instead, as JSON Lines with prompt, completion and, of an
+    environment's, score. It must not be there yet."""
+    device: str = "cpu"
+    """Where the policy runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """A task of prompts that nobody scores."""
+
+    prompts: Sequence[str]
+    prompt_tokens: int
+    completion_tokens: int
+    tokenizer: Tokenizer
+    name: str = "Given"
+    reward: str = "textgym.cli.policy.generate:unscored"
+    splits: tuple[str, ...] = ("train",)
+
+    def examples(self, split: str) -> list[Example]:  # noqa: ARG002 - a task's signature
+        """One for each prompt."""
+        return [Example(prompt=prompt) for prompt in self.prompts]
+
+
+def unscored(
+    prompts: Sequence[str],
+    completions: Sequence[str],  # noqa: ARG001 - a reward's signature
+    **columns: Sequence[object],  # noqa: ARG001 - as above
+) -> list[float]:
+    """The reward of what nobody scores: 0 for all."""
+    return [0.0] * len(prompts)
+
+
+def generate(config: GenerateConfig, console: Console | None = None) -> None:
+    """Writes texts and prints them.
+
+    Args:
+        config: What and how.
+        console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        CommandError: If something in the command is wrong.
+    """
+    console = console or Console()
+    use_quiet_transformers()
+    try:
+        _check(config)
+        sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+        with explained_memory("the policy's size"):
+            made = _prompted(config) if config.env is None else _environment(config)
+            envs, policy, ids = made
+        generator = torch.Generator(config.device).manual_seed(config.seed)
+    except FORESEEABLE as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    scored = config.env is not None
+    with writer(len(ids), console, config.out, scored=scored) as texts:
+        for piece in play(envs, policy, ids, sampling=sampling, generator=generator):
+            texts.add(piece)
+    texts.say_end()
+
+
+def _check(config: GenerateConfig) -> None:
+    """Requires settings that make sense together, before anything is loaded."""
+    for name in ("count", "tokens", "rows"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if not 0 <= config.seed < _SEEDS:
+        raise ValueError(f"--seed must be in [0, 2**63), got {config.seed}")
+    given = bool(config.prompt) or config.prompts is not None
+    if given == (config.env is not None):
+        raise ValueError(
+            "give either --prompt TEXT, --prompts FILE or --env ID: what shall be gone on from?"
+        )
+    if config.out is not None and config.out.exists():
+        raise ValueError(f"--out {config.out} is there already: name another file, or remove it")
+    require_device(config.device)
+    require_no_run(config.policy)
+
+
+def _all_prompts(config: GenerateConfig) -> list[str]:
+    """The given prompts, then those of the file."""
+    name, lines = config.prompts, list[str]()
+    if name is not None:
+        try:
+            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeError) as error:
+            raise ValueError(f"--prompts {name} cannot be read as text: {error}") from error
+        lines = [line for line in text.splitlines() if line.strip()]
+        if not lines:
+            raise ValueError(f"--prompts {name} has no line with a text")
+    return [*config.prompt, *lines]
+
+
+def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
+    """Makes an environment of given prompts, of as many tokens as the policy has room for.
+
+    Returns:
+        It, the policy, and which of the prompts to go on from, in order.
+    """
+    name = config.tokenizer or tokenizer_of(config.policy)
+    if name is None:
+        raise ValueError(
+            f"{config.policy} has no tokenizer of its own: give --tokenizer, the one that it was "
+            "trained with"
+        )
+    tokenizer = load_tokenizer(name)
+    prompts = _all_prompts(config)
+    ids = [number for number in range(len(prompts)) for _ in range(config.count)]
+    longest = 1 + max(len(ids) for ids in tokenizer.encode_batch(prompts))
+
+    def made(tokens: int) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
+        envs = TextVectorEnv(
+            task=_Given(
+                prompts=prompts,
+                prompt_tokens=longest,
+                completion_tokens=tokens,
+                tokenizer=tokenizer,
+            ),
+            num_envs=min(config.rows, len(ids)),
+            backend="torch",
+            device=config.device,
+            autoreset_mode="Disabled",
+        )
+        return envs, make_policy(config.policy, envs, device=config.device), ids
+
+    try:
+        return made(config.tokens or _TOKENS)
+    except WidthError as error:
+        room = error.most - longest
+        if config.tokens is None and room > 0:
+            return made(room)
+        wanted = f"give --tokens {room} or fewer" if room > 0 else "give shorter ones"
+        raise ValueError(
+            f"the longest prompt has {longest} tokens of the {error.most} that {config.policy} "
+            f"reads: {wanted}"
+        ) from error
+
+
+def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
+    """As ``_prompted``, of an environment."""
+    arguments = environment_arguments(config.env_kwargs, config.policy)
+    if config.tokenizer is not None:
+        arguments["tokenizer"] = config.tokenizer
+    rows = min(config.rows, config.count)
+    envs = make_envs(str(config.env), arguments, num_envs=rows, device=config.device)
+    ids = [number % envs.num_examples for number in range(config.count)]
+    return envs, make_policy(config.policy, envs, device=config.device), ids

@@ -1,0 +1,296 @@
+"""A learner's run from the command line: it goes on where it was, saves, logs, and says the result.
+
+Everything is in ``--out``: ``checkpoints/`` (the same command goes on from the last one), ``logs/``
+(CSV, JSON and TensorBoard), ``policy/`` at the end, and ``config.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.error import Error as GymnasiumError
+from rich.console import Console
+from safetensors import SafetensorError
+
+from agents.bridges.sb3.logger import open_logger
+from agents.training.distributed import current_processes
+from agents.training.guards import GuardError, explained_memory
+from textgym.cli.allocator import keep_large_blocks
+from textgym.cli.errors import CommandError
+from textgym.cli.policy.policies import (
+    environment_arguments,
+    make_envs,
+    make_policy,
+    one_line,
+    require_device,
+)
+from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.stopping import kept, require_room_for, stoppable
+from textgym.files import (
+    atomic_folder,
+    checkpoint_folder,
+    last_checkpoint,
+    prune,
+    write_json,
+)
+from textgym.rewards import RewardError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from agents.learner import Agent
+    from agents.models.policy import TransformerPolicy
+    from textgym.cli.policy.train import Training
+    from textgym.envs.vector import TextVectorEnv
+
+__all__ = ["FORESEEABLE", "run_training"]
+
+_UNWRITTEN = (OSError, SafetensorError)  # a full disk, or one that is gone
+FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, AssertionError)
+"""What a wrong word of a command raises; torch has the last two for a device that is not there."""
+
+_KEPT = 2  # checkpoints
+_SHOWN, _LETTERS = 3, 80  # texts at the end, and of each side of the bar
+
+
+def run_training(
+    config: Training,
+    make: Callable[[TransformerPolicy, TextVectorEnv], Agent],
+    console: Console | None,
+    finish: Callable[[Agent], str] = lambda _: "",
+) -> None:
+    """Trains as a command says.
+
+    Args:
+        config: The command.
+        make: Makes the learner.
+        console: Where to print; ``None`` for the terminal.
+        finish: What else is to be said at the end.
+
+    Raises:
+        CommandError: If something in the command is wrong, or a guard stops the run.
+        RewardError: If the reward fails; the iterations before it are kept.
+    """
+    use_quiet_transformers()
+    keep_large_blocks()
+    console = console or Console()
+    try:
+        require_device(config.device)
+        if not current_processes(config.device).is_main:
+            console = Console(quiet=True)
+        require_room_for(config.out)
+        _require_same(config)
+        with explained_memory("the policy's size, or --num-envs"):
+            agent = _make_agent(config, make)
+        last = last_checkpoint(config.out / "checkpoints")
+        if last is not None:
+            agent.restore(last)
+    except FORESEEABLE as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    agent.failure_folder = config.out
+    if not agent.processes.is_main:
+        _follow(agent, config)
+        return
+    _introduce(agent, config, console)
+    with _explained(config):
+        write_json(config.out / "config.json", _as_json(config))
+        history = _learn(agent, config, console)
+        if history:
+            _save(agent, config)
+        with atomic_folder(config.out / "policy") as folder:
+            agent.policy.save_pretrained(folder, agent.envs.tokenizer)
+    _summarise(agent, history, config, console)
+    said = finish(agent)
+    if said:
+        console.print(said, highlight=False, soft_wrap=True)
+
+
+def _learn(agent: Agent, config: Training, console: Console) -> list[Mapping[str, float]]:
+    """Trains to the end; returns the metrics of each iteration."""
+    history: list[Mapping[str, float]] = []
+    logger = open_logger(config.out / "logs")
+    with stoppable(alone=agent.processes.count == 1) as stop:
+
+        def after_iteration(known: dict[str, Any], _: dict[str, Any]) -> bool:
+            history.append(known["metrics"])
+            if agent.iteration % config.save_every == 0:
+                _save(agent, config)
+                if not console.is_terminal:  # there a bar says it
+                    _say_iteration(agent, history[-1], console)
+            return not stop.asked
+
+        try:
+            agent.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
+        except _UNWRITTEN:
+            raise
+        except BaseException as error:
+            # An iteration that has changed nothing leaves those before it worth keeping; weights
+            # that are half-way through an update are no checkpoint. A launcher ends all processes
+            # once one has ended, and after a reward's failure alone the others wait.
+            waited_for = isinstance(error, RewardError)
+            if history and agent.is_whole and (waited_for or agent.processes.count == 1):
+                _save(agent, config)
+            if waited_for:
+                agent.processes.exchange(None)
+            raise
+        finally:
+            logger.close()
+        if stop.asked:
+            _save(agent, config)
+            raise KeyboardInterrupt
+    return history
+
+
+@contextmanager
+def _explained(config: Training) -> Iterator[None]:
+    """Says of a run that ends early why, and what is kept of it.
+
+    Raises:
+        CommandError: If a guard stopped it, or what it reads or writes is at fault.
+        RewardError: If the reward failed.
+        KeyboardInterrupt: If somebody stopped it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(kept(config.out)) from stop
+    except RewardError as error:
+        raise RewardError(f"{error}; {kept(config.out)}") from error
+    except _UNWRITTEN as error:
+        said = " ".join(str(error).split())
+        room = ": make room there" if "No space" in said or "quota" in said else ""
+        raise CommandError(
+            f"cannot write into {config.out} ({said}){room}; {kept(config.out)}"
+        ) from error
+    except (GuardError, ValueError) as error:
+        raise CommandError(f"{' '.join(str(error).split())}; {kept(config.out)}") from error
+
+
+def _make_agent(
+    config: Training, make: Callable[[TransformerPolicy, TextVectorEnv], Agent]
+) -> Agent:
+    envs = make_envs(
+        config.env,
+        environment_arguments(config.env_kwargs, config.policy),
+        num_envs=config.num_envs,
+        device=config.device,
+    )
+    policy = make_policy(
+        config.policy, envs, device=config.device, lora=config.lora, critic=config.critic
+    )
+    return make(policy, envs)
+
+
+def _follow(agent: Agent, config: Training) -> None:
+    """Trains as one of the processes that are not the main one."""
+    try:
+        agent.learn(config.total_steps)
+    except GuardError as error:
+        raise CommandError(str(error)) from error
+    except RewardError:
+        # A launcher ends all processes once one has ended, and the main one is saving.
+        agent.processes.exchange(None)
+        raise
+
+
+def _as_json(config: Training) -> dict[str, Any]:
+    return json.loads(json.dumps(asdict(config), default=str))  # type: ignore[no-any-return] # it is an object
+
+
+def _require_same(config: Training) -> None:
+    """Requires that what is gone on from was made in the same way.
+
+    Raises:
+        ValueError: If it was not, or a number is out of its range.
+    """
+    for name in ("save_every", "total_steps"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    path = config.out / "config.json"
+    if last_checkpoint(config.out / "checkpoints") is None or not path.is_file():
+        return
+    try:
+        before, now = json.loads(path.read_text(encoding="utf-8")), _as_json(config)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged ({error}): remove it, and the same command goes on"
+        ) from error
+    for name in ("env", "env_kwargs", "num_envs", "policy", "lora", "critic"):
+        if before.get(name) != now[name]:
+            raise ValueError(
+                f"{config.out} was made with --{name.replace('_', '-')} {before.get(name)}, not "
+                f"{now[name]}: give the same, or another --out"
+            )
+
+
+def _save(agent: Agent, config: Training) -> None:
+    folder = config.out / "checkpoints"
+    agent.save(checkpoint_folder(folder, agent.iteration))
+    prune(folder, keep=_KEPT)
+
+
+def _introduce(agent: Agent, config: Training, console: Console) -> None:
+    """Prints what is about to be done."""
+    learned = [p.numel() for p in agent.policy.parameters() if p.requires_grad]
+    made = f", goes on after iteration {agent.iteration}" if agent.iteration else ""
+    console.print(
+        f"{type(agent).__name__} of {sum(learned):,} weights in {config.env}, {agent.episodes} "
+        f"texts an iteration{made}; curves in {config.out / 'logs'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _say_iteration(agent: Agent, metrics: Mapping[str, float], console: Console) -> None:
+    names = [name for name in ("reward", "accuracy", "kl") if name in metrics]
+    figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in names)
+    console.print(f"iteration {agent.iteration}: {figures}", highlight=False, soft_wrap=True)
+
+
+def _summarise(
+    agent: Agent, history: list[Mapping[str, float]], config: Training, console: Console
+) -> None:
+    """Prints what came of it."""
+    if not history:
+        console.print(f"nothing to do: {agent.iteration} iterations were made before")
+        return
+    first, last = history[0], history[-1]
+    seconds: dict[str, float] = {}
+    for metrics in history:
+        for name, value in metrics.items():
+            if name.startswith("seconds_"):
+                phase = name.removeprefix("seconds_")
+                seconds[phase] = seconds.get(phase, 0.0) + value
+    phases = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
+    measured = next(name for name in ("reward", "accuracy") if name in last)
+    kl = f", {last['kl']:.2f} nats from the start (KL)" if "kl" in last else ""
+    lines = [
+        *(_texts(agent) if measured == "reward" else ()),
+        f"{measured} {first[measured]:.3f} to {last[measured]:.3f}, the means of the first and the "
+        f"last of {len(history)} iterations{kl}; {agent.num_timesteps:,} tokens",
+        phases,
+        shlex.join(_looked_at(config)),
+    ]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _looked_at(config: Training) -> list[str]:
+    """The command that shows what the policy writes."""
+    words = ["textgym", "generate", "--policy", str(config.out / "policy"), "--env", config.env]
+    given = [] if config.env_kwargs == "{}" else ["--env-kwargs", config.env_kwargs]
+    return [*words, *given, "--count", str(_SHOWN)]
+
+
+def _texts(agent: Agent) -> list[str]:
+    """Some of the texts that the last iteration learned from, a line each."""
+    prompts, completions = agent.envs.texts()
+    pairs = list(zip(prompts, completions, strict=True))
+    return [
+        "the last texts, such as",
+        *(f"  {one_line(*pair, letters=_LETTERS)}" for pair in pairs[:_SHOWN]),
+    ]

@@ -1,0 +1,96 @@
+"""The sizes of a quickstart, full or smoke, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agents.ppo import PPOConfig
+from agents.sft import SFTConfig
+from reward_models.learning.training import RewardTrainingConfig
+
+if TYPE_CHECKING:
+    from textgym.cli.quickstart.command import QuickstartConfig
+
+__all__ = ["Plan", "make_plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a run does, derived from its config.
+
+    Attributes:
+        seed: Of every stage.
+        device: Where to compute.
+        report_on: The split whose prompts the report is about.
+        vocabulary: Ids of the tokenizer.
+        tokenizer_texts: Reviews that the tokenizer is trained on.
+        judge_texts: Labelled reviews that the gold judge learns from; the pool's others test it.
+        rows: Completions written at a time.
+        pair_batches: Batches of ``rows / 2`` pairs that are compared.
+        pair_temperature: Of the sampler that writes the pairs. A little cooler than the policy's:
+            the annotator then has more to judge, and at equal numbers of answers the reward model
+            learns more, also about the policy's own texts.
+        annotators: How many compare each pair, each with slips of its own; an odd number. The
+            reward model learns from their majority, which costs it nothing.
+        held_out: Share of the pairs' prompts whose pairs only measure the reward model.
+        report_prompts: Prompts of the report.
+        language_model: The language model and its training.
+        reward_model: The reward model's training.
+        ppo: The optimisation.
+    """
+
+    seed: int
+    device: str
+    report_on: str
+    vocabulary: int = 4096
+    tokenizer_texts: int = 2000
+    judge_texts: int = 4400
+    rows: int = 128
+    pair_batches: int = 96
+    pair_temperature: float = 0.8
+    annotators: int = 3
+    held_out: float = 0.2
+    report_prompts: int = 768
+    language_model: SFTConfig
+    reward_model: RewardTrainingConfig
+    ppo: PPOConfig
+
+
+def make_plan(config: QuickstartConfig, device: str) -> Plan:
+    """Sets every size.
+
+    bfloat16 halves the training time where the processor has instructions for it.
+
+    Args:
+        config: What was asked for.
+        device: Where to compute.
+    """
+    seed, price, target = config.seed, config.kl_coefficient, config.kl_target
+    if config.smoke:
+        return Plan(
+            seed=seed,
+            device=device,
+            report_on=config.report_on,
+            vocabulary=1024,
+            tokenizer_texts=300,
+            judge_texts=600,
+            rows=32,
+            pair_batches=16,
+            report_prompts=64,
+            language_model=SFTConfig(
+                seed=seed, layers=2, width=64, heads=2, steps=60, save_steps=20
+            ),
+            reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3),
+            ppo=PPOConfig(
+                seed=seed, kl_coefficient=price, kl_target=target, iterations=4, bf16=True
+            ),
+        )
+    return Plan(
+        seed=seed,
+        device=device,
+        report_on=config.report_on,
+        language_model=SFTConfig(seed=seed),
+        reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3, save_steps=40),
+        ppo=PPOConfig(seed=seed, kl_coefficient=price, kl_target=target, bf16=True),
+    )

@@ -1,0 +1,174 @@
+"""A run directory and the stages that fill it, each done once, whatever interrupts them.
+
+A stage that has ended well leaves ``stages/<name>.json`` with its figures, written last and in one
+piece. Starting the same command again passes over such stages and repeats the first one that has
+none; within it, the stage's own checkpoints and stores say how far it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from textgym.cli.errors import CommandError
+from textgym.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from rich.console import Console
+
+__all__ = ["Bar", "Run", "RunError", "Stage", "bar", "run_stages"]
+
+_CONFIG_FILE = "config.json"
+
+
+class RunError(CommandError):
+    """A run cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One step of a run.
+
+    Attributes:
+        name: Names its record.
+        title: What the progress bar says.
+        work: Does it; returns figures that go into the record.
+    """
+
+    name: str
+    title: str
+    work: Callable[[Run], Mapping[str, Any]]
+
+
+@dataclass(slots=True)
+class Bar:
+    """A stage's progress bar."""
+
+    progress: Progress
+    task: Any
+
+    def update(self, completed: float, total: float, note: str = "") -> None:
+        """Says how much is done.
+
+        Args:
+            completed: Steps done, those of an earlier attempt included.
+            total: Steps in all.
+            note: A few figures to show beside the bar.
+        """
+        self.progress.update(self.task, completed=completed, total=total, note=note)
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A run directory, its settings and where messages go.
+
+    Attributes:
+        out: The directory.
+        config: The settings, as JSON values; equal ones are needed to go on.
+        console: Where messages go.
+        figures: What the stages that are done have recorded, by stage.
+    """
+
+    out: Path
+    config: Mapping[str, Any]
+    console: Console
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def open(self) -> None:
+        """Makes the directory, or finds what an earlier attempt left in it.
+
+        Raises:
+            RunError: If it was made with other settings, or is in use for something else.
+        """
+        path = self.out / _CONFIG_FILE
+        if path.is_file():
+            made_with = json.loads(path.read_text(encoding="utf-8"))
+            changed = sorted(
+                name
+                for name in made_with.keys() | self.config.keys()
+                if made_with.get(name) != self.config.get(name)
+            )
+            if changed:
+                raise RunError(
+                    f"{self.out} was made with another {', '.join(changed)}; choose another --out, "
+                    "or remove that folder to start anew"
+                )
+        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            raise RunError(f"{self.out} exists and is no run of this command; choose another --out")
+        write_json(path, dict(self.config))
+
+    def bar(self, title: str) -> AbstractContextManager[Bar]:
+        """Shows a progress bar while the block runs."""
+        return bar(title, self.console)
+
+
+@contextmanager
+def bar(title: str, console: Console) -> Iterator[Bar]:
+    """Shows a progress bar while the block runs.
+
+    Args:
+        title: What stands beside it.
+        console: Where to draw; what is printed meanwhile goes there as well, unless that is
+            standard error, and standard output may be piped.
+    """
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    redirect = not console.stderr
+    with Progress(*columns, console=console, transient=True, redirect_stdout=redirect) as progress:
+        yield Bar(progress, progress.add_task(title, total=None, note=""))
+
+
+def run_stages(run: Run, stages: Sequence[Stage]) -> None:
+    """Does the stages that are not done yet, in order.
+
+    Args:
+        run: An open run; its ``figures`` are filled.
+        stages: What to do.
+    """
+    for stage in stages:
+        record = run.out / "stages" / f"{stage.name}.json"
+        if record.is_file():
+            run.figures[stage.name] = json.loads(record.read_text(encoding="utf-8"))
+            run.console.print(f"  [dim]{stage.title}: done before[/dim]")
+            continue
+        if not run.console.is_terminal:
+            run.console.print(f"  {stage.title} ...")
+        started = time.monotonic()
+        figures = dict(stage.work(run))
+        figures["seconds"] = round(time.monotonic() - started, 1)
+        write_json(record, figures)
+        run.figures[stage.name] = figures
+        shown = ", ".join(
+            f"{name.replace('_', ' ')} {value:.3g}"
+            if isinstance(value, float)
+            else f"{name} {value}"
+            for name, value in figures.items()
+            if isinstance(value, int | float) and name != "seconds"
+        )
+        run.console.print(
+            f"[green]✓[/green] {stage.title} [dim]({figures['seconds']:.0f} s)[/dim] {shown}",
+            soft_wrap=True,
+            highlight=False,
+        )

@@ -1,0 +1,279 @@
+"""``textgym reward best-of-n``: what optimising one reward does to another, without training."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path  # noqa: TC003  the command line is made from the annotations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from reward_models.card.charts import best_of_n_chart, save_chart
+from reward_models.measuring.best_of_n import (
+    BestOfNCurve,
+    best_of_n_curve,
+    default_ns,
+    fit_overoptimisation,
+    peak_interval,
+)
+from textgym.cli.errors import CommandError
+from textgym.data.tables import read_rows
+from textgym.files import write_json
+from textgym.rewards import resolve
+from textgym.statistics.bootstrap import REPETITIONS
+from textgym.tokenizers.characters import load_tokenizer
+from textgym.types import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+__all__ = ["BestOfNConfig", "Samples", "best_of_n_command", "read_samples"]
+
+_FEWEST_FITTED = 3  # values of n, the first of them 1
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestOfNConfig:
+    """Choose the best of n completions by a proxy, and ask a gold about it, for every n at once.
+
+    Writes ``best_of_n.json`` and ``best_of_n.png`` into ``--out``, and ``samples.jsonl`` where it
+    sampled.
+    """
+
+    proxy: str
+    """The reward that chooses: a known name, "module:attribute", or a folder."""
+    gold: str
+    """The reward that is asked about what was chosen, named likewise."""
+    samples: str
+    """JSON Lines: a prompt and a list of completions each, and columns that rewards may read."""
+    out: Path
+    """The folder to write into; it is made, and an earlier result in it is replaced."""
+    keep: int | None = None
+    """Use only the first so many completions of each prompt, where some have more than others."""
+    policy: Path | None = None
+    """A language model that writes the completions; --samples then needs prompts only."""
+    tokenizer: str = "reviews-4096"
+    """The policy's tokenizer: a known name, or a file."""
+    draws: int = 64
+    """Completions that the policy writes for each prompt; more reach a higher n and take longer."""
+    prompt_tokens: int = 32
+    """Tokens of a prompt that the policy reads; of a longer one the end, more is slower."""
+    completion_tokens: int = 32
+    """The most tokens of a completion; more is slower."""
+    temperature: float = 1.0
+    """Divides the policy's logits; more makes completions more varied."""
+    seed: int = 0
+    """Decides what the policy writes, and the intervals."""
+    repetitions: int = REPETITIONS
+    """Resamples of the prompts behind each interval: more make its ends steadier."""
+    device: str = "cpu"
+    """Where the policy runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Prompts with as many completions each.
+
+    Attributes:
+        prompts: The prompts, ``(P,)``.
+        completions: N completions of each.
+        columns: The columns of each prompt, by their names.
+    """
+
+    prompts: Sequence[str]
+    completions: Sequence[Sequence[str]]
+    columns: Mapping[str, Sequence[Any]]
+
+
+def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> None:
+    """Samples if asked to, scores, and writes the curve.
+
+    Args:
+        config: What and how.
+        console: Where to print; None for the terminal.
+
+    Raises:
+        CommandError: If a reward, the policy or the samples cannot be had.
+    """
+    console = console or Console()
+    _check(config)
+    try:
+        proxy, gold = resolve(config.proxy), resolve(config.gold)
+        samples = read_samples(config.samples, completions=config.policy is None, keep=config.keep)
+        if config.policy is not None:
+            samples = _sampled(config, samples)
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error)) from error
+    scores = [_scored(reward, samples) for reward in (proxy, gold)]
+    result, curve = _measured(scores[0], scores[1], config)
+    config.out.mkdir(parents=True, exist_ok=True)
+    if config.policy is not None:
+        _write_samples(samples, config.out / "samples.jsonl")
+    write_json(config.out / "best_of_n.json", result)
+    chart = best_of_n_chart(asdict(curve), gold_name=config.gold, fit=result["fit"])
+    save_chart(chart, config.out / "best_of_n.png")
+    peak = result["peak"]
+    console.print(
+        f"gold {curve.gold[0]:.3f} at n = 1, {peak['gold']:.3f} at n = {peak['n']} (highest), "
+        f"{curve.gold[-1]:.3f} at n = {curve.ns[-1]}; proxy {curve.proxy[0]:.3f} to "
+        f"{curve.proxy[-1]:.3f}\n{config.out / 'best_of_n.png'}",
+        soft_wrap=True,
+        highlight=False,
+    )
+
+
+def _check(config: BestOfNConfig) -> None:
+    """Requires numbers that mean something, before anything is loaded."""
+    for name in ("keep", "draws", "prompt_tokens", "completion_tokens", "repetitions"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise CommandError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if config.seed < 0:
+        raise CommandError(f"--seed must not be negative, got {config.seed}")
+    if not config.temperature > 0:
+        raise CommandError(f"--temperature must be above 0, got {config.temperature}")
+
+
+def read_samples(name: str, *, completions: bool = True, keep: int | None = None) -> Samples:
+    """Reads prompts and their completions.
+
+    Args:
+        name: A file that ``read_rows`` reads, with ``prompt`` and the list ``completions``.
+        completions: Whether there must be completions; without, those that are there are left.
+        keep: Use the first so many of each prompt; None for all.
+
+    Raises:
+        ValueError: If a row has none, or not as many as the others; the message says where.
+        FileNotFoundError: If there is no such file.
+    """
+    rows = read_rows(name)
+    prompts: list[str] = []
+    texts: list[list[str]] = []
+    for row in rows:
+        prompt, given = row.values.get("prompt"), row.values.get("completions")
+        if not isinstance(prompt, str):
+            raise ValueError(  # noqa: TRY004  the file is wrong, not the type of an argument
+                f"{row.place} has no prompt; give it a text, empty if need be"
+            )
+        if completions and not (
+            isinstance(given, list) and given and all(isinstance(text, str) for text in given)
+        ):
+            raise ValueError(f"{row.place}: completions must be a list of texts")
+        prompts.append(prompt)
+        texts.append(list(given)[:keep] if completions and given is not None else [])
+    sizes = {len(given) for given in texts}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{name} has from {min(sizes)} to {max(sizes)} completions a prompt: --keep "
+            f"{min(sizes)} uses as many of each"
+        )
+    if keep is not None and completions and sizes != {keep}:
+        raise ValueError(f"{name} has {sizes.pop()} completions a prompt, and --keep is {keep}")
+    names = [name for name in rows[0].values if name not in ("prompt", "completions")]
+    columns = {column: [row.values[column] for row in rows] for column in names}
+    return Samples(prompts=prompts, completions=texts, columns=columns)
+
+
+def _sampled(config: BestOfNConfig, samples: Samples) -> Samples:
+    """Lets the policy write; a completion depends on the seed, its prompt's place and its own."""
+    from agents.bridges.environment_plugins import LanguageModelDrafter
+
+    if config.policy is None or config.draws < 1:
+        raise ValueError(f"--draws is {config.draws}, and a prompt needs at least one completion")
+    tokenizer = load_tokenizer(config.tokenizer)
+    drafter = LanguageModelDrafter(
+        config.policy,
+        tokenizer,
+        config.prompt_tokens,
+        config.completion_tokens,
+        config.temperature,
+        config.device,
+    )
+    places = [(p, d) for p in range(len(samples.prompts)) for d in range(config.draws)]
+    written: list[str] = []
+    for start in range(0, len(places), _ROWS_AT_ONCE):
+        part = places[start : start + _ROWS_AT_ONCE]
+        ids = drafter.draft(
+            [Example(prompt=samples.prompts[prompt]) for prompt, _ in part],
+            [np.random.default_rng((config.seed, prompt, draw)) for prompt, draw in part],
+        )
+        written += [tokenizer.decode(row) for row in ids]
+    rows = [written[start : start + config.draws] for start in range(0, len(places), config.draws)]
+    return Samples(prompts=samples.prompts, completions=rows, columns=samples.columns)
+
+
+def _scored(reward: Any, samples: Samples) -> NDArray[np.float64]:
+    """Scores every completion in one call, ``(P, N)``."""
+    number = len(samples.completions[0])
+    flat = [text for texts in samples.completions for text in texts]
+    prompts = [prompt for prompt in samples.prompts for _ in range(number)]
+    columns = {
+        name: [value for value in values for _ in range(number)]
+        for name, values in samples.columns.items()
+    }
+    scores = reward(prompts, flat, **columns)
+    return np.asarray(scores, dtype=np.float64).reshape(-1, number)
+
+
+def _measured(
+    proxy: NDArray[np.float64], gold: NDArray[np.float64], config: BestOfNConfig
+) -> tuple[dict[str, Any], BestOfNCurve]:
+    curve = best_of_n_curve(
+        proxy, gold, np.random.default_rng(config.seed), repetitions=config.repetitions
+    )
+    best = int(np.argmax(curve.gold))
+    result: dict[str, Any] = {
+        "proxy": config.proxy,
+        "gold": config.gold,
+        "prompts": len(proxy),
+        "completions": proxy.shape[1],
+        "kl": "an upper bound of the true one, in nats",
+        "curve": asdict(curve),
+        "peak": {
+            "n": curve.ns[best],
+            "gold": curve.gold[best],
+            "fall_after_it": curve.gold[best] - curve.gold[-1],
+        },
+        "fit": None,
+        "fitted_peak_kl": None,
+        "why": "",
+    }
+    if len(default_ns(proxy.shape[1])) < _FEWEST_FITTED:
+        result["why"] = "the form needs three values of n, so four completions a prompt or more"
+    else:
+        fit = asdict(fit_overoptimisation(curve.kl_bounds, curve.gold))
+        result["fit"] = {
+            name: None if value is None or math.isnan(value) else value
+            for name, value in fit.items()
+        }
+        if len(proxy) > 1:
+            low, high = peak_interval(
+                proxy,
+                gold,
+                np.random.default_rng(config.seed),
+                repetitions=config.repetitions,
+            )
+            # JSON has no word for infinity, which is what a curve that does not turn counts as.
+            result["fitted_peak_kl"] = {
+                "low": low if math.isfinite(low) else None,
+                "high": high if math.isfinite(high) else None,
+            }
+    return result, curve
+
+
+def _write_samples(samples: Samples, path: Path) -> None:
+    """Writes what ``read_samples`` reads."""
+    columns = {
+        "prompt": samples.prompts,
+        "completions": samples.completions,
+        **samples.columns,
+    }
+    rows = zip(*columns.values(), strict=True)
+    lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

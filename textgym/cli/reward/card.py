@@ -1,0 +1,95 @@
+"""``textgym reward card``: what a reward is worth on labelled pairs, as JSON and one page."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from reward_models.card import CardConfig, draw_card, make_card, read_card_data, write_card
+from textgym.cli.errors import CommandError
+from textgym.cli.pictures import require_picture
+from textgym.rewards import resolve
+from textgym.statistics.bootstrap import REPETITIONS
+
+__all__ = ["RewardCardConfig", "reward_card"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardCardConfig:
+    """Measure what a reward is worth: order, confidence, habits, steadiness, and people beside it.
+
+    Writes ``card.json`` and ``card.html``, a page that loads nothing, into ``--out``.
+    """
+
+    reward: str
+    """What is measured: a known name, "module:attribute", or the folder of a reward model."""
+    data: str
+    """A preference store, or a file of preferences: .jsonl, .csv or .parquet."""
+    out: Path
+    """The folder to write into; it is made, and an earlier card in it is replaced."""
+    picture: Path | None = None
+    """A .png or .svg to draw four of the charts into, for a page that is no HTML."""
+    members: tuple[str, ...] = ()
+    """Models of the same kind, such as those of other seeds, for their spread. None takes what an
+    ensemble is made of."""
+    split: str | None = None
+    """Which split of a store is measured on; None for all but "train", if there are others."""
+    validation: str | None = None
+    """What the temperature is fitted on: another split of the store, or another file."""
+    validation_share: float = 0.25
+    """Without --validation, the share of the prompts that is used for that and not measured on."""
+    seed: int = 0
+    """Decides which prompts those are, which texts are changed, and every interval."""
+    repetitions: int = REPETITIONS
+    """Resamples behind each interval: more make its ends steadier and the card slower."""
+    texts: int = 400
+    """Most texts that are changed, cut, and scored in other batches: more are slower and surer."""
+
+
+def reward_card(config: RewardCardConfig, console: Console | None = None) -> None:
+    """Measures, writes, and prints the first figures.
+
+    Args:
+        config: What and how.
+        console: Where to print; None for the terminal.
+
+    Raises:
+        CommandError: If a reward or the data cannot be had, or there is no such kind of picture.
+    """
+    console = console or Console()
+    require_picture(config.picture)
+    names = [config.reward, *config.members]
+    if len(set(names)) < len(names):
+        raise CommandError(f"{', '.join(names)}: name each reward and member once")
+    try:
+        reward, *others = (resolve(name) for name in names)
+        data = read_card_data(
+            config.data,
+            split=config.split,
+            validation=config.validation,
+            share=config.validation_share,
+            seed=config.seed,
+        )
+    except (ValueError, TypeError) as error:
+        raise CommandError(str(error)) from error
+    card = make_card(
+        reward,
+        data,
+        CardConfig(seed=config.seed, repetitions=config.repetitions, texts=config.texts),
+        name=config.reward,
+        members=dict(zip(config.members, others, strict=True)) if others else None,
+        folders=[Path(name) for name in names if Path(name).is_dir()],
+    )
+    write_card(card, config.out)
+    if config.picture is not None:
+        draw_card(card, config.picture)
+    accuracy = card["accuracy"][0]["accuracy"]
+    between = f" ({accuracy['low']:.3f} to {accuracy['high']:.3f})" if "low" in accuracy else ""
+    console.print(
+        f"accuracy {accuracy['value']:.3f}{between} on {len(data.test)} pairs; "
+        f"{len(card['undefined'])} figures undefined\n{config.out / 'card.html'}",
+        soft_wrap=True,
+        highlight=False,
+    )

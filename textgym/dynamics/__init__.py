@@ -1,0 +1,1 @@
+"""What an action does to texts: pure functions over ``(N, T)`` arrays."""

@@ -1,0 +1,142 @@
+"""What an action does in one environment: the dynamics, with its proposer and its constraint.
+
+The dynamics are pure and know neither; here the candidates of the next choice are proposed, and a
+constraint follows the text that is being written.
+
+Simplification: a constraint runs on the host, in numpy, also when the state is on a device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from textgym.dynamics.choose_edit import ACTION_KINDS
+from textgym.dynamics.states import Array, beside, namespace, numbers_like, to_host
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from textgym.constraints.compiling import Constraint
+    from textgym.dynamics.states import Rules, State
+    from textgym.proposing.proposals import Proposer
+
+__all__ = ["Moves"]
+
+
+class Moves:
+    """One kind of action under one set of rules."""
+
+    def __init__(
+        self,
+        kind: str,
+        rules: Rules,
+        proposer: Proposer | None = None,
+        constraint: Constraint | None = None,
+    ) -> None:
+        """Puts the kind together.
+
+        Args:
+            kind: A name in ``ACTION_KINDS``.
+            rules: The rules, with arrays of the kind that states will have.
+            proposer: Proposes what can be chosen; for ``"choose"`` alone.
+            constraint: What completions may consist of; not for ``"edit"``.
+        """
+        self._kind = ACTION_KINDS[kind]
+        self._rules, self._proposer, self._constraint = rules, proposer, constraint
+
+    @property
+    def plain(self) -> bool:
+        """Whether nothing but the dynamics is needed."""
+        return self._proposer is None and self._constraint is None
+
+    def begin(self, state: State) -> State:
+        """Adds candidates and the constraint's beginning to states that are laid out."""
+        if self._constraint is not None:
+            automaton = self._constraint.start(len(state.tokens))
+            state = dataclasses.replace(state, automaton=beside(automaton, state.tokens))
+        return self.propose(state)
+
+    def __call__(self, state: State, action: Array) -> State:
+        """Makes one move in every row.
+
+        Args:
+            state: N rows.
+            action: In their space, ``(N,)`` or ``(N, 2)`` int64.
+        """
+        allowed = None if self._constraint is None else self._allowed(state, action)
+        moved = self._kind.move(state, action, self._rules, allowed)
+        if self._constraint is not None:
+            moved = self._follow(state, moved)
+        return self.propose(moved)
+
+    def permits(self, state: State, action: Array) -> Array:
+        """Returns whether each row's action is legal, ``(N,)`` bool."""
+        permitted = self._kind.permits(state, action, self._rules)
+        if self._constraint is None:
+            return permitted
+        return permitted & self._allowed(state, action)
+
+    def legal(self, state: State) -> Array:
+        """Returns which actions are legal, ``(N, A)`` bool; at least one is."""
+        if self._constraint is None:
+            return self._kind.legal(state, self._rules)
+        if state.candidates is None:
+            mask = self._constraint.mask(to_host(state.automaton), _written(state))
+            return beside(mask, state.tokens)
+        candidates = to_host(state.candidates)
+        allowed = np.stack([self._allows(state, phrase) for phrase in candidates.swapaxes(0, 1)], 1)
+        legal = self._kind.legal(state, self._rules) & beside(allowed, state.tokens)
+        # Where no candidate fits, the first one, the end of text, is the way out.
+        legal[:, 0] = legal[:, 0] | ~legal.any(1)
+        return legal
+
+    def propose(self, state: State) -> State:
+        """Puts the end of text first, and what the proposer proposes behind it."""
+        if self._proposer is None:
+            return state
+        proposed = self._proposer.propose(state.tokens, state.length)
+        end = proposed[:, :1] * 0 + self._rules.pad_id
+        end[:, 0, 0] = self._rules.eos_id
+        candidates = namespace(proposed).concatenate([end, proposed], 1)
+        return dataclasses.replace(state, candidates=candidates)
+
+    def _allowed(self, state: State, action: Array) -> Array:
+        """Whether the constraint allows all that an action appends, ``(N,)`` bool."""
+        if state.candidates is not None:
+            return self.legal(state)[numbers_like(state.tokens, len(state.tokens)), action]
+        return beside(self._allows(state, to_host(action)[:, None]), state.tokens)
+
+    def _allows(self, state: State, phrase: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        constraint, automaton, written = self._constraint, to_host(state.automaton), _written(state)
+        allowed = np.ones(len(phrase), dtype=np.bool_)
+        if constraint is None:
+            return allowed
+        for number in range(phrase.shape[1]):
+            token = phrase[:, number]
+            takes = token != self._rules.pad_id if number else np.ones_like(allowed)
+            # What does not fit is not appended, and so not asked for.
+            place = np.minimum(written + number, self._rules.completion_tokens)
+            takes = takes & (place < self._rules.completion_tokens)
+            allowed = allowed & (~takes | constraint.allows(automaton, place, token))
+            automaton = np.where(takes & allowed, constraint.advance(automaton, token), automaton)
+        return allowed
+
+    def _follow(self, before: State, after: State) -> State:
+        """Moves the constraint over the tokens that were appended."""
+        constraint, rows = self._constraint, np.arange(len(before.tokens))
+        if constraint is None:
+            return after
+        automaton, tokens = to_host(before.automaton), to_host(after.tokens)
+        start, taken = to_host(before.length), to_host(after.length) - to_host(before.length)
+        for number in range(int(taken.max(initial=0))):
+            token = tokens[rows, np.where(number < taken, start + number, 0)]
+            moved = constraint.advance(automaton, token)
+            automaton = np.where(number < taken, moved, automaton)
+        return dataclasses.replace(after, automaton=beside(automaton, after.tokens))
+
+
+def _written(state: State) -> npt.NDArray[np.int64]:
+    return to_host(state.length - state.prompt_length)

@@ -1,0 +1,1 @@
+"""Gymnasium's interfaces around the dynamics: one text, and a batch of them."""

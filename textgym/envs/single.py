@@ -1,0 +1,298 @@
+"""One text at a time: ``TextEnv``, a thin shell over ``textgym.dynamics.choose_edit``."""
+
+from __future__ import annotations
+
+import copy
+import sys
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from gymnasium.error import ResetNeeded
+
+from textgym.dynamics.states import observe, read_only
+from textgym.envs.building import build_world
+from textgym.envs.draws import kept_on_failure
+from textgym.envs.resets import read_row_options
+from textgym.envs.row_moves import RowMoves
+from textgym.envs.settings import RENDER_MODES, Settings
+from textgym.envs.snapshots import Snapshot, require_kin
+from textgym.envs.view import WorldView, draw
+from textgym.types import Example
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from textgym.envs.row import Row
+    from textgym.rendering.spans import Span
+
+__all__ = ["TextEnv"]
+
+
+class TextEnv(WorldView, gym.Env[Any, Any]):
+    """Write a text, by tokens, by choices or by edits; it is scored when it is finished.
+
+    Description:
+        An episode starts with the beginning-of-text id and a prompt. The text behind the prompt is
+        the completion; when something is edited, it starts as a draft.
+
+    Action space:
+        ``action_kind="append"``: ``Discrete(V)``, the id of the next token; the end-of-text id is
+        an action like any other.
+        ``"choose"``: ``Discrete(K)``, the number of a candidate; number 0 ends the text, and the
+        others are tokens or short phrases that a proposer proposes for the text so far.
+        ``"edit"``: ``MultiDiscrete([T, V])``, a place, counted from the beginning of the prompt,
+        and an id: replace, append at the end, delete (the padding id), insert (the beginning-of-
+        text id doubles the token there), stop (the end-of-text id). See
+        ``textgym.dynamics.choose_edit.edit``. ``action_masks()`` says what is legal; by default an
+        illegal action changes nothing and uses one of the allowance. An action outside the space
+        raises.
+
+    Observation space:
+        ``Box(0, V-1, (T,), int64)``: prompt and completion, padded to the right, where T is
+        ``prompt_tokens + completion_tokens``; with candidates, ``(T + K * L,)``, and ``layout``
+        says where they are. With ``obs_mode="dict"``, ``tokens``, ``attention_mask`` and
+        ``prompt_mask``, each ``(T,)`` int64, and ``candidates``, ``(K * L,)``.
+
+    Rewards:
+        The completion's score when it is finished, and 0 before. With ``dense=True`` each step pays
+        what it adds to the score of the text so far, where the beginning counts as 0; the sum is
+        the same score.
+
+    Starting state:
+        An example drawn uniformly from the split, or ``reset(options={"example_id": k})``, or
+        ``reset(options={"prompt": text})``. A prompt longer than its room keeps its last tokens.
+
+    Episode end:
+        ``terminated`` at the end-of-text token, and when the room of ``completion_tokens`` or the
+        allowance of ``max_actions``, which are part of the task, is used up;
+        ``info["stop_reason"]`` says which. ``truncated`` is always False here; it belongs to an
+        outside ``TimeLimit``.
+
+    Info:
+        After ``reset``: ``example_id`` (-1 for a caller's own prompt) and ``prompt_length``. When
+        the text is finished: ``stop_reason`` (the number of a ``StopReason``), ``score``,
+        ``completion_length`` (in tokens, a written end of text included) and, for a weighted list
+        of rewards, ``reward_terms``. With ``emit_mask=True`` or constraints, always
+        ``action_mask``, int8.
+
+    Arguments:
+        See ``textgym.envs.settings.Settings``.
+
+    Version history:
+        v0: the first.
+    """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012 - as Gymnasium declares it
+        "render_modes": list(RENDER_MODES),
+        "render_fps": 4,
+    }
+
+    def __init__(self, **settings: Any) -> None:
+        """Makes the environment; names are resolved and loaded at once.
+
+        Args:
+            **settings: The arguments of ``textgym.envs.settings.Settings``; ``task`` is required.
+
+        Raises:
+            TypeError: If there is an unknown argument.
+            ValueError: If a name or choice is unknown; the message lists the known ones.
+            ModuleNotFoundError: If a package is missing; the message says how to get it.
+        """
+        self._world = build_world(Settings.of(settings))
+        self._moves = RowMoves(self._world)
+        self._take = self._moves.append if self._moves.appends else self._moves.move
+        chosen = self._world.settings
+        self._dense = chosen.dense
+        # The usual step returns a copy of the tokens and has nothing else to do.
+        self._plain = (
+            self._moves.appends
+            and chosen.obs_mode == "tokens"
+            and not chosen.shows_mask
+            and chosen.render_mode != "human"
+        )
+        self._row: Row | None = None
+        self._example = Example(prompt="")
+        self._example_id = -1
+        self._score: float | None = None
+        self._potential = 0.0
+        self._previous: Row | None = None
+        self.render_mode = self._world.settings.render_mode
+        self.observation_space = self._world.observation_space()
+        self.action_space = self._world.action_space()
+
+    def reset(
+        self, *, seed: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: Seeds ``self.np_random``, by which examples and drafts are drawn.
+            options: ``{"example_id": k}`` starts with that example and ``{"prompt": text}`` with a
+                prompt of your own, for which the reward's columns are ``None``; neither draws an
+                example. It is not changed.
+
+        Returns:
+            The observation and the info.
+
+        Raises:
+            ValueError: If an option is unknown or there is no such example.
+        """
+        given = read_row_options(options)
+        seeded = self._np_random, self._np_random_seed
+        super().reset(seed=seed)
+        try:
+            with kept_on_failure([self.np_random]):
+                example, number = self._moves.choose(given, self.np_random)
+                row = self._moves.begin(example, number, self.np_random)
+        except BaseException:
+            self._np_random, self._np_random_seed = seeded
+            raise
+        self._row, self._example, self._example_id = row, example, number
+        self._previous, self._score, self._potential = None, None, 0.0
+        info: dict[str, Any] = {
+            "example_id": self._example_id,
+            "prompt_length": row.prompt_length,
+        }
+        return (row.tokens.copy(), info) if self._plain else self._finish_call(row, info)
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        """Takes one action.
+
+        Args:
+            action: An integer; for edits, two.
+
+        Returns:
+            The observation, the reward, whether the text is finished, False, and the info.
+
+        Raises:
+            ResetNeeded: If there is no episode, or it is over.
+            ValueError: If the action is outside the space, or it is illegal and
+                ``invalid_action="raise"``.
+            RewardError: If the reward fails. The text has not changed then.
+        """
+        row = self._row
+        if row is None or row.stop_reason:
+            raise ResetNeeded("there is no running episode; call reset() before step()")
+        after = self._take(row, action, self._example)
+        reward, info = 0.0, dict[str, Any]()
+        if after.stop_reason or self._dense:
+            reward, info = self._pay(after)
+        self._previous, self._row = row, after
+        if self._plain:
+            return after.tokens.copy(), reward, after.is_finished, False, info
+        observation, info = self._finish_call(after, info)
+        return observation, reward, after.is_finished, False, info
+
+    def action_masks(self) -> npt.NDArray[np.bool_]:
+        """Returns which actions are legal, bool; at least one is.
+
+        ``(V,)`` for tokens, ``(K,)`` for candidates, and for edits ``(T + V,)``: the places, then
+        the ids, as sb3-contrib wants them.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return self._moves.legal(self._require_row())
+
+    def text(self) -> tuple[str, str]:
+        """Returns the prompt and the completion so far.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return self._example.prompt, self._completion(self._require_row())
+
+    @property
+    def authored(self) -> npt.NDArray[np.int64] | None:
+        """1 where the agent wrote, ``(T,)``, not to be written; ``None`` where nobody replies.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return read_only(self._require_row().authored)
+
+    def save_state(self) -> Snapshot:
+        """Returns this moment of the episode, the generator's included, for ``restore_state``.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return Snapshot(
+            row=self._require_row(),
+            example=self._example,
+            example_id=self._example_id,
+            score=self._score,
+            potential=self._potential,
+            previous=self._previous,
+            taken_from=self._kinship(),
+            generator=copy.deepcopy(self.np_random.bit_generator.state),
+        )
+
+    def restore_state(self, snapshot: Snapshot) -> None:
+        """Goes back to a moment that was saved, of this environment or of one like it.
+
+        Raises:
+            ValueError: If the snapshot is of an environment of another kind.
+        """
+        require_kin(snapshot.taken_from, self._kinship())
+        self._row, self._previous = snapshot.row, snapshot.previous
+        self._example, self._example_id = snapshot.example, snapshot.example_id
+        self._score, self._potential = snapshot.score, snapshot.potential
+        self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
+
+    def render(self) -> Any:
+        """Returns the text with its score.
+
+        Returns:
+            A string with mode ``"ansi"``, a picture ``(H, W, 3)`` uint8 with ``"rgb_array"``,
+            ``None`` else. What the last edit changed is marked.
+        """
+        if self.render_mode in (None, "human"):
+            return None
+        return draw(self._frame(), str(self.render_mode))
+
+    def _require_row(self) -> Row:
+        if self._row is None:
+            raise ResetNeeded("there is no episode yet; call reset() first")
+        return self._row
+
+    def _completion(self, row: Row) -> str:
+        if row.authored is None:
+            return self._world.tokenizer.decode(row.tokens[row.prompt_length : row.length].tolist())
+        return self._world.completions(row.state())[0]
+
+    def _pay(self, row: Row) -> tuple[float, dict[str, Any]]:
+        state = row.state()
+        scores, terms = self._world.score([self._example], [self._completion(row)], state)
+        score = reward = float(scores[0])
+        if self._dense:
+            reward, self._potential = score - self._potential, score
+        if not row.is_finished:
+            return reward, {}
+        self._score = score
+        info: dict[str, Any] = {
+            "stop_reason": row.stop_reason,
+            "score": score,
+            "completion_length": row.completion_length,
+        }
+        if terms:
+            info["reward_terms"] = {name: float(values[0]) for name, values in terms.items()}
+        return reward, info
+
+    def _frame(self) -> list[Span]:
+        row = self._require_row()
+        previous = None if self._previous is None else self._previous.state()
+        scores = np.array([np.nan if self._score is None else self._score])
+        return self._frames_of([self._example.prompt], previous, row.state(), scores)[0]
+
+    def _finish_call(self, row: Row, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        if self._world.settings.shows_mask:
+            info["action_mask"] = self.action_masks().astype(np.int8)
+        if self.render_mode == "human":
+            sys.stdout.write(f"{draw(self._frame(), 'ansi')}\n")
+        observation = observe(row.state(), self._world.settings.obs_mode)
+        if isinstance(observation, dict):
+            return {key: value[0] for key, value in observation.items()}, info
+        return observation[0], info

@@ -1,0 +1,154 @@
+"""What both environments tell about their world, for agents to read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from textgym.envs.handles import hold
+from textgym.rendering.spans import conversation_spans, edit_spans, text_spans, to_ansi
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from gymnasium.envs.registration import EnvSpec
+
+    from textgym.dynamics.states import State
+    from textgym.envs.world import World
+    from textgym.rendering.spans import Span
+    from textgym.types import Example, Task, Tokenizer
+
+__all__ = ["WorldView", "draw"]
+
+
+class WorldView:
+    """Properties of an environment's world, and a spec that does not copy objects."""
+
+    _world: World
+    _spec: EnvSpec | None = None
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What this environment can be made from again; objects in it are held, not copied."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, value: EnvSpec | None) -> None:
+        if value is not None:
+            value.kwargs = hold(value.kwargs)
+        self._spec = value
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self._world.task
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer."""
+        return self._world.tokenizer
+
+    @property
+    def action_kind(self) -> str:
+        """``"append"``, ``"choose"`` or ``"edit"``."""
+        return self._world.settings.action_kind
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Room for the prompt, the beginning-of-text token included."""
+        return self._world.rules.prompt_tokens
+
+    @property
+    def completion_tokens(self) -> int:
+        """Room for the completion, the end-of-text token included."""
+        return self._world.rules.completion_tokens
+
+    @property
+    def max_actions(self) -> int:
+        """The allowance of actions."""
+        return self._world.rules.max_actions
+
+    @property
+    def num_examples(self) -> int:
+        """How many examples the split has."""
+        return len(self._world.examples)
+
+    @property
+    def converses(self) -> bool:
+        """Whether somebody replies, so that an episode has several turns."""
+        return self._world.rules.converses
+
+    @property
+    def mask_is_fixed(self) -> bool:
+        """Whether the same actions are legal in every state, so that one look is enough."""
+        return self.action_kind == "append" and self._world.constraint is None
+
+    @property
+    def layout(self) -> dict[str, slice]:
+        """Where things are in an observation of ``obs_mode="tokens"``.
+
+        ``tokens`` are the text; ``candidates``, where something is chosen, are ``(K, L)`` ids,
+        flattened.
+        """
+        width = self._world.rules.width
+        count, length = self._world.candidates_shape()
+        parts: dict[str, Any] = {"tokens": slice(0, width)}
+        if count:
+            parts["candidates"] = slice(width, width + count * length)
+        return parts
+
+    @property
+    def examples(self) -> Sequence[Example]:
+        """The examples of the split."""
+        return self._world.examples
+
+    def example_of(self, prompt: str) -> Example:
+        """Makes the example that a caller's own prompt starts with; its columns are ``None``."""
+        return self._world.example_of(prompt)
+
+    def _kinship(self) -> tuple[str, ...]:
+        """What two environments must have in common for a snapshot to fit both."""
+        rules = self._world.rules
+        return (
+            self._world.task.name,
+            self.action_kind,
+            f"{rules.prompt_tokens}+{rules.completion_tokens}",
+        )
+
+    def _frames_of(
+        self,
+        prompts: Sequence[str],
+        previous: State | None,
+        state: State,
+        scores: npt.NDArray[np.float64],
+    ) -> list[list[Span]]:
+        """Makes what is shown of N texts.
+
+        Args:
+            prompts: N prompts.
+            previous: What the last action found, in numpy; ``None`` before any.
+            state: The texts, in numpy.
+            scores: ``(N,)``; NaN where there is none yet.
+        """
+        known = [None if np.isnan(score) else float(score) for score in scores]
+        after = self._world.completions(state)
+        if self.action_kind == "edit":
+            # A text that no action has changed yet is as it was.
+            old = after if previous is None else self._world.completions(previous)
+            before = [o if s else a for o, a, s in zip(old, after, state.steps, strict=True)]
+            return [edit_spans(*row) for row in zip(prompts, before, after, known, strict=True)]
+        if self.converses:
+            parts = [self._world.parts(state, row) for row in range(len(prompts))]
+            return [conversation_spans(*row) for row in zip(prompts, parts, known, strict=True)]
+        return [text_spans(*row) for row in zip(prompts, after, known, strict=True)]
+
+
+def draw(spans: Sequence[Span], mode: str) -> Any:
+    """Returns a string with mode ``"ansi"`` or ``"human"``, a picture with ``"rgb_array"``."""
+    if mode != "rgb_array":
+        return to_ansi(spans)
+    from textgym.rendering.pictures import render_rgb
+
+    return render_rgb([spans])

@@ -1,0 +1,249 @@
+"""What an environment is about: examples, and how they become states, texts and scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from gymnasium import spaces
+
+from textgym.dynamics.moves import Moves
+from textgym.dynamics.states import lay_out
+from textgym.messages import require_text, shown
+from textgym.recording.turns import split_turns
+from textgym.rewards import CheckedReward
+from textgym.types import Example, StopReason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textgym.constraints.compiling import Constraint
+    from textgym.dynamics.states import Rules, State
+    from textgym.envs.prompts import Prompts
+    from textgym.envs.settings import Settings
+    from textgym.proposing.drafts import Drafter
+    from textgym.proposing.proposals import Proposer
+    from textgym.rewards import Scorer
+    from textgym.types import Task, Tokenizer
+
+__all__ = ["World"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class World:
+    """What an environment's settings resolve to.
+
+    Attributes:
+        settings: What was asked for.
+        task: The task.
+        tokenizer: The tokenizer.
+        reward: The checked reward.
+        examples: The examples of the split.
+        rules: The rules, with numpy arrays.
+        prompts: Encodes prompts, and keeps what it has encoded.
+        proposer: Proposes candidates; ``None`` unless something is chosen.
+        drafter: Makes drafts; ``None`` unless something is edited.
+        constraint: Follows a completion; ``None`` where the rules say it all.
+    """
+
+    settings: Settings
+    task: Task
+    tokenizer: Tokenizer
+    reward: Scorer
+    examples: Sequence[Example]
+    rules: Rules
+    prompts: Prompts
+    proposer: Proposer | None = None
+    drafter: Drafter | None = None
+    constraint: Constraint | None = None
+
+    def moves(self, rules: Rules) -> Moves:
+        """Makes the moves of this world under its rules, whose arrays may be on a device."""
+        return Moves(self.settings.action_kind, rules, self.proposer, self.constraint)
+
+    def observation_space(self) -> spaces.Space[Any]:
+        """Makes the space of one row's observation."""
+        last, shape = self.tokenizer.vocab_size - 1, (self.rules.width,)
+        candidates = self.candidates_shape()
+        if self.settings.obs_mode == "tokens":
+            size = shape[0] + candidates[0] * candidates[1]
+            return spaces.Box(0, last, (size,), np.int64)
+        seen: dict[str, spaces.Space[Any]] = {
+            "tokens": spaces.Box(0, last, shape, np.int64),
+            "attention_mask": spaces.Box(0, 1, shape, np.int64),
+            "prompt_mask": spaces.Box(0, 1, shape, np.int64),
+        }
+        if self.proposer is not None:
+            size = candidates[0] * candidates[1]
+            seen["candidates"] = spaces.Box(0, last, (size,), np.int64)
+        return spaces.Dict(seen)
+
+    def candidates_shape(self) -> tuple[int, int]:
+        """Returns ``(K, L)``: how many candidates of how many ids; nothing without a proposer."""
+        if self.proposer is None:
+            return 0, 0
+        return self.proposer.num_candidates + 1, self.proposer.num_tokens
+
+    def action_space(self) -> spaces.Discrete | spaces.MultiDiscrete:
+        """Makes the space of one row's action."""
+        size = self.tokenizer.vocab_size
+        if self.settings.action_kind == "edit":
+            return spaces.MultiDiscrete([self.rules.width, size])
+        return spaces.Discrete(size if self.proposer is None else self.candidates_shape()[0])
+
+    def action_sizes(self) -> npt.NDArray[np.int64]:
+        """Returns how many values an action has, ``(1,)``, or each of its parts, ``(2,)``."""
+        space = self.action_space()
+        return space.nvec if isinstance(space, spaces.MultiDiscrete) else np.array([space.n])
+
+    def example_id(self, number: Any) -> int:
+        """Checks a number that a caller chose an example by.
+
+        Raises:
+            TypeError: If it is no integer.
+            ValueError: If there is no such example.
+        """
+        if isinstance(number, bool | np.bool_) or not isinstance(number, int | np.integer):
+            raise TypeError(f"example_id must be an integer, got {number!r}")
+        if not 0 <= number < len(self.examples):
+            raise ValueError(
+                f"example_id {number} does not exist; split {self.settings.split!r} of "
+                f"{self.task.name} has examples 0 to {len(self.examples) - 1}"
+            )
+        return int(number)
+
+    def example_of(self, prompt: Any) -> Example:
+        """Makes an example of a caller's own prompt; the task's columns are ``None`` in it.
+
+        Raises:
+            TypeError: If it is no text.
+        """
+        if not isinstance(prompt, str):
+            raise TypeError(f"a prompt must be a text, got {shown(prompt)}")
+        return Example(prompt=prompt, columns=dict.fromkeys(self.examples[0].columns))
+
+    def start(
+        self,
+        examples: Sequence[Example],
+        numbers: npt.NDArray[np.int64],
+        generators: Sequence[np.random.Generator],
+    ) -> State:
+        """Makes the states that examples start in, one row each, as numpy arrays.
+
+        Args:
+            examples: N of them.
+            numbers: Their numbers in the split, ``(N,)``; -1 for a caller's own prompt.
+            generators: One a row, if there is a drafter, which draws from its row's alone.
+
+        Raises:
+            ValueError: If a prompt cannot be encoded.
+        """
+        if self.drafter is None and numbers.min() >= 0:
+            return self.prompts.start(numbers)
+        ids = self.prompts.encode([example.prompt for example in examples])
+        if self.drafter is None:
+            return lay_out(ids, self.rules)
+        return lay_out(ids, self.rules, self.drafter.draft(examples, generators))
+
+    def completions(self, state: State) -> list[str]:
+        """Decodes what the agent wrote in each row, for a state of numpy arrays.
+
+        Its turns in a conversation are joined by line breaks.
+        """
+        if state.authored is not None:
+            return ["\n".join(self.turns(state, row)) for row in range(len(state.tokens))]
+        decode_rows = getattr(self.tokenizer, "decode_rows", None)
+        if decode_rows is not None:
+            return decode_rows(state.tokens, state.prompt_length)  # type: ignore[no-any-return] # see Tokenizer
+        return self.tokenizer.decode_batch(self.written(state))
+
+    def parts(self, state: State, row: int) -> list[tuple[bool, str]]:
+        """Decodes what stands after a row's prompt in a conversation, turn by turn.
+
+        Returns:
+            Whether the agent wrote it, and the text.
+        """
+        if state.authored is None:
+            raise ValueError("only a conversation has turns")
+        text = slice(int(state.prompt_length[row]), int(state.length[row]))
+        ids, authored = state.tokens[row, text], state.authored[row, text]
+        turns = split_turns(ids, authored, self.rules.eos_id)
+        return [(mine, self.tokenizer.decode(part)) for mine, part in turns]
+
+    def turns(self, state: State, row: int) -> list[str]:
+        """Decodes the agent's turns in a row of a conversation."""
+        return [text for mine, text in self.parts(state, row) if mine]
+
+    def completion_lengths(self, state: State) -> npt.NDArray[np.int64]:
+        """Counts the tokens of each completion, ``(N,)``; replies are none of them."""
+        if state.authored is not None:
+            return np.asarray(state.authored.sum(1))
+        return np.asarray(state.length - state.prompt_length)
+
+    def answer(self, state: State, examples: Sequence[Example]) -> State:
+        """Lets the other side reply in rows whose turn has just ended, for numpy arrays.
+
+        A row goes on if there is a reply, room for it and for another action, and allowance. Where
+        only the room or the allowance is missing, the text is finished by its length.
+
+        Args:
+            state: The rows.
+            examples: What each started with.
+
+        Raises:
+            TypeError: If a reply is no text.
+            ValueError: If it is no valid one.
+        """
+        tokens, length, reason = state.tokens.copy(), state.length.copy(), state.stop_reason.copy()
+        for row, example in enumerate(examples):
+            text = self.task.reply(example, self.turns(state, row))  # type: ignore[attr-defined] # a Conversation's
+            if text is None:
+                continue
+            require_text(text, f"the reply of {self.task.name}")
+            ids = self.tokenizer.encode(text)
+            stop = length[row] + len(ids)
+            room = stop - state.prompt_length[row] < self.rules.completion_tokens
+            if room and state.steps[row] < self.rules.max_actions:
+                tokens[row, length[row] : stop] = ids
+                length[row], reason[row] = stop, int(StopReason.RUNNING)
+            else:
+                reason[row] = int(StopReason.LENGTH)
+        return dataclasses.replace(state, tokens=tokens, length=length, stop_reason=reason)
+
+    def written(self, state: State) -> list[list[int]]:
+        """Returns the ids that the agent wrote in each row, for a state of numpy arrays."""
+        if state.authored is not None:
+            return [t[a == 1].tolist() for t, a in zip(state.tokens, state.authored, strict=True)]
+        spans = zip(state.tokens, state.prompt_length, state.length, strict=True)
+        return [tokens[start:stop].tolist() for tokens, start, stop in spans]
+
+    def score(
+        self, examples: Sequence[Example], completions: Sequence[str], state: State
+    ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
+        """Scores a batch of completions in one call.
+
+        Args:
+            examples: What each started with.
+            completions: The texts.
+            state: The rows that they are decoded from, in numpy.
+
+        Returns:
+            The scores, ``(n,)``, and, if the reward is made of others, what each of these gave by
+            name, each ``(n,)`` and without its weight.
+
+        Raises:
+            RewardError: If the reward fails; see ``textgym.rewards``.
+        """
+        columns: dict[str, list[Any]] = {
+            key: [example.columns[key] for example in examples] for key in examples[0].columns
+        }
+        if self.reward.reads_ids:
+            columns["completion_ids"] = self.written(state)
+        prompts = [example.prompt for example in examples]
+        if isinstance(self.reward, CheckedReward):
+            return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
+        total, terms = self.reward.terms(prompts, completions, **columns)
+        return np.array(total), {name: np.array(scores) for name, scores in terms.items()}

@@ -1,0 +1,1 @@
+"""What was written, on disk and again."""

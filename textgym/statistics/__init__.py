@@ -1,0 +1,1 @@
+"""How sure one can be of a number: the only room with intervals; numpy and scipy alone."""
