@@ -20,6 +20,7 @@ import torch
 
 from agents.maths.distributions import Sampling
 from agents.rollouts.collect import collect
+from agents.training.guards import explained_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,16 +114,18 @@ def best_of_n(
         ValueError: If ``n`` is below 1, the environment does not fit, or there are too few texts
             for its rows.
         RewardError: If the reward fails.
+        GuardError: If memory runs out.
     """
     bound = kl_bound(n)
-    rollout = collect(
-        envs,
-        policy,
-        sampling=Sampling() if sampling is None else sampling,
-        generator=torch.Generator(policy.device).manual_seed(seed),
-        example_ids=[number for number in example_ids for _ in range(n)],
-        group=n,
-    )
+    with explained_memory("num_envs, then n"):
+        rollout = collect(
+            envs,
+            policy,
+            sampling=Sampling() if sampling is None else sampling,
+            generator=torch.Generator(policy.device).manual_seed(seed),
+            example_ids=[number for number in example_ids for _ in range(n)],
+            group=n,
+        )
     all_scores = rollout.scores.reshape(-1, n)
     best = first_highest(all_scores) + n * np.arange(len(all_scores))
     written, tokenizer = rollout.completions(), envs.tokenizer

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from agents.field_checks import require_field_types
 from agents.maths.distributions import Sampling
+from textgym.messages import did_you_mean, shown
 
-__all__ = ["AgentConfig"]
+__all__ = ["AgentConfig", "require_field_types", "require_group_size", "require_whole_groups"]
 
 _SEEDS = 2**63  # torch's
+_SMALLEST_GROUP = 2
+_KINDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +111,65 @@ class AgentConfig:
                 f"its {rows} rows: raise episodes, or lower minibatches or num_envs"
             )
         return texts
+
+
+def require_field_types(settings: Any) -> None:
+    """Requires that every field of a dataclass is what its annotation says.
+
+    Args:
+        settings: Of fields that are numbers, texts, switches or one of given words, or ``None``
+            as well; fields of other kinds are not looked at.
+
+    Raises:
+        TypeError: If a value is of another type.
+        ValueError: If a number is not finite, or a word is none of the given ones.
+    """
+    hints = get_type_hints(type(settings))
+    for field in fields(settings):
+        _require(field.name, getattr(settings, field.name), hints[field.name])
+
+
+def _require(name: str, value: Any, hint: Any) -> None:
+    kinds = [hint] if get_origin(hint) is Literal else list(get_args(hint)) or [hint]
+    may_miss = NoneType in kinds
+    kind = next(each for each in kinds if each is not NoneType)
+    if value is None and may_miss:
+        return
+    if get_origin(kind) is Literal:
+        known = get_args(kind)
+        if value not in known:
+            near = did_you_mean(str(value), known)
+            raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}{near}")
+        return
+    if kind not in _KINDS:
+        return
+    wanted = f"{name} must be {_KINDS[kind]}{' or None' if may_miss else ''}, got {shown(value)}"
+    # A whole number is a number as well, and True is neither.
+    allowed = (int, float) if kind is float else (kind,)
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise TypeError(wanted)
+    if kind is float and not math.isfinite(value):
+        raise ValueError(wanted)
+
+
+def require_group_size(group: int) -> None:
+    """Requires at least two completions of a prompt.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    if group < _SMALLEST_GROUP:
+        raise ValueError(f"group_size must be at least {_SMALLEST_GROUP}, got {group}")
+
+
+def require_whole_groups(episodes: int, group: int) -> None:
+    """Requires that an iteration's texts are whole groups.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if episodes % group:
+        raise ValueError(
+            f"{episodes} texts an iteration are no whole groups of {group}: make episodes, or "
+            "num_envs where it is not set, a multiple of that"
+        )

@@ -20,23 +20,18 @@ Simplifications: pairs of equal score teach nothing and are left out; every pair
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig
+from agents.config import AgentConfig, require_group_size, require_whole_groups
 from agents.learner import Agent
 from agents.maths.kl import sequence_kl
 from agents.maths.losses import dpo_loss, ipo_loss
-from agents.rollouts.groups import group_metrics, require_contrast, require_groups
+from agents.rollouts.metrics import group_metrics
 from agents.rollouts.pairs import encode_pairs, fingerprint, take
-from agents.training.guards import ROUNDING, require_gradient
-from agents.training.improving import minibatches, take_step
-from agents.training.reference import acted_log_probs, evaluate_reference, evaluate_rollout
-from agents.training.updates import evaluate_rows, parts
+from agents.training.guards import ROUNDING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,7 +76,7 @@ class DPOConfig(AgentConfig):
             ValueError: If a setting is out of its range.
         """
         AgentConfig.__post_init__(self)
-        require_contrast(self.group_size)
+        require_group_size(self.group_size)
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
         if not 0 <= self.label_smoothing < 0.5:  # noqa: PLR2004 - at a half, answers say nothing
@@ -128,7 +123,7 @@ class DPO(Agent):
             policy, envs, DPOConfig() if config is None else config, reference=reference
         )
         self._group = self.config.group_size if pairs is None else _PAIR
-        require_groups(self.episodes, self._group)
+        require_whole_groups(self.episodes, self._group)
         self.pairs: Rollout | None = None
         self.dropped = 0
         if pairs is not None:
@@ -136,20 +131,40 @@ class DPO(Agent):
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Agent.iterate``."""
-        numbers = self.next_examples(self.episodes // self._group)
+        config, size = self.config, self._group
+        numbers = self.next_examples(self.episodes // size)
         with clock.phase("collect"):
             if self.pairs is None:
                 rollout, pairs, metrics = self._ranked(numbers)
             else:
                 rollout, pairs, metrics = self._given(self.pairs, numbers)
         with clock.phase("reference"):
-            reference = evaluate_reference(self, rollout).log_probs
+            reference = self.reference_log_probs(rollout)
             if self.pairs is None:
-                log_ratio = acted_log_probs(self, rollout) - reference
+                log_ratio = self.old_log_probs(rollout) - reference
                 metrics["kl"] = float(sequence_kl(log_ratio, rollout.mask))
-        with clock.phase("update"):
-            metrics |= self._update(rollout, pairs, reference.sum(dim=1))
-        return {"pairs": float(len(pairs)), **metrics}, rollout
+        reference = reference.sum(dim=1)
+        group_of_pair = pairs[:, 0] // size
+        counts = group_of_pair.bincount()
+        groups = counts.nonzero().flatten()
+        longest = rollout.read_lengths.reshape(-1, size).max(dim=1).values
+        with clock.phase("update"), self.updates() as updates:
+            for _ in range(config.epochs):
+                for minibatch in updates.minibatches(len(groups)):
+                    chosen = groups[minibatch]
+                    total, lengths = int(counts[chosen].sum()), longest[chosen]
+                    for part in updates.parts(chosen, lengths, tokens=size * lengths):
+                        texts = self._texts_of(part)  # read once for all of their pairs
+                        new = self.policy.evaluate(
+                            rollout, texts, config.temperature, bf16=config.bf16
+                        )
+                        log_probs = torch.zeros_like(reference)
+                        log_probs = log_probs.index_copy(0, texts, new.log_probs.sum(dim=1))
+                        few = pairs[torch.isin(group_of_pair, part)]
+                        updates.backward(*self._loss(log_probs[few], reference[few], total))
+                    updates.step()
+        nothing = dict.fromkeys(_MEASURED, float("nan"))
+        return {"pairs": float(len(pairs)), **metrics, **nothing, **updates.means()}, rollout
 
     @property
     def num_prompts(self) -> int:
@@ -168,8 +183,8 @@ class DPO(Agent):
             The share, and of how many pairs, which are those that ``encode_pairs`` keeps.
         """
         texts, _ = encode_pairs(self.envs, pairs, self.policy.device)
-        now = evaluate_rollout(self, self.policy, texts).log_probs
-        raised = (now - evaluate_reference(self, texts).log_probs).sum(dim=1).reshape(-1, _PAIR)
+        now = self.evaluate(self.policy, texts).log_probs
+        raised = (now - self.reference_log_probs(texts)).sum(dim=1).reshape(-1, _PAIR)
         return float(self._told_apart(raised[:, 0] - raised[:, 1]).mean()), len(raised)
 
     def _given(
@@ -191,73 +206,35 @@ class DPO(Agent):
         found = (better & whole.unsqueeze(2) & whole.unsqueeze(1)).nonzero()
         return rollout, found[:, :1] * size + found[:, 1:], group_metrics(rollout, paid, size)
 
-    def _update(self, rollout: Rollout, pairs: Tensor, reference: Tensor) -> dict[str, float]:
-        """Makes the gradient steps of one iteration; returns their mean statistics.
+    def _texts_of(self, groups: Tensor) -> Tensor:
+        """The rows of the texts of some groups, ``(n * group_size,)`` int64."""
+        first = groups.unsqueeze(1) * self._group
+        return (first + torch.arange(self._group).to(groups)).flatten()
 
-        A minibatch has whole groups, so that a text is read once for all of its pairs.
-        """
-        history: list[dict[str, float]] = []
-        counts = (pairs[:, 0] // self._group).bincount()
-        groups = counts.nonzero().flatten()
-        lengths = self._longest(rollout)[groups]
-        for few in minibatches(self, len(groups)):
-            total = int(counts[groups[few]].sum())
-            share = partial(self._gradient, rollout, pairs, reference, total)
-            history.append(take_step(self, share, groups[few], lengths[few]))
-        if self.iteration == 0 and history:
-            require_gradient(max(step["gradient_norm"] for step in history), self.iteration + 1)
-        means = {
-            name: float(np.mean([step[name] for step in history])) if history else float("nan")
-            for name in _MEASURED
-        }
-        return {**means, "updates": float(len(history))}
-
-    def _longest(self, rollout: Rollout) -> Tensor:
-        """Tokens of each group's longest text, ``(G,)``."""
-        return rollout.sizes.reshape(-1, self._group).max(dim=1).values
-
-    def _gradient(
-        self, rollout: Rollout, pairs: Tensor, reference: Tensor, total: int, numbers: Tensor
-    ) -> dict[str, float]:
-        """Adds the gradient of some groups' pairs to the parameters', a group's in one pass.
+    def _loss(
+        self, log_probs: Tensor, reference: Tensor, total: int
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """The share of some pairs in the loss of a minibatch, and in what is measured.
 
         Args:
-            rollout: The texts.
-            pairs: Rows of the chosen and the rejected ones, ``(P, 2)``.
-            reference: Log-probabilities of the texts, ``(E,)``.
+            log_probs: Of the chosen and the rejected texts, ``(P, 2)``, with gradient.
+            reference: The same under the reference, ``(P, 2)``.
             total: How many pairs the minibatch has.
-            numbers: Which of the groups, ``(n,)`` int64.
-
-        Returns:
-            Their shares of means over the minibatch.
         """
-        config, shares = self.config, list[Tensor]()
-        room = self._group * self._longest(rollout)[numbers]
-        for part in parts(numbers, room, config.micro_batch_tokens):
-            compared = pairs[torch.isin(pairs[:, 0] // self._group, part)]
-            rows = (part.unsqueeze(1) * self._group + torch.arange(self._group).to(part)).flatten()
-            read = evaluate_rows(
-                self.policy, rollout, rows, config.temperature, bf16=config.bf16
-            ).log_probs.sum(dim=1)
-            log_probs = torch.zeros_like(reference).index_copy(0, rows, read)[compared]
-            raised = log_probs - reference[compared]
-            margins = raised[:, 0] - raised[:, 1]
-            loss = self._loss(margins, torch.full_like(margins, 1 / total))
-            loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
-            with torch.no_grad():
-                measured = (
-                    loss,
-                    self._told_apart(margins).sum() / total,
-                    config.beta * margins.sum() / total,
-                    *(log_probs.sum(dim=0) / total),
-                )
-                shares.append(torch.stack(measured))
-        # Brought to the host together, for which it waits once.
-        totals = dict.fromkeys(_MEASURED[:-1], 0.0)
-        for share in torch.stack(shares).tolist() if shares else ():
-            for name, value in zip(totals, share, strict=True):
-                totals[name] += value
-        return totals
+        config, raised = self.config, log_probs - reference
+        margins = raised[:, 0] - raised[:, 1]
+        weights = torch.full_like(margins, 1 / total)
+        if config.loss == "ipo":
+            loss = ipo_loss(margins, weights, config.beta)
+        else:
+            loss = dpo_loss(margins, weights, config.beta, config.label_smoothing)
+        return loss, {
+            "loss": loss,
+            "accuracy": self._told_apart(margins).sum() / total,
+            "margin": config.beta * margins.sum() / total,
+            "chosen_log_prob": log_probs[:, 0].sum() / total,
+            "rejected_log_prob": log_probs[:, 1].sum() / total,
+        }
 
     def _told_apart(self, margins: Tensor) -> Tensor:
         """1 where the chosen text was raised by more, 0 where the rejected one was, ``(P,)``.
@@ -266,11 +243,6 @@ class DPO(Agent):
         """
         blind = margins.abs() <= ROUNDING[self.config.bf16]
         return torch.where(blind, 0.5, (margins > 0).float())
-
-    def _loss(self, margins: Tensor, weights: Tensor) -> Tensor:
-        if self.config.loss == "ipo":
-            return ipo_loss(margins, weights, self.config.beta)
-        return dpo_loss(margins, weights, self.config.beta, self.config.label_smoothing)
 
     def record(self) -> dict[str, Any]:
         """Which pairs were given."""

@@ -20,21 +20,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig
+from agents.config import AgentConfig, require_group_size, require_whole_groups
 from agents.learner import Agent
 from agents.maths.advantages import group_advantages
 from agents.maths.kl import ESTIMATORS, sequence_kl
 from agents.maths.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
-from agents.rollouts.groups import group_metrics, require_contrast, require_groups
-from agents.training.improving import improve
-from agents.training.reference import acted_log_probs, evaluate_reference
+from agents.rollouts.metrics import group_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
-    from agents.rollouts.rollout import Evaluation, Rollout
-    from agents.training.updates import LossOf, PhaseClock
+    from agents.rollouts.rollout import Rollout
+    from agents.training.updates import PhaseClock
 
 __all__ = ["GRPO", "GRPOConfig"]
 
@@ -66,11 +63,23 @@ class GRPOConfig(AgentConfig):
             ValueError: If a setting is out of its range.
         """
         AgentConfig.__post_init__(self)
-        require_contrast(self.group_size)
+        require_group_size(self.group_size)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not self.clip > 0 or not (self.clip_high is None or self.clip_high > 0):
             raise ValueError(f"clip must be above 0, got {self.clip} and {self.clip_high}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Batch:
+    """What the update learns from."""
+
+    old_log_probs: Tensor | None
+    """``(N, C)``; ``None`` where those of the only update are the same."""
+    reference_log_probs: Tensor | None
+    """``(N, C)``; ``None`` where the divergence costs nothing."""
+    advantages: Tensor
+    """``(N,)``, of whole texts."""
 
 
 class GRPO(Agent):
@@ -101,7 +110,7 @@ class GRPO(Agent):
         config = GRPOConfig() if config is None else config
         priced = config.kl_coefficient > 0
         super().__init__(policy, envs, config, reference=reference, needs_reference=priced)
-        require_groups(self.episodes, config.group_size)
+        require_whole_groups(self.episodes, config.group_size)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Agent.iterate``."""
@@ -114,55 +123,51 @@ class GRPO(Agent):
         metrics = group_metrics(rollout, scores, config.group_size)
         with clock.phase("reference"):
             is_own = config.bf16 and config.updates_on_policy
-            old = None if is_own else acted_log_probs(self, rollout)
-            reference = None
-            if config.kl_coefficient > 0:
-                reference = evaluate_reference(self, rollout).log_probs
-                if old is not None:
-                    metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
+            old = None if is_own else self.old_log_probs(rollout)
+            reference = self.reference_log_probs(rollout) if config.kl_coefficient > 0 else None
+            if old is not None and reference is not None:
+                metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
         advantages = group_advantages(scores, config.group_size, scale=config.scale_by_spread)
-        with clock.phase("update"):
-            metrics |= improve(
-                self,
-                rollout,
-                old,
-                lambda rows: self._loss_for(rollout, rows, old, reference, advantages),
-            )
-        return metrics, rollout
+        batch = _Batch(old_log_probs=old, reference_log_probs=reference, advantages=advantages)
+        with clock.phase("update"), self.updates() as updates:
+            for _ in range(config.epochs):
+                for minibatch in updates.minibatches(len(rollout)):
+                    for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
+                        new = self.policy.evaluate(
+                            rollout, part, config.temperature, bf16=config.bf16
+                        )
+                        updates.require_unmoved(new, rollout, part, old)
+                        weights = self._weights(rollout.mask, minibatch, part)
+                        updates.backward(*self._loss(new, rollout, batch, part, weights))
+                    updates.step()
+        return metrics | updates.means(), rollout
 
-    def _loss_for(
-        self,
-        rollout: Rollout,
-        rows: Tensor,
-        old: Tensor | None,
-        reference: Tensor | None,
-        advantages: Tensor,
-    ) -> LossOf:
-        """The loss of a minibatch; without ``old`` the policy is the one that acted."""
-        config, weights = self.config, torch.zeros_like(rollout.log_probs)
-        weigh = text_weights if config.weigh == "texts" else token_weights
-        weights[rows] = weigh(rollout.mask[rows])
+    def _weights(self, mask: Tensor, minibatch: Tensor, part: Tensor) -> Tensor:
+        """How much each action of a part counts in the loss of its minibatch."""
+        if self.config.weigh == "texts":
+            return text_weights(mask[part], len(minibatch))
+        return token_weights(mask[part], mask[minibatch].sum())
 
-        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-            share = weights[part]
-            policy = clipped_policy_loss(
-                new.log_probs,
-                new.log_probs.detach() if old is None else old[part],
-                advantages[part, None],
-                share,
-                config.clip,
-                config.clip_high,
-            )
-            measured = policy.measured()
-            if reference is None:
-                return policy.loss, measured
-            log_ratio = new.log_probs - reference[part]
-            price = ESTIMATORS[config.kl_estimator](log_ratio)
-            divergence = config.kl_coefficient * weighted_sum(price, share)
-            measured["kl_loss"] = divergence
-            if old is None:
-                nats = torch.where(rollout.mask[part], log_ratio, 0.0)
-                measured["kl"] = nats.sum() / len(rollout)
-            return policy.loss + divergence, measured
-
-        return loss_of
+    def _loss(
+        self, new: Evaluation, rollout: Rollout, batch: _Batch, part: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A part's share of the loss, and of what is measured."""
+        config, acted, reference = self.config, batch.old_log_probs, batch.reference_log_probs
+        policy = clipped_policy_loss(
+            new.log_probs,
+            new.log_probs.detach() if acted is None else acted[part],
+            batch.advantages[part, None],
+            weights,
+            config.clip,
+            config.clip_high,
+        )
+        measured = policy.measured()
+        if reference is None:
+            return policy.loss, measured
+        log_ratio = new.log_probs - reference[part]
+        price = ESTIMATORS[config.kl_estimator](log_ratio)
+        measured["kl_loss"] = config.kl_coefficient * weighted_sum(price, weights)
+        if acted is None:
+            nats = torch.where(rollout.mask[part], log_ratio, 0.0)
+            measured["kl"] = nats.sum() / len(rollout)
+        return policy.loss + measured["kl_loss"], measured

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import zlib
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,26 +17,36 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 
 from agents.config import AgentConfig
+from agents.maths.advantages import masked_mean
+from agents.models.adapters import untrained
 from agents.rollouts.checks import require_fitting
-from agents.rollouts.collect import collect
+from agents.rollouts.collect import play
 from agents.rollouts.predict import predict_actions
-from agents.training.checkpoint import load_agent, restore_agent, save_agent
+from agents.training.checkpoint import load_learner, restore_learner, save_learner
 from agents.training.distributed import current_processes, fingerprint
-from agents.training.failing import undone_on_failure
+from agents.training.guards import (
+    SMALLER_PASSES,
+    GuardError,
+    explained_memory,
+    require_agreement,
+    save_failed_batch,
+)
 from agents.training.optimizers import adam
 from agents.training.randomness import RandomState
-from agents.training.reference import frozen_reference
-from agents.training.updates import PhaseClock
+from agents.training.reference import evaluate_all, frozen_reference
+from agents.training.updates import PhaseClock, Updates
 from textgym.messages import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     import numpy.typing as npt
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import MaybeCallback
+    from torch import Tensor
 
+    from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
     from textgym.envs.vector import TextVectorEnv
@@ -155,7 +166,7 @@ class Agent:
         for group in self.optimizer.param_groups:
             group["lr"] = self.config.learning_rate * rate
         clock = PhaseClock(self.policy.device)
-        with undone_on_failure(self):
+        with self._undone_on_failure():
             metrics, rollout = self.iterate(clock)
         clock.move("collect", "environment", rollout.env_seconds)
         clock.move("environment", "reward", rollout.reward_seconds)
@@ -235,18 +246,79 @@ class Agent:
         if self._sampler is not None:
             self._sampler.copy_weights(self.actor)
             actor = self._sampler
-        rollout = collect(
-            self.envs,
-            actor,
-            sampling=self.config.sampling,
-            generator=self.random.sampler,
-            example_ids=self.next_examples(self.episodes) if example_ids is None else example_ids,
-            processes=self.processes,
-            group=group,
-        )
+        if example_ids is None:
+            example_ids = self.next_examples(self.episodes)
+        with self.processes.together(), explained_memory("num_envs, then episodes"):
+            own = play(
+                self.envs,
+                actor,
+                sampling=self.config.sampling,
+                generator=self.random.sampler,
+                example_ids=example_ids,
+                group=group,
+                share=self.processes.share(len(example_ids)),
+            )
+        rollout = self.processes.gather_rollout(own, len(example_ids))
         # Where a critic says what states are worth, the actor has no say in it.
         self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)
         return self.collected
+
+    def evaluate(self, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
+        """Evaluates a whole rollout without gradients, each of the processes its share.
+
+        Args:
+            policy: Whose log-probabilities and values.
+            rollout: The texts.
+        """
+        every = torch.arange(len(rollout), device=rollout.tokens.device)
+        with self.processes.together(), explained_memory(SMALLER_PASSES):
+            result = evaluate_all(
+                policy,
+                rollout,
+                temperature=self.config.temperature,
+                bf16=self.config.bf16,
+                most_tokens=self.config.micro_batch_tokens,
+                wanted=self.processes.deal(every, rollout.read_lengths),
+            )
+        self.processes.sum_([result.log_probs, result.values])
+        return result
+
+    def reference_log_probs(self, rollout: Rollout) -> Tensor:
+        """The log-probabilities of a rollout's actions under the reference, ``(N, C)``.
+
+        The reference may be the policy's own base, without its adapters.
+        """
+        if self.reference is not None:
+            return self.evaluate(self._packed(self.reference), rollout).log_probs
+        with untrained(self.policy):
+            return self.evaluate(self._packed(self.actor), rollout).log_probs
+
+    def old_log_probs(self, rollout: Rollout) -> Tensor:
+        """The log-probabilities under the old policy, which acted, for ratios, ``(N, C)``.
+
+        In bfloat16 they are computed anew by the update's own forward pass, and the sampler's own
+        must be near.
+
+        Raises:
+            GuardError: If they are not.
+        """
+        if not self.config.bf16:
+            return rollout.log_probs
+        log_probs = self.evaluate(self.policy, rollout).log_probs
+        gap = masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask)
+        require_agreement(float(gap), bf16=True)
+        return log_probs
+
+    def updates(self) -> Updates:
+        """The gradient steps of this iteration, see ``Updates``."""
+        return Updates(
+            self.policy,
+            self.optimizer,
+            self.config,
+            generator=self.random.sampler,
+            processes=self.processes,
+            iteration=self.iteration,
+        )
 
     @property
     def num_prompts(self) -> int:
@@ -274,7 +346,7 @@ class Agent:
                 loads.
         """
         if self.processes.is_main:
-            save_agent(self, Path(folder))
+            save_learner(self, Path(folder))
 
     def restore(self, folder: str | Path) -> Self:
         """Goes on where ``save`` left off, bit for bit.
@@ -283,7 +355,7 @@ class Agent:
             FileNotFoundError: If there is no checkpoint.
             ValueError: If it was made by another algorithm, model or config.
         """
-        restore_agent(self, Path(folder))
+        restore_learner(self, Path(folder))
         return self
 
     @classmethod
@@ -295,7 +367,50 @@ class Agent:
             envs: The environment to go on in.
             device: Where to put the weights.
         """
-        return load_agent(cls, Path(folder), envs, device)
+        return load_learner(cls, Path(folder), envs, device)
 
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False
+
+    def _packed(self, reference: TransformerPolicy) -> TransformerPolicy:
+        config = self.config
+        if config.bf16 and not config.updates_on_policy:
+            # What it is compared with is evaluated anew, and at the start is to be just the same.
+            return reference
+        dtype = torch.bfloat16 if config.bf16 else reference.dtype
+        return reference.packed(config.micro_batch_tokens, dtype)
+
+    @contextmanager
+    def _undone_on_failure(self) -> Iterator[None]:
+        """Goes back to before the iteration in a ``with`` block, if that fails.
+
+        Prompts and draws come again. What the algorithm remembers is put back as well, unless
+        weights have moved: they stay, and the learner is not whole.
+
+        Raises:
+            GuardError: If an invariant of training is broken, or memory runs out; the message says
+                which, and where the batch was saved.
+        """
+        draws, known = self.random.before_iteration(), self.record()
+        self.collected = None
+        try:
+            with explained_memory():
+                yield
+        except BaseException as error:
+            self.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
+            self.random.go_back(draws)
+            if self.is_whole:
+                self.recall(known)
+            if not isinstance(error, GuardError):
+                raise
+            where = self._save_failed_batch()
+            raise GuardError(f"iteration {self.iteration + 1}: {error}{where}") from error
+        self.is_whole = True
+
+    def _save_failed_batch(self) -> str:
+        """Saves the batch that a guard refused; returns where, as the end of a message."""
+        if self.collected is None or not self.processes.is_main:
+            return ""
+        path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
+        save_failed_batch(self.collected, path)
+        return f" (the batch is in {path})"

@@ -18,7 +18,7 @@ bonus, ``exact_entropy`` is that of the distributions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -35,18 +35,17 @@ from agents.maths.advantages import (
 from agents.maths.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.maths.running_scale import RunningScale
-from agents.rollouts.metrics import collection_measures
+from agents.rollouts.metrics import collection_metrics
 from agents.training.guards import require_agreement
-from agents.training.improving import improve
-from agents.training.reference import evaluate_reference, evaluate_rollout
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
-    from agents.rollouts.rollout import Evaluation, Rollout
-    from agents.training.updates import LossOf, PhaseClock
+    from agents.rollouts.rollout import Rollout
+    from agents.training.updates import PhaseClock
 
 __all__ = ["PPO", "PPOConfig"]
 
@@ -146,7 +145,7 @@ class PPOConfig(AgentConfig):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Batch:
-    """What the update learns from, all ``(E, C)``."""
+    """What the update learns from, all ``(N, C)``."""
 
     old_log_probs: Tensor | None
     """``None`` where those of the only update are the same."""
@@ -198,11 +197,32 @@ class PPO(Agent):
         with clock.phase("collect"):
             rollout = self.collect()
         with clock.phase("reference"):
-            reference = evaluate_reference(self, rollout).log_probs
+            reference = self.reference_log_probs(rollout)
         with clock.phase("advantages"):
             batch, metrics = self._learnable(rollout, reference)
-        with clock.phase("update"):
-            metrics |= self._update(rollout, batch)
+        with clock.phase("update"), self.updates() as updates:
+            for _ in range(config.epochs):
+                for minibatch in updates.minibatches(len(rollout)):
+                    whitened = self._whitened(batch, rollout.mask, minibatch)
+                    actions = rollout.mask[minibatch].sum()
+                    for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
+                        new = self.policy.evaluate(
+                            rollout,
+                            part,
+                            config.temperature,
+                            bf16=config.bf16,
+                            entropies=config.entropy_coefficient > 0,
+                        )
+                        updates.require_unmoved(new, rollout, part, batch.old_log_probs)
+                        weights = token_weights(rollout.mask[part], actions)
+                        updates.backward(*self._loss(new, rollout, whitened, part, weights))
+                    self._prepare_step()
+                    step = updates.step()
+                    if config.target_kl is not None and (
+                        step["approximate_kl"] > 1.5 * config.target_kl
+                    ):
+                        updates.stop()
+        metrics |= updates.means()
         if config.kl_target is not None and self.iteration >= config.critic_warmup:
             self.kl_coefficient = adapted_coefficient(
                 self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
@@ -216,7 +236,7 @@ class PPO(Agent):
         old_log_probs, old_values = rollout.log_probs, rollout.values
         gap, is_own = 0.0, config.bf16 and config.updates_on_policy and old_values is not None
         if old_values is None or (config.bf16 and not is_own):
-            old = evaluate_rollout(self, self.policy, rollout)
+            old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
             require_agreement(gap, bf16=config.bf16)
             old_log_probs, old_values = old.log_probs, old.values
@@ -239,7 +259,7 @@ class PPO(Agent):
         if config.whiten_advantages == "batch":
             advantages = standardise(advantages, mask)
         metrics = {
-            **collection_measures(rollout),
+            **collection_metrics(rollout),
             "kl": float(sequence_kl(log_ratio, mask)),
             "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
@@ -270,60 +290,49 @@ class PPO(Agent):
         return rewards
 
     def _bootstrap(self, rollout: Rollout) -> Tensor | None:
-        """The values of the final states of texts that an outside limit cut off, ``(E,)``."""
+        """The values of the final states of texts that an outside limit cut off, ``(N,)``."""
         if not bool(rollout.truncated.any()):
             return None
         values = self.policy.state_values(rollout.tokens, rollout.lengths)
         return torch.where(rollout.truncated, values, 0.0)
 
-    def _update(self, rollout: Rollout, batch: _Batch) -> dict[str, float]:
-        """Makes the gradient steps of one iteration; returns their mean statistics."""
-        limit = self.config.target_kl
-        return improve(
-            self,
-            rollout,
-            batch.old_log_probs,
-            lambda rows: self._loss_for(rollout, batch, rows),
-            prepare=self._prepare,
-            enough=lambda step: limit is not None and step["approximate_kl"] > 1.5 * limit,
-            entropies=self.config.entropy_coefficient > 0,
+    def _whitened(self, batch: _Batch, mask: Tensor, minibatch: Tensor) -> _Batch:
+        """The batch with the advantages of a minibatch whitened, if it is done by minibatches."""
+        if self.config.whiten_advantages != "minibatch":
+            return batch
+        advantages = batch.advantages.clone()
+        advantages[minibatch] = standardise(advantages[minibatch], mask[minibatch])
+        return replace(batch, advantages=advantages)
+
+    def _loss(
+        self, new: Evaluation, rollout: Rollout, batch: _Batch, part: Tensor, weights: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """A part's share of the loss, and of what is measured."""
+        config, acted = self.config, batch.old_log_probs
+        old = new.log_probs.detach() if acted is None else acted[part]
+        policy = clipped_policy_loss(
+            new.log_probs, old, batch.advantages[part], weights, config.clip
         )
+        value_loss = clipped_value_loss(
+            new.values, batch.old_values[part], batch.returns[part], weights, config.value_clip
+        )
+        loss = config.value_weight * value_loss
+        if self.iteration >= config.critic_warmup:
+            loss = loss + policy.loss
+        if config.kl_in == "loss":
+            log_ratio = new.log_probs - batch.reference_log_probs[part]
+            price = ESTIMATORS[config.kl_estimator](log_ratio)
+            loss = loss + self.kl_coefficient * weighted_sum(price, weights)
+        measured = {"value_loss": value_loss, **policy.measured()}
+        if acted is None:
+            gap = (old - rollout.log_probs[part]).abs()
+            measured["sampler_gap"] = weighted_sum(gap, weights)
+        if new.entropies is not None:
+            measured["exact_entropy"] = weighted_sum(new.entropies, weights)
+            loss = loss - config.entropy_coefficient * measured["exact_entropy"]
+        return loss, measured
 
-    def _loss_for(self, rollout: Rollout, batch: _Batch, rows: Tensor) -> LossOf:
-        """The loss of a minibatch."""
-        config = self.config
-        weights = torch.zeros_like(batch.advantages)
-        weights[rows] = token_weights(rollout.mask[rows])
-        advantages = batch.advantages
-        if config.whiten_advantages == "minibatch":
-            advantages = advantages.clone()
-            advantages[rows] = standardise(advantages[rows], rollout.mask[rows])
-
-        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-            share, acted = weights[part], batch.old_log_probs
-            old = new.log_probs.detach() if acted is None else acted[part]
-            policy = clipped_policy_loss(new.log_probs, old, advantages[part], share, config.clip)
-            value_loss = clipped_value_loss(
-                new.values, batch.old_values[part], batch.returns[part], share, config.value_clip
-            )
-            loss = config.value_weight * value_loss
-            if self.iteration >= config.critic_warmup:
-                loss = loss + policy.loss
-            if config.kl_in == "loss":
-                log_ratio = new.log_probs - batch.reference_log_probs[part]
-                price = ESTIMATORS[config.kl_estimator](log_ratio)
-                loss = loss + self.kl_coefficient * weighted_sum(price, share)
-            measured = {"value_loss": value_loss, **policy.measured()}
-            if acted is None:
-                measured["sampler_gap"] = weighted_sum((old - rollout.log_probs[part]).abs(), share)
-            if new.entropies is not None:
-                measured["exact_entropy"] = weighted_sum(new.entropies, share)
-                loss = loss - config.entropy_coefficient * measured["exact_entropy"]
-            return loss, measured
-
-        return loss_of
-
-    def _prepare(self) -> None:
+    def _prepare_step(self) -> None:
         """Lets nothing but the value function learn while it warms up, and gives Adam its epsilon.
 
         TensorFlow's epsilon is added before the bias is corrected, which is that of the steps that

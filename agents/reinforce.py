@@ -15,23 +15,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from agents.config import AgentConfig
 from agents.learner import Agent
 from agents.maths.advantages import generalised_advantages, standardise
 from agents.maths.kl import sequence_kl
 from agents.maths.losses import clipped_policy_loss, token_weights
-from agents.rollouts.metrics import collection_measures
-from agents.training.improving import improve
-from agents.training.reference import acted_log_probs, evaluate_reference
+from agents.rollouts.metrics import collection_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from agents.models.policy import TransformerPolicy
-    from agents.rollouts.rollout import Evaluation, Rollout
-    from agents.training.updates import LossOf, PhaseClock
+    from agents.rollouts.rollout import Rollout
+    from agents.training.updates import PhaseClock
 
 __all__ = ["Reinforce", "ReinforceConfig"]
 
@@ -87,30 +82,31 @@ class Reinforce(Agent):
             rollout = self.collect()
         mask = rollout.mask
         with clock.phase("reference"):
-            old = acted_log_probs(self, rollout)
-            reference = evaluate_reference(self, rollout).log_probs
+            old = self.old_log_probs(rollout)
+            reference = self.reference_log_probs(rollout)
         log_ratio = torch.where(mask, old - reference, 0.0)
         rewards = rollout.rewards - config.kl_coefficient * log_ratio
-        nothing = torch.zeros_like(rewards)
-        _, returns = generalised_advantages(rewards, nothing, mask, gamma=config.gamma, lam=1.0)
+        no_values = torch.zeros_like(rewards)
+        _, returns = generalised_advantages(rewards, no_values, mask, gamma=config.gamma, lam=1.0)
         advantages = standardise(returns, mask)
-        metrics = collection_measures(rollout)
+        metrics = collection_metrics(rollout)
         metrics["kl"] = float(sequence_kl(log_ratio, mask))
-        with clock.phase("update"):
-            metrics |= improve(
-                self, rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
-            )
-        return metrics, rollout
-
-    def _loss_for(self, rollout: Rollout, rows: Tensor, old: Tensor, advantages: Tensor) -> LossOf:
-        """The loss of a minibatch."""
-        weights = torch.zeros_like(old)
-        weights[rows] = token_weights(rollout.mask[rows])
-
-        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-            policy = clipped_policy_loss(
-                new.log_probs, old[part], advantages[part], weights[part], self.config.clip
-            )
-            return policy.loss, policy.measured()
-
-        return loss_of
+        with clock.phase("update"), self.updates() as updates:
+            for _ in range(config.epochs):
+                for minibatch in updates.minibatches(len(rollout)):
+                    actions = mask[minibatch].sum()
+                    for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
+                        new = self.policy.evaluate(
+                            rollout, part, config.temperature, bf16=config.bf16
+                        )
+                        updates.require_unmoved(new, rollout, part, old)
+                        policy = clipped_policy_loss(
+                            new.log_probs,
+                            old[part],
+                            advantages[part],
+                            token_weights(mask[part], actions),
+                            config.clip,
+                        )
+                        updates.backward(policy.loss, policy.measured())
+                    updates.step()
+        return metrics | updates.means(), rollout

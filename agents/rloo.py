@@ -16,22 +16,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from torch import Tensor
 
-from agents.config import AgentConfig
+from agents.config import AgentConfig, require_group_size, require_whole_groups
 from agents.learner import Agent
 from agents.maths.advantages import leave_one_out, standardise
 from agents.maths.losses import clipped_policy_loss
-from agents.rollouts.groups import group_metrics, require_contrast, require_groups
-from agents.training.improving import improve
-from agents.training.reference import acted_log_probs, evaluate_reference
+from agents.rollouts.metrics import group_metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from agents.models.policy import TransformerPolicy
-    from agents.rollouts.rollout import Evaluation, Rollout
-    from agents.training.updates import LossOf, PhaseClock
+    from agents.rollouts.rollout import Rollout
+    from agents.training.updates import PhaseClock
 
 __all__ = ["RLOO", "RLOOConfig"]
 
@@ -57,7 +52,7 @@ class RLOOConfig(AgentConfig):
             ValueError: If a setting is out of its range.
         """
         AgentConfig.__post_init__(self)
-        require_contrast(self.group_size)
+        require_group_size(self.group_size)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not self.clip > 0:
@@ -91,7 +86,7 @@ class RLOO(Agent):
         """
         config = RLOOConfig() if config is None else config
         super().__init__(policy, envs, config, reference=reference)
-        require_groups(self.episodes, config.group_size)
+        require_whole_groups(self.episodes, config.group_size)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Agent.iterate``."""
@@ -101,8 +96,8 @@ class RLOO(Agent):
             repeated = [i for i in prompts for _ in range(config.group_size)]
             rollout = self.collect(repeated, group=config.group_size)
         with clock.phase("reference"):
-            old = acted_log_probs(self, rollout)
-            reference = evaluate_reference(self, rollout).log_probs
+            old = self.old_log_probs(rollout)
+            reference = self.reference_log_probs(rollout)
         scores = rollout.rewards.sum(dim=1)
         divergence = torch.where(rollout.mask, old - reference, 0.0).sum(dim=1)
         advantages = leave_one_out(scores - config.kl_coefficient * divergence, config.group_size)
@@ -110,23 +105,23 @@ class RLOO(Agent):
             advantages = standardise(advantages, torch.ones_like(advantages, dtype=torch.bool))
         metrics = group_metrics(rollout, scores, config.group_size)
         metrics["kl"] = float(divergence.mean())
-        with clock.phase("update"):
-            metrics |= improve(
-                self, rollout, old, lambda rows: self._loss_for(rollout, rows, old, advantages)
-            )
-        return metrics, rollout
-
-    def _loss_for(self, rollout: Rollout, rows: Tensor, old: Tensor, advantages: Tensor) -> LossOf:
-        """The loss of a minibatch; whole completions are ``(n, 1)`` arrays of actions."""
-        clip, mask = self.config.clip, rollout.mask
-
-        def loss_of(new: Evaluation, part: Tensor) -> tuple[Tensor, Mapping[str, Tensor]]:
-            whole, before = (
-                torch.where(mask[part], each, 0.0).sum(dim=1, keepdim=True)
-                for each in (new.log_probs, old[part])
-            )
-            share = torch.full_like(before, 1 / len(rows))
-            policy = clipped_policy_loss(whole, before, advantages[part, None], share, clip)
-            return policy.loss, policy.measured()
-
-        return loss_of
+        with clock.phase("update"), self.updates() as updates:
+            for _ in range(config.epochs):
+                for minibatch in updates.minibatches(len(rollout)):
+                    for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
+                        new = self.policy.evaluate(
+                            rollout, part, config.temperature, bf16=config.bf16
+                        )
+                        updates.require_unmoved(new, rollout, part, old)
+                        # A whole completion is one action: arrays of actions are (n, 1).
+                        whole, before = (
+                            torch.where(rollout.mask[part], each, 0.0).sum(dim=1, keepdim=True)
+                            for each in (new.log_probs, old[part])
+                        )
+                        weights = torch.full_like(before, 1 / len(minibatch))
+                        policy = clipped_policy_loss(
+                            whole, before, advantages[part, None], weights, config.clip
+                        )
+                        updates.backward(policy.loss, policy.measured())
+                    updates.step()
+        return metrics | updates.means(), rollout

@@ -19,7 +19,7 @@ from agents.models.adapters import AdapterConfig, adapters_off
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
-from agents.training.updates import evaluate_all
+from agents.training.reference import evaluate_all
 
 ROWS, TOKENS = 4, 16
 

@@ -19,6 +19,7 @@ from gymnasium.vector import AutoresetMode
 from agents.maths.distributions import Sampling
 from agents.models.edits import EditIds, legal_ids_at
 from agents.rollouts.collect import collect
+from agents.training.guards import explained_memory
 from textgym.dynamics.states import to_host
 from textgym.statistics.intervals import Estimate, bootstrap_interval
 
@@ -114,7 +115,10 @@ def policy_baseline(
         RewardError: If the reward fails.
     """
     generator = torch.Generator(policy.device).manual_seed(seed)
-    rollout = collect(envs, policy, sampling=sampling, generator=generator, example_ids=example_ids)
+    with explained_memory("num_envs"):
+        rollout = collect(
+            envs, policy, sampling=sampling, generator=generator, example_ids=example_ids
+        )
     return _summary(rollout.scores, rollout.example_ids, seed)
 
 

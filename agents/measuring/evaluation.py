@@ -20,7 +20,8 @@ from agents.maths.advantages import masked_mean
 from agents.maths.distributions import Sampling
 from agents.maths.kl import sequence_kl
 from agents.rollouts.collect import collect
-from agents.training.updates import evaluate_all
+from agents.training.guards import explained_memory
+from agents.training.reference import evaluate_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -126,13 +127,14 @@ def evaluate_policy(
     rewards, divergences, surprisals = [], [], []
     for start in range(0, len(example_ids), envs.num_envs):
         batch = example_ids[start : start + envs.num_envs]
-        rollout = collect(
-            envs,
-            policy,
-            sampling=Sampling(temperature=temperature),
-            generator=generator,
-            example_ids=batch,
-        )
+        with explained_memory("num_envs"):
+            rollout = collect(
+                envs,
+                policy,
+                sampling=Sampling(temperature=temperature),
+                generator=generator,
+                example_ids=batch,
+            )
         under_reference = evaluate_all(
             reference, rollout, temperature=temperature, bf16=False, most_tokens=_TOKENS_AT_ONCE
         ).log_probs

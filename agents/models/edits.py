@@ -1,4 +1,4 @@
-"""A language model that edits texts: first a place is drawn, then what is done there.
+"""The log-probabilities of edits: first a place is drawn, then what is done there.
 
 The log-probability of an edit is that of its place and, given the place, that of its id. The mask
 of an environment that edits says which places and which ids are legal; ``legal_ids_at`` leaves out
@@ -13,25 +13,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from agents.maths.distributions import Sampling, action_log_probs, entropies_of, sample, unpack_mask
+from agents.maths.distributions import action_log_probs, entropies_of
 from agents.models.output_layer import chosen_log_probs
-from agents.rollouts.rollout import Evaluation
-from agents.rollouts.writer import Act
-from textgym.envs.backends import TorchBackend
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from torch import nn
 
     from agents.models.heads import EditHead
-    from agents.models.policy import TransformerPolicy
     from textgym.types import Tokenizer
 
-__all__ = ["EditIds", "Editor", "choose_edits", "evaluate_edits", "legal_ids_at"]
+__all__ = ["EditIds", "edit_log_probs", "legal_ids_at"]
 
 
 class EditIds(NamedTuple):
@@ -67,181 +61,59 @@ def legal_ids_at(ids: Tensor, there: Tensor, special: EditIds) -> Tensor:
     return result
 
 
-@torch.no_grad()
-def choose_edits(
-    policy: TransformerPolicy,
-    tokens: Tensor,
+def edit_log_probs(
+    policy_head: nn.Linear,
+    edit_head: EditHead,
+    hidden: Tensor,
     lengths: Tensor,
-    legal: Tensor,
-    uniform: Tensor | None,
-    sampling: Sampling,
-    special: EditIds,
-) -> Act:
-    """Chooses an edit of each text, by a forward pass of its own.
-
-    Args:
-        policy: Who edits.
-        tokens: ``(N, T)`` int64, right-padded.
-        lengths: ``(N,)`` int64.
-        legal: The legal places, then the legal ids, ``(N, T + V)`` bool.
-        uniform: Two numbers in [0, 1) a row, ``(N, 2)`` float32; ``None`` takes the likeliest.
-        sampling: How to draw.
-        special: The ids that delete and insert.
-
-    Returns:
-        Its actions are ``(N, 2)``: a place and an id. What was left of them, ``kept``, is always
-        there: the places, filled up to whole bytes of ``pack_mask``, and the ids at the place.
-    """
-    head, columns = _head(policy), tokens.shape[1]
-    read = tokens[:, : int(lengths.max())]
-    hidden = policy.trunk.full(read)
-    draws = (None, None) if uniform is None else uniform.unbind(1)
-    places = legal[:, :columns]
-    place, place_log_prob, places_kept = _draw(
-        head.place_logits(hidden, lengths, columns), places, draws[0], sampling
-    )
-    there = tokens.gather(1, place[:, None]).squeeze(1)
-    ids = legal_ids_at(legal[:, columns:], there, special)
-    logits = policy.head(head.token_states(hidden, lengths, place))
-    token, log_prob, ids_kept = _draw(logits, ids, draws[1], sampling)
-    value = None
-    if policy.critic is None:
-        rows = torch.arange(len(read), device=read.device)
-        value = policy.values_at(read, rows, lengths - 1, hidden[rows, lengths - 1])
-    return Act(
-        torch.stack([place, token], dim=1),
-        place_log_prob + log_prob,
-        value,
-        torch.cat([F.pad(places_kept, (0, -columns % 8)), ids_kept], dim=1),
-    )
-
-
-def _draw(
-    logits: Tensor, legal: Tensor, uniform: Tensor | None, sampling: Sampling
-) -> tuple[Tensor, Tensor, Tensor]:
-    """As ``sample``, but takes the likeliest without a number, and always says what was left."""
-    if uniform is None:
-        log_probs = action_log_probs(logits, legal, sampling.temperature)
-        best = log_probs.max(dim=-1)
-        return best.indices, best.values, legal
-    action, log_prob, kept = sample(logits, legal, uniform, sampling)
-    return action, log_prob, legal if kept is None else kept
-
-
-def evaluate_edits(
-    policy: TransformerPolicy,
-    texts: Tensor,
-    places: Tensor,
-    actions: Tensor,
-    mask: Tensor,
-    legal: Tensor,
+    edits: Tensor,
+    legal: tuple[Tensor, Tensor],
     temperature: float,
     *,
     entropies: bool = False,
-) -> Evaluation:
-    """Log-probabilities and values of edits, each at the text as it was before it.
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probabilities of M edits, each of a text as it was before it.
 
     An edit's entropy is that of its place and, at the place that was taken, that of its id: the
     whole distribution's on average over places drawn from it, and so is its gradient.
 
     Args:
-        policy: Whose.
-        texts: Before each edit, ``(N, C, T)`` int64, right-padded.
-        places: The index of the last token of each text, ``(N, C)`` int64.
-        actions: Places and ids, ``(N, C, 2)`` int64.
-        mask: Where there was an edit, ``(N, C)`` bool.
-        legal: Places, then ids, each packed by ``pack_mask``,
-            ``(N, C, ceil(T / 8) + ceil(V / 8))`` uint8.
+        policy_head: The output layer.
+        edit_head: What points at places.
+        hidden: Last hidden states of the texts, ``(M, L, width)``.
+        lengths: Of the texts, ``(M,)`` int64.
+        edits: Places and ids, ``(M, 2)`` int64.
+        legal: The legal places, ``(M, T)`` bool, and the ids that are legal at the chosen place,
+            packed by ``pack_mask``, ``(M, ceil(V / 8))`` uint8.
         temperature: The sampler's.
         entropies: Whether to give them as well.
+
+    Returns:
+        ``(M,)`` float32 each, the second ``None`` unless it was asked for.
     """
-    head, columns = _head(policy), texts.shape[-1]
-    at = mask.nonzero(as_tuple=True)
-    last, allowed = places[at], legal[at]
-    tokens = texts[at][:, : int(last.max()) + 1]
-    place, token = actions[at].unbind(dim=-1)
-    hidden, lengths = policy.trunk.full(tokens), last + 1
-    cut = -(-columns // 8)
-    may_point = unpack_mask(allowed[:, :cut], columns)
-    every = action_log_probs(head.place_logits(hidden, lengths, columns), may_point, temperature)
-    of_place = every.gather(-1, place[:, None]).squeeze(-1)
-    states = head.token_states(hidden, lengths, place)
-    output = policy.head
-    of_id, uncertain = chosen_log_probs(
+    places, ids = legal
+    place, token = edits.unbind(dim=-1)
+    place_logits = edit_head.place_logits(hidden, lengths, places.shape[1])
+    of_places = action_log_probs(place_logits, places, temperature)
+    of_place = of_places.gather(-1, place[:, None]).squeeze(-1)
+    states = edit_head.token_states(hidden, lengths, place)
+    of_id, of_ids = chosen_log_probs(
         states,
-        output.weight,
-        output.bias,
+        policy_head.weight,
+        policy_head.bias,
         token,
-        allowed[:, cut:],
+        ids,
         temperature,
         entropies=entropies,
     )
-    if uncertain is not None:
-        # A place is also worth what its ids leave open. What the likeliest one leaves is taken off:
-        # that depends on the text alone, so it changes no mean, and there is less noise.
-        usual = _entropies_at(policy, hidden, lengths, every.argmax(dim=-1), temperature)
-        worth = (of_place - of_place.detach()) * (uncertain.detach() - usual)  # 0 but its gradient
-        uncertain = uncertain + worth + entropies_of(every)
-    rows = torch.arange(len(last), device=last.device)
-    values = policy.values_at(tokens, rows, last, hidden[rows, last])
-    return Evaluation.of(mask.shape, at, of_place + of_id, values, uncertain)
-
-
-@torch.no_grad()
-def _entropies_at(
-    policy: TransformerPolicy, hidden: Tensor, lengths: Tensor, places: Tensor, temperature: float
-) -> Tensor:
-    """The entropies of ids at places, ``(N,)``, as if every id were legal."""
-    logits = policy.head(_head(policy).token_states(hidden, lengths, places))
-    legal = torch.ones(policy.vocab_size, dtype=torch.bool, device=logits.device)
-    return entropies_of(action_log_probs(logits, legal, temperature))
-
-
-class Editor:
-    """Edits with a policy whose weights stay as they are meanwhile; the verbs are ``Actor``'s.
-
-    Attributes:
-        rows: The open rows of the environment, ``(count,)`` int64.
-    """
-
-    def __init__(self, policy: TransformerPolicy, *, columns: int, special: EditIds) -> None:
-        """Makes an editor without open rows.
-
-        Args:
-            policy: Who edits.
-            columns: T, the places of a row.
-            special: The ids that delete and insert.
-        """
-        self._policy, self._special = policy, special
-        self.rows = torch.empty(0, dtype=torch.int64, device=policy.device)
-        self._tokens = torch.empty((0, columns), dtype=torch.int64, device=policy.device)
-        self._lengths = self.rows
-
-    def open(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
-        """Takes in rows that begin; see ``Actor.open``."""
-        self.rows = torch.cat([self.rows, rows])
-        self.follow(torch.cat([self._tokens, tokens]), torch.cat([self._lengths, lengths]))
-
-    def close(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-        """Lets go of rows that have ended; see ``Actor.close``."""
-        source = np.flatnonzero(~closed)
-        there = TorchBackend(self.rows.device).send(source)
-        self.rows = self.rows[there]
-        self.follow(self._tokens[there], self._lengths[there])
-        return source
-
-    def act(self, legal: Tensor, uniform: Tensor, sampling: Sampling) -> Act:
-        """Chooses the next edit of every open row; see ``choose_edits``."""
-        return choose_edits(
-            self._policy, self._tokens, self._lengths, legal, uniform, sampling, self._special
-        )
-
-    def follow(self, tokens: Tensor, lengths: Tensor) -> None:
-        """Takes over what the open rows have become; see ``Actor.follow``."""
-        self._tokens, self._lengths = tokens, lengths
-
-
-def _head(policy: TransformerPolicy) -> EditHead:
-    if policy.edit_head is None:
-        raise ValueError("the policy has no edit head: make it with edits=True")
-    return policy.edit_head
+    if of_ids is None:
+        return of_place + of_id, None
+    # A place is also worth what its ids leave open. What the likeliest one leaves is taken off:
+    # that depends on the text alone, so it changes no mean, and there is less noise.
+    with torch.no_grad():
+        likeliest = edit_head.token_states(hidden, lengths, of_places.argmax(dim=-1))
+        logits = policy_head(likeliest)
+        every = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
+        usual = entropies_of(action_log_probs(logits, every, temperature))
+    worth = (of_place - of_place.detach()) * (of_ids.detach() - usual)  # 0 but its gradient
+    return of_place + of_id, of_ids + worth + entropies_of(of_places)

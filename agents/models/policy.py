@@ -7,7 +7,8 @@ ever sees padding, and a token's position is its index, whatever the length of i
 
 The value head reads the policy's own last hidden state, or that of a critic, which is a trunk of
 its own. The trunk is run by ``agents.forward.trunk``. For environments that edit there is a head
-that points at places, see ``agents.models.heads``; ``agents.models.edits`` acts with it.
+that points at places, see ``agents.models.heads``. In a policy's folder the language model lies as
+transformers saves it, with the heads and the critic beside it.
 
 Simplifications: dropout is off; decoder-only models whose logits are their output layer applied to
 the last hidden state.
@@ -20,15 +21,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agents.forward.trunk import CompiledTrunk, Trunk, make_trunk, require_plain_head
+from agents.maths.distributions import unpack_mask
 from agents.models.candidates import chosen_candidates
+from agents.models.edits import edit_log_probs
+from agents.models.episodes import Episodes, Evaluation
 from agents.models.heads import EditHead
-from agents.models.loading import cast_weights
+from agents.models.loading import cast_weights, load_saved, save_model
 from agents.models.output_layer import chosen_log_probs
-from agents.models.policy_folder import heads_of, load_heads, load_models, save_policy
-from agents.rollouts.rollout import Evaluation
 from textgym.messages import shown
 
 if TYPE_CHECKING:
@@ -39,6 +43,10 @@ if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
 __all__ = ["TransformerPolicy"]
+
+_VALUE_FILE = "value_head.safetensors"
+_EDIT_FILE = "edit_head.safetensors"
+_CRITIC_FOLDER = "critic"
 
 
 class TransformerPolicy(nn.Module):
@@ -144,45 +152,88 @@ class TransformerPolicy(nn.Module):
 
     def evaluate(
         self,
-        tokens: Tensor,
-        places: Tensor,
-        actions: Tensor,
-        mask: Tensor,
-        legal: Tensor,
-        temperature: float,
-        candidates: tuple[Tensor, int] | None = None,
+        episodes: Episodes,
+        rows: Tensor | slice = slice(None),
+        temperature: float = 1.0,
         *,
+        bf16: bool = False,
         entropies: bool = False,
     ) -> Evaluation:
-        """Log-probabilities and values of the actions of whole texts.
+        """Log-probabilities and values of the actions of whole texts, in one forward pass.
+
+        Texts that were edited are read once for each edit.
 
         Args:
-            tokens: ``(N, L)`` int64, right-padded: prompt, then completion.
-            places: The index of the last token before each action, ``(N, C)`` int64.
-            actions: ``(N, C)`` int64.
-            mask: Where there was an action, ``(N, C)`` bool.
-            legal: ``(A,)`` bool, or ``(N, C, ceil(A / 8))`` uint8 from ``pack_mask``.
+            episodes: The texts and their actions, such as a ``Rollout``.
+            rows: Numbers of the texts to evaluate, ``(n,)`` int64, or a slice of them.
             temperature: The sampler's.
-            candidates: What could be chosen, ``(N, C, K, L)`` int64, and the padding's id; ``None``
-                where tokens were appended.
-            entropies: Whether to give them as well.
+            bf16: Whether to compute in bfloat16.
+            entropies: Whether to give the entropies of the distributions as well.
+
+        Returns:
+            ``(n, C)`` arrays; see ``Evaluation``.
         """
-        rows, columns = mask.nonzero(as_tuple=True)
-        at = places[rows, columns]
-        hidden = self._trunk.full(tokens, rows * tokens.shape[1] + at)
-        taken, allowed = actions[rows, columns], legal if legal.ndim == 1 else legal[rows, columns]
-        weight, bias = self.head.weight, self.head.bias
-        if candidates is None:
-            chosen, uncertain = chosen_log_probs(
-                hidden, weight, bias, taken, allowed, temperature, entropies=entropies
+        evaluate = self._evaluate_grown if episodes.texts is None else self._evaluate_edited
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
+            return evaluate(episodes, rows, temperature, entropies=entropies)
+
+    def _evaluate_grown(
+        self, episodes: Episodes, rows: Tensor | slice, temperature: float, *, entropies: bool
+    ) -> Evaluation:
+        """``evaluate`` for texts that grew: the final text holds all that was there before."""
+        mask, places = episodes.mask[rows], episodes.places[rows]
+        # Nothing is chosen behind a text's last token, so it is not read.
+        width = 1 + int(torch.where(mask, places, 0).max())
+        tokens, at = episodes.tokens[rows, :width], mask.nonzero(as_tuple=True)
+        text, last = at[0], places[at]
+        hidden = self._trunk.full(tokens, text * width + last)
+        actions = episodes.actions[rows][at]
+        legal = episodes.legal if episodes.legal.ndim == 1 else episodes.legal[rows][at]
+        if episodes.candidates is None:
+            weight, bias = self.head.weight, self.head.bias
+            chosen, every = chosen_log_probs(
+                hidden, weight, bias, actions, legal, temperature, entropies=entropies
             )
         else:
-            offered = candidates[0][rows, columns], candidates[1]
-            chosen, uncertain = chosen_candidates(
-                hidden, self.head, offered, taken, allowed, temperature
+            offered = episodes.candidates[rows][at], episodes.pad_id
+            chosen, every = chosen_candidates(
+                hidden, self.head, offered, actions, legal, temperature
             )
-        values = self.values_at(tokens, rows, at, hidden)
-        return Evaluation.of(mask.shape, (rows, columns), chosen, values, uncertain)
+        values = self.values_at(tokens, text, last, hidden)
+        return Evaluation.of_actions(mask.shape, at, chosen, values, every)
+
+    def _evaluate_edited(
+        self, episodes: Episodes, rows: Tensor | slice, temperature: float, *, entropies: bool
+    ) -> Evaluation:
+        """``evaluate`` for texts that were edited, each read as it was before every edit."""
+        mask, texts = episodes.mask[rows], cast("Tensor", episodes.texts)[rows]
+        at, columns = mask.nonzero(as_tuple=True), texts.shape[-1]
+        last, legal = episodes.places[rows][at], episodes.legal[rows][at]
+        tokens = texts[at][:, : int(last.max()) + 1]
+        hidden, bytes_of_places = self._trunk.full(tokens), -(-columns // 8)
+        chosen, every = edit_log_probs(
+            self.head,
+            self.require_edit_head(),
+            hidden,
+            last + 1,
+            episodes.actions[rows][at],
+            (unpack_mask(legal[:, :bytes_of_places], columns), legal[:, bytes_of_places:]),
+            temperature,
+            entropies=entropies,
+        )
+        edits = torch.arange(len(last), device=last.device)
+        values = self.values_at(tokens, edits, last, hidden[edits, last])
+        return Evaluation.of_actions(mask.shape, at, chosen, values, every)
+
+    def require_edit_head(self) -> EditHead:
+        """The edit head.
+
+        Raises:
+            ValueError: If the policy has none.
+        """
+        if self.edit_head is None:
+            raise ValueError("the policy has no edit head: make it with edits=True")
+        return self.edit_head
 
     def values_at(self, tokens: Tensor, rows: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
         """The values of the states that end at some places of texts.
@@ -242,7 +293,7 @@ class TransformerPolicy(nn.Module):
         """
         model, critic = copy.deepcopy(self.model), copy.deepcopy(self.critic)
         twin = TransformerPolicy(model, critic, edits=self.edit_head is not None)
-        for own, new in zip(heads_of(twin).values(), heads_of(self).values(), strict=True):
+        for own, new in zip(twin.heads.values(), self.heads.values(), strict=True):
             own.load_state_dict(new.state_dict())
         twin.requires_grad_(requires_grad=False)
         if dtype is not None:
@@ -255,14 +306,26 @@ class TransformerPolicy(nn.Module):
         for own, new in zip(self.parameters(), source.parameters(), strict=True):
             own.copy_(new)
 
-    def save_pretrained(self, folder: Path, tokenizer: Tokenizer | None = None) -> None:
-        """Writes the model as transformers does, and heads and critic beside it.
+    @property
+    def heads(self) -> dict[str, nn.Module]:
+        """What is put on the models, by the names of the files that keep it."""
+        heads: dict[str, nn.Module] = {_VALUE_FILE: self.value_head}
+        return heads if self.edit_head is None else heads | {_EDIT_FILE: self.edit_head}
+
+    def save_pretrained(self, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+        """Writes the models, each whole or its adapters, and the heads.
 
         Args:
             folder: Made if it is missing.
             tokenizer: Written as well, so that the folder is all that a text needs.
         """
-        save_policy(self, folder, tokenizer)
+        folder = Path(folder)
+        save_model(self.model, folder, tokenizer)
+        if self.critic is not None:
+            save_model(self.critic, folder / _CRITIC_FOLDER)
+        for file, head in self.heads.items():
+            weights = {name: value.contiguous() for name, value in head.state_dict().items()}
+            save_file(weights, folder / file)
 
     @classmethod
     def from_pretrained(
@@ -280,17 +343,45 @@ class TransformerPolicy(nn.Module):
             folder: A folder that ``save_pretrained`` wrote, of a policy or of a language model.
             device: Where to put it.
             critic: The folder of a language model to start a critic from; the same folder as the
-                policy's is the usual choice.
+                policy's is the usual choice. ``None`` for that in ``folder``, if there is one.
             tokenizer: The environment's; needed for a folder of adapters alone.
             edits: Whether to add an edit head where none was saved.
 
         Raises:
             FileNotFoundError: If there is no model in ``folder``.
+            ValueError: If a file is damaged, or of a model of another width.
         """
-        model, critic_model, has_edit_head = load_models(folder, device, critic, tokenizer)
-        policy = cls(model, critic_model, edits=edits or has_edit_head)
-        load_heads(policy, Path(folder))
+        folder = Path(folder)
+        own_critic = folder / _CRITIC_FOLDER
+        if critic is None and own_critic.is_dir():
+            critic = own_critic
+        policy = cls(
+            load_saved(folder, device, tokenizer),
+            None if critic is None else load_saved(critic, device, tokenizer),
+            edits=edits or (folder / _EDIT_FILE).is_file(),
+        )
+        policy.load_heads(folder)
         return policy
+
+    def load_heads(self, folder: Path) -> None:
+        """Takes over the heads that were saved in a folder, as far as there are any.
+
+        Args:
+            folder: What ``save_pretrained`` wrote. A value head that read another trunk, the
+                policy's or a critic's, than the one here does is left out.
+
+        Raises:
+            ValueError: If a file is damaged, or of a model of another width.
+        """
+        moved = (folder / _CRITIC_FOLDER).is_dir() != (self.critic is not None)
+        for name, head in self.heads.items():
+            file = folder / name
+            if file.is_file() and not (moved and head is self.value_head):
+                try:
+                    head.load_state_dict(load_file(file, device=str(self.device)))
+                except (SafetensorError, RuntimeError) as error:  # cut off, or another model's
+                    said = " ".join(str(error).split())
+                    raise ValueError(f"cannot read {file}: {said}") from error
 
 
 def _last_states(trunk: Trunk, tokens: Tensor, lengths: Tensor) -> Tensor:

@@ -10,19 +10,17 @@ an episode, so they do not either, and come again after a resume.
 from __future__ import annotations
 
 import time
-from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from agents.models.edits import EditIds, Editor
+from agents.models.edits import EditIds
 from agents.rollouts.checks import require_fitting
-from agents.rollouts.recorder import Ledger, idle_action
+from agents.rollouts.editor import Editor
+from agents.rollouts.recorder import Recorder, idle_action
 from agents.rollouts.writer import Actor
-from agents.training.distributed import Processes
-from agents.training.guards import explained_memory
 from textgym.dynamics.states import take_rows
 from textgym.envs.backends import TorchBackend
 
@@ -32,18 +30,17 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from agents.maths.distributions import Sampling
+    from agents.models.episodes import Act
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
-    from agents.rollouts.writer import Act
     from textgym.dynamics.states import State
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["collect"]
+__all__ = ["collect", "play"]
 
 _WAITING_SHARE = 6  # one row in so many waits for a prompt before prompts are read
 
 
-@torch.no_grad()
 def collect(
     envs: TextVectorEnv,
     policy: TransformerPolicy,
@@ -52,7 +49,6 @@ def collect(
     generator: torch.Generator,
     example_ids: Sequence[int] | None = None,
     group: int = 1,
-    processes: Processes | None = None,
 ) -> Rollout:
     """Plays episodes until all that were asked for have ended.
 
@@ -61,39 +57,70 @@ def collect(
         policy: Who acts.
         sampling: How actions are drawn.
         generator: The sampler's, on the policy's device.
-        example_ids: Which examples to start from, at least ``num_envs`` for each process; ``None``
-            lets each row draw its own once.
+        example_ids: Which examples to start from, at least ``num_envs``; ``None`` lets each row
+            draw its own once.
         group: How many episodes that follow each other, of one example, edit the same draft.
-        processes: Who plays the episodes; each has an environment and a generator like this one's,
-            plays its share, and is given all. ``None`` for this process alone.
 
     Raises:
         ValueError: If ``envs`` has another backend or autoreset mode, or does not fit the policy,
             there are fewer examples than rows, or the episodes are no whole groups.
-        RewardError: If the reward fails, in any process; nothing is learned from what was
-            collected.
+        RewardError: If the reward fails; nothing is learned from what was collected.
+    """
+    rollout = play(
+        envs,
+        policy,
+        sampling=sampling,
+        generator=generator,
+        example_ids=example_ids,
+        group=group,
+    )
+    return rollout.cut(*rollout.longest())
+
+
+@torch.no_grad()
+def play(
+    envs: TextVectorEnv,
+    policy: TransformerPolicy,
+    *,
+    sampling: Sampling,
+    generator: torch.Generator,
+    example_ids: Sequence[int] | None = None,
+    group: int = 1,
+    share: slice = slice(None),
+) -> Rollout:
+    """``collect`` for one of several that play a share each; arrays are as wide as the allowance.
+
+    Args:
+        envs: As of ``collect``, and so on.
+        policy: Who acts.
+        sampling: How actions are drawn.
+        generator: The sampler's; all who share draw the same numbers.
+        example_ids: All that are played.
+        group: See ``collect``.
+        share: Which of them are played here.
+
+    Raises:
+        ValueError: See ``collect``.
+        RewardError: See ``collect``.
     """
     require_fitting(envs, policy)
-    processes = Processes() if processes is None else processes
-    rows = envs.num_envs * processes.count
-    total = rows if example_ids is None else len(example_ids)
-    if total < rows:
+    total = envs.num_envs if example_ids is None else len(example_ids)
+    count = len(range(total)[share])
+    if count < envs.num_envs:
         raise ValueError(
-            f"{total} examples for {rows} rows: give at least one a row, or make the environment "
-            "with fewer rows"
+            f"{count} examples for {envs.num_envs} rows: give at least one a row, or make the "
+            "environment with fewer rows"
         )
     if total % group:
         raise ValueError(f"{total} episodes are no whole groups of {group}")
     # Drawn for all and then shared out, so that a text is the same whoever writes it.
     shape = (total, envs.max_actions, *idle_action(envs, policy.device).shape)
     uniform = torch.rand(shape, generator=generator, device=policy.device)
-    share = processes.share(total)
     seeds = _draft_seeds(total, group, generator)[share] if envs.action_kind == "edit" else None
     mine = None if example_ids is None else example_ids[share]
-    with processes.together(), explained_memory("num_envs, then episodes"):
-        collection = _Collection(envs, _actor(envs, policy), uniform[share], seeds, mine)
-        collection.run(sampling)
-    return _gathered(collection.result(processes), processes, total)
+    collection = _Collection(envs, _actor(envs, policy), uniform[share], seeds, mine)
+    collection.run(sampling)
+    return collection.result()
 
 
 def _draft_seeds(total: int, group: int, generator: torch.Generator) -> list[int]:
@@ -127,7 +154,7 @@ class _Collection:
         self._ids = None if example_ids is None else np.asarray(example_ids, dtype=np.int64)
         self._total, self._started, self._uniform, self._seeds = len(uniform), 0, uniform, seeds
         self._idle = idle_action(envs, device)
-        self._ledger = Ledger(envs, self._total, device)
+        self._recorder = Recorder(envs, self._total, device)
         self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
         self._episode = np.zeros(envs.num_envs, dtype=np.int64)
         self._order = np.zeros(0, dtype=np.int64)  # the actor's open rows, on the host
@@ -136,17 +163,17 @@ class _Collection:
 
     def run(self, sampling: Sampling) -> None:
         """Steps until every episode has ended."""
-        envs, actor, ledger = self._envs, self._actor, self._ledger
+        envs, actor, recorder = self._envs, self._actor, self._recorder
         self._reset(np.ones(envs.num_envs, dtype=np.bool_))
         fixed = envs.action_masks()[0] if envs.mask_is_fixed else None
         if sampling.keeps_all:
-            ledger.legal = fixed
+            recorder.legal = fixed
         while len(actor.rows):
             before = take_rows(envs.dynamics_state, actor.rows)
             legal = envs.action_masks()[actor.rows] if fixed is None else fixed
             at = self._episode_there[actor.rows], before.steps
             act = self._act(before, legal, self._uniform[at], sampling)
-            ledger.note(at, act, before, legal, self._step(act.action))
+            recorder.note(at, act, before, legal, self._step(act.action))
             action = act.action
             just_closed = envs.ended_rows & self._is_open
             if just_closed.any():
@@ -156,12 +183,9 @@ class _Collection:
             self._go_on(action)
             self._refill()
 
-    def result(self, processes: Processes) -> Rollout:
-        """What was played, as wide as the longest of all processes' episodes."""
-        steps, longest = map(max, zip(*processes.exchange(self._ledger.sizes()), strict=True))
-        return self._ledger.rollout(
-            steps,
-            longest,
+    def result(self) -> Rollout:
+        """What was played, its arrays as wide as the allowance."""
+        return self._recorder.rollout(
             env_seconds=self._env_seconds,
             reward_seconds=self._envs.reward_seconds - self._reward_seconds_before,
         )
@@ -192,8 +216,8 @@ class _Collection:
     def _refill(self) -> None:
         """Starts waiting episodes in closed rows, once there are a few."""
         waiting, closed = self._total - self._started, np.flatnonzero(~self._is_open)
-        enough = max(1, len(self._is_open) // _WAITING_SHARE)
-        if waiting and (len(closed) >= min(enough, waiting) or not self._is_open.any()):
+        a_few = max(1, len(self._is_open) // _WAITING_SHARE)
+        if waiting and (len(closed) >= min(a_few, waiting) or not self._is_open.any()):
             chosen = np.zeros_like(self._is_open)
             chosen[closed[:waiting]] = True
             self._reset(chosen)
@@ -218,38 +242,26 @@ class _Collection:
         self._started += len(rows)
         there, self._episode_there = self._send(rows), self._send(self._episode)
         state = envs.dynamics_state
-        self._ledger.begin(episodes, state.prompt_length[there], infos["example_id"][rows])
+        self._recorder.begin(episodes, state.prompt_length[there], infos["example_id"][rows])
         self._order = np.concatenate([self._order, rows])
         self._actor.open(there, state.tokens[there], state.length[there])
 
     def _step(self, action: Tensor) -> Tensor:
         """Steps the environment; closed rows are given an action that does nothing."""
-        every = self._idle.repeat(self._envs.num_envs, *(1,) * self._idle.ndim)
-        every[self._actor.rows] = action
+        actions = self._idle.repeat(self._envs.num_envs, *(1,) * self._idle.ndim)
+        actions[self._actor.rows] = action
         start = time.perf_counter()
-        _, rewards, _, _, infos = self._envs.step(every)
+        _, rewards, _, _, infos = self._envs.step(actions)
         self._env_seconds += time.perf_counter() - start
         ended = infos.get("_score")
         if ended is not None:
             episodes = self._episode[ended]
-            self._ledger.score(episodes, infos["score"][ended], infos["stop_reason"][ended])
+            self._recorder.score(episodes, infos["score"][ended], infos["stop_reason"][ended])
         reward: Tensor = rewards[self._actor.rows]
         return reward
 
     def _finish(self, just_closed: npt.NDArray[np.bool_]) -> None:
         """Takes the texts of rows that have ended."""
         rows, state = self._send(np.flatnonzero(just_closed)), self._envs.dynamics_state
-        self._ledger.finish(self._episode_there[rows], state.tokens[rows], state.length[rows])
+        self._recorder.finish(self._episode_there[rows], state.tokens[rows], state.length[rows])
         self._is_open = self._is_open & ~just_closed
-
-
-def _gathered(own: Rollout, processes: Processes, total: int) -> Rollout:
-    """The episodes of all processes, in order; seconds stay this one's."""
-    whole: dict[str, Any] = {}
-    for name in (field.name for field in fields(own)) if processes.count > 1 else ():
-        value = getattr(own, name)
-        if isinstance(value, np.ndarray):
-            whole[name] = processes.gather(torch.from_numpy(value), total).numpy()
-        elif isinstance(value, Tensor) and not (name == "legal" and value.ndim == 1):
-            whole[name] = processes.gather(value, total)
-    return replace(own, **whole)

@@ -10,12 +10,14 @@ from agents.maths.advantages import masked_mean
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from agents.rollouts.rollout import Rollout
 
-__all__ = ["collection_measures"]
+__all__ = ["collection_metrics", "group_metrics"]
 
 
-def collection_measures(rollout: Rollout) -> dict[str, float]:
+def collection_metrics(rollout: Rollout) -> dict[str, float]:
     """Measures a collection.
 
     Returns:
@@ -31,3 +33,19 @@ def collection_measures(rollout: Rollout) -> dict[str, float]:
         "ended": float(np.mean(rollout.stop_reasons == StopReason.END_OF_TEXT)),
         "entropy": float(masked_mean(-rollout.log_probs, rollout.mask)),
     }
+
+
+def group_metrics(rollout: Rollout, scores: Tensor, group: int) -> dict[str, float]:
+    """What is logged of a collection in groups.
+
+    Args:
+        rollout: The collection, the completions of a prompt next to each other.
+        scores: What each episode was paid, ``(N,)``.
+        group: Completions of one prompt.
+
+    Returns:
+        ``collection_metrics``, and the share of groups whose completions all have one score.
+    """
+    apart = scores.reshape(-1, group)
+    equal = (apart == apart[:, :1]).all(dim=1).float().mean()
+    return {**collection_metrics(rollout), "groups_without_contrast": float(equal)}

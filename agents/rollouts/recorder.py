@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
-    from agents.rollouts.writer import Act
+    from agents.models.episodes import Act
     from textgym.dynamics.states import State
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Ledger", "idle_action"]
+__all__ = ["Recorder", "idle_action"]
 
 
 def idle_action(envs: TextVectorEnv, device: torch.device) -> Tensor:
@@ -29,8 +29,8 @@ def idle_action(envs: TextVectorEnv, device: torch.device) -> Tensor:
     return torch.tensor(actions[envs.action_kind], device=device)
 
 
-class Ledger:
-    """E episodes of at most C actions, written to as they go on; see ``Rollout`` for the arrays.
+class Recorder:
+    """N episodes of at most C actions, written to as they go on; see ``Rollout`` for the arrays.
 
     Attributes:
         legal: ``(A,)`` where it never changes, and is to be set then; else as in ``Rollout``, and
@@ -42,7 +42,7 @@ class Ledger:
 
         Args:
             envs: Where they are played.
-            total: E.
+            total: N.
             device: Where the policy is.
         """
         self._device, self._pad_id = device, envs.tokenizer.pad_id
@@ -123,38 +123,21 @@ class Ledger:
         """Takes the texts of episodes that have ended."""
         self._tokens[episodes], self._lengths[episodes] = tokens, lengths
 
-    def sizes(self) -> tuple[int, int]:
-        """The most actions of an episode, and the longest text at the end of one."""
-        return int(self._mask.sum(dim=1).max()), int(self._lengths.max())
-
-    def rollout(
-        self, steps: int, longest: int, *, env_seconds: float, reward_seconds: float
-    ) -> Rollout:
-        """Makes what was asked for, when every episode has ended.
-
-        Args:
-            steps: To how many actions to cut the episodes.
-            longest: To how many tokens to cut the texts.
-            env_seconds: See ``Rollout``.
-            reward_seconds: As above.
-        """
-        legal = self._mask if self.legal is None else self.legal
-        candidates, texts = (
-            None if each is None else each[:, :steps] for each in (self._candidates, self._texts)
-        )
+    def rollout(self, *, env_seconds: float, reward_seconds: float) -> Rollout:
+        """Makes what was asked for, when every episode has ended; see ``Rollout``."""
         return Rollout(
-            tokens=self._tokens[:, :longest],
+            tokens=self._tokens,
             prompt_lengths=self._prompt_lengths,
             lengths=self._lengths,
-            places=self._places[:, :steps],
-            actions=self._actions[:, :steps],
-            log_probs=self._log_probs[:, :steps],
-            values=self._values[:, :steps] if self._has_values else None,
-            rewards=self._rewards[:, :steps],
-            mask=self._mask[:, :steps],
-            legal=legal if legal.ndim == 1 else legal[:, :steps],
-            candidates=candidates,
-            texts=texts,
+            places=self._places,
+            actions=self._actions,
+            log_probs=self._log_probs,
+            values=self._values if self._has_values else None,
+            rewards=self._rewards,
+            mask=self._mask,
+            legal=self._mask if self.legal is None else self.legal,
+            candidates=self._candidates,
+            texts=self._texts,
             pad_id=self._pad_id,
             truncated=torch.from_numpy(np.isnan(self._scores)).to(self._device),
             scores=self._scores,

@@ -7,7 +7,7 @@ so no closed row is ever computed; a row that begins takes the next slot.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from agents.maths.distributions import sample
 from agents.models.candidates import candidate_logits
+from agents.models.episodes import Act
 from textgym.envs.backends import TorchBackend
 
 if TYPE_CHECKING:
@@ -23,20 +24,7 @@ if TYPE_CHECKING:
     from agents.maths.distributions import Sampling
     from agents.models.policy import TransformerPolicy
 
-__all__ = ["Act", "Actor"]
-
-
-class Act(NamedTuple):
-    """What the open rows do next, in the order of ``Actor.rows``."""
-
-    action: Tensor
-    """``(count,)`` int64."""
-    log_prob: Tensor
-    """Under the distribution that it was drawn from, ``(count,)`` float32."""
-    value: Tensor | None
-    """Of the state before it, ``(count,)`` float32; ``None`` where a critic of its own says so."""
-    kept: Tensor | None
-    """What top-k and top-p left, ``(count, A)`` bool; ``None`` where all that is legal."""
+__all__ = ["Actor"]
 
 
 class Actor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from agents.learner import Agent
+    from agents.config import AgentConfig
+    from agents.training.randomness import RandomState
+    from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["load_agent", "restore_agent", "save_agent"]
+__all__ = ["Resumable", "load_learner", "restore_learner", "save_learner"]
 
-_AgentT = TypeVar("_AgentT", bound="Agent")
+_LearnerT = TypeVar("_LearnerT", bound="Resumable")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
@@ -31,11 +33,50 @@ _MAY_DIFFER = {"micro_batch_tokens", "compile"}  # they change memory and speed 
 _SAME = "give the same settings, or begin anew in another folder"
 
 
-def save_agent(agent: Agent, folder: Path) -> None:
-    """Writes weights, moments, generators and what else an agent remembers, whole or not at all.
+class Resumable(Protocol):
+    """What a checkpoint keeps of a learner."""
+
+    config_type: ClassVar[type[AgentConfig]]
+    iteration: int
+    num_timesteps: int
+    is_whole: bool
+
+    @property
+    def policy(self) -> TransformerPolicy:
+        """What learns."""
+
+    @property
+    def reference(self) -> TransformerPolicy | None:
+        """What KL is measured against, if it has weights of its own."""
+
+    @property
+    def envs(self) -> TextVectorEnv:
+        """Where the policy acts."""
+
+    @property
+    def config(self) -> AgentConfig:
+        """The settings."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Over the policy's parameters."""
+
+    @property
+    def random(self) -> RandomState:
+        """The generators, and the prompts that wait."""
+
+    def record(self) -> dict[str, Any]:
+        """What the algorithm remembers besides, as JSON holds it."""
+
+    def recall(self, record: Mapping[str, Any]) -> None:
+        """Takes over what ``record`` gave."""
+
+
+def save_learner(learner: Resumable, folder: Path) -> None:
+    """Writes weights, moments, generators and what else a learner remembers, whole or not at all.
 
     Args:
-        agent: Whose adapters or weights are written as a folder that transformers loads.
+        learner: Whose adapters or weights are written as a folder that transformers loads.
         folder: An earlier checkpoint there is replaced.
 
     Raises:
@@ -46,39 +87,39 @@ def save_agent(agent: Agent, folder: Path) -> None:
             f"{folder} is there and is no checkpoint, which alone would be replaced: name another "
             "folder"
         )
-    trained = _trained(agent.policy)
-    tensors = {f"generator.{name}": g.get_state() for name, g in agent.random.generators.items()}
+    trained = _trained(learner.policy)
+    tensors = {f"generator.{name}": g.get_state() for name, g in learner.random.generators.items()}
     tensors |= {f"policy.{name}": p.detach().clone() for name, p in trained.items()}
     for name, parameter in trained.items():
-        for key, value in agent.optimizer.state.get(parameter, {}).items():
+        for key, value in learner.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{name}.{key}"] = value.detach().clone().contiguous()
     record = {
-        "algorithm": type(agent).__name__,
-        "iteration": agent.iteration,
-        "num_timesteps": agent.num_timesteps,
-        "dtype": str(agent.policy.dtype).removeprefix("torch."),
-        **agent.random.record(),
-        "config": asdict(agent.config),
-        **agent.record(),
+        "algorithm": type(learner).__name__,
+        "iteration": learner.iteration,
+        "num_timesteps": learner.num_timesteps,
+        "dtype": str(learner.policy.dtype).removeprefix("torch."),
+        **learner.random.record(),
+        "config": asdict(learner.config),
+        **learner.record(),
     }
     with atomic_folder(folder) as temporary:
-        agent.policy.save_pretrained(temporary / _POLICY, agent.envs.tokenizer)
-        if agent.reference is not None:
-            agent.reference.save_pretrained(temporary / _REFERENCE)
+        learner.policy.save_pretrained(temporary / _POLICY, learner.envs.tokenizer)
+        if learner.reference is not None:
+            learner.reference.save_pretrained(temporary / _REFERENCE)
         save_file(tensors, temporary / _TENSORS)
         write_json(temporary / _RECORD, record)
 
 
-def restore_agent(agent: Agent, folder: Path) -> None:
-    """Puts an agent where ``save_agent`` was called, bit for bit.
+def restore_learner(learner: Resumable, folder: Path) -> None:
+    """Puts a learner where ``save_learner`` was called, bit for bit.
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
         ValueError: If it was made by another algorithm, model or config, but for what changes
             memory and speed alone, or is damaged; nothing has been changed then.
     """
-    record = _read_record(folder, type(agent).__name__)
-    made_with, config = record["config"], asdict(agent.config)
+    record = _read_record(folder, type(learner).__name__)
+    made_with, config = record["config"], asdict(learner.config)
     changed = sorted(
         name for name in config.keys() - _MAY_DIFFER if made_with.get(name) != config[name]
     )
@@ -86,26 +127,26 @@ def restore_agent(agent: Agent, folder: Path) -> None:
         differs = ", ".join(f"{name} {made_with.get(name)}, not {config[name]}" for name in changed)
         raise ValueError(f"checkpoint {folder} was made with {differs}: {_SAME}")
     with _damage_explained(folder):
-        tensors = load_file(folder / _TENSORS, device=str(agent.policy.device))
-        reference = _reference(folder, agent)
-        states = {name: tensors[f"generator.{name}"].cpu() for name in agent.random.generators}
-    _restore_weights(agent, folder, tensors)
-    if agent.reference is not None and reference is not None:
-        agent.reference.copy_weights(reference)
-    for name, generator in agent.random.generators.items():
+        tensors = load_file(folder / _TENSORS, device=str(learner.policy.device))
+        reference = _reference(folder, learner)
+        states = {name: tensors[f"generator.{name}"].cpu() for name in learner.random.generators}
+    _restore_weights(learner, folder, tensors)
+    if learner.reference is not None and reference is not None:
+        learner.reference.copy_weights(reference)
+    for name, generator in learner.random.generators.items():
         generator.set_state(states[name])
-    agent.random.recall(record)
-    agent.iteration, agent.num_timesteps = record["iteration"], record["num_timesteps"]
-    agent.is_whole = True
-    agent.recall(record)
+    learner.random.recall(record)
+    learner.iteration, learner.num_timesteps = record["iteration"], record["num_timesteps"]
+    learner.is_whole = True
+    learner.recall(record)
 
 
-def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _AgentT:
-    """Makes an agent anew from a checkpoint.
+def load_learner(kind: type[_LearnerT], folder: Path, envs: Any, device: str) -> _LearnerT:
+    """Makes a learner anew from a checkpoint.
 
     Args:
         kind: What it is.
-        folder: What ``save_agent`` wrote.
+        folder: What ``save_learner`` wrote.
         envs: The environment to go on in.
         device: Where to put the weights.
 
@@ -127,30 +168,31 @@ def load_agent(kind: type[_AgentT], folder: Path, envs: Any, device: str) -> _Ag
     with _damage_explained(folder):
         policy = loaded(_POLICY)
         reference = loaded(_REFERENCE) if (folder / _REFERENCE).is_dir() else None
-    agent = cast("Any", kind)(policy, envs, config, reference=reference)
-    return cast("_AgentT", agent.restore(folder))
+    learner = cast("_LearnerT", cast("Any", kind)(policy, envs, config, reference=reference))
+    restore_learner(learner, folder)
+    return learner
 
 
-def _restore_weights(agent: Agent, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+def _restore_weights(learner: Resumable, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Restores policy and moments in place."""
 
     def under(prefix: str) -> dict[str, torch.Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    trained, saved = _trained(agent.policy), under("policy.")
+    trained, saved = _trained(learner.policy), under("policy.")
     shapes, expected = (
         {(name, tuple(p.shape)) for name, p in each.items()} for each in (saved, trained)
     )
     if shapes != expected:
         differs = min(shapes ^ expected)[0]
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
-    agent.optimizer.state.clear()  # what had no moments then has none again
+    learner.optimizer.state.clear()  # what had no moments then has none again
     for name, parameter in trained.items():
         parameter.data.copy_(saved[name])
         moments = under(f"optimizer.{name}.")
         if moments:
             moments["step"] = moments["step"].cpu()  # Adam counts on the host
-            agent.optimizer.state[parameter] = moments
+            learner.optimizer.state[parameter] = moments
 
 
 def _cast(policy: TransformerPolicy, dtype: torch.dtype) -> None:
@@ -164,10 +206,10 @@ def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in policy.named_parameters() if p.requires_grad}
 
 
-def _reference(folder: Path, agent: Agent) -> TransformerPolicy | None:
-    if agent.reference is None:
+def _reference(folder: Path, learner: Resumable) -> TransformerPolicy | None:
+    if learner.reference is None:
         return None
-    there, tokenizer = str(agent.reference.device), agent.envs.tokenizer
+    there, tokenizer = str(learner.reference.device), learner.envs.tokenizer
     return TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
 
 

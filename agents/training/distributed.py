@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -27,6 +28,8 @@ from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+
+    from agents.rollouts.rollout import Rollout
 
 __all__ = ["Processes", "current_processes", "fingerprint"]
 
@@ -107,8 +110,22 @@ class Processes:
         try:
             yield
         except Exception as error:
-            self.exchange((type(error).__name__, str(error)))
+            self.tell_failure(error)
             raise
+        self.require_success()
+
+    def tell_failure(self, error: Exception) -> None:
+        """Tells the others, who are in ``require_success``, that this process failed."""
+        self.exchange((type(error).__name__, str(error)))
+
+    def require_success(self) -> None:
+        """Requires that no process has told of a failure; waits until each has come so far.
+
+        Raises:
+            GuardError: If one failed with that.
+            RewardError: Likewise.
+            RuntimeError: If one failed with anything else.
+        """
         for rank, told in enumerate(self.exchange(("", ""))):
             if told[0]:
                 raise _KINDS.get(told[0], RuntimeError)(f"in process {rank}: {told[1]}")
@@ -171,6 +188,24 @@ class Processes:
         distributed.all_gather(received, sent)
         parts = [part[:size] for part, size in zip(received, sizes, strict=True)]
         return torch.cat(parts).to(own.device)
+
+    def gather_rollout(self, own: Rollout, total: int) -> Rollout:
+        """Puts everybody's episodes together, as wide as the longest needs; seconds stay own.
+
+        Args:
+            own: What this process played, its arrays as wide as the allowance.
+            total: How many episodes there are in all.
+        """
+        steps, width = map(max, zip(*self.exchange(own.longest()), strict=True))
+        own = own.cut(steps, width)
+        whole: dict[str, Any] = {}
+        for name in (field.name for field in fields(own)) if self.count > 1 else ():
+            value = getattr(own, name)
+            if isinstance(value, np.ndarray):
+                whole[name] = self.gather(torch.from_numpy(value), total).numpy()
+            elif isinstance(value, Tensor) and not (name == "legal" and value.ndim == 1):
+                whole[name] = self.gather(value, total)
+        return replace(own, **whole)
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:
         """Sums tensors over the processes, in place."""

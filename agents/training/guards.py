@@ -10,21 +10,27 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from agents.rollouts.rollout import Rollout
 
 __all__ = [
     "ROUNDING",
     "SMALLER_PASSES",
     "GuardError",
     "explained_memory",
+    "memory_guard",
     "require_agreement",
     "require_gradient",
     "require_unit_ratio",
+    "save_failed_batch",
 ]
 
 ROUNDING = {False: 1e-3, True: 0.1}
@@ -57,14 +63,29 @@ def explained_memory(
     """
     try:
         yield
-    except (GuardError, RewardError):  # the one explained further inside, the other says whose
-        raise
-    except (RuntimeError, MemoryError) as error:
-        # On the CPU torch has no error of its own for it, nor have the libraries of a GPU.
-        kind = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not kind and not any(said in str(error) for said in _FULL):
+    except Exception as error:
+        explained = memory_guard(error, lower)
+        if explained is None:
             raise
-        raise GuardError(f"out of memory: lower {lower}") from error
+        raise explained from error
+
+
+def memory_guard(error: Exception, lower: str) -> GuardError | None:
+    """What to raise instead of an error, if that says that memory ran out.
+
+    Args:
+        error: torch's, or Python's.
+        lower: What to lower.
+
+    Returns:
+        ``None`` if the error is another, or was explained further inside.
+    """
+    if isinstance(error, GuardError | RewardError):
+        return None
+    # On the CPU torch has no error of its own for it, nor have the libraries of a GPU.
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
+    return GuardError(f"out of memory: lower {lower}") if known or said else None
 
 
 def require_agreement(gap: float, *, bf16: bool) -> None:
@@ -123,3 +144,25 @@ def require_gradient(norm: float, iteration: int) -> None:
             "the gradient is exactly 0: the policy is frozen, or no action made a difference "
             "(are all rewards equal and the KL coefficient 0?)"
         )
+
+
+def save_failed_batch(rollout: Rollout, path: Path) -> None:
+    """Writes what a guard refused, to be looked at.
+
+    Args:
+        rollout: What was collected.
+        path: The safetensors file.
+    """
+    names = (
+        "tokens",
+        "texts",
+        "candidates",
+        "places",
+        "actions",
+        "log_probs",
+        "rewards",
+        "mask",
+        "legal",
+    )
+    kept = {name: getattr(rollout, name) for name in names}
+    save_file({name: each.contiguous() for name, each in kept.items() if each is not None}, path)

@@ -1,8 +1,4 @@
-"""A rollout read again: by the policy that learns, and by the reference that it is compared with.
-
-Whole texts go through in one pass, with the precision of the agent's config, and without gradients;
-each of the processes reads its share.
-"""
+"""A rollout read again without gradients, and the frozen policy that KL is measured against."""
 
 from __future__ import annotations
 
@@ -10,19 +6,17 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from agents.maths.advantages import masked_mean
-from agents.models.adapters import has_adapters, untrained
-from agents.training.guards import SMALLER_PASSES, explained_memory, require_agreement
-from agents.training.updates import evaluate_all
+from agents.models.adapters import has_adapters
+from agents.models.episodes import Evaluation
+from agents.training.updates import parts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from agents.learner import Agent
     from agents.models.policy import TransformerPolicy
-    from agents.rollouts.rollout import Evaluation, Rollout
+    from agents.rollouts.rollout import Rollout
 
-__all__ = ["acted_log_probs", "evaluate_reference", "evaluate_rollout", "frozen_reference"]
+__all__ = ["evaluate_all", "frozen_reference"]
 
 
 def frozen_reference(
@@ -52,60 +46,31 @@ def frozen_reference(
     return reference
 
 
-def evaluate_rollout(agent: Agent, policy: TransformerPolicy, rollout: Rollout) -> Evaluation:
-    """Evaluates a whole rollout.
+@torch.no_grad()
+def evaluate_all(
+    policy: TransformerPolicy,
+    rollout: Rollout,
+    *,
+    temperature: float,
+    bf16: bool,
+    most_tokens: int,
+    wanted: Tensor | None = None,
+) -> Evaluation:
+    """Evaluates a rollout in passes of bounded size; see ``TransformerPolicy.evaluate``.
 
     Args:
-        agent: Whose config and processes.
         policy: Whose log-probabilities and values.
         rollout: The texts.
+        temperature: The sampler's.
+        bf16: Whether to compute in bfloat16.
+        most_tokens: The most tokens of a forward pass.
+        wanted: Numbers of those to evaluate, ``(n,)`` int64, the others get 0; ``None`` for all.
     """
-    every = torch.arange(len(rollout), device=rollout.tokens.device)
-    with agent.processes.together(), explained_memory(SMALLER_PASSES):
-        result = evaluate_all(
-            policy,
-            rollout,
-            temperature=agent.config.temperature,
-            bf16=agent.config.bf16,
-            most_tokens=agent.config.micro_batch_tokens,
-            wanted=agent.processes.deal(every, rollout.sizes),
-        )
-    agent.processes.sum_([result.log_probs, result.values])
-    return result
-
-
-def evaluate_reference(agent: Agent, rollout: Rollout) -> Evaluation:
-    """Evaluates a whole rollout with the reference, which may be the policy's own base.
-
-    Its log-probabilities are what it is for; its values are nobody's, and no critic is run.
-    """
-    if agent.reference is not None:
-        return evaluate_rollout(agent, _packed(agent, agent.reference), rollout)
-    with untrained(agent.policy):
-        return evaluate_rollout(agent, _packed(agent, agent.actor), rollout)
-
-
-def acted_log_probs(agent: Agent, rollout: Rollout) -> Tensor:
-    """The log-probabilities that the update compares with, ``(E, C)``.
-
-    In bfloat16 they are computed anew by the update's own forward pass, and the sampler's own must
-    be near.
-
-    Raises:
-        GuardError: If they are not.
-    """
-    if not agent.config.bf16:
-        return rollout.log_probs
-    log_probs = evaluate_rollout(agent, agent.policy, rollout).log_probs
-    gap = float(masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask))
-    require_agreement(gap, bf16=True)
-    return log_probs
-
-
-def _packed(agent: Agent, reference: TransformerPolicy) -> TransformerPolicy:
-    config = agent.config
-    if config.bf16 and not config.updates_on_policy:
-        # What it is compared with is evaluated anew, and at the start is to be just the same.
-        return reference
-    dtype = torch.bfloat16 if config.bf16 else reference.dtype
-    return reference.packed(config.micro_batch_tokens, dtype)
+    if wanted is None:
+        wanted = torch.arange(len(rollout), device=rollout.tokens.device)
+    log_probs = torch.zeros_like(rollout.log_probs)
+    values = torch.zeros_like(rollout.log_probs)
+    for rows in parts(wanted, rollout.read_lengths[wanted], most_tokens):
+        result = policy.evaluate(rollout, rows, temperature, bf16=bf16)
+        log_probs[rows], values[rows] = result.log_probs, result.values
+    return Evaluation(log_probs, values)

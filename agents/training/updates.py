@@ -1,42 +1,257 @@
-"""From a rollout to gradients: forward passes of bounded size, and one step of the optimiser.
+"""An iteration's gradient steps: what every algorithm does around its own loss.
 
-Texts of like length go through the model together, as many as ``most_tokens`` allow with padding.
-How a minibatch is cut changes its gradient by rounding alone (tested), because losses are sums with
-weights that are worked out for the whole minibatch, see ``agents.maths.losses``.
+Texts of like length go through the model together, as many as ``micro_batch_tokens`` allows with
+padding. How a minibatch is cut changes its gradient by rounding alone (tested), because losses are
+sums with weights that are worked out for the whole minibatch, see ``agents.maths.losses``.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-from agents.models.edits import evaluate_edits
-from agents.rollouts.rollout import Evaluation
-from agents.training.guards import require_gradient
+from agents.maths.advantages import masked_mean
+from agents.training.guards import (
+    SMALLER_PASSES,
+    memory_guard,
+    require_agreement,
+    require_gradient,
+    require_unit_ratio,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+    from typing import Self
 
     from torch import Tensor
 
+    from agents.config import AgentConfig
+    from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
+    from agents.training.distributed import Processes
 
-LossOf: TypeAlias = "Callable[[Evaluation, Tensor], tuple[Tensor, Mapping[str, Tensor]]]"
-"""From a part's evaluation and its row numbers to its share of the loss and of measurements."""
+__all__ = ["PhaseClock", "Updates", "descend", "parts"]
 
-__all__ = [
-    "LossOf",
-    "PhaseClock",
-    "accumulate_gradient",
-    "descend",
-    "evaluate_all",
-    "evaluate_rows",
-    "parts",
-]
+
+class Updates:
+    """The gradient steps of one iteration, made inside a ``with`` block.
+
+    Of several processes each computes its share of a minibatch's gradient. Where one of them fails
+    in its share, all of them raise.
+
+    Example::
+
+        with self.updates() as updates:
+            for _ in range(config.epochs):
+                for minibatch in updates.minibatches(len(rollout)):
+                    for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
+                        new = self.policy.evaluate(rollout, part, config.temperature)
+                        loss, figures = ...
+                        updates.backward(loss, figures)
+                    updates.step()
+        metrics = updates.means()
+    """
+
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        optimizer: torch.optim.Optimizer,
+        config: AgentConfig,
+        *,
+        generator: torch.Generator,
+        processes: Processes,
+        iteration: int,
+    ) -> None:
+        """Prepares an iteration's updates.
+
+        Args:
+            policy: What learns.
+            optimizer: Over its parameters.
+            config: The learner's.
+            generator: Shuffles the texts.
+            processes: Who trains the same policy.
+            iteration: The number of the iteration, from 0.
+        """
+        self._policy, self._optimizer, self._config = policy, optimizer, config
+        self._generator, self._processes, self._iteration = generator, processes, iteration
+        self._figures: dict[str, Tensor] = {}  # of the minibatch so far, on the device
+        self._history: list[dict[str, float]] = []
+        self._in_a_share = False  # whether the other processes wait to hear of this one
+        self._stopped = False
+
+    def minibatches(self, count: int) -> Iterator[Tensor]:
+        """Deals texts, or groups of them, out in random order: the minibatches of one epoch.
+
+        Their sizes differ by at most one; ``chunk`` would make fewer of them, or a last one of a
+        few.
+
+        Args:
+            count: How many there are; fewer than ``minibatches`` go one by one.
+
+        Yields:
+            Their numbers, int64; none after ``stop``.
+        """
+        if self._stopped or not count:
+            return
+        order = torch.randperm(count, generator=self._generator, device=self._policy.device)
+        for minibatch in order.tensor_split(min(self._config.minibatches, count)):
+            if not self._stopped:
+                yield minibatch
+
+    def stop(self) -> None:
+        """Leaves out the minibatches that are left of this iteration."""
+        self._stopped = True
+
+    def parts(
+        self, minibatch: Tensor, lengths: Tensor, tokens: Tensor | None = None
+    ) -> list[Tensor]:
+        """This process's share of a minibatch, in parts that each go through one forward pass.
+
+        Args:
+            minibatch: Numbers of texts, or of groups of them, ``(n,)`` int64.
+            lengths: The longest text that each has, ``(n,)`` int64.
+            tokens: What there is to read in each, ``(n,)`` int64; ``None`` for ``lengths``.
+
+        Returns:
+            The numbers in parts; none, where there are fewer texts than processes.
+        """
+        self._in_a_share = True
+        deal, sizes = self._processes.deal, lengths if tokens is None else tokens
+        return parts(
+            deal(minibatch, lengths), deal(sizes, lengths), self._config.micro_batch_tokens
+        )
+
+    def require_unmoved(
+        self, new: Evaluation, rollout: Rollout, part: Tensor, old_log_probs: Tensor | None
+    ) -> None:
+        """Requires, before the first step, that the policy that learns is the one that acted.
+
+        Args:
+            new: What it says of the part.
+            rollout: All texts.
+            part: Numbers of the part's texts, ``(n,)`` int64.
+            old_log_probs: Of the actions under the policy that acted, ``(N, C)``; ``None`` if they
+                are ``new``'s own, which then must be near the sampler's.
+
+        Raises:
+            GuardError: If it is not.
+        """
+        if self._history:
+            return
+        mask, bf16 = rollout.mask[part], self._config.bf16
+        if old_log_probs is None:
+            gap = (new.log_probs.detach() - rollout.log_probs[part]).abs()
+            require_agreement(float(masked_mean(gap, mask)), bf16=bf16)
+        else:
+            require_unit_ratio(new.log_probs, old_log_probs[part], mask, bf16=bf16)
+
+    def backward(self, loss: Tensor, figures: Mapping[str, Tensor]) -> None:
+        """Adds the gradient of a part to the parameters'.
+
+        Args:
+            loss: The part's share of the minibatch's loss.
+            figures: Its shares of whatever is to be measured, scalars.
+        """
+        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
+        for name, share in figures.items():
+            so_far = self._figures.get(name, torch.zeros_like(share))
+            self._figures[name] = so_far + share.detach()
+
+    def sum_gradient(self) -> dict[str, float]:
+        """Sums the minibatch's gradient, and what was measured of it, over the processes.
+
+        Returns:
+            The measurements of the whole minibatch.
+
+        Raises:
+            GuardError: If another process failed in its share.
+            RewardError: Likewise.
+        """
+        self._in_a_share = False
+        self._processes.require_success()
+        # Brought to the host together, for which it waits once.
+        values = torch.stack([*self._figures.values()]).tolist() if self._figures else []
+        figures = dict(zip(self._figures, values, strict=True))
+        self._figures = {}
+        self._processes.sum_gradients(self._policy.parameters())
+        return self._processes.summed(figures)
+
+    def step(self) -> dict[str, float]:
+        """Makes the gradient step of a minibatch.
+
+        Returns:
+            Its measurements, ``gradient_norm`` among them.
+
+        Raises:
+            GuardError: If the gradient is not finite, or another process failed in its share.
+        """
+        figures = self.sum_gradient()
+        figures["gradient_norm"] = descend(
+            self._policy,
+            self._optimizer,
+            max_norm=self._config.max_gradient_norm,
+            iteration=self._iteration + 1,
+        )
+        self._history.append(figures)
+        return figures
+
+    def means(self) -> dict[str, float]:
+        """The means of what the steps measured, and how many ``updates`` there were."""
+        first = self._history[0] if self._history else {}
+        means = {name: float(np.mean([each[name] for each in self._history])) for name in first}
+        return {**means, "updates": float(len(self._history))}
+
+    def __enter__(self) -> Self:
+        """Begins."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Tells the other processes of a failure in this one's share, and says what to lower.
+
+        Raises:
+            GuardError: If memory ran out, or the first iteration had no gradient at all.
+        """
+        if error is None:
+            if self._iteration == 0 and self._history:  # later nothing may be left to tell apart
+                norms = [each["gradient_norm"] for each in self._history]
+                require_gradient(max(norms), self._iteration + 1)
+        elif self._in_a_share and isinstance(error, Exception):
+            explained = memory_guard(error, SMALLER_PASSES)
+            self._processes.tell_failure(explained or error)
+            if explained is not None:
+                raise explained from error
+
+
+def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
+    """Cuts rows into parts of like length.
+
+    Args:
+        rows: Numbers of texts, ``(n,)`` int64.
+        lengths: Of those texts, ``(n,)`` int64.
+        most_tokens: The most tokens of a part, padding included; a longer text goes alone.
+
+    Returns:
+        The numbers, longest texts first, in parts.
+    """
+    order = lengths.argsort(descending=True, stable=True)
+    ordered = lengths[order].tolist()
+    cuts, first = [], 0
+    while first < len(ordered):
+        count = max(1, most_tokens // ordered[first])
+        cuts.append(rows[order[first : first + count]])
+        first += count
+    return cuts
 
 
 class PhaseClock:
@@ -65,144 +280,6 @@ class PhaseClock:
         """Counts some of a phase's seconds as another's."""
         self.seconds[whole] -= seconds
         self.seconds[part] = seconds
-
-
-def parts(rows: Tensor, lengths: Tensor, most_tokens: int) -> list[Tensor]:
-    """Cuts rows into parts of like length.
-
-    Args:
-        rows: Numbers of texts, ``(n,)`` int64.
-        lengths: Of those texts, ``(n,)`` int64.
-        most_tokens: The most tokens of a part, padding included; a longer text goes alone.
-
-    Returns:
-        The numbers, longest texts first, in parts.
-    """
-    order = lengths.argsort(descending=True, stable=True)
-    ordered = lengths[order].tolist()
-    cuts, first = [], 0
-    while first < len(ordered):
-        count = max(1, most_tokens // ordered[first])
-        cuts.append(rows[order[first : first + count]])
-        first += count
-    return cuts
-
-
-def evaluate_rows(
-    policy: TransformerPolicy,
-    rollout: Rollout,
-    rows: Tensor,
-    temperature: float,
-    *,
-    bf16: bool,
-    entropies: bool = False,
-) -> Evaluation:
-    """Evaluates some rows of a rollout in one pass, see ``TransformerPolicy.evaluate``.
-
-    Texts that were edited are read once for each edit, see ``evaluate_edits``.
-
-    Args:
-        policy: Whose log-probabilities.
-        rollout: The texts.
-        rows: Their numbers, ``(n,)`` int64.
-        temperature: The sampler's.
-        bf16: Whether to compute in bfloat16.
-        entropies: Whether to give them as well.
-    """
-    legal = rollout.legal if rollout.legal.ndim == 1 else rollout.legal[rows]
-    with torch.autocast(policy.device.type, torch.bfloat16, enabled=bf16):
-        if rollout.texts is not None:
-            return evaluate_edits(
-                policy,
-                rollout.texts[rows],
-                rollout.places[rows],
-                rollout.actions[rows],
-                rollout.mask[rows],
-                legal,
-                temperature,
-                entropies=entropies,
-            )
-        # Nothing is chosen behind a text's last token, so it is not read.
-        longest = 1 + int(torch.where(rollout.mask[rows], rollout.places[rows], 0).max())
-        return policy.evaluate(
-            rollout.tokens[rows, :longest],
-            rollout.places[rows],
-            rollout.actions[rows],
-            rollout.mask[rows],
-            legal,
-            temperature,
-            None if rollout.candidates is None else (rollout.candidates[rows], rollout.pad_id),
-            entropies=entropies,
-        )
-
-
-@torch.no_grad()
-def evaluate_all(
-    policy: TransformerPolicy,
-    rollout: Rollout,
-    *,
-    temperature: float,
-    bf16: bool,
-    most_tokens: int,
-    wanted: Tensor | None = None,
-) -> Evaluation:
-    """Evaluates rows of a rollout without gradients; see ``TransformerPolicy.evaluate``.
-
-    Args:
-        policy: Whose log-probabilities.
-        rollout: The texts.
-        temperature: The sampler's.
-        bf16: Whether to compute in bfloat16.
-        most_tokens: The most tokens of a forward pass.
-        wanted: Numbers of those to evaluate, ``(n,)`` int64, the others get 0; ``None`` for all.
-    """
-    if wanted is None:
-        wanted = torch.arange(len(rollout), device=rollout.tokens.device)
-    log_probs = torch.zeros_like(rollout.log_probs)
-    values = torch.zeros_like(rollout.log_probs)
-    for rows in parts(wanted, rollout.sizes[wanted], most_tokens):
-        result = evaluate_rows(policy, rollout, rows, temperature, bf16=bf16)
-        log_probs[rows], values[rows] = result.log_probs, result.values
-    return Evaluation(log_probs, values)
-
-
-def accumulate_gradient(
-    policy: TransformerPolicy,
-    rollout: Rollout,
-    rows: Tensor,
-    loss_of: LossOf,
-    *,
-    temperature: float,
-    bf16: bool,
-    most_tokens: int,
-    entropies: bool = False,
-) -> dict[str, float]:
-    """Adds a minibatch's gradient to the parameters'.
-
-    Args:
-        policy: What learns.
-        rollout: What was collected.
-        rows: The minibatch, ``(n,)`` int64.
-        loss_of: From a part's evaluation and its row numbers to the part's share of the loss and of
-            whatever is to be measured, all sums over the part.
-        temperature: The sampler's.
-        bf16: Whether to compute in bfloat16.
-        most_tokens: The most tokens of a forward pass.
-        entropies: Whether ``loss_of`` reads them.
-
-    Returns:
-        The measurements of the whole minibatch.
-    """
-    measured: dict[str, Tensor] = {}
-    for part in parts(rows, rollout.sizes[rows], most_tokens):
-        new = evaluate_rows(policy, rollout, part, temperature, bf16=bf16, entropies=entropies)
-        loss, shares = loss_of(new, part)
-        loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
-        for name, share in shares.items():
-            measured[name] = measured.get(name, torch.zeros_like(share)) + share.detach()
-    # Brought to the host together, for which it waits once.
-    values = torch.stack([*measured.values()]).tolist() if measured else []
-    return dict(zip(measured, values, strict=True))
 
 
 def descend(

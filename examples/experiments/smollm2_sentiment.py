@@ -27,7 +27,6 @@ from agents.models.adapters import AdapterConfig
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
-from agents.training.reference import evaluate_reference, evaluate_rollout
 from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
 from textgym.statistics.intervals import paired_difference, win_rate
@@ -95,14 +94,14 @@ def measure(given, agent, envs, judge):
         generator=torch.Generator().manual_seed(1),
         example_ids=list(range(given.test_prompts)),
     )
-    own = evaluate_rollout(agent, agent.policy, rollout)
-    reference = evaluate_reference(agent, rollout)
+    own = agent.evaluate(agent.policy, rollout)
+    reference = agent.reference_log_probs(rollout)
     rows = rollout.completions()
     texts = envs.tokenizer.decode_batch(rows)
     return {
         "gold": judge.score(texts).tolist(),
         "reward": float(rollout.scores.mean()),
-        "kl": float(sequence_kl(own.log_probs - reference.log_probs, rollout.mask)),
+        "kl": float(sequence_kl(own.log_probs - reference, rollout.mask)),
         "distinct_2": distinct_n(rows, 2),
         "repeated_bigrams": repeated_bigrams(rows),
         "texts": texts[:12],

@@ -16,7 +16,7 @@ from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.training.distributed import current_processes
 from agents.training.guards import GuardError
-from agents.training.improving import summed_gradient
+from agents.training.updates import Updates
 from tests.agents.toys import make_model, make_toy
 from textgym.rewards import RewardError
 
@@ -115,16 +115,13 @@ def fail(out, processes):
         agent = make("ppo", 2)
         agent.failure_folder = out
 
-        def gradient(agent, accumulate_share, rows, lengths, *, broken=broken):
-            def share(own):
-                if processes.rank == processes.count - 1:
-                    raise (GuardError if "ratio" in broken else RuntimeError)(broken)
-                return accumulate_share(own)
-
-            return summed_gradient(agent, share, rows, lengths)
+        def fails(*args, backward=Updates.backward, broken=broken):
+            if processes.rank == processes.count - 1:
+                raise (GuardError if "ratio" in broken else RuntimeError)(broken)
+            backward(*args)
 
         try:
-            with patch("agents.training.improving.summed_gradient", gradient):
+            with patch.object(Updates, "backward", fails):
                 agent.step()
         except GuardError as error:
             errors.append(str(error))

@@ -40,3 +40,18 @@ def measure_steps(envs, waits):
 
     envs.step = measured
     return steps
+
+
+def only_gradient(learner):
+    """The gradient of an iteration's only update, by parameter, and what the iteration measured."""
+    found = {}
+
+    def note(*_):
+        assert not found
+        named = learner.policy.named_parameters()
+        found.update({name: p.grad.clone() for name, p in named if p.grad is not None})
+
+    hook = learner.optimizer.register_step_pre_hook(note)
+    metrics, _ = learner.step()
+    hook.remove()
+    return found, metrics

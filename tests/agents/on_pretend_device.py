@@ -27,7 +27,9 @@ from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
 from agents.rollouts.collect import collect
-from agents.training.updates import accumulate_gradient, parts
+from agents.training.distributed import Processes
+from agents.training.optimizers import adam
+from agents.training.updates import Updates, parts
 from tests.agents.learners import SMALL, make_policy, measure_steps
 from tests.agents.pretend_device import NAME, PretendDevice
 from tests.agents.pretend_extras import CHOOSES, EDITS, EXTRAS
@@ -109,16 +111,24 @@ def updating(device, waits):
         envs, policy, sampling=Sampling(), generator=generator, example_ids=list(range(ROWS))
     )
     rows = torch.arange(len(rollout), device=device)
-    passes = parts(rows, rollout.sizes, most_tokens=6)
+    passes = parts(rows, rollout.read_lengths, most_tokens=6)
 
-    def loss_of(new, part):
-        loss = new.log_probs.sum() + new.values.sum()
-        return loss, {"loss": loss, "texts": rollout.mask[part, 0].sum()}
-
-    before = len(waits)
-    measured = accumulate_gradient(
-        policy, rollout, rows, loss_of, temperature=1.0, bf16=False, most_tokens=6
+    settings = PPOConfig(micro_batch_tokens=6)
+    updates = Updates(
+        policy,
+        adam(policy, 1.0),
+        settings,
+        generator=generator,
+        processes=Processes(device=torch.device(device)),
+        iteration=0,
     )
+    before = len(waits)
+    with updates:
+        for part in updates.parts(rows, rollout.read_lengths):
+            new = policy.evaluate(rollout, part)
+            loss = new.log_probs.sum() + new.values.sum()
+            updates.backward(loss, {"loss": loss, "texts": rollout.mask[part, 0].sum()})
+        measured = updates.sum_gradient()
     norm = torch.cat([each.grad.flatten() for each in policy.parameters()]).norm()
     return {**measured, "norm": norm.tolist()}, {
         "passes": len(passes),
@@ -220,7 +230,7 @@ def run(case):
     """What a case gives there and here; the waits are those of the device."""
     try:
         with ExitStack() as stack:
-            for module in ("models.adapters", "models.policy_folder", "training.checkpoint"):
+            for module in ("models.adapters", "models.policy", "training.checkpoint"):
                 stack.enter_context(patch(f"agents.{module}.load_file", load_and_send))
             device = stack.enter_context(PretendDevice())
             there, figures = case(NAME, device.waits)

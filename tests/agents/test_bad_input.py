@@ -14,8 +14,8 @@ from agents.grpo import GRPO, GRPOConfig
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.training import updates
 from agents.training.guards import GuardError, explained_memory
+from agents.training.updates import Updates
 from tests.agents.learners import toy_learner
 from tests.agents.toys import make_model, make_toy
 from textgym.rewards import RewardError
@@ -248,16 +248,16 @@ def test_an_update_that_fails_leaves_no_half_a_gradient(monkeypatch):
     straight, other = toy_learner(**small), toy_learner(**small)
     straight.step()
     other.step()
-    parts, evaluate = [], updates.evaluate_rows
+    parts, backward = [], Updates.backward
 
-    def fails(*args, **kwargs):
-        parts.append(torch.is_grad_enabled())
-        if sum(parts) == 2:  # of several in the first minibatch
+    def fails(*args):
+        parts.append(args)
+        if len(parts) == 2:  # of several in the first minibatch
             raise RuntimeError("a defect")
-        return evaluate(*args, **kwargs)
+        backward(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(updates, "evaluate_rows", fails)
+        patch.setattr(Updates, "backward", fails)
         with pytest.raises(RuntimeError, match="a defect"):
             other.step()
     assert other.is_whole

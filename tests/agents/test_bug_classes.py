@@ -67,7 +67,7 @@ from agents.maths.kl import k1, k2, k3
 from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.models.output_layer import chosen_log_probs
 from agents.models.policy import TransformerPolicy
-from tests.agents.toys import VOCABULARY, make_model
+from tests.agents.toys import VOCABULARY, episodes, make_model
 
 EVERY = torch.ones(VOCABULARY, dtype=torch.bool)
 TESTS = Path(__file__).parents[1]
@@ -100,7 +100,7 @@ def test_padding_moves_no_position(kind, padding, filler):
     actions = torch.tensor([[3, 7], [8, 3]])
     mask = torch.ones(2, 2, dtype=torch.bool)
     with torch.no_grad():
-        result = policy.evaluate(tokens, places, actions, mask, EVERY, 1.0)
+        result = policy.evaluate(episodes(tokens, places, actions, mask, EVERY))
         for row, text in enumerate(texts):
             alone = model(input_ids=text[None], attention_mask=torch.ones_like(text[None])).logits
             expected = alone[0].log_softmax(-1)[places[row], actions[row]]
@@ -133,7 +133,7 @@ def test_log_probs_of_two_lengths_by_hand(policy):
     places = torch.tensor([[1, 2, 3, 4], [1, 2, 0, 0]])  # prompts of 2 ids
     actions = torch.tensor([[4, 3, 5, 2], [4, 2, 2, 2]])
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
-    result = policy.evaluate(tokens, places, actions, mask, EVERY, 1.0).log_probs
+    result = policy.evaluate(episodes(tokens, places, actions, mask, EVERY)).log_probs
     eleventh = 1 / VOCABULARY
     expected = torch.tensor([[0.5, 0.125, 0.25, eleventh], [eleventh, 0.875, 1.0, 1.0]]).log()
     torch.testing.assert_close(expected, result.detach())
@@ -178,7 +178,7 @@ def test_padding_with_the_end_of_text_is_no_end(policy):
 
     def gradient(ids):
         policy.zero_grad()
-        result = policy.evaluate(ids, places, actions, mask, EVERY, 1.0)
+        result = policy.evaluate(episodes(ids, places, actions, mask, EVERY))
         weighted_sum(result.log_probs, token_weights(mask)).backward()
         return result.log_probs.detach(), policy.head.weight.grad.clone()
 

@@ -16,8 +16,8 @@ from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
-from agents.training.reference import evaluate_reference, evaluate_rollout
-from agents.training.updates import accumulate_gradient
+from agents.training.updates import Updates
+from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
 from textgym.tokenizers.characters import CharacterTokenizer
 from textgym.types import StopReason
@@ -46,7 +46,7 @@ def _figures(metrics):
 
 
 def _batch(ppo, rollout):
-    return ppo._learnable(rollout, evaluate_rollout(ppo, ppo.reference, rollout).log_probs)
+    return ppo._learnable(rollout, ppo.evaluate(ppo.reference, rollout).log_probs)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -57,7 +57,7 @@ def test_the_first_ratio_is_one(kind, limits):
     ppo = _ppo(config, kind=kind)
     rollout = ppo.collect()
     assert rollout.mask.sum(dim=1).unique().numel() > 2
-    ratio = (evaluate_rollout(ppo, ppo.policy, rollout).log_probs - rollout.log_probs).exp()
+    ratio = (ppo.evaluate(ppo.policy, rollout).log_probs - rollout.log_probs).exp()
     assert float((ratio - 1)[rollout.mask].abs().max()) < 1e-5
 
 
@@ -73,7 +73,7 @@ def test_dropout_moves_no_ratio(kind):
     ppo.reference.train()
     rollout = ppo.collect()
     assert _batch(ppo, rollout)[1]["kl"] == pytest.approx(0.0, abs=1e-5)
-    again = evaluate_rollout(ppo, ppo.policy, rollout)
+    again = ppo.evaluate(ppo.policy, rollout)
     torch.testing.assert_close(rollout.log_probs, again.log_probs, atol=1e-5, rtol=1e-4)
 
 
@@ -122,36 +122,34 @@ def _widened(rollout, columns):
 
 
 @pytest.mark.parametrize("kl_in", ["reward", "loss"])
-def test_padding_changes_no_figure(kl_in):
+def test_padding_changes_no_figure(kl_in, monkeypatch):
     """What is logged is of actions: entropy, KL, losses and clip fractions, and the gradient."""
     config = dataclasses.replace(
-        CONFIG, kl_in=kl_in, kl_estimator="k2", whiten_advantages="minibatch", whiten_rewards=True
+        CONFIG,
+        kl_in=kl_in,
+        kl_estimator="k2",
+        whiten_advantages="minibatch",
+        whiten_rewards=True,
+        epochs=1,
+        minibatches=1,
+        max_gradient_norm=None,
     )
     ppo = _ppo(config, rows=32)
     torch.nn.init.normal_(ppo.policy.value_head.weight)
     with torch.no_grad():
         ppo.reference.model.lm_head.weight.mul_(3)
     rollout = ppo.collect()
-    figures, gradients = [], []
+    monkeypatch.setattr(Updates, "require_unmoved", lambda *_: None)
+    with torch.no_grad():
+        ppo.policy.model.lm_head.weight.mul_(2)  # the ratios are not 1
+    figures, gradients, start = [], [], {k: v.clone() for k, v in ppo.policy.state_dict().items()}
     for given in (rollout, _widened(rollout, 5)):
-        batch, metrics = _batch(ppo, given)
-        with torch.no_grad():
-            ppo.policy.model.lm_head.weight.mul_(2)  # the ratios are not 1
-        rows = torch.arange(3, 30)
-        measured = accumulate_gradient(
-            ppo.policy,
-            given,
-            rows,
-            ppo._loss_for(given, batch, rows),
-            temperature=config.temperature,
-            bf16=False,
-            most_tokens=64,
-        )
-        figures.append(metrics | measured)
-        gradients.append([p.grad.clone() for p in ppo.policy.parameters()])
-        ppo.optimizer.zero_grad(set_to_none=True)
-        with torch.no_grad():
-            ppo.policy.model.lm_head.weight.div_(2)
+        ppo.policy.load_state_dict(start)
+        ppo.iteration = 0
+        monkeypatch.setattr(ppo, "collect", lambda given=given: given)
+        gradient, metrics = only_gradient(ppo)
+        figures.append(_figures(metrics))
+        gradients.append([*gradient.values()])
     assert figures[0]["entropy"] > 0 < figures[0]["clip_fraction"]
     assert figures[0] == pytest.approx(figures[1], rel=1e-4, abs=1e-6)
     for expected, actual in zip(*gradients, strict=True):
@@ -171,7 +169,7 @@ def test_the_controller_sees_whole_texts():
     _, rollout = ppo.step()
     made = ppo.kl_coefficient
     ppo.policy.load_state_dict(before)
-    ratio = rollout.log_probs - evaluate_rollout(ppo, ppo.reference, rollout).log_probs
+    ratio = rollout.log_probs - ppo.evaluate(ppo.reference, rollout).log_probs
     measured = sum(float(row[mask].sum()) for row, mask in zip(ratio, rollout.mask, strict=True))
     assert made == pytest.approx(0.1 * 0.8 * (measured / 8 / target), rel=1e-3)
     assert made / 0.08 == pytest.approx(1.1, abs=0.01)
@@ -239,16 +237,15 @@ def test_each_text_is_used_once_an_epoch(monkeypatch, minibatches):
     ppo = _ppo(config)
     for _ in range(2):
         used, orders = Counter(), []
-        loss_for = ppo._loss_for
 
-        def counting(rollout, batch, rows, loss_for=loss_for, used=used, orders=orders):
+        def counting(updates, rows, *args, parts=Updates.parts, used=used, orders=orders):
             used.update(rows.tolist())
             orders.append(tuple(rows.tolist()))
-            return loss_for(rollout, batch, rows)
+            return parts(updates, rows, *args)
 
-        monkeypatch.setattr(ppo, "_loss_for", counting)
-        ppo.step()
-        monkeypatch.setattr(ppo, "_loss_for", loss_for)
+        with monkeypatch.context() as patch:
+            patch.setattr(Updates, "parts", counting)
+            ppo.step()
         assert used == dict.fromkeys(range(17), 3)
         assert len(orders) == len(set(orders)) == 3 * minibatches  # each epoch in another order
         sizes = {len(order) for order in orders}
@@ -290,12 +287,11 @@ def test_the_reference_runs_no_critic(kind):
     for parameter in (p for critic in critics.values() for p in critic.parameters()):
         parameter.data.fill_(torch.nan)
     assert ppo.reference is None if kind == "adapters" else ppo.reference.critic is None
-    result = evaluate_reference(ppo, rollout)
-    assert result.values.isfinite().all()
-    assert evaluate_rollout(ppo, ppo.policy, rollout).values.isnan().any()
+    log_probs = ppo.reference_log_probs(rollout)
+    assert ppo.evaluate(ppo.policy, rollout).values.isnan().any()
     plain = TransformerPolicy(make_model(seed=1 if given else 0))
-    expected = evaluate_rollout(ppo, plain, rollout).log_probs
-    torch.testing.assert_close(expected, result.log_probs, atol=1e-5, rtol=1e-5)
+    expected = ppo.evaluate(plain, rollout).log_probs
+    torch.testing.assert_close(expected, log_probs, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("edits", [False, True])

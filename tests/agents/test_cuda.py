@@ -13,7 +13,7 @@ from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
 from agents.rollouts.writer import Actor
 from tests.agents.learners import SMALL, make_policy, measure_steps
-from tests.agents.toys import make_model, make_toy
+from tests.agents.toys import episodes, make_model, make_toy
 
 DEVICE = "cuda"
 ROWS, TEXTS = 4, 16
@@ -51,10 +51,13 @@ def _collect(policy, envs):
 
 
 def _evaluate(policy, rollout):
-    device = policy.device
-    fields = (rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal)
     with torch.no_grad():
-        return policy.evaluate(*(each.to(device) for each in fields), 1.0)
+        return policy.evaluate(_sent(rollout, policy.device))
+
+
+def _sent(rollout, device):
+    fields = (rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal)
+    return episodes(*(each.to(device) for each in fields))
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
@@ -85,8 +88,7 @@ def test_an_update_there_is_the_hosts():
     rollout = _collect(policies[0], envs)
     gradients = []
     for policy in policies:
-        fields = (rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal)
-        new = policy.evaluate(*(each.to(policy.device) for each in fields), 1.0)
+        new = policy.evaluate(_sent(rollout, policy.device))
         (new.log_probs.mean() + new.values.square().mean()).backward()
         gradients.append([each.grad.cpu() for each in policy.parameters() if each.grad is not None])
     torch.testing.assert_close(*gradients, atol=1e-4, rtol=1e-3)

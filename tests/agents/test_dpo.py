@@ -11,7 +11,7 @@ from agents.dpo import DPO, DPOConfig
 from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.pairs import encode_pairs, take
-from agents.training.reference import evaluate_rollout
+from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
 
 CONFIG = DPOConfig(iterations=10, episodes=8, minibatches=2, epochs=2, learning_rate=1e-3, beta=0.3)
@@ -29,6 +29,17 @@ def _dpo(config=CONFIG, pairs=PAIRS, envs=None, **model):
     return DPO(
         TransformerPolicy(make_model(**model)), envs or make_toy(rows=8), config, pairs=pairs
     )
+
+
+def _refer_to(dpo, log_probs):
+    """Has the reference give whole texts these log-probabilities, ``(N,)``, by their rows."""
+
+    def given(rollout):
+        figures = torch.zeros_like(rollout.log_probs)
+        figures[:, 0] = log_probs
+        return figures
+
+    dpo.reference_log_probs = given
 
 
 def _figures(metrics):
@@ -76,7 +87,7 @@ def test_given_texts_are_read_as_collected_ones_are():
     pairs = [(prompt, text, "h" * 6) for prompt, text in zip(prompts, texts, strict=True)]
     given, dropped = encode_pairs(online.envs, pairs, torch.device("cpu"))
     assert dropped == 0
-    read = evaluate_rollout(online, online.policy, given).log_probs.sum(dim=1)[::2]
+    read = online.evaluate(online.policy, given).log_probs.sum(dim=1)[::2]
     torch.testing.assert_close(read, written.log_probs.sum(dim=1), atol=1e-4, rtol=1e-4)
 
 
@@ -104,15 +115,15 @@ def test_a_pass_has_as_many_updates_as_were_asked_for(minibatches, updates):
 @pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, loss="ipo")])
 def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
     """Against one pass over all texts with the loss written out, in parts of a pair and of all."""
-    cut, whole = _dpo(dataclasses.replace(config, micro_batch_tokens=1)), _dpo(config)
+    plain = {"epochs": 1, "minibatches": 1, "episodes": 12, "max_gradient_norm": None}
+    whole = _dpo(dataclasses.replace(config, **plain))
+    cut = _dpo(dataclasses.replace(config, **plain, micro_batch_tokens=1))
+    gradients = []
     for dpo in (cut, whole):
-        numbers = torch.arange(12).reshape(6, 2)
-        every = torch.arange(6)
-        dpo._gradient(dpo.pairs, numbers, torch.linspace(-9.0, -5.0, 12), 6, every)
+        _refer_to(dpo, torch.linspace(-9.0, -5.0, 12))
+        gradients.append(only_gradient(dpo)[0])
     policy, rollout = TransformerPolicy(make_model()), whole.pairs
-    log_probs = policy.evaluate(
-        rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal, 1.0
-    ).log_probs.sum(dim=1)
+    log_probs = policy.evaluate(rollout).log_probs.sum(dim=1)
     raised = log_probs - torch.linspace(-9.0, -5.0, 12)
     margins = raised[::2] - raised[1::2]
     if config.loss == "ipo":
@@ -120,14 +131,11 @@ def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
     else:
         loss = torch.log1p(torch.exp(-0.3 * margins)).mean()
     loss.backward()
-    for one, two, plain in zip(
-        cut.policy.model.parameters(),
-        whole.policy.model.parameters(),
-        policy.model.parameters(),
-        strict=True,
-    ):
-        torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(two.grad, plain.grad, atol=1e-5, rtol=1e-4)
+    for name, parameter in policy.named_parameters():
+        if not name.startswith("value_head"):
+            one, two = (gradient[name] for gradient in gradients)
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+            torch.testing.assert_close(two, parameter.grad, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -200,21 +208,27 @@ def test_every_two_texts_of_a_group_are_compared_unless_they_score_alike(monkeyp
     assert sorted(pairs) == [[0, 1], [0, 3], [6, 4], [6, 5], [6, 7]]
 
 
-def test_the_pairs_of_a_group_give_the_gradient_that_they_give_apart():
+def test_the_pairs_of_a_group_give_the_gradient_that_they_give_apart(monkeypatch):
     """Texts read once for all of their pairs, or each pair laid out as a group of its own."""
-    together = _dpo(dataclasses.replace(CONFIG, group_size=4, micro_batch_tokens=1), pairs=None)
+    plain = {"epochs": 1, "minibatches": 1, "max_gradient_norm": None}
+    config = dataclasses.replace(CONFIG, **plain, group_size=4, micro_batch_tokens=1)
+    together = _dpo(config, pairs=None)
     written = together.collect([0, 0, 0, 0, 1, 1, 1, 1], group=4)
     pairs = torch.tensor([[0, 1], [0, 3], [2, 1], [2, 3], [6, 4], [6, 7]])
     reference = torch.linspace(-9.0, -5.0, 8)
-    measured = together._gradient(written, pairs, reference, 6, torch.arange(2))
-    apart, rows = _dpo(), pairs.flatten()
-    alone = torch.arange(12).reshape(6, 2)
-    expected = apart._gradient(take(written, rows), alone, reference[rows], 6, torch.arange(6))
-    assert expected == pytest.approx(measured, abs=1e-5)
-    for one, two in zip(
-        apart.policy.model.parameters(), together.policy.model.parameters(), strict=True
-    ):
-        torch.testing.assert_close(one.grad, two.grad, atol=1e-5, rtol=1e-4)
+    _refer_to(together, reference)
+    monkeypatch.setattr(together, "_ranked", lambda _: (written, pairs, {}))
+    apart, rows = _dpo(dataclasses.replace(CONFIG, **plain, episodes=12)), pairs.flatten()
+    _refer_to(apart, reference[rows])
+    laid_out = take(written, rows), torch.arange(12).reshape(6, 2), {}
+    monkeypatch.setattr(apart, "_given", lambda *_: laid_out)
+    (one, measured), (two, expected) = only_gradient(together), only_gradient(apart)
+    assert expected["pairs"] == measured["pairs"] == 6
+    for name in ("loss", "accuracy", "margin", "chosen_log_prob", "rejected_log_prob"):
+        assert expected[name] == pytest.approx(measured[name], abs=1e-5)
+    assert one.keys() == two.keys()
+    for name, gradient in one.items():
+        torch.testing.assert_close(two[name], gradient, atol=1e-5, rtol=1e-4)
 
 
 def nothing(prompts, completions, **columns):

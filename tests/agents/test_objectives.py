@@ -7,19 +7,19 @@ gradient of what it is meant to raise.
 
 import dataclasses
 import itertools
+import sys
 
 import numpy as np
 import pytest
 import torch
 
-from agents import ppo as ppo_module
 from agents.grpo import GRPO, GRPOConfig
+from agents.maths.losses import token_weights
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
-from agents.training.reference import evaluate_reference
-from agents.training.updates import evaluate_rows
+from agents.training.updates import Updates
 from tests.agents.toys import make_model, make_toy
 from textgym.tokenizers.characters import CharacterTokenizer
 
@@ -91,7 +91,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(settings, monkeypatch):
+def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(settings):
     """By enumeration: d/dw sum p(text) (score - 0.3 log p / p_ref), whatever the critic says.
 
     But for texts that an outside limit cuts off: what they are worth is what it says of them.
@@ -101,10 +101,10 @@ def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(settings, 
     ppo = _learner(PPO, dataclasses.replace(PLAIN, temperature=temperature), rows=500, **config)
     rollout = _every_episode(ppo, played)
     assert count in {None, len(rollout)}
-    reference = evaluate_reference(ppo, rollout).log_probs
+    reference = ppo.reference_log_probs(rollout)
     batch, metrics = ppo._learnable(rollout, reference)
     rows = torch.arange(len(rollout))
-    new = evaluate_rows(ppo.policy, rollout, rows, temperature, bf16=False)
+    new = ppo.policy.evaluate(rollout, rows, temperature)
     of_text = new.log_probs.sum(dim=1)
     chance = of_text.exp()
     torch.testing.assert_close(torch.tensor(1.0), chance.detach().sum(), atol=1e-5, rtol=0)
@@ -119,8 +119,8 @@ def test_the_expected_update_of_ppo_is_the_gradient_of_reward_less_kl(settings, 
     weights = [p for name, p in ppo.policy.named_parameters() if not name.startswith("value_head")]
     expected = torch.autograd.grad(objective, weights, retain_graph=True)
     # An action counts for as much as its text is likely.
-    monkeypatch.setattr(ppo_module, "token_weights", lambda mask: mask * chance.detach()[:, None])
-    loss, _ = ppo._loss_for(rollout, batch, rows)(new, rows)
+    counts = rollout.mask * chance.detach()[:, None]
+    loss, _ = ppo._loss(new, rollout, batch, rows, counts)
     for mine, other in zip(torch.autograd.grad(loss, weights), expected, strict=True):
         torch.testing.assert_close(-mine, other, atol=1e-5, rtol=1e-4)
 
@@ -141,7 +141,7 @@ def test_what_is_learned_from_by_plain_loops(settings):
     """Rewards, KL, returns and advantages of every action, one number at a time."""
     ppo = _learner(PPO, dataclasses.replace(PLAIN, **settings), rows=32)
     config, rollout = ppo.config, ppo.collect()
-    reference = evaluate_reference(ppo, rollout).log_probs
+    reference = ppo.reference_log_probs(rollout)
     batch, metrics = ppo._learnable(rollout, reference)
     counts = rollout.mask.sum(dim=1).tolist()
     assert min(counts) == 1 < max(counts)  # an end alone, and a text that was cut off
@@ -199,19 +199,19 @@ def test_the_loss_of_a_minibatch_by_plain_loops(settings):
     """After the policy has moved, in two parts of unequal length, by a price that has moved too."""
     ppo = _learner(PPO, dataclasses.replace(PLAIN, **settings), rows=32)
     config, rollout = ppo.config, ppo.collect()
-    reference = evaluate_reference(ppo, rollout).log_probs
+    reference = ppo.reference_log_probs(rollout)
     batch, _ = ppo._learnable(rollout, reference)
     with torch.no_grad():
         ppo.policy.model.lm_head.weight *= 1.3
         ppo.policy.value_head.weight *= 1.3
     ppo.kl_coefficient = 17.0
     rows = torch.arange(5, 29)
-    loss_of = ppo._loss_for(rollout, batch, rows)
-    total = 0.0
+    whitened, total = ppo._whitened(batch, rollout.mask, rows), 0.0
     for part in (rows[:7], rows[7:]):
-        new = evaluate_rows(ppo.policy, rollout, part, 1.0, bf16=False)
-        total += float(loss_of(new, part)[0].detach())
-    new = evaluate_rows(ppo.policy, rollout, rows, 1.0, bf16=False)
+        new = ppo.policy.evaluate(rollout, part, 1.0)
+        weights = token_weights(rollout.mask[part], rollout.mask[rows].sum())
+        total += float(ppo._loss(new, rollout, whitened, part, weights)[0].detach())
+    new = ppo.policy.evaluate(rollout, rows, 1.0)
     mask, expected, moved = rollout.mask[rows], [], 0
     advantages = batch.advantages[rows][mask].double().numpy()
     if config.whiten_advantages == "minibatch":
@@ -242,11 +242,11 @@ def _text_loss(ratio, advantage, low, high):
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-def test_rloo_by_plain_loops(normalise):
+def test_rloo_by_plain_loops(normalise, monkeypatch):
     """Scores less their price of KL, against the others' mean; ratios of whole texts."""
     config = RLOOConfig(group_size=4, kl_coefficient=0.3, normalise=normalise, clip=0.05)
     agent = _learner(RLOO, config, rows=8)
-    given = _intercepted(agent)
+    given = _intercepted(agent, monkeypatch)
     paid = [
         float(score - 0.3 * nats)
         for score, nats in zip(given["rollout"].scores, given["nats"], strict=True)
@@ -265,10 +265,10 @@ def test_rloo_by_plain_loops(normalise):
     assert given["loss"] == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-4)
 
 
-def test_reinforce_by_plain_loops():
+def test_reinforce_by_plain_loops(monkeypatch):
     """Returns with a discount and the price of KL, scaled over the whole batch."""
     agent = _learner(Reinforce, ReinforceConfig(kl_coefficient=0.3, gamma=0.9, clip=0.05), rows=8)
-    given = _intercepted(agent)
+    given = _intercepted(agent, monkeypatch)
     every = []
     for row, price in enumerate(given["price"]):
         paid = [-0.3 * nats for nats in price]
@@ -287,7 +287,7 @@ def test_reinforce_by_plain_loops():
 
 @pytest.mark.parametrize("weigh", ["texts", "tokens"])
 @pytest.mark.parametrize("scale", [False, True])
-def test_grpo_by_plain_loops(weigh, scale):
+def test_grpo_by_plain_loops(weigh, scale, monkeypatch):
     """A group's own mean and deviation, its clip upwards, k3 in the loss, and who counts for it."""
     config = GRPOConfig(
         group_size=4,
@@ -298,7 +298,7 @@ def test_grpo_by_plain_loops(weigh, scale):
         scale_by_spread=scale,
     )
     agent = _learner(GRPO, config, rows=8)
-    given = _intercepted(agent)
+    given = _intercepted(agent, monkeypatch)
     groups = given["rollout"].scores.reshape(-1, 4)
     centred = groups - groups.mean(axis=1, keepdims=True)
     if scale:
@@ -316,34 +316,50 @@ def test_grpo_by_plain_loops(weigh, scale):
     assert given["loss"] == pytest.approx(whole, rel=1e-3, abs=1e-4)
 
 
-def _intercepted(agent):
-    """Runs an iteration up to its loss, and computes that where the policy has moved."""
-    seen = {}
-    loss_for = agent._loss_for
+def _intercepted(agent, monkeypatch):
+    """Runs an iteration of one update, whose loss is computed where the policy has moved."""
+    seen, module = {}, sys.modules[type(agent).__module__]
+    evaluate, surrogate, backward = (
+        agent.policy.evaluate,
+        module.clipped_policy_loss,
+        Updates.backward,
+    )
+    weight = agent.policy.model.lm_head.weight
 
-    def looking(rollout, rows, *args):
-        old = args[0]
-        advantages = args[-1]
-        reference = evaluate_reference(agent, rollout).log_probs
+    def elsewhere(rollout, rows, *args, **kwargs):
+        here = weight.detach().clone()
         with torch.no_grad():
-            agent.policy.model.lm_head.weight *= 1.3
-            new = evaluate_rows(agent.policy, rollout, rows, 1.0, bf16=False)
-            loss = float(loss_for(rollout, rows, *args)(new, rows)[0])
-            agent.policy.model.lm_head.weight /= 1.3
-        mask = rollout.mask
-        order = rows.argsort()
-        kept = {
-            "new": [
-                row[m].double().numpy() for row, m in zip(new.log_probs[order], mask, strict=True)
-            ],
-            "old": [row[m].double().numpy() for row, m in zip(old, mask, strict=True)],
-            "ref": [row[m].double().numpy() for row, m in zip(reference, mask, strict=True)],
-        }
-        price = [o - r for o, r in zip(kept["old"], kept["ref"], strict=True)]
-        seen.update(kept, rollout=rollout, advantages=advantages, loss=loss, price=price)
-        seen["nats"] = [each.sum() for each in price]
-        return loss_for(rollout, rows, *args)
+            weight.mul_(1.3)
+            there = evaluate(rollout, rows, *args, **kwargs).log_probs
+            weight.copy_(here)
+        new = evaluate(rollout, rows, *args, **kwargs)
+        seen.update(rollout=rollout, rows=rows, there=there)
+        moved = new.log_probs + (there - new.log_probs).detach()
+        return dataclasses.replace(new, log_probs=moved)
 
-    agent._loss_for = looking
+    def looking(new, old, advantages, *args):
+        seen["advantages"] = advantages
+        return surrogate(new, old, advantages, *args)
+
+    def noted(updates, loss, figures):
+        seen["loss"] = float(loss.detach())
+        backward(updates, loss, figures)
+
+    agent.policy.evaluate = elsewhere
+    monkeypatch.setattr(module, "clipped_policy_loss", looking)
+    monkeypatch.setattr(Updates, "backward", noted)
+    monkeypatch.setattr(Updates, "require_unmoved", lambda *_: None)
     agent.step()
+    rollout, order = seen["rollout"], seen["rows"].argsort()
+    arrays = {
+        "new": seen["there"][order],
+        "old": rollout.log_probs,
+        "ref": agent.reference_log_probs(rollout),
+    }
+    for name, array in arrays.items():
+        rows = zip(array, rollout.mask, strict=True)
+        seen[name] = [row[mask].double().numpy() for row, mask in rows]
+    seen["advantages"] = seen["advantages"][order].squeeze(-1)
+    seen["price"] = [o - r for o, r in zip(seen["old"], seen["ref"], strict=True)]
+    seen["nats"] = [each.sum() for each in seen["price"]]
     return seen

@@ -11,12 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agents import learner
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
-from agents.training import reference as rereading
 from agents.training.guards import GuardError
-from agents.training.reference import evaluate_rollout
-from agents.training.updates import accumulate_gradient, descend
+from agents.training.updates import descend
+from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
 from textgym import RewardError
 from textgym.types import StopReason
@@ -204,7 +204,7 @@ def test_a_sampler_with_another_temperature_is_noticed(tmp_path):
     ppo.failure_folder = tmp_path
     ppo.policy.model.lm_head.weight.data *= 30
     evaluate = ppo.policy.evaluate
-    ppo.policy.evaluate = lambda *args, **kwargs: evaluate(*args[:-2], 3.0, args[-1], **kwargs)
+    ppo.policy.evaluate = lambda *args, **kwargs: evaluate(*args[:2], 3.0, **kwargs)
     with pytest.raises(GuardError, match="sampler's log-probabilities differ"):
         ppo.step()
 
@@ -238,8 +238,7 @@ def test_the_logged_kl_is_that_of_the_rollout():
     metrics, rollout = ppo.step()
     ppo.policy.load_state_dict(current)
     ratio = (
-        evaluate_rollout(ppo, ppo.policy, rollout).log_probs
-        - evaluate_rollout(ppo, ppo.reference, rollout).log_probs
+        ppo.evaluate(ppo.policy, rollout).log_probs - ppo.evaluate(ppo.reference, rollout).log_probs
     )
     expected = float((ratio * rollout.mask).sum(dim=1).mean())
     assert metrics["kl"] == pytest.approx(expected, abs=1e-5)
@@ -261,7 +260,7 @@ def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
     )
     torch.nn.init.normal_(ppo.policy.value_head.weight)
     rollout = ppo.collect()
-    reference = evaluate_rollout(ppo, ppo.reference, rollout).log_probs
+    reference = ppo.evaluate(ppo.reference, rollout).log_probs
     batch, _ = ppo._learnable(rollout, reference)
     assert rollout.truncated.any()
     assert not rollout.truncated.all()
@@ -305,13 +304,13 @@ def test_a_single_update_in_bfloat16_needs_no_evaluation_before_it(monkeypatch):
     """The gradient is that with one, up to the rounding of values and of the price of KL."""
     config = dataclasses.replace(CONFIG, bf16=True, epochs=1, minibatches=1, kl_coefficient=0.3)
     without, evaluated = _ppo(config, envs=make_toy(rows=32)), []
-    evaluate = rereading.evaluate_all
+    evaluate = learner.evaluate_all
 
     def counted(policy, rollout, **how):
         evaluated.append(policy.model)
         return evaluate(policy, rollout, **how)
 
-    monkeypatch.setattr(rereading, "evaluate_all", counted)
+    monkeypatch.setattr(learner, "evaluate_all", counted)
     saved, _ = without.step()
     assert evaluated == [without.reference.model]
     monkeypatch.setattr(PPOConfig, "updates_on_policy", False)
@@ -327,27 +326,17 @@ def test_a_single_update_in_bfloat16_needs_no_evaluation_before_it(monkeypatch):
 @pytest.mark.parametrize("most_tokens", [1, 20, 10**6])
 def test_how_a_minibatch_is_cut_changes_nothing(most_tokens):
     """Ragged texts, one at a time, a few, or all at once: the same gradient."""
-    config = dataclasses.replace(CONFIG, minibatches=1, epochs=1)
-    gradients = []
+    config = dataclasses.replace(CONFIG, minibatches=1, epochs=1, max_gradient_norm=None)
+    found = []
     for size in (most_tokens, 64):
         ppo = _ppo(dataclasses.replace(config, micro_batch_tokens=size), envs=make_toy(rows=32))
-        rollout = ppo.collect()
-        assert rollout.mask.sum(dim=1).unique().numel() > 2
-        batch, _ = ppo._learnable(rollout, evaluate_rollout(ppo, ppo.reference, rollout).log_probs)
-        rows = torch.arange(3, 30)
-        measured = accumulate_gradient(
-            ppo.policy,
-            rollout,
-            rows,
-            ppo._loss_for(rollout, batch, rows),
-            temperature=config.temperature,
-            bf16=False,
-            most_tokens=size,
-        )
-        gradients.append((measured, {n: p.grad for n, p in ppo.policy.named_parameters()}))
-    assert gradients[0][0] == pytest.approx(gradients[1][0], abs=1e-5)
-    for name, expected in gradients[1][1].items():
-        torch.testing.assert_close(expected, gradients[0][1][name], atol=1e-6, rtol=1e-3, msg=name)
+        found.append(only_gradient(ppo))
+        assert ppo.collected.mask.sum(dim=1).unique().numel() > 2
+    (cut, measured), (whole, expected) = found
+    for name in ("policy_loss", "value_loss", "clip_fraction", "approximate_kl"):
+        assert measured[name] == pytest.approx(expected[name], abs=1e-5)
+    for name, gradient in whole.items():
+        torch.testing.assert_close(gradient, cut[name], atol=1e-6, rtol=1e-3, msg=name)
 
 
 def test_more_texts_than_rows_are_one_iteration():
@@ -463,10 +452,10 @@ def test_tensorflows_adam_takes_smaller_first_steps():
     """Epsilon before the bias correction counts for 1/sqrt(1 - beta2) as much in the first step."""
     ppo = _ppo(dataclasses.replace(CONFIG, adam="tensorflow", adam_epsilon=1e-4))
     for _ in range(2):  # a gradient of 0 makes no step, and counts for none
-        ppo._prepare()
+        ppo._prepare_step()
         assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999))
     assert ppo.step()[0]["updates"] == 4
-    ppo._prepare()
+    ppo._prepare_step()
     assert ppo.optimizer.param_groups[0]["eps"] == pytest.approx(1e-4 / math.sqrt(1 - 0.999**5))
 
 

@@ -5,14 +5,13 @@ import dataclasses
 import pytest
 import torch
 
-from agents.grpo import GRPO, GRPOConfig
+from agents.grpo import GRPO, GRPOConfig, _Batch
 from agents.maths.advantages import group_advantages, leave_one_out
 from agents.models.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
 from agents.training.guards import GuardError
-from agents.training.reference import acted_log_probs, evaluate_reference
-from agents.training.updates import evaluate_rows
+from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
 
 SIBLINGS = [
@@ -106,11 +105,13 @@ def test_an_only_update_in_bfloat16_need_not_ask_who_acted():
         for parameter in agent.policy.model.parameters():
             parameter.add_(0.05)
     rollout, rows = agent.collect([0] * 4 + [1] * 4), torch.arange(8)
-    acted, reference = acted_log_probs(agent, rollout), evaluate_reference(agent, rollout).log_probs
+    acted, reference = agent.old_log_probs(rollout), agent.reference_log_probs(rollout)
     advantages, results = torch.arange(8.0) - 3.5, []
     for old in (acted, None):
-        new = evaluate_rows(agent.policy, rollout, rows, 1.0, bf16=True)
-        loss, measured = agent._loss_for(rollout, rows, old, reference, advantages)(new, rows)
+        new = agent.policy.evaluate(rollout, rows, 1.0, bf16=True)
+        batch = _Batch(old_log_probs=old, reference_log_probs=reference, advantages=advantages)
+        weights = agent._weights(rollout.mask, rows, rows)
+        loss, measured = agent._loss(new, rollout, batch, rows, weights)
         gradient = torch.autograd.grad(loss, list(agent.policy.model.parameters()))
         results.append((measured, gradient))
     (_, expected), (measured, actual) = results
@@ -138,19 +139,20 @@ def test_an_only_update_in_bfloat16_still_stops_for_another_sampler(monkeypatch,
 
 def test_the_gradient_of_rloo_is_that_of_reinforce():
     """At ratio 1: minus the mean over texts of advantage times the gradient of the whole text."""
-    agent = _make(RLOO, RLOOConfig(group_size=2, kl_coefficient=0.0))
+    agent = _make(RLOO, RLOOConfig(group_size=2, kl_coefficient=0.0, max_gradient_norm=None))
     rollout = agent.collect([0, 0, 1, 1, 2, 2, 3, 3])
+    rewards = torch.zeros_like(rollout.rewards)
+    rewards[:, 0] = torch.arange(8.0) ** 2
+    rollout = dataclasses.replace(rollout, rewards=rewards)
+    agent.collect = lambda *_, **__: rollout
     advantages = leave_one_out(torch.arange(8.0) ** 2, 2)
-    rows = torch.arange(8)
-    new = agent.policy.evaluate(
-        rollout.tokens, rollout.places, rollout.actions, rollout.mask, rollout.legal, 1.0
-    )
-    loss, _ = agent._loss_for(rollout, rows, rollout.log_probs, advantages)(new, rows)
-    expected = -(advantages * new.log_probs.sum(dim=1)).mean()
-    weights = list(agent.policy.model.parameters())
-    ours = torch.autograd.grad(loss, weights, retain_graph=True)
-    for mine, other in zip(ours, torch.autograd.grad(expected, weights), strict=True):
-        torch.testing.assert_close(other, mine, atol=1e-4, rtol=1e-3)
+    expected = -(advantages * agent.policy.evaluate(rollout).log_probs.sum(dim=1)).mean()
+    expected.backward()
+    there = {name: p.grad.clone() for name, p in agent.policy.model.named_parameters()}
+    agent.policy.zero_grad()
+    gradient, _ = only_gradient(agent)
+    for name, other in there.items():
+        torch.testing.assert_close(other, gradient[f"model.{name}"], atol=1e-4, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

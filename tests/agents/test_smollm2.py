@@ -94,14 +94,7 @@ def test_it_acts_in_an_environment_as_it_reads(loaded, tmp_path):
     rollout = collect(envs, policy, sampling=Sampling(), generator=generator, example_ids=[0, 1])
     assert rollout.prompt_lengths.tolist() == [3, 8]
     with torch.no_grad():
-        full = policy.evaluate(
-            rollout.tokens,
-            rollout.places,
-            rollout.actions,
-            rollout.mask,
-            rollout.legal,
-            1.0,
-        )
+        full = policy.evaluate(rollout)
     assert (full.log_probs - rollout.log_probs).abs()[rollout.mask].max() < 1e-3
 
 

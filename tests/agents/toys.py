@@ -14,6 +14,7 @@ from transformers import (
 )
 
 import textgym  # noqa: F401 - registers the ids
+from agents.models.episodes import Episodes
 
 VOCABULARY = 11  # three special ids and eight letters, as in Alphabet
 
@@ -65,3 +66,16 @@ def make_toy(name="Alphabet", rows=8, **kwargs):
         autoreset_mode="Disabled",
         **kwargs,
     ).unwrapped
+
+
+def episodes(tokens, places, actions, mask, legal, texts=None):
+    """Whole texts and the actions in them, as a policy reads them."""
+    return Episodes(
+        tokens=tokens,
+        places=places,
+        actions=actions,
+        mask=mask,
+        legal=legal,
+        texts=texts,
+        pad_id=0,
+    )

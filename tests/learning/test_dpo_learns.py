@@ -9,7 +9,7 @@ from agents.maths.distributions import Sampling
 from agents.measuring.baselines import policy_baseline
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
-from tests.agents.toys import make_model, make_toy
+from tests.agents.toys import episodes, make_model, make_toy
 from textgym.tasks.value_iteration import optimal_return
 
 pytestmark = pytest.mark.learning
@@ -36,7 +36,7 @@ def test_reaches_the_optimum_of_answers_that_follow_bradley_terry():
         learned, start = (
             torch.cat(
                 [
-                    p.evaluate(bos, zero, zero + letter, zero == 0, legal, 1.0).log_probs[0]
+                    p.evaluate(episodes(bos, zero, zero + letter, zero == 0, legal)).log_probs[0]
                     for letter in letters
                 ]
             )

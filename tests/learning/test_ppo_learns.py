@@ -12,7 +12,7 @@ from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reports.gates import quickstart_gates, verdict
 from agents.reports.report import Report, render_report
-from tests.agents.toys import make_model, make_toy
+from tests.agents.toys import episodes, make_model, make_toy
 
 pytestmark = pytest.mark.learning
 
@@ -138,7 +138,9 @@ def test_reaches_the_kl_regularised_optimum_of_the_bandit():
         learned, start = (
             torch.stack(
                 [
-                    p.evaluate(tokens, zero, letter[None, None], zero == 0, legal, 1.0).log_probs
+                    p.evaluate(
+                        episodes(tokens, zero, letter[None, None], zero == 0, legal)
+                    ).log_probs
                     for letter in letters[0]
                 ]
             ).flatten()

@@ -9,7 +9,7 @@ from agents.forward.onednn import PackedLayers, can_pack, run_layer
 from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.writer import Actor
-from tests.agents.toys import make_model
+from tests.agents.toys import episodes, make_model
 
 CPU = torch.device("cpu")
 NARROW = pytest.mark.skipif(
@@ -92,13 +92,13 @@ def test_a_packed_policy_evaluates_as_it_does_itself(kind, narrow):
     policy, tokens = TransformerPolicy(make_model(kind)), torch.tensor([[1, 4, 5, 6], [1, 7, 0, 0]])
     places, actions = torch.tensor([[1, 2], [0, 0]]), torch.tensor([[5, 6], [7, 0]])
     mask = torch.tensor([[True, True], [True, False]])
-    given = tokens, places, actions, mask, torch.ones(policy.vocab_size, dtype=torch.bool), 1.0
+    every = torch.ones(policy.vocab_size, dtype=torch.bool)
+    given = episodes(tokens, places, actions, mask, every)
     found = []
-    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
-        with torch.no_grad():
-            twin = policy.packed(8, torch.bfloat16 if narrow else torch.float32)
-            found.append(twin.evaluate(*given).log_probs)
-        found.append(policy.evaluate(*given).log_probs)
+    with torch.no_grad():
+        twin = policy.packed(8, torch.bfloat16 if narrow else torch.float32)
+        found.append(twin.evaluate(given, bf16=narrow).log_probs)
+    found.append(policy.evaluate(given, bf16=narrow).log_probs)
     close = {"atol": 0.03, "rtol": 0.03} if narrow else {"atol": 1e-5, "rtol": 1e-5}
     torch.testing.assert_close(found[1].detach(), found[0], **close)
     found[1].sum().backward()

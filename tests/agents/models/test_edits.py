@@ -14,17 +14,16 @@ from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.maths.distributions import Sampling, pack_mask, unpack_mask
 from agents.models.adapters import AdapterConfig, add_adapters
-from agents.models.edits import EditIds, choose_edits, evaluate_edits, legal_ids_at
+from agents.models.edits import EditIds, legal_ids_at
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
 from agents.rollouts.collect import collect
-from agents.training.failing import save_failed_batch
-from agents.training.reference import evaluate_reference, evaluate_rollout
-from agents.training.updates import evaluate_rows
-from tests.agents.toys import VOCABULARY, make_model, make_toy
+from agents.rollouts.editor import choose_edits
+from agents.training.guards import save_failed_batch
+from tests.agents.toys import VOCABULARY, episodes, make_model, make_toy
 from textgym.dynamics.choose_edit import legal_edits, permits_edit
 from textgym.dynamics.states import Rules, State
 from textgym.types import StopReason
@@ -53,7 +52,14 @@ def _collect(policy, envs, seed=0, **kwargs):
 def _evaluate(policy, rollout, rows=None, temperature=1.0):
     rows = torch.arange(len(rollout)) if rows is None else rows
     with torch.no_grad():
-        return evaluate_rows(policy, rollout, rows, temperature, bf16=False)
+        return policy.evaluate(rollout, rows, temperature)
+
+
+def _edits(tokens, lengths, actions, legal):
+    """One edit of each text."""
+    every = torch.ones(len(tokens), 1, dtype=torch.bool)
+    places, legal, before = lengths[:, None] - 1, legal[:, None], tokens[:, None]
+    return episodes(tokens, places, actions, every, legal, texts=before)
 
 
 def _drafts(**kwargs):
@@ -139,15 +145,8 @@ def test_all_legal_edits_together_have_probability_one():
         legal = torch.cat([pack_mask(mask[:, :5]), pack_mask(ids)], dim=1)
         action = torch.tensor([place, token]).expand(2, 1, 2)
         with torch.no_grad():
-            log_prob = evaluate_edits(
-                policy,
-                state.tokens[:, None],
-                state.length[:, None] - 1,
-                action,
-                torch.ones(2, 1, dtype=torch.bool),
-                legal[:, None],
-                0.7,
-            ).log_probs[:, 0]
+            edits = _edits(state.tokens, state.length, action, legal)
+            log_prob = policy.evaluate(edits, temperature=0.7).log_probs[:, 0]
         may = mask[:, place] & ids[:, token]
         assert torch.equal(may, log_prob > -torch.inf)
         total += log_prob.exp()
@@ -158,7 +157,7 @@ def test_entropies_are_those_of_places_and_of_ids_at_the_place():
     """Summed over the distributions as they stand, one edit after the other."""
     policy = _policy()
     rollout = _collect(policy, _drafts(rows=4))
-    every = evaluate_rows(policy, rollout, torch.arange(4), 1.0, bf16=False, entropies=True)
+    every = policy.evaluate(rollout, torch.arange(4), 1.0, entropies=True)
     for row, step in rollout.mask.nonzero().tolist():
         text = rollout.texts[row, step][None, : rollout.places[row, step] + 1]
         length, place = torch.tensor([text.shape[1]]), rollout.actions[row, step, :1]
@@ -197,16 +196,9 @@ def test_the_entropy_s_gradient_is_that_of_the_whole_distribution_on_average():
     expected = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
     policy.zero_grad()
     legal = torch.cat([pack_mask(mask[:, :5]).expand(len(places), 1), pack_mask(ids)], dim=1)
-    every = evaluate_edits(
-        policy,
-        tokens[:, None],
-        lengths[:, None] - 1,
-        torch.stack([places, torch.full_like(places, EOS)], dim=1)[:, None],
-        torch.ones(len(places), 1, dtype=torch.bool),
-        legal[:, None],
-        temperature,
-        entropies=True,
-    ).entropies[:, 0]
+    actions = torch.stack([places, torch.full_like(places, EOS)], dim=1)[:, None]
+    edits = _edits(tokens, lengths, actions, legal)
+    every = policy.evaluate(edits, temperature=temperature, entropies=True).entropies[:, 0]
     torch.testing.assert_close(place.entropy() + inside, every, atol=1e-5, rtol=1e-4)
     (place.probs.detach() * every).sum().backward()
     assert expected["edit_head._pointer.weight"].abs().max() > 1e-3
@@ -440,8 +432,8 @@ def test_sizes_bound_what_is_read():
     mask = torch.tensor([[True, True, True], [True, False, False]])
     places = torch.tensor([[2, 3, 2], [4, 9, 9]])
     given = dataclasses.replace(rollout, mask=mask, places=places)
-    assert given.sizes.tolist() == [15, 5]
-    assert torch.equal(dataclasses.replace(given, texts=None).sizes, rollout.lengths)
+    assert given.read_lengths.tolist() == [15, 5]
+    assert torch.equal(dataclasses.replace(given, texts=None).read_lengths, rollout.lengths)
 
 
 def test_predict_edits_one_text_or_many():
@@ -476,15 +468,8 @@ def test_the_likeliest_edit_has_its_log_probability():
     act = choose_edits(
         policy, state.tokens, state.length, envs.action_masks(), None, Sampling(), SPECIAL
     )
-    full = evaluate_edits(
-        policy,
-        state.tokens[:, None],
-        state.length[:, None] - 1,
-        act.action[:, None],
-        torch.ones(4, 1, dtype=torch.bool),
-        pack_mask(act.kept)[:, None],
-        1.0,
-    )
+    edits = _edits(state.tokens, state.length, act.action[:, None], pack_mask(act.kept))
+    full = policy.evaluate(edits)
     torch.testing.assert_close(full.log_probs[:, 0], act.log_prob, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(full.values[:, 0], act.value, atol=1e-5, rtol=1e-4)
 
@@ -501,6 +486,6 @@ def test_a_reference_without_adapters_has_no_head_either():
     for _ in range(2):
         _, rollout = ppo.step()
     expected = _evaluate(start, rollout, temperature=CONFIG.temperature).log_probs
-    actual = evaluate_reference(ppo, rollout).log_probs
+    actual = ppo.reference_log_probs(rollout)
     torch.testing.assert_close(expected, actual, atol=1e-5, rtol=1e-4)
-    assert not torch.allclose(expected, evaluate_rollout(ppo, policy, rollout).log_probs, atol=1e-2)
+    assert not torch.allclose(expected, ppo.evaluate(policy, rollout).log_probs, atol=1e-2)

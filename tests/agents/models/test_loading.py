@@ -82,14 +82,7 @@ def test_a_hub_like_folder_without_padding_acts_in_an_environment_with_its_own_t
     rollout = collect(envs, policy, sampling=Sampling(), generator=torch.Generator().manual_seed(0))
     assert not (rollout.actions == own.pad_id).any()
     with torch.no_grad():
-        full = policy.evaluate(
-            rollout.tokens,
-            rollout.places,
-            rollout.actions,
-            rollout.mask,
-            rollout.legal,
-            1.0,
-        )
+        full = policy.evaluate(rollout)
     mask = rollout.mask
     torch.testing.assert_close(full.log_probs[mask], rollout.log_probs[mask], atol=1e-5, rtol=1e-4)
 

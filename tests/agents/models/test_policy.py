@@ -7,7 +7,7 @@ from transformers import CohereConfig, CohereForCausalLM
 from agents.maths.distributions import Sampling, action_log_probs, pack_mask
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.writer import Actor
-from tests.agents.toys import VOCABULARY, make_model
+from tests.agents.toys import VOCABULARY, episodes, make_model
 
 LEGAL = torch.arange(VOCABULARY) >= 2
 STEPS = 6
@@ -26,7 +26,7 @@ def _last(policy, tokens, lengths, count, temperature=1.0):
     actions = tokens.gather(1, places + 1)
     every = torch.ones_like(actions, dtype=torch.bool)
     legal = torch.ones(VOCABULARY, dtype=torch.bool)
-    return policy.evaluate(tokens, places, actions, every, legal, temperature)
+    return policy.evaluate(episodes(tokens, places, actions, every, legal), temperature=temperature)
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
@@ -50,7 +50,7 @@ def test_cached_decoding_equals_the_full_forward(kind, lengths):
         actions, log_probs, values = (torch.stack(c, 1) for c in zip(*steps, strict=True))
         places = lengths[:, None] - 1 + torch.arange(STEPS)
         every = torch.ones_like(actions, dtype=torch.bool)
-        full = policy.evaluate(texts, places, actions, every, LEGAL, 0.7)
+        full = policy.evaluate(episodes(texts, places, actions, every, LEGAL), temperature=0.7)
     torch.testing.assert_close(full.log_probs, log_probs, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(full.values, values, atol=1e-5, rtol=1e-4)
 
@@ -108,7 +108,7 @@ def test_evaluate_is_what_the_language_model_says(policy):
     packed = pack_mask(LEGAL.expand(2, 3, -1))
     logits = policy.model(input_ids=tokens).logits
     for legal in (LEGAL, packed):
-        result = policy.evaluate(tokens, places, actions, mask, legal, 0.7)
+        result = policy.evaluate(episodes(tokens, places, actions, mask, legal), temperature=0.7)
         for row, first in ((0, 5), (1, 2)):
             for t in range(3):
                 every = action_log_probs(logits[row, first - 1 + t], LEGAL, 0.7)

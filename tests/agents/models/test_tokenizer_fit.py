@@ -25,7 +25,7 @@ from agents.models.tokenizer_fit import (
     use_special_ids,
 )
 from agents.rollouts.writer import Actor
-from tests.agents.toys import VOCABULARY, make_model
+from tests.agents.toys import VOCABULARY, episodes, make_model
 from textgym.tokenizers.characters import load_tokenizer
 
 LETTERS = load_tokenizer("characters:abcdefgh")  # eleven ids
@@ -223,5 +223,5 @@ def test_other_decoders_act_as_they_read(make):
             actions.append(act.action)
             log_probs.append(act.log_prob)
         places, every = lengths[:, None] - 1 + torch.arange(4), torch.ones(2, 4, dtype=torch.bool)
-        full = policy.evaluate(texts, places, torch.stack(actions, 1), every, legal, 1.0)
+        full = policy.evaluate(episodes(texts, places, torch.stack(actions, 1), every, legal))
     torch.testing.assert_close(full.log_probs, torch.stack(log_probs, 1), atol=1e-5, rtol=1e-4)

@@ -19,15 +19,7 @@ def _collect(policy, envs, seed=0, **kwargs):
 
 def _evaluate(policy, rollout, temperature=1.0):
     with torch.no_grad():
-        return policy.evaluate(
-            rollout.tokens,
-            rollout.places,
-            rollout.actions,
-            rollout.mask,
-            rollout.legal,
-            temperature,
-            None if rollout.candidates is None else (rollout.candidates, rollout.pad_id),
-        )
+        return policy.evaluate(rollout, temperature=temperature)
 
 
 def test_the_ids_are_those_that_were_sampled(policy):

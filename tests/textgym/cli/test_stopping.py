@@ -9,7 +9,6 @@ from agents import learner as agent
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPOConfig
 from agents.training import checkpoint as training_state
-from agents.training import reference as rereading
 from tests.textgym.cli.policy.test_train import _config, _run
 from textgym.cli.errors import CommandError
 from textgym.cli.policy.train import train_ppo
@@ -81,13 +80,13 @@ def test_out_of_memory_keeps_the_iterations_and_goes_on_with_smaller_passes(
 
     config = _config(tmp_path, save_every=100)
     with monkeypatch.context() as patch:
-        passes, evaluate = [], rereading.evaluate_all
+        passes, evaluate = [], agent.evaluate_all
 
         def evaluated(*args, **kwargs):
             passes.append(1)
             return full() if len(passes) == 3 else evaluate(*args, **kwargs)
 
-        patch.setattr(rereading, "evaluate_all", evaluated)
+        patch.setattr(agent, "evaluate_all", evaluated)
         with pytest.raises(
             CommandError, match=r"out of memory: lower micro_batch_tokens.*; iteration 2"
         ):

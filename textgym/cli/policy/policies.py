@@ -17,7 +17,6 @@ from gymnasium.error import UnregisteredEnv
 from agents.models.adapters import AdapterConfig
 from agents.models.loading import load_model, tokenizer_of
 from agents.models.policy import TransformerPolicy
-from agents.models.policy_folder import load_heads
 from textgym.files import last_checkpoint
 from textgym.messages import did_you_mean
 from textgym.registration import registered_ids
@@ -156,7 +155,7 @@ def make_policy(
         kept = Path(spec) / _CRITIC
         own_critic, _ = load_model(kept if kept.is_dir() else spec, envs.tokenizer, **settings)
     policy = TransformerPolicy(model, own_critic, edits=envs.action_kind == "edit")
-    load_heads(policy, Path(spec))
+    policy.load_heads(Path(spec))
     return policy
 
 

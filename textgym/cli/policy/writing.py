@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from rich.console import Console
 
 from agents.rollouts.collect import collect
-from agents.training.guards import GuardError
+from agents.training.guards import GuardError, explained_memory
 from textgym.cli.errors import CommandError
 from textgym.cli.policy.policies import one_line
 from textgym.cli.quickstart.run import bar
@@ -81,7 +81,8 @@ def play(
     pieces = max(1, len(example_ids) // (_TURNS * envs.num_envs))
     for piece in np.array_split(np.asarray(example_ids), pieces):
         ids = piece.tolist()
-        rollout = collect(envs, policy, sampling=sampling, generator=generator, example_ids=ids)
+        with explained_memory("--num-envs"):
+            rollout = collect(envs, policy, sampling=sampling, generator=generator, example_ids=ids)
         prompts = [envs.examples[number].prompt for number in ids]
         written = zip(prompts, _completions(envs, rollout), rollout.scores.tolist(), strict=True)
         yield [Text(*each) for each in written]

@@ -16,7 +16,7 @@ from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO
 from agents.rollouts.collect import collect
 from agents.sft import perplexity, train_language_model
-from agents.training.guards import GuardError
+from agents.training.guards import GuardError, explained_memory
 from reward_models.learning.training import RewardTrainingData, train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.metrics import vader
@@ -209,13 +209,14 @@ def _write_pairs(
     rng = np.random.default_rng([plan.seed, batch])
     chosen = rng.choice(envs.num_examples, envs.num_envs // 2, replace=False)
     rollout_seed = int(rng.integers(2**62))
-    collect(
-        envs,
-        policy,
-        sampling=Sampling(temperature=plan.pair_temperature),
-        generator=torch.Generator(plan.device).manual_seed(rollout_seed),
-        example_ids=np.repeat(chosen, 2).tolist(),
-    )
+    with explained_memory():
+        collect(
+            envs,
+            policy,
+            sampling=Sampling(temperature=plan.pair_temperature),
+            generator=torch.Generator(plan.device).manual_seed(rollout_seed),
+            example_ids=np.repeat(chosen, 2).tolist(),
+        )
     pairs = []
     samples = list(zip(*envs.texts(), strict=True))
     learned_from = round(envs.num_examples * (1 - plan.held_out))

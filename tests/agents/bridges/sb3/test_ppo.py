@@ -85,14 +85,7 @@ def _collect(policy, masked):
 
 
 def _evaluate(policy, rollout):
-    return policy.evaluate(
-        rollout.tokens,
-        rollout.places,
-        rollout.actions,
-        rollout.mask,
-        rollout.legal,
-        TEMPERATURE,
-    )
+    return policy.evaluate(rollout, temperature=TEMPERATURE)
 
 
 def _transitions(rollout, width=12):

@@ -16,7 +16,7 @@ from agents.grpo import GRPOConfig
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPOConfig
 from agents.rloo import RLOOConfig
-from agents.training import improving
+from agents.training import updates
 from agents.training.guards import GuardError
 from textgym import RewardError
 from textgym.cli import COMMANDS
@@ -216,7 +216,7 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
 ):
     """Weights that are half-way through an update are no checkpoint."""
     _run(train_ppo, _config(tmp_path / "straight"), capsys)
-    steps, descend = [], improving.descend
+    steps, descend = [], updates.descend
 
     def stops(*args, **kwargs):
         steps.append(1)
@@ -225,7 +225,7 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
         return descend(*args, **kwargs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(improving, "descend", stops)
+        patch.setattr(updates, "descend", stops)
         with pytest.raises((KeyboardInterrupt, CommandError), match=r"now|iteration 2 is kept"):
             train_ppo(_config(tmp_path / "stopped"))
     assert "goes on after iteration 2" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
