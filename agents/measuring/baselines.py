@@ -20,7 +20,7 @@ from agents.maths.distributions import Sampling
 from agents.models.edits import EditIds, legal_ids_at
 from agents.rollouts.collect import collect
 from textgym.dynamics.states import to_host
-from textgym.statistics.intervals import Estimate, bootstrap_interval
+from textgym.statistics.bootstrap import Estimate, bootstrap_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
