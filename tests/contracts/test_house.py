@@ -149,3 +149,19 @@ def test_statistics_needs_numpy_and_scipy_alone(path):
         elif isinstance(node, ast.ImportFrom) and not node.module.startswith("textgym.statistics"):
             roots.add(node.module.partition(".")[0])
     assert roots - sys.stdlib_module_names <= {"numpy", "scipy"}
+
+
+def modules_that_call(root, name):
+    """Those that call a function or class of this name, however it is qualified."""
+    found = set()
+    for path in sorted(path for package in PACKAGES for path in (root / package).rglob("*.py")):
+        calls = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+        if any(getattr(c.func, "attr", getattr(c.func, "id", "")) == name for c in calls):
+            found.add(path.relative_to(root).as_posix())
+    return found
+
+
+def test_one_function_says_to_trainer_what_all_say():
+    """A Trainer that somebody else sets up takes every GPU of a machine for itself."""
+    expected = {"textgym/pretrained/training_arguments.py"}
+    assert expected == modules_that_call(ROOT, "TrainingArguments")

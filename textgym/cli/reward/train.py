@@ -11,11 +11,8 @@ import tyro
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from reward_models.learning.training import (
-    RewardTrainingConfig,
-    RewardTrainingData,
-    fit_reward_model,
-)
+from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
+from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
