@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from reward_models.preferences.pairs import Preference
-from reward_models.preferences.parsing import KNOWN_COLUMNS, parser_of
 from reward_models.preferences.rankings import Item, Rating
+from reward_models.preferences.row_formats import KNOWN_COLUMNS, parser_of
 from reward_models.preferences.splitting import divide
 from textgym.data.tables import read_rows
 
