@@ -13,22 +13,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer, TrainingArguments
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from agents.models.loading import save_model
 from agents.training.optimizers import MuonWithAdamW
 from textgym.files import atomic_folder, last_checkpoint
+from textgym.pretrained.training_arguments import training_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainingArguments
 
     from textgym.types import Tokenizer
 
@@ -196,23 +197,19 @@ def _trapezoid(step: int, config: SFTConfig) -> float:
 
 
 def _arguments(config: SFTConfig, folder: Path, device: str) -> TrainingArguments:
-    settings: dict[str, Any] = {
-        "output_dir": str(folder),
-        "max_steps": config.steps,
-        "per_device_train_batch_size": config.batch_size,
-        "max_grad_norm": 1.0,
-        "bf16": config.bf16,
-        "use_cpu": device == "cpu",
-        "seed": config.seed,
-        "data_seed": config.seed,
-        "save_strategy": "steps",
-        "save_steps": config.save_steps,
-        "save_total_limit": 2,
-        "logging_steps": config.logging_steps,
-        "logging_strategy": "steps",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "remove_unused_columns": False,
-        "dataloader_pin_memory": False,
-    }
-    return TrainingArguments(**settings)
+    return training_arguments(
+        folder,
+        device=device,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        data_seed=config.seed,
+        max_steps=config.steps,
+        max_grad_norm=1.0,
+        bf16=config.bf16,
+        save_strategy="steps",
+        save_steps=config.save_steps,
+        save_total_limit=2,
+        logging_steps=config.logging_steps,
+        logging_strategy="steps",
+        dataloader_pin_memory=False,
+    )

@@ -1,5 +1,6 @@
 """What the pages say is so: their code runs, and what they name exists."""
 
+import json
 import os
 import re
 import subprocess
@@ -116,6 +117,18 @@ def test_the_page_of_rewards_runs(tmp_path):
     result = _run(f"{code}\nenv.reset(seed=0)\nprint(env.step(2)[1])", tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "1.0\n"
+
+
+def test_the_page_of_reward_models_opens_what_a_training_left(tmp_path):
+    """Its first block; the others take hours."""
+    folder = tmp_path / "runs" / "reward"
+    _save_reward_model(folder)
+    pair = {"prompt": "The film", "chosen": " was fun", "rejected": " was dull"}
+    (folder / "held_out.jsonl").write_text(json.dumps(pair), encoding="utf-8")
+    page = (ROOT / "REWARD_MODELS.md").read_text(encoding="utf-8")
+    result = _run(_blocks(page, "python")[0], tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout in ("0.000\n", "1.000\n")
 
 
 def test_every_make_target_exists():

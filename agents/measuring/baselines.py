@@ -21,7 +21,7 @@ from agents.models.edits import EditIds, legal_ids_at
 from agents.rollouts.collect import collect
 from agents.training.guards import explained_memory
 from textgym.dynamics.states import to_host
-from textgym.statistics.intervals import Estimate, bootstrap_interval
+from textgym.statistics.bootstrap import Estimate, bootstrap_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -29,7 +29,7 @@ from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
 from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
-from textgym.statistics.intervals import paired_difference, win_rate
+from textgym.statistics.comparisons import paired_difference, win_rate
 
 # The upper third alone: nothing has to flow back through the 20 layers below the adapters.
 TARGETS = tuple(

@@ -114,8 +114,7 @@ def reliability_chart(
             axes.errorbar(
                 [part["confidence"] for part in bins],
                 heights,
-                # An accuracy of exactly 1 is above Wilson's upper end by a rounding error.
-                yerr=np.maximum(0, [heights - low, high - heights]),
+                yerr=[heights - low, high - heights],
                 color=colour,
                 marker=marker,
                 markersize=4,

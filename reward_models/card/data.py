@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reward_models.preferences.formats import read_preferences, split_by_prompt
+from reward_models.preferences.formats import read_preferences
 from reward_models.preferences.pairs import Preference, vote_shares
 from reward_models.preferences.rankings import (
     Ranking,
@@ -24,6 +24,7 @@ from reward_models.preferences.rankings import (
     pairs_of_rankings,
     pairs_of_ratings,
 )
+from reward_models.preferences.splitting import divide
 from reward_models.preferences.store import PreferenceStore
 from textgym.data.tables import is_table
 
@@ -130,22 +131,19 @@ def card_data(
             f"{source} holds no decided pair to measure on: {len(answers)} answers, "
             f"{len(voted)} pairs, all of them tied"
         )
-    prompts = {cluster(label) for label in test}
     other = vote_shares([replace(answer, pair_id=_identity(answer)) for answer in validation])
-    apart = [label for label in other if cluster(label) not in prompts and label.probability > _TIE]
+    division = divide(test, other)
     counts = Counter(answer.pair_id for answer in named)
     reasons = {
         **(left_out or {}),
         "pairs that are tied or evenly split": len(voted) - len(test),
-        "validation pairs whose prompt is measured on": sum(
-            cluster(label) in prompts for label in other
-        ),
+        "validation pairs whose prompt is measured on": sum(division.dropped.values()),
     }
     kept = {label.pair_id for label in test}
     return CardData(
         source=source,
         test=test,
-        validation=apart,
+        validation=[label for label in division.held_out if label.probability > _TIE],
         groups={
             name: parts
             for name, parts in {
@@ -241,14 +239,12 @@ def _divided(
 ) -> tuple[Sequence[Preference], Sequence[Preference]]:
     """Takes a share of the prompts away; of too few prompts, none."""
     try:
-        test, validation = split_by_prompt(answers, share, seed)
+        division = divide(answers, share=share, seed=seed)
     except ValueError:
         if 0 <= share < 1:  # all of the few prompts fell to the validation
             return answers, ()
         raise
-    return [t for t in test if isinstance(t, Preference)], [
-        v for v in validation if isinstance(v, Preference)
-    ]
+    return division.learned, division.held_out
 
 
 def _identity(preference: Preference) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from textgym.statistics.bootstrap import cluster_interval, cluster_mean_interval
 
@@ -147,16 +147,14 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> float:
     Raises:
         ValueError: If one of them is constant, or there are fewer than two values.
     """
-    ranks = []
-    for name, given in (("first", first), ("second", second)):
-        values = np.asarray(given, dtype=np.float64)
+    series = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    for name, values in zip(("first", "second"), series, strict=True):
         if len(values) < 2 or np.all(values == values[0]):  # noqa: PLR2004  two values vary
             raise ValueError(
                 f"all {len(values)} values of the {name} series are the same, and a correlation "
                 "needs values that vary"
             )
-        ranks.append(rankdata(values))
-    return float(np.corrcoef(ranks[0], ranks[1])[0, 1])
+    return float(spearmanr(*series).statistic)
 
 
 def _name(child: Any, number: int) -> str:

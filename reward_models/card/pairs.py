@@ -22,8 +22,8 @@ from reward_models.measuring.calibration import (
     probabilities,
     reliability,
 )
-from reward_models.measuring.pairs import wilson_interval
 from reward_models.metrics.shape import Repetition
+from textgym.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 
-from reward_models.learning.fitting import FitConfig, fit
+from reward_models.learning.label_trainer import FitConfig, fit
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.reading.scoring import PreferenceReward, encode_rows
 from textgym.tokenizers.characters import train_tokenizer

@@ -3,7 +3,7 @@
 The examples are those of TRL's stepwise data: a prompt, the steps of a completion, and for each
 whether it is right.
 
-Simplifications: as of ``fitting.py``; a step's label is learned at its last token alone.
+Simplifications: as of ``label_trainer.py``; a step's label is learned at its last token alone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 import torch.nn.functional as F
 
-from reward_models.learning.fitting import IGNORED, FitConfig, fit
+from reward_models.learning.label_trainer import IGNORED, FitConfig, fit
 from reward_models.models.process import ProcessReward, TokenScorer
 from reward_models.models.steps import Reduction, lay_out, split_steps
 

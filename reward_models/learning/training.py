@@ -17,38 +17,36 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from scipy.stats import spearmanr
+from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from reward_models.learning.comparisons import Collator, digest_of, encode_comparisons, kind_of
 from reward_models.learning.objectives import (
     TieThreshold,
+    correct_orders,
     objective_for,
     scale_ratings,
 )
 from reward_models.learning.provenance import provenance
-from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
-from reward_models.learning.trainer import ComparisonTrainer, training_arguments
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.transformer import PreferenceModel
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
 from textgym.files import atomic_folder, last_checkpoint, write_json
+from textgym.pretrained.training_arguments import training_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from transformers import TrainerCallback
+    from transformers import TrainerCallback, TrainingArguments
 
     from reward_models.learning.comparisons import Comparison, Kind
+    from reward_models.learning.objectives import Objective
+    from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
     from reward_models.preferences.rankings import Item
     from reward_models.reading.scoring import Reader
 
-__all__ = [
-    "RewardTrainingConfig",
-    "RewardTrainingData",
-    "fit_reward_model",
-    "train_reward_model",
-]
+__all__ = ["fit_reward_model", "train_reward_model"]
 
 _METRICS_FILE = "metrics.json"
 _PROVENANCE_FILE = "training.json"
@@ -143,9 +141,9 @@ def fit_reward_model(
         metrics |= scale_ratings(learned, config.rating_loss)
     start = digest_of(asdict(config), learned, model)
     threshold = _threshold(config, kind, learned)
-    trainer = ComparisonTrainer(
+    trainer = _ComparisonTrainer(
         model=_with(model, threshold),
-        args=training_arguments(config, out / "checkpoints" / start, device),
+        args=_arguments(config, out / "checkpoints" / start, device),
         train_dataset=learned,
         data_collator=Collator(tokenizer.pad_id),
         callbacks=list(callbacks),
@@ -168,6 +166,60 @@ def fit_reward_model(
     origin = provenance(asdict(config), data.train, data.evaluation, start)
     _save(model, tokenizer, {_METRICS_FILE: metrics, _PROVENANCE_FILE: origin}, out)
     return metrics
+
+
+class _ComparisonTrainer(Trainer):
+    """``Trainer`` with an objective; counts how many pairs of texts a batch orders rightly."""
+
+    def __init__(self, *, kind: Kind, objective: Objective, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._kind = kind
+        self._objective = objective
+        self._ordered: list[torch.Tensor] = []
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        *_unused: Any,
+        **_also_unused: Any,
+    ) -> torch.Tensor:
+        """Returns the mean loss of N comparisons; see ``Collator`` for the inputs."""
+        flat = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"])
+        item, place, numbers = inputs["item"], inputs["place"], inputs["numbers"]
+        scores = flat.new_zeros(len(numbers), int(place.max()) + 1)
+        scores = scores.index_put((item, place), flat)
+        mask = torch.zeros_like(scores, dtype=torch.bool).index_put(
+            (item, place), torch.ones_like(flat, dtype=torch.bool)
+        )
+        self._ordered.append(correct_orders(self._kind, scores.detach(), mask, numbers))
+        return self._objective(scores, mask, numbers).mean()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the accuracy since the last report to what is reported."""
+        ordered = torch.cat(self._ordered) if self._ordered else torch.zeros(0)
+        self._ordered.clear()
+        if len(ordered):
+            logs["accuracy"] = float(ordered.mean())
+        super().log(logs, start_time)
+
+
+def _arguments(config: RewardTrainingConfig, folder: Path, device: str) -> TrainingArguments:
+    return training_arguments(
+        folder,
+        device=device,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        learning_rate=config.learning_rate,
+        num_train_epochs=config.epochs,
+        warmup_steps=config.warmup,
+        weight_decay=config.weight_decay,
+        max_grad_norm=config.max_grad_norm,
+        bf16=config.bf16,
+        save_steps=config.save_steps,
+        save_total_limit=1,
+        logging_steps=config.logging_steps,
+    )
 
 
 def _threshold(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from textgym.statistics.bootstrap import weighted_interval
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -180,12 +182,14 @@ def krippendorff_interval(
     if items == 1:
         raise ValueError("an interval needs two items or more that two people answered")
     distance = _distances(values, np.ones(len(values)), "nominal")
-    counts = rng.multinomial(items, np.full(items, 1 / items), size=repetitions)
-    drawn = np.tensordot(counts, coincidences, axes=1)
-    # A resample in which all answers are the same has no alpha.
-    varied = (drawn.sum(axis=1) > 0).sum(axis=1) > 1
-    alphas = [_alpha(total, distance) for total in drawn[varied]]
-    low, high = np.quantile(alphas, [0.025, 0.975])
+
+    def alphas(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        drawn = np.tensordot(counts, coincidences, axes=1)
+        # A resample in which all answers are the same has no alpha.
+        varied = (drawn.sum(axis=1) > 0).sum(axis=1) > 1
+        return np.array([_alpha(total, distance) for total in drawn[varied]])
+
+    low, high = weighted_interval(alphas, items, rng, repetitions)
     return float(low), float(high)
 
 

@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import gammaln
 
+from textgym.statistics.bootstrap import weighted_interval
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -174,8 +176,10 @@ def best_of_n_curve(
     golds = best_of_n_by_prompt(proxy, gold, chosen)
     low = high = None
     if len(golds) > 1:
-        means = _resampled_means(golds, rng, repetitions)
-        low, high = (np.quantile(means, share, axis=0).tolist() for share in (0.025, 0.975))
+        ends = weighted_interval(
+            lambda counts: _weighted_means(counts, golds), len(golds), rng, repetitions
+        )
+        low, high = (end.tolist() for end in ends)
     return BestOfNCurve(
         ns=chosen,
         kl_bounds=kl_bound(chosen).tolist(),
@@ -244,22 +248,21 @@ def peak_interval(
     if len(golds) == 1:
         raise ValueError("an interval needs two prompts or more, and there is one")
     kl = kl_bound(chosen)
-    fits = (
-        fit_overoptimisation(kl, mean).peak_kl for mean in _resampled_means(golds, rng, repetitions)
-    )
-    peaks = np.array([math.inf if peak is None else peak for peak in fits])
-    # A quantile between two infinities would be none at all: take one of the peaks themselves.
-    low, high = np.quantile(peaks, [0.025, 0.975], method="inverted_cdf")
+
+    def peaks(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+        fits = (fit_overoptimisation(kl, mean).peak_kl for mean in _weighted_means(counts, golds))
+        return np.array([math.inf if peak is None else peak for peak in fits])
+
+    # An end between two infinities would be none at all: take one of the peaks themselves.
+    low, high = weighted_interval(peaks, len(golds), rng, repetitions, interpolated=False)
     return float(low), float(high)
 
 
-def _resampled_means(
-    values: NDArray[np.float64], rng: np.random.Generator, repetitions: int
+def _weighted_means(
+    counts: NDArray[np.float64], values: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Means over prompts that were drawn with replacement, ``(repetitions, K)``."""
-    prompts = len(values)
-    counts = rng.multinomial(prompts, np.full(prompts, 1 / prompts), size=repetitions)
-    return np.asarray(counts @ values / prompts, dtype=np.float64)
+    """Means over prompts that were drawn so often, ``(R, P)``, of their values, ``(P, K)``."""
+    return np.asarray(counts @ values / len(values), dtype=np.float64)
 
 
 def _in_order(proxy: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import expit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -60,8 +61,7 @@ def probabilities(lead: ArrayLike, temperature: float = 1.0) -> NDArray[np.float
         lead: ``score(chosen) - score(rejected)``, ``(N,)``.
         temperature: What the leads are divided by, above 0; infinity makes each p one half.
     """
-    # tanh neither overflows nor loses digits.
-    return np.asarray((1 + np.tanh(_checked(lead) / (2 * temperature))) / 2, dtype=np.float64)
+    return np.asarray(expit(_checked(lead) / temperature), dtype=np.float64)
 
 
 def reliability(probability: ArrayLike, bins: int = BINS) -> list[ReliabilityBin]:

@@ -6,14 +6,13 @@ quite; no temperature is fitted before the calibration is measured. The reward c
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import norm
 
 from reward_models.measuring.calibration import brier, calibration_error, probabilities
+from textgym.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from reward_models.preferences.pairs import Preference
     from textgym.types import RewardFunction
 
-__all__ = ["PairReport", "evaluate_reward", "wilson_interval"]
+__all__ = ["PairReport", "evaluate_reward"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,27 +78,3 @@ def evaluate_reward(reward: RewardFunction, preferences: Sequence[Preference]) -
         brier=brier(probability),
         calibration_error=calibration_error(probability),
     )
-
-
-def wilson_interval(successes: float, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Interval of a share, by Wilson (1927); unlike the normal one it stays inside [0, 1].
-
-    Args:
-        successes: How many, halves allowed, in [0, trials].
-        trials: Out of how many, at least 1.
-        confidence: How often the interval holds the truth.
-
-    Returns:
-        The lower and the upper end.
-
-    Raises:
-        ValueError: If the counts are impossible.
-    """
-    if trials < 1 or not 0 <= successes <= trials:
-        raise ValueError(f"{successes} successes out of {trials} are impossible")
-    z = float(norm.ppf((1 + confidence) / 2))
-    share = successes / trials
-    spread = z * math.sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
-    scale = 1 + z**2 / trials
-    centre = share + z**2 / (2 * trials)
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)

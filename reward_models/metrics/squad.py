@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 import string
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from reward_models.metrics.columns import read_texts, require_texts
 from textgym.rewards import describe
+from textgym.tasks.scoring import word_f1
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ class SquadF1:
         """Scores each completion, ``(N,)`` in [0, 1]; the best of several references counts."""
         require_texts(completions)
         return [
-            max(_f1(_squad_words(text), _squad_words(wanted)) for wanted in references)
+            max(word_f1(_squad_words(text), _squad_words(wanted)) for wanted in references)
             for text, references in zip(
                 completions, read_texts(columns, self.column, len(completions)), strict=True
             )
@@ -108,10 +108,3 @@ class SquadF1:
 def _squad_words(text: str) -> list[str]:
     """Lower case, then no punctuation, then no articles, in this order, as SQuAD's script does."""
     return _ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split()
-
-
-def _f1(written: list[str], wanted: list[str]) -> float:
-    if not written or not wanted:
-        return float(written == wanted)
-    shared = (Counter(written) & Counter(wanted)).total()
-    return 2 * shared / (len(written) + len(wanted))

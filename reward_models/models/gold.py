@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from scipy.special import expit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ class GoldJudge:
         if not texts:
             return np.zeros(0)
         logits = self._vectorizer.transform(texts) @ self.weights + self.bias
-        return np.asarray((1 + np.tanh(logits / 2)) / 2, dtype=np.float64)
+        return np.asarray(expit(logits), dtype=np.float64)
 
     def accuracy(self, texts: Sequence[str], labels: Sequence[int]) -> float:
         """Returns the share of texts on the labelled side of one half, in [0, 1]."""

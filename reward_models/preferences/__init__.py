@@ -6,7 +6,6 @@ from reward_models.preferences.formats import (
     data_hash,
     export_preferences,
     read_preferences,
-    split_by_prompt,
     write_preferences,
 )
 from reward_models.preferences.pairs import (
@@ -27,10 +26,12 @@ from reward_models.preferences.rankings import (
     pairs_of_rankings,
     pairs_of_ratings,
 )
+from reward_models.preferences.splitting import Division, divide
 from reward_models.preferences.store import PreferenceStore, StoreError
 
 __all__ = [
     "Answer",
+    "Division",
     "Item",
     "Pair",
     "Preference",
@@ -44,13 +45,13 @@ __all__ = [
     "completions_of",
     "data_hash",
     "decided_pairs",
+    "divide",
     "export_preferences",
     "majority",
     "pairs_of_labels",
     "pairs_of_rankings",
     "pairs_of_ratings",
     "read_preferences",
-    "split_by_prompt",
     "vote_shares",
     "write_preferences",
 ]

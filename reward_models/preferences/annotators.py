@@ -7,9 +7,10 @@ Simplifications: no fatigue, no bias for a side or for length, no ties. AlpacaFa
 from __future__ import annotations
 
 import hashlib
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from scipy.special import expit
 
 from reward_models.preferences.pairs import Answer, Pair, Preference
 
@@ -90,6 +91,5 @@ class SimulatedAnnotator:
         """Draws the choice and the flip from two uniform numbers hashed from seed and pair."""
         digest = hashlib.blake2b(f"{self.seed}/{pair_id}".encode(), digest_size=16).digest()
         choice, turn = (int.from_bytes(part) / 2**64 for part in (digest[:8], digest[8:]))
-        # tanh neither overflows nor loses digits: sigmoid(x) = (1 + tanh(x / 2)) / 2.
-        prefers_a = choice < (1 + math.tanh(self.slope * difference / 2)) / 2
+        prefers_a = choice < float(expit(self.slope * difference))
         return prefers_a != (turn < self.flip)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["divide", "render", "split_texts"]
+__all__ = ["prompt_and_completions", "render", "split_texts"]
 
 _SPEAKERS = {"system": "System", "user": "User", "human": "User", "assistant": "Bot", "gpt": "Bot"}
 _ANSWERS = "Bot:"
@@ -41,7 +41,7 @@ def render(messages: Sequence[Any]) -> list[str]:
     return lines
 
 
-def divide(
+def prompt_and_completions(
     prompt: str | list[Any] | None, texts: Sequence[str | list[Any]]
 ) -> tuple[str, list[str]]:
     """Makes a prompt and the completions that follow it, all text.

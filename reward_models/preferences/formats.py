@@ -1,7 +1,6 @@
-"""Preference files of other people: read, checked, divided; and the store's answers for them.
+"""Preference files of other people: read and checked; and the store's answers for them.
 
-Simplifications: a whole file is in memory; a split by prompts does not see that two prompts are
-parts of one conversation.
+Simplification: a whole file is in memory.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from reward_models.preferences.pairs import Preference
-from reward_models.preferences.parsing import KNOWN_COLUMNS, parser_of
-from reward_models.preferences.rankings import Item, Rating, completions_of
-from textgym.data.split import position
+from reward_models.preferences.rankings import Item, Rating
+from reward_models.preferences.row_formats import KNOWN_COLUMNS, parser_of
+from reward_models.preferences.splitting import divide
 from textgym.data.tables import read_rows
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ __all__ = [
     "data_hash",
     "export_preferences",
     "read_preferences",
-    "split_by_prompt",
     "write_preferences",
 ]
 
@@ -44,8 +42,8 @@ class PreferenceData:
 
     Attributes:
         items: To learn from: preferences, rankings or ratings, all of one kind.
-        held_out: What the column ``split`` keeps apart, if there is one; never a prompt of
-            ``items``.
+        held_out: What the column ``split`` keeps apart, if there is one; shares no prompt with
+            ``items``, see ``divide``.
         left_out: How many rows were left out, by reason; reasons without a row are not there.
         notes: What is odd but no error, a sentence each.
     """
@@ -116,47 +114,15 @@ def read_preferences(name: str, *, skip_bad: bool = False) -> PreferenceData:
     _require_something(name, learned or kept_apart, left_out)
     if not learned:
         raise ValueError(f"{name} has no row whose split is {_TRAINING!r}; name one so")
-    prompts = {item.prompt for item in learned if item.prompt}
-    held_out = [item for item in kept_apart if item.prompt not in prompts]
-    left_out["held out, but their prompt is learned from"] = len(kept_apart) - len(held_out)
+    division = divide(learned, kept_apart)
+    left_out.update(division.dropped)
     notes += _contradictions(learned)
     return PreferenceData(
         items=tuple(learned),
-        held_out=tuple(held_out),
+        held_out=tuple(division.held_out),
         left_out={reason: number for reason, number in left_out.items() if number},
         notes=tuple(notes),
     )
-
-
-def split_by_prompt(
-    items: Sequence[Item], share: float, seed: int = 0
-) -> tuple[list[Item], list[Item]]:
-    """Divides by a hash of the prompt, so that no prompt is on both sides.
-
-    Args:
-        items: What to divide. Without prompts (all of them empty), a hash of the texts decides.
-        share: The share of the prompts that is held out, in [0, 1).
-        seed: Another seed is another division.
-
-    Returns:
-        What to learn from, and what is held out, each in the order that it had.
-
-    Raises:
-        ValueError: If ``share`` is impossible, or leaves nothing to learn from.
-    """
-    if not 0 <= share < 1:
-        raise ValueError(f"the share that is held out is {share}, but it lies in [0, 1)")
-    learned: list[Item] = []
-    held_out: list[Item] = []
-    for item in items:
-        key = item.prompt or json.dumps(sorted(completions_of(item)))
-        (held_out if position(f"{seed}/{key}") < share else learned).append(item)
-    if not learned:
-        raise ValueError(
-            f"all {len(items)} comparisons have one prompt, which fell to those held out: set the "
-            "share to 0, or give more prompts"
-        )
-    return learned, held_out
 
 
 def data_hash(items: Sequence[Item]) -> str:

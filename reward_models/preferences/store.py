@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -22,7 +23,6 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 
 from reward_models.preferences.pairs import CHOICES, Answer, Pair, Preference
 from reward_models.preferences.schema import ANSWERS, METADATA, PAIRS, latest_answers, of_split
-from reward_models.preferences.sqlite import begin_sqlite, configure_sqlite, sqlite_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,6 +32,7 @@ __all__ = ["PreferenceStore", "StoreError"]
 Row = TypeVar("Row", Pair, Answer)
 
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
+_BUSY_TIMEOUT_MS = 60_000  # the queue for the lock is unfair, and a slow disk makes it long
 
 
 class StoreError(RuntimeError):
@@ -54,11 +55,11 @@ class PreferenceStore:
             StoreError: If the file is damaged, cut short, or something else than a store.
         """
         self._name = str(url_or_path)
-        url = self._name if "://" in self._name else sqlite_url(Path(url_or_path))
+        url = self._name if "://" in self._name else _sqlite_url(Path(url_or_path))
         self._engine = sa.create_engine(url)
         if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", configure_sqlite)
-            event.listen(self._engine, "begin", begin_sqlite)
+            event.listen(self._engine, "connect", _configure_sqlite)
+            event.listen(self._engine, "begin", _begin_sqlite)
         self._writer = self._engine.execution_options(textgym_write=True)
         try:
             self._open()
@@ -237,3 +238,37 @@ def _writers(row: dict[str, Any]) -> str:
     """Names two different policies that wrote a pair's texts; empty if it was one."""
     names = sorted({row["policy_a"], row["policy_b"]})
     return " and ".join(names) if len(names) > 1 and all(names) else ""
+
+
+def _sqlite_url(path: Path) -> sa.URL:
+    """The address of a file, whatever letters its path has."""
+    return sa.URL.create("sqlite", database=str(path))
+
+
+def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+    """Makes a commit durable and foreign keys checked; hands transactions to ``_begin_sqlite``."""
+    connection.isolation_level = None
+    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").close()
+    _switch_to_write_ahead_log(connection)
+    connection.execute("PRAGMA synchronous = FULL").close()
+    connection.execute("PRAGMA foreign_keys = ON").close()
+
+
+def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Tries until it works: SQLite does not queue connections that switch a new file at once."""
+    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").close()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """Begins; a writer takes its lock at once, since a reader's cannot be raised without a race."""
+    write = connection.get_execution_options().get("textgym_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

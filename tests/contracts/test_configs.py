@@ -20,10 +20,10 @@ from agents.sft import SFTConfig
 from reward_models.card import CardConfig
 from reward_models.judging.endpoint import EndpointConfig
 from reward_models.judging.judge import JudgeConfig
-from reward_models.learning.fitting import FitConfig
+from reward_models.learning.label_trainer import FitConfig
 from reward_models.learning.labelled import LSTMTrainingConfig
+from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.learning.stepwise import ProcessTrainingConfig
-from reward_models.learning.training import RewardTrainingConfig
 from reward_models.models.classifier import ClassifierConfig
 from reward_models.models.ensemble import EnsembleConfig
 from textgym.cli import COMMANDS

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["exact_match", "unigram_f1"]
+__all__ = ["exact_match", "unigram_f1", "word_f1"]
 
 _WORD = re.compile(r"\w+")
 
@@ -47,9 +47,22 @@ def unigram_f1(
         Rajpurkar et al., "SQuAD: 100,000+ Questions for Machine Comprehension of Text", 2016.
     """
     return [
-        _f1(_words(completion), _words(_require(wanted)))
+        word_f1(_words(completion), _words(_require(wanted)))
         for _, completion, wanted in zip(prompts, completions, reference, strict=True)
     ]
+
+
+def word_f1(written: Sequence[str], wanted: Sequence[str]) -> float:
+    """Scores the words that two texts share, in [0, 1]; see ``unigram_f1``.
+
+    Args:
+        written: The words of one text, in any order.
+        wanted: The words of the other.
+    """
+    if not written or not wanted:
+        return float(not written and not wanted)
+    shared = (Counter(written) & Counter(wanted)).total()
+    return 2 * shared / (len(written) + len(wanted))
 
 
 def exact_match(
@@ -83,13 +96,6 @@ def _require(reference: str | None) -> str:
             "there is no reference to compare with; a prompt of your own needs another reward"
         )
     return reference
-
-
-def _f1(written: list[str], wanted: list[str]) -> float:
-    if not written or not wanted:
-        return float(written == wanted)
-    shared = (Counter(written) & Counter(wanted)).total()
-    return 2 * shared / (len(written) + len(wanted))
 
 
 def _words(text: str) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from reward_models.card import CardConfig, CardData, card_data, make_card, render_card, write_card
-from reward_models.card.making import _made_of, _members, folder_hash, scores_of
+from reward_models.card.assembly import _made_of, _members, folder_hash, scores_of
 from reward_models.card.measures import Sampling
 from reward_models.card.pairs import score_pairs
 from reward_models.models.ensemble import EnsembleConfig, EnsembleReward

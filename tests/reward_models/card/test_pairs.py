@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from reward_models.card.making import scores_of
+from reward_models.card.assembly import scores_of
 from reward_models.card.measures import Sampling
 from reward_models.card.members import member_rows, spread_section
 from reward_models.card.pairs import (

@@ -15,12 +15,8 @@ from reward_models.learning.objectives import (
     objective_for,
     scale_ratings,
 )
-from reward_models.learning.training import (
-    RewardTrainingConfig,
-    RewardTrainingData,
-    fit_reward_model,
-    train_reward_model,
-)
+from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
+from reward_models.learning.training import fit_reward_model, train_reward_model
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import load_reward
 from reward_models.preferences import Preference, Ranking, Rating, data_hash

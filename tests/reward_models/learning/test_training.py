@@ -7,11 +7,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
-from reward_models.learning.training import (
-    RewardTrainingConfig,
-    RewardTrainingData,
-    train_reward_model,
-)
+from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
+from reward_models.learning.training import train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.transformer import load_reward
 from reward_models.preferences import Preference

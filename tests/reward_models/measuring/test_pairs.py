@@ -1,10 +1,8 @@
-"""Pair accuracy, its interval and calibration, against numbers from outside."""
+"""Pair accuracy and calibration, against numbers from outside."""
 
-import numpy as np
 import pytest
-from scipy.stats import binomtest
 
-from reward_models.measuring.pairs import evaluate_reward, wilson_interval
+from reward_models.measuring.pairs import evaluate_reward
 from reward_models.preferences import Preference
 
 
@@ -35,18 +33,3 @@ def test_no_comparison_is_an_error():
     """A mean over nothing is NaN, and NaN passes every threshold that is written the wrong way."""
     with pytest.raises(ValueError, match="at least one"):
         evaluate_reward(as_number, [])
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(0, 10), (7, 10), (10, 10), (684, 1000)])
-def test_the_interval_equals_scipys(successes, trials):
-    """Wilson without continuity correction."""
-    expected = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
-    actual = wilson_interval(successes, trials)
-    np.testing.assert_allclose([expected.low, expected.high], actual, atol=1e-12)
-
-
-@pytest.mark.parametrize(("successes", "trials"), [(-1, 10), (11, 10), (0, 0)])
-def test_impossible_counts_are_refused(successes, trials):
-    """More successes than trials is a bug of the caller."""
-    with pytest.raises(ValueError, match="impossible"):
-        wilson_interval(successes, trials)

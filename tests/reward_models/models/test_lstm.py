@@ -5,7 +5,7 @@ import pickle
 import pytest
 import torch
 
-from reward_models.learning.fitting import FitConfig, fit
+from reward_models.learning.label_trainer import FitConfig, fit
 from reward_models.learning.labelled import LSTMTrainingConfig, accuracy, fit_lstm
 from reward_models.learning.losses import bradley_terry
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig

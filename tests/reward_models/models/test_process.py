@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertModel, GPT2Config
 
-from reward_models.learning.fitting import IGNORED, FitConfig
+from reward_models.learning.label_trainer import IGNORED, FitConfig
 from reward_models.learning.stepwise import (
     ProcessTrainingConfig,
     StepwiseExample,

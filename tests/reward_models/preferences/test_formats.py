@@ -18,7 +18,6 @@ from reward_models.preferences import (
     pairs_of_rankings,
     pairs_of_ratings,
     read_preferences,
-    split_by_prompt,
 )
 
 PAIR = {"prompt": "Say", "chosen": " yes", "rejected": " no"}
@@ -282,44 +281,6 @@ def preferences(prompts):
         Preference(pair_id=str(n), prompt=prompt, chosen=f"good {n}", rejected="bad")
         for n, prompt in enumerate(prompts)
     ]
-
-
-def test_no_prompt_is_on_both_sides_of_a_split():
-    items = preferences(f"prompt {n % 100}" for n in range(400))
-    learned, held_out = split_by_prompt(items, 0.2)
-    assert not {item.prompt for item in learned} & {item.prompt for item in held_out}
-    assert 40 <= len(held_out) <= 120  # 80 expected, in 20 prompts: four standard deviations
-    assert sorted(items, key=str) == sorted([*learned, *held_out], key=str)
-    assert held_out != split_by_prompt(items, 0.2, seed=1)[1]
-    assert (items, []) == split_by_prompt(items, 0.0)
-
-
-def test_items_without_prompts_are_divided_by_their_texts():
-    """And the two directions of a pair stay together."""
-    items = preferences([""] * 200)
-    turned = [
-        Preference(pair_id="", prompt="", chosen=i.rejected, rejected=i.chosen) for i in items
-    ]
-    learned, held_out = split_by_prompt([*items, *turned], 0.3)
-    assert 0 < len(held_out) < len(learned)
-    sides = [{frozenset((i.chosen, i.rejected)) for i in side} for side in (learned, held_out)]
-    assert not sides[0] & sides[1]
-
-
-def test_a_split_that_leaves_nothing_is_refused():
-    one = preferences(["p"] * 5)
-    seed = next(s for s in range(100) if len(_held(one, s)) == 5)
-    with pytest.raises(ValueError, match="all 5 comparisons have one prompt"):
-        split_by_prompt(one, 0.5, seed)
-    with pytest.raises(ValueError, match="the share that is held out is 1"):
-        split_by_prompt(one, 1)
-
-
-def _held(items, seed):
-    try:
-        return split_by_prompt(items, 0.5, seed)[1]
-    except ValueError:
-        return items
 
 
 def test_the_hash_of_data_changes_with_it():

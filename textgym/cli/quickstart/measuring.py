@@ -16,7 +16,7 @@ from agents.reports.report import Report, Sample, Table, write_report
 from reward_models.models.gold import GoldJudge
 from textgym.cli.quickstart.stages import make_envs
 from textgym.files import write_json
-from textgym.statistics.intervals import paired_difference, win_rate
+from textgym.statistics.comparisons import paired_difference, win_rate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
-from reward_models.learning.training import RewardTrainingConfig
+from reward_models.learning.settings import RewardTrainingConfig
 
 if TYPE_CHECKING:
     from textgym.cli.quickstart.command import QuickstartConfig

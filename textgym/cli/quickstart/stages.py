@@ -17,7 +17,8 @@ from agents.ppo import PPO
 from agents.rollouts.collect import collect
 from agents.sft import perplexity, train_language_model
 from agents.training.guards import GuardError, explained_memory
-from reward_models.learning.training import RewardTrainingData, train_reward_model
+from reward_models.learning.settings import RewardTrainingData
+from reward_models.learning.training import train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.metrics import vader
 from reward_models.models.gold import GoldJudge

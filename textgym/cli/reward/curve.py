@@ -15,11 +15,8 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from reward_models.learning.training import (
-    RewardTrainingConfig,
-    RewardTrainingData,
-    fit_reward_model,
-)
+from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
+from reward_models.learning.training import fit_reward_model
 from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
 from reward_models.preferences import Preference, decided_pairs

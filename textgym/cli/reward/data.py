@@ -10,10 +10,10 @@ from reward_models.preferences import (
     Item,
     Preference,
     PreferenceStore,
+    divide,
     majority,
     pairs_of_labels,
     read_preferences,
-    split_by_prompt,
     vote_shares,
 )
 from textgym.cli.errors import CommandError
@@ -90,14 +90,12 @@ def load_data(
             )
         data = read_preferences(name, skip_bad=skip_bad)
         left_out = [f"left out: {number} {reason}" for reason, number in data.left_out.items()]
-        if data.held_out:
-            return LoadedData(
-                train=data.items, held_out=data.held_out, notes=[*left_out, *data.notes]
-            )
-        train, kept = split_by_prompt(data.items, held_out, seed)
+        division = divide(data.items, data.held_out, held_out, seed)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return LoadedData(train=train, held_out=kept, notes=[*left_out, *data.notes])
+    return LoadedData(
+        train=division.learned, held_out=division.held_out, notes=[*left_out, *data.notes]
+    )
 
 
 def _reviews(seed: int, passes: int) -> LoadedData:
@@ -108,7 +106,8 @@ def _reviews(seed: int, passes: int) -> LoadedData:
         reviews = load_reviews(pool)
         return pairs_of_labels([r.text for r in reviews], [r.label for r in reviews], seed, passes)
 
-    return LoadedData(train=pairs("language_model", passes), held_out=pairs("judge", 1))
+    division = divide(pairs("language_model", passes), pairs("judge", 1))
+    return LoadedData(train=division.learned, held_out=division.held_out)
 
 
 def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
@@ -117,19 +116,15 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
     with PreferenceStore(path) as store:
         splits = {pair.split for pair in store.pairs()}
         ties = votes != "majority"
-        if "train" in splits and len(splits) > 1:
-            train = store.preferences("train", ties=ties)
-            kept = [p for s in sorted(splits - {"train"}) for p in store.preferences(s, ties=ties)]
-            prompts = {p.prompt for p in train}
-            kept = [p for p in kept if p.prompt not in prompts]
-        else:
-            answers: Sequence[Item] = store.preferences(ties=ties)
-            if not answers:
-                raise ValueError(f"{path} has no answers that prefer a text; gather some first")
-            both = split_by_prompt(answers, held_out, seed)
-            train, kept = ([p for p in side if isinstance(p, Preference)] for side in both)
+        others = sorted(splits - {"train"}) if "train" in splits else []
+        answers = store.preferences("train" if others else None, ties=ties)
+        kept = [p for split in others for p in store.preferences(split, ties=ties)]
         counts = store.answer_counts()
-    ways: dict[Votes, Callable[[list[Preference]], list[Preference]]] = {
+    if not answers:
+        where = f"the split train of {path}" if kept else path
+        raise ValueError(f"{where} has no answers that prefer a text; gather some first")
+    division = divide(answers, kept, held_out, seed)
+    ways: dict[Votes, Callable[[Sequence[Preference]], list[Preference]]] = {
         "majority": majority,
         "shares": vote_shares,
         "each": list,
@@ -137,4 +132,7 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
     combine = ways[votes]
     undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
     notes = [f"left out: {counts[a]} {a.replace('_', ' ')}" for a in undecided if counts[a]]
-    return LoadedData(train=combine(train), held_out=combine(kept), notes=notes)
+    notes += [f"left out: {number} {reason}" for reason, number in division.dropped.items()]
+    return LoadedData(
+        train=combine(division.learned), held_out=combine(division.held_out), notes=notes
+    )

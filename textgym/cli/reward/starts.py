@@ -21,7 +21,7 @@ from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from reward_models.learning.training import RewardTrainingConfig
+    from reward_models.learning.settings import RewardTrainingConfig
     from reward_models.reading.scoring import Reader
 
 __all__ = ["STARTS", "Start", "make_start"]

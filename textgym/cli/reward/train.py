@@ -11,13 +11,9 @@ import tyro
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from reward_models.learning.training import (
-    RewardTrainingConfig,
-    RewardTrainingData,
-    fit_reward_model,
-)
+from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
+from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
-from reward_models.measuring.pairs import wilson_interval
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
 from textgym.cli.allocator import keep_large_blocks
@@ -26,7 +22,7 @@ from textgym.cli.quickstart.run import Bar, Run
 from textgym.cli.quiet import use_quiet_transformers
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
-from textgym.statistics.bootstrap import cluster_mean_interval
+from textgym.statistics.proportions import share_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -232,7 +228,7 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
     raw = reward.raw(prompts + prompts, [p.chosen for p in pairs] + [p.rejected for p in pairs])
     lead = raw.numpy()[: len(pairs)] - raw.numpy()[len(pairs) :]
     right = (np.sign(lead) + 1) / 2
-    low, high = _interval(right, prompts)
+    low, high = share_interval(right, prompts, np.random.default_rng(0))
     longer = np.array([np.sign(len(p.chosen) - len(p.rejected)) for p in pairs])
     lines = [
         f"accuracy on held-out pairs: {right.mean():.3f} ({low:.3f} to {high:.3f}, 95 %), "
@@ -250,13 +246,6 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
             "chosen and rejected swapped in a part of the data?"
         )
     return lines + _calibrate(lead, prompts)
-
-
-def _interval(right: NDArray[np.float64], prompts: Sequence[str]) -> tuple[float, float]:
-    """By prompts where several pairs share one; else pairs are independent, and Wilson's holds."""
-    if 1 < len(set(prompts)) < len(prompts):
-        return cluster_mean_interval(right, prompts, np.random.default_rng(0))
-    return wilson_interval(float(right.sum()), len(right))
 
 
 def _calibrate(lead: NDArray[np.float64], prompts: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from reward_models.learning.training import RewardTrainingConfig
+from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.preferences import pairs_of_labels
 from textgym.cli.errors import CommandError
 from textgym.cli.reward.curve import RewardCurveConfig, reward_curve

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from reward_models.learning.training import RewardTrainingConfig
+from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.models.transformer import load_reward
 from reward_models.preferences import Answer, PreferenceStore, build_pairs, read_preferences
 from textgym.cli.errors import CommandError

@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_callback import PrinterCallback
 
 from reward_models.reading.batching import pad_rows
+from textgym.pretrained.training_arguments import training_arguments
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from transformers import TrainingArguments
 
 __all__ = ["IGNORED", "FitConfig", "Labelled", "Progress", "fit"]
 
@@ -156,22 +159,18 @@ class _Collator:
 
 
 def _arguments(config: FitConfig, folder: str, device: str) -> TrainingArguments:
-    return TrainingArguments(
-        output_dir=folder,
+    return training_arguments(
+        folder,
+        device=device,
+        batch_size=config.batch_size,
+        seed=config.seed,
         learning_rate=config.learning_rate,
         num_train_epochs=config.epochs,
-        per_device_train_batch_size=config.batch_size,
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        seed=config.seed,
         logging_steps=config.logging_steps,
         train_sampling_strategy="group_by_length",
         length_column_name="length",
         save_strategy="no",
-        use_cpu=device == "cpu",
-        dataloader_pin_memory=device != "cpu",
-        remove_unused_columns=False,
-        disable_tqdm=True,
-        report_to="none",
     )

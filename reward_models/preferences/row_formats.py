@@ -13,7 +13,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from reward_models.preferences.conversations import divide
+from reward_models.preferences.conversations import prompt_and_completions
 from reward_models.preferences.pairs import Preference
 from reward_models.preferences.rankings import Ranking, Rating
 
@@ -184,7 +184,7 @@ def _divide(
     if not isinstance(prompt, str | list | None):
         raise _wrong(row, f"{column!r} is {prompt!r}, but it holds a text")
     try:
-        return divide(prompt, texts)
+        return prompt_and_completions(prompt, texts)
     except ValueError as error:
         raise ValueError(f"{row.place}: {error}") from None
 
