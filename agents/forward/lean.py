@@ -126,7 +126,6 @@ class _LeanTrunk:
         on_cpu = value.device.type == "cpu"
         if on_cpu and query.shape[2] <= _LONGEST_BY_PRODUCTS.get(value.dtype, 0):
             return attend_by_products(query, key, value, self._scale).transpose(1, 2).flatten(2)
-        # Causal even for a single token: a comparison would break the graph of a compiler.
         mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True, scale=self._scale)
         return mixed.transpose(1, 2).flatten(2)
 

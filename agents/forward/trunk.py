@@ -11,8 +11,6 @@ or cross-attention are refused, when their window is shorter than a text or thei
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from agents.forward.onednn import RunLayer
 
-__all__ = ["CompiledTrunk", "TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
+__all__ = ["TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
 
 
 class Trunk(Protocol):
@@ -112,47 +110,6 @@ def require_plain_head(model: PreTrainedModel, trunk: Trunk) -> None:
             f"{type(model).__name__} does more to its logits than its output embedding; "
             "such models are not supported as a policy"
         )
-
-
-class CompiledTrunk:
-    """Another trunk, whose passes with gradients, and those alone, are compiled when first used."""
-
-    def __init__(self, trunk: Trunk) -> None:
-        """Takes what it runs.
-
-        Raises:
-            ValueError: If there is no C++ compiler, which torch's compiler needs.
-        """
-        if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))):
-            raise ValueError(
-                "compile needs a C++ compiler, and neither g++ nor clang++ is there: install one, "
-                "or leave compile out"
-            )
-        self._trunk = trunk
-        self._compiled = torch.compile(trunk.full, dynamic=True)
-
-    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
-        """See ``Trunk``."""
-        return self._trunk.new_cache(rows, columns)
-
-    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
-        """See ``Trunk``."""
-        return self._trunk.packed(rows, dtype)
-
-    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """See ``Trunk``."""
-        run = self._compiled if torch.is_grad_enabled() else self._trunk.full
-        return run(tokens, wanted)
-
-    def read(
-        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
-    ) -> Tensor:
-        """See ``Trunk``."""
-        return self._trunk.read(tokens, slots, cache, wanted)
-
-    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
-        """See ``Trunk``."""
-        return self._trunk.step(tokens, cache)
 
 
 class TransformersTrunk:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Self, cast
 import torch
 from torch import Tensor, nn
 
-from agents.forward.trunk import CompiledTrunk, Trunk, make_trunk, require_plain_head
+from agents.forward.trunk import Trunk, make_trunk, require_plain_head
 from agents.models.candidates import chosen_candidates
 from agents.models.heads import EditHead
 from agents.models.loading import cast_weights
@@ -135,12 +135,6 @@ class TransformerPolicy(nn.Module):
         yield from self.value_head.parameters()
         if self.critic is not None:
             yield from self.critic.parameters()
-
-    def compile_passes(self) -> None:
-        """Compiles what is learned from, see ``CompiledTrunk``; copies are as they were."""
-        self._trunk = CompiledTrunk(self._trunk)
-        if self._critic_trunk is not None:
-            self._critic_trunk = CompiledTrunk(self._critic_trunk)
 
     def evaluate(
         self,

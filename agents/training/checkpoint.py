@@ -27,7 +27,7 @@ _AgentT = TypeVar("_AgentT", bound="Agent")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
-_MAY_DIFFER = {"micro_batch_tokens", "compile"}  # they change memory and speed alone
+_MAY_DIFFER = {"micro_batch_tokens"}  # it changes memory and speed alone
 _SAME = "give the same settings, or begin anew in another folder"
 
 

@@ -1,7 +1,5 @@
 """The lean forward is transformers' own, gradients and all."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
@@ -10,10 +8,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from agents.forward import lean
 from agents.forward.lean import LeanGPT2, LeanLlama, attend_by_products
-from agents.forward.trunk import CompiledTrunk, TransformersTrunk, make_trunk
-from agents.models.policy import TransformerPolicy
-from agents.reinforce import Reinforce, ReinforceConfig
-from tests.agents.toys import VOCABULARY, make_model, make_toy
+from agents.forward.trunk import TransformersTrunk, make_trunk
+from tests.agents.toys import VOCABULARY, make_model
 
 TOKENS = torch.randint(3, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
 
@@ -61,44 +57,6 @@ def test_wanted_states_are_those_of_all_and_teach_the_same(kind):
     ours = torch.autograd.grad((actual * probe).sum(), trained.values())
     for name, mine, other in zip(trained, ours, theirs, strict=True):
         torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-4, msg=name)
-
-
-@pytest.mark.slow
-# torch's compiler loads modules of torch that use what torch has deprecated.
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_a_compiled_update_is_the_plain_one():
-    """The same measurements, and the same gradient of every weight."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        pytest.skip("there is no C++ compiler")
-    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32}
-    no_dropout = {"resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0}
-    small = GPT2Config(vocab_size=VOCABULARY, **sizes, **no_dropout)
-    found = []
-    for compiled in (False, True):
-        torch.manual_seed(0)
-        policy = TransformerPolicy(GPT2LMHeadModel(small))
-        reinforce = Reinforce(policy, make_toy(), ReinforceConfig(compile=compiled))
-        assert isinstance(policy.trunk, CompiledTrunk) == compiled
-        descent = []
-        reinforce.optimizer.register_step_pre_hook(
-            lambda *_, policy=policy, descent=descent: descent.append(
-                {n: p.grad.clone() for n, p in policy.named_parameters() if p.grad is not None}
-            )
-        )
-        found.append((reinforce.step()[0], descent[0]))
-    (plain, expected), (compiled, gradient) = found
-    assert {n: v for n, v in plain.items() if not n.startswith("seconds")} == pytest.approx(
-        {n: v for n, v in compiled.items() if not n.startswith("seconds")}, abs=1e-5
-    )
-    assert expected.keys() == gradient.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(value, gradient[name], atol=1e-5, rtol=0)
-
-
-def test_a_missing_compiler_is_named(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(ValueError, match="compile needs a C\\+\\+ compiler"):
-        TransformerPolicy(make_model()).compile_passes()
 
 
 def test_attention_by_products_is_the_fused_one():
