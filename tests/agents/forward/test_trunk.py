@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from agents.forward import lean
-from agents.forward.lean import LeanGPT2, LeanLlama, attend_by_products
+from agents.forward.lean_gpt2 import LeanGPT2
+from agents.forward.lean_llama import LeanLlama
 from agents.forward.trunk import TransformersTrunk, make_trunk
 from tests.agents.toys import VOCABULARY, make_model
 
@@ -44,12 +43,12 @@ def test_lean_states_and_gradients_are_those_of_transformers(kind):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
-def test_wanted_states_are_those_of_all_and_teach_the_same(kind):
+def test_selected_states_are_those_of_all_and_teach_the_same(kind):
     """In any order, and one of them twice."""
     model = make_model(kind).eval()
-    trunk, wanted = make_trunk(model), torch.tensor([26, 0, 10, 10, 17])
-    expected = trunk.full(TOKENS).flatten(0, 1)[wanted]
-    actual = trunk.full(TOKENS, wanted)
+    trunk, selected = make_trunk(model), torch.tensor([26, 0, 10, 10, 17])
+    expected = trunk.full(TOKENS).flatten(0, 1)[selected]
+    actual = trunk.full(TOKENS, selected)
     torch.testing.assert_close(expected, actual)
     probe = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     trained = dict(model.base_model.named_parameters())
@@ -59,57 +58,17 @@ def test_wanted_states_are_those_of_all_and_teach_the_same(kind):
         torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-4, msg=name)
 
 
-def test_attention_by_products_is_the_fused_one():
-    """In float64, where neither rounds, and with its gradients."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (2, 3, 7, 4)
-    parts = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4)]
-    leaves, probe = [part.requires_grad_() for part in parts[:3]], parts[3]
-    expected = F.scaled_dot_product_attention(*leaves, is_causal=True, scale=0.3)
-    actual = attend_by_products(*leaves, 0.3)
-    torch.testing.assert_close(expected, actual)
-    theirs = torch.autograd.grad((expected * probe).sum(), leaves)
-    ours = torch.autograd.grad((actual * probe).sum(), leaves)
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(other, mine)
-
-
-@pytest.mark.parametrize("longest", [0, 64], ids=["fused", "products"])
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
-def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, longest):
-    monkeypatch.setitem(lean._LONGEST_BY_PRODUCTS, torch.bfloat16, longest)
-    model = make_model(kind).eval()
-    with torch.no_grad():
-        expected = make_trunk(model).full(TOKENS)
-        with torch.autocast("cpu", torch.bfloat16):
-            actual = make_trunk(model).full(TOKENS)
-    torch.testing.assert_close(expected, actual.float(), atol=0.05, rtol=0.05)
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
-def test_float32_attends_alike_on_either_side_of_its_limit(monkeypatch, kind):
-    model = make_model(kind).eval()
-    weights, found = [*model.base_model.parameters()], []
-    for longest in (0, 64):
-        monkeypatch.setitem(lean._LONGEST_BY_PRODUCTS, torch.float32, longest)
-        states = make_trunk(model).full(TOKENS)
-        probe = torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
-        found.append([states, *torch.autograd.grad((states * probe).sum(), weights)])
-    for fused, products in zip(*found, strict=True):
-        torch.testing.assert_close(fused, products, atol=1e-4, rtol=1e-4)
-
-
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
-def test_wanted_states_of_a_prompt_are_those_of_all(kind):
-    trunk, wanted = make_trunk(make_model(kind).eval()), torch.tensor([8, 9 + 2, 18 + 5])
+def test_selected_states_of_a_prompt_are_those_of_all(kind):
+    trunk, selected = make_trunk(make_model(kind).eval()), torch.tensor([8, 9 + 2, 18 + 5])
     states, caches = [], []
     with torch.no_grad():
-        for which in (None, wanted):
+        for which in (None, selected):
             cache = trunk.new_cache(3, 16)
             cache.reserve(9)
             states.append(trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache, which))
             caches.append([*cache.keys, *cache.values])
-    torch.testing.assert_close(states[0].flatten(0, 1)[wanted], states[1])
+    torch.testing.assert_close(states[0].flatten(0, 1)[selected], states[1])
     torch.testing.assert_close(*caches)
 
 
