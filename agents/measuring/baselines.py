@@ -38,12 +38,12 @@ GREEDY = Sampling(temperature=1e-6)
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Baseline:
-    """The scores of E episodes.
+    """The scores of N episodes.
 
     Attributes:
         mean: Their mean and its 95 % interval, by drawing episodes.
-        scores: ``(E,)`` float64, in the order of the examples.
-        example_ids: ``(E,)`` int64.
+        scores: ``(N,)`` float64, in the order of the examples.
+        example_ids: ``(N,)`` int64.
     """
 
     mean: Estimate

@@ -1,4 +1,4 @@
-"""PURE: the bounds between which a run counts as a success.
+"""The bounds between which a run counts as a success; pure functions of numbers.
 
 A judge of the text alone can be fooled: a policy that collapses into stock phrases of praise gets
 its highest scores. So a run is held to how far it moved and to how varied its text is as well.
