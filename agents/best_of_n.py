@@ -1,10 +1,10 @@
 """Best of n: write n completions of each prompt, keep the one that the environment scores highest.
 
-The plainest way to spend more on a better text, with nothing trained: what a learner has to beat.
-What is kept is also what rejection sampling fine-tunes on; ``BestOfN.texts`` is what
-``agents.sft.train_language_model`` takes.
+It trains nothing and spends n times the tokens: the baseline that a learner has to beat. The texts
+that it keeps are those that rejection sampling fine-tunes on; ``agents.sft.train_language_model``
+takes ``BestOfN.texts``.
 
-Source: Stiennon et al., "Learning to summarize from human feedback" (2020); the bound of the
+Source: Stiennon et al., "Learning to summarize from human feedback" (2020). The bound of the KL
 divergence is an equality only where no two completions score alike: Beirami et al., "Theoretical
 guarantees on the best-of-n alignment policy" (2024).
 """
@@ -38,12 +38,13 @@ class BestOfN:
     """The best of n completions of each of P prompts.
 
     Attributes:
-        prompts: As the policy saw them, P texts.
-        completions: What was kept, P texts.
-        ids: The same as ids, the end of text included where it was written.
-        scores: Of what was kept, ``(P,)`` float64.
-        all_scores: Of every completion, ``(P, n)`` float64; NaN where an outside limit cut it off.
-        example_ids: Of the prompts, ``(P,)`` int64.
+        prompts: The prompts as the policy read them, P texts.
+        completions: The best completions, P texts.
+        ids: Their token ids, the end of text included where it was written.
+        scores: Their scores, ``(P,)`` float64.
+        all_scores: The scores of all completions, ``(P, n)`` float64; NaN where an outside limit
+            cut one off.
+        example_ids: The examples' numbers, ``(P,)`` int64.
         kl_bound: Upper bound of the KL divergence from the policy, in nats a completion.
     """
 
@@ -57,7 +58,7 @@ class BestOfN:
 
     @property
     def texts(self) -> list[str]:
-        """Whole texts, prompt and best completion, to fine-tune on."""
+        """Prompts with their best completions, to fine-tune on."""
         return [a + b for a, b in zip(self.prompts, self.completions, strict=True)]
 
 
@@ -73,10 +74,10 @@ def kl_bound(n: int) -> float:
 
 
 def first_highest(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """The number of each row's highest score, the first one of equals, ``(P,)`` int64.
+    """The index of each row's highest score, the first of equal ones, ``(P,)`` int64.
 
     Args:
-        scores: ``(P, n)``; NaN is never the highest.
+        scores: ``(P, n)`` float64; NaN is never the highest.
 
     Raises:
         ValueError: If all of a row are NaN.
@@ -104,9 +105,9 @@ def best_of_n(
 
     Args:
         envs: A text environment with the torch backend and autoreset disabled.
-        policy: Who writes.
-        n: Completions of a prompt. More score higher, and cost time in proportion.
-        example_ids: Which examples, P of them; ``n * P`` is at least ``num_envs``.
+        policy: The policy that writes.
+        n: Completions of a prompt. More score higher, at a proportional cost.
+        example_ids: The numbers of P examples; ``n * P`` is at least ``num_envs``.
         seed: The sampler's.
         sampling: How actions are drawn; ``None`` for the policy's own distribution.
 

@@ -50,12 +50,6 @@ class AgentConfig:
     bf16: bool = False
     """Sample with bfloat16 weights, and run the update's and the reference's forward passes in
     bfloat16; the weights that learn stay float32. Faster, with log-probabilities good to 1e-2."""
-    compile: bool = False
-    """Run the update's passes through torch's compiler, which fuses what is between products, needs
-    a C++ compiler, and takes a minute or more at the first update. It is meant for GPUs and long
-    runs, and was not measured there. On a CPU it gained nothing: with 4 layers of width 256, 64
-    texts of 64 tokens and one thread, a pass and its gradient took 1.44 s instead of 1.42, and in
-    bfloat16 0.91 s instead of 0.82 (processor time, best of five)."""
     seed: int = 0
     """Of the sampler, the minibatches and the order of the prompts."""
 

@@ -131,8 +131,6 @@ class Agent:
         self.failure_folder = Path(tempfile.gettempdir())
         self.actor = policy.without_critic()
         self._sampler = self.actor.frozen_copy(torch.bfloat16) if config.bf16 else None
-        if config.compile:
-            policy.compile_passes()
         self.random = RandomState(config.seed, policy.device)
         self.collected: Rollout | None = None
 

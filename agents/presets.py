@@ -1,4 +1,4 @@
-"""Settings that were published, as ``PPOConfig``s: where to start from, or to compare with.
+"""Published settings of PPO on text, as ``PPOConfig``s: to start from, or to compare with.
 
 ======================================  ====================  ===================  =============
 setting                                 lm-human-preferences  summarize-from-fb.   trl
@@ -10,29 +10,30 @@ price of KL                             0.15, adaptive to 6   0.05              
 temperature                             0.7                   0.7                  0.7
 rewards scaled to variance 1            yes                   no                   no
 Adam's epsilon                          1e-5, TensorFlow's    1e-5                 1e-8
-off a text without an end               0                     0                    1
+missing-end penalty                     0                     0                    1
 ======================================  ====================  ===================  =============
 
 All three: discount 1, lambda 0.95, clip 0.2 for ratios and for values, value weight 0.1, whitened
-advantages, no limit to the gradient, KL by k1 inside the reward, no dropout.
+advantages, no clipping of gradients, KL by k1 in the reward, no dropout.
 
 What differs from the originals, in all three:
 
-* The score is paid to the last action, the end of text included, and no step beyond it exists.
-  Two of them train a value there, and mask its log-probability (their ``padding_mask_p1``).
-* A text ends with its end-of-text token. The originals write a fixed number of tokens and cut the
-  text afterwards; ``lm-human-preferences`` at the first full stop after 16 tokens, and learns from
+* The score is the reward of the last action, which may be the end of text, and no step follows.
+  Two of them train a value one step later and mask its log-probability (``padding_mask_p1``).
+* A text ends with its end-of-text token. The originals sample a fixed number of tokens and cut the
+  text afterwards; ``lm-human-preferences`` at the first full stop after 16 tokens, and it trains on
   all 24.
-* Rooms for prompt and response belong to the environment: 64 and 24 tokens in
+* Lengths of prompt and completion belong to the environment: 64 and 24 tokens in
   ``lm-human-preferences``, up to 512 and 53 in the others.
-* Whitening, where it is on, is over the whole collection, not over a process's share of it.
-* Plain Adam; ``summarize-from-feedback`` has AdamW with torch's weight decay of 0.01. Its penalty,
-  and that of ``lm-human-preferences``, replaces the score by -1, where ours is taken off it, so it
-  is left at 0 here. ``trl`` takes it off, as here.
-* A critic of its own is the caller's to give: ``lm-human-preferences`` shares the trunk, the other
-  two start one from the reward model, to which a copy of the policy comes nearest.
-* Every token of a minibatch counts the same. Two of them take the mean of the means of its parts.
-* Computing in float32: set ``bf16`` for what ``trl`` does.
+* Whitening, where it is on, is over all processes' texts, not over one process's share.
+* Plain Adam; ``summarize-from-feedback`` has AdamW with torch's weight decay of 0.01.
+* The penalty of ``summarize-from-feedback`` and of ``lm-human-preferences`` for a missing end
+  replaces the score by -1, where ours is subtracted from it, so it is left at 0 here. ``trl``
+  subtracts it too.
+* The caller gives a separate critic: ``lm-human-preferences`` shares the trunk, the other two start
+  a critic from the reward model; here the nearest to that is a copy of the policy.
+* Every token of a minibatch has the same weight. Two of them average the means of its parts.
+* float32: set ``bf16`` for what ``trl`` does.
 
 Sources: ``launch.py`` and ``train_policy.py`` of openai/lm-human-preferences (Ziegler et al. 2019),
 its sentiment and descriptiveness tasks; ``ppo.py`` of vwxyzjn/summarize_from_feedback_details
@@ -116,4 +117,4 @@ PRESETS: Mapping[PresetName, Callable[[], PPOConfig]] = MappingProxyType(
         "trl": trl,
     }
 )
-"""What makes them, by name."""
+"""The functions that make them, by name."""

@@ -1,12 +1,12 @@
 """Supervised training of a language model on plain text, by transformers' ``Trainer``.
 
 Every text is one row: the beginning-of-text id, its first tokens, and, if it is short enough, the
-end-of-text id. Text environments start at a beginning, so that is what is worth learning: at equal
-tokens, rows cut from the middle of a stream gave a worse perplexity on openings.
+end-of-text id. Text environments start at the beginning of a text, so rows do as well: at equal
+tokens, rows cut from the middle of a stream gave a worse perplexity on beginnings.
 
 A run that was stopped goes on from its last whole checkpoint.
 
-Simplifications: what is beyond ``row_tokens`` is not read; one process.
+Simplifications: tokens beyond the first ``row_tokens`` of a text are dropped; one process.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["SFTConfig", "make_language_model", "perplexity", "train_language_model"]
 
-_IGNORED = -100  # the label that transformers' losses pass over
-_WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
+_IGNORED = -100  # the label that transformers' losses ignore
+_WRITTEN_LAST = "trainer_state.json"  # the last file of a checkpoint that Trainer writes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,29 +50,29 @@ class SFTConfig:
     heads: int = 4
     """Attention heads."""
     steps: int = 520
-    """Updates. More is better for as long as you have."""
+    """Updates. More give a lower perplexity, and take longer."""
     batch_size: int = 48
-    """Rows in an update. Muon's own work is the same for any, so few make it a large share."""
+    """Rows in an update. Muon's own cost does not depend on it, so it weighs more with few rows."""
     row_tokens: int = 64
     """Length of a row, and the longest text that the model can read."""
     matrix_rate: float = 2e-2
-    """Step size of Muon, for the matrices inside the blocks."""
+    """Learning rate of Muon, for the matrices inside the blocks."""
     rate: float = 4e-3
-    """Step size of AdamW, for embeddings, gains and biases."""
+    """Learning rate of AdamW, for embeddings, gains and biases."""
     weight_decay: float = 0.01
-    """Decay of the matrices."""
+    """Weight decay of the matrices."""
     warmup: float = 0.02
-    """Share of the steps in which the step sizes rise from 0."""
+    """Share of the steps in which the learning rates rise from 0."""
     cooldown: float = 0.4
-    """Share of the steps, the last ones, in which they fall to 0."""
+    """Share of the steps, the last ones, in which the learning rates fall to 0."""
     bf16: bool = True
-    """Compute in bfloat16; the weights stay float32."""
+    """Forward and backward passes in bfloat16; the weights stay float32."""
     save_steps: int = 100
-    """Updates between checkpoints: what a kill costs at most."""
+    """Updates between checkpoints: at most so many are lost when a run is killed."""
     logging_steps: int = 10
-    """Updates between two reports to the callbacks."""
+    """Updates between two logs, which callbacks receive."""
     seed: int = 0
-    """Of the first weights and the order of the rows."""
+    """Seed of the first weights and of the order of the rows."""
 
 
 def make_language_model(config: SFTConfig, tokenizer: Tokenizer) -> GPT2LMHeadModel:
@@ -112,9 +112,9 @@ def train_language_model(
     """Trains a language model and saves it as transformers does, its tokenizer beside it.
 
     Args:
-        config: Shape and training.
-        tokenizer: Its vocabulary.
-        texts: What to learn, in any order.
+        config: Shape of the model and settings of its training.
+        tokenizer: Turns texts into ids; saved beside the model.
+        texts: The training texts, in any order; empty ones are left out.
         out: The folder to write; checkpoints lie beside it, in ``<out>.checkpoints``.
         device: ``cpu`` or ``cuda``.
         callbacks: transformers' callbacks, for progress.
@@ -180,7 +180,7 @@ def _rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[
 
 
 def _collate(rows: Sequence[list[int]], pad_id: int) -> dict[str, Tensor]:
-    """Pads on the right; under a causal mask, padding changes nothing before it."""
+    """Pads on the right, where causal attention does not look; ids and labels, ``(N, L)`` int64."""
     length = max(map(len, rows))
     input_ids = torch.full((len(rows), length), pad_id)
     labels = torch.full((len(rows), length), _IGNORED)
@@ -190,7 +190,7 @@ def _collate(rows: Sequence[list[int]], pad_id: int) -> dict[str, Tensor]:
 
 
 def _trapezoid(step: int, config: SFTConfig) -> float:
-    """The step sizes' factor: up along a line, level, down along a line."""
+    """The factor of the learning rates: rises linearly, is 1, falls linearly."""
     rising = (step + 1) / max(1, round(config.steps * config.warmup))
     falling = (config.steps - step) / max(1, round(config.steps * config.cooldown))
     return max(0.0, min(1.0, rising, falling))

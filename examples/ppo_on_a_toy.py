@@ -9,8 +9,7 @@ import gymnasium as gym
 import torch
 
 import textgym  # noqa: F401 - registers the ids
-from agents.models.policy import TransformerPolicy
-from agents.ppo import PPO, PPOConfig
+from agents import PPO, PPOConfig, TransformerPolicy
 from agents.sft import SFTConfig, make_language_model
 
 

@@ -1,14 +1,14 @@
-"""A language model that proposes next tokens, or drafts whole completions, for an environment.
+"""Language models as parts of an environment: one proposes next tokens, one drafts completions.
 
 The environment names them: ``proposer="agents.bridges.environment_plugins:LanguageModelProposer"``
 with ``proposer_kwargs={"path": ...}``, and likewise for ``LanguageModelDrafter``.
 
-A text's proposals, and its draft, must not depend on the texts beside it in a batch. Padding stands
+A text's proposals, and its draft, must not depend on the other texts of its batch. Padding stands
 on the right, where causal attention does not look. What is left is rounding, which differs between
-batches of different shapes. The model therefore computes in float64, where the differences are too
-small to change a choice but once in many millions.
+batches of different shapes. The model therefore computes in float64, where the differences change a
+choice once in many millions at most.
 
-Simplification: every call runs whole texts, without a key-value cache.
+Simplification: every call is a forward pass over whole texts, without a key-value cache.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class LanguageModelProposer:
             texts, lengths = tokens, length
         logits = self._model.logits(texts, lengths).float()
         logits[:, self._eos_id] = -torch.inf
-        # topk does not say which of two equal ones it takes.
+        # topk does not promise which of two equal logits it takes.
         values, ids = logits.sort(dim=1, descending=True, stable=True)
         ids = torch.where(values > -torch.inf, ids, self._pad_id)[:, : self._num_candidates, None]
         missing = self._num_candidates - ids.shape[1]
@@ -98,8 +98,8 @@ class LanguageModelProposer:
 class LanguageModelDrafter:
     """Continues the prompt by sampling from a causal language model.
 
-    A row's noise is one uniform number per token of the allowance, drawn from its own generator at
-    once, each turned into a token by inverting the model's cumulative distribution.
+    For each row, one uniform number per token of the allowance is drawn at once from the row's own
+    generator; each is turned into a token by inverting the model's cumulative distribution.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class LanguageModelDrafter:
         Args:
             path: The model's folder.
             tokenizer: The tokenizer that the model was trained with.
-            prompt_tokens: Room for the prompt, the beginning-of-text id included; of a longer one
-                the model reads the end, as the agent does.
+            prompt_tokens: Room for the prompt, the beginning-of-text id included; of a longer
+                prompt the model reads the end, as the agent does.
             completion_tokens: The allowance, and the length of a draft at most.
             temperature: Divides the logits, above 0.
             device: Where the model runs.
@@ -205,7 +205,7 @@ class _NextToken:
                 f"in {self._path} can read; take a model with more, or shorter prompts"
             )
         # Padding may be an id that the model has no embedding for.
-        places = torch.arange(width, device=tokens.device)
-        tokens = torch.where(places < length[:, None], tokens[:, :width], 0).to(device)
+        positions = torch.arange(width, device=tokens.device)
+        tokens = torch.where(positions < length[:, None], tokens[:, :width], 0).to(device)
         logits = self._policy.next_logits(tokens, length.to(device))
         return logits.masked_fill(~self._legal, -torch.inf)

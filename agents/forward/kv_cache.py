@@ -1,11 +1,11 @@
-"""Keys and values of the tokens that have been read, one line of columns a text.
+"""The key-value cache: keys and values of the tokens that have been read, a slot for each text.
 
 A token's column is its position in its own text, so texts of different lengths, and texts that
-began at different times, stand side by side without padding between them: what a text has not
-reached yet is masked by its length, and is overwritten when it gets there.
+began at different times, stand side by side without padding between them: the columns that a text
+has not reached yet are masked by its length, and are overwritten when it gets there.
 
-There are only as many columns as the longest text needs, and a few more. Of a larger tensor, the
-first columns lie apart in memory, and on a CPU a batched product copies them before it begins.
+There are only as many columns as the longest text needs, rounded up to a block. Of a larger tensor,
+the first columns are not contiguous, and on a CPU a batched product copies them before it begins.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class KeyValueCache:
         return self.keys[0].shape[2]
 
     def reserve(self, columns: int) -> None:
-        """Makes room for texts of so many tokens, by blocks, so that it is seldom done."""
+        """Makes room for texts of ``columns`` tokens, by blocks, so that it is seldom done."""
         if columns <= self.width:
             return
         before, width = self.width, min(-(-columns // _BLOCK) * _BLOCK, self.columns)
@@ -76,7 +76,7 @@ class KeyValueCache:
                 rows, heads, _, head_size = layer.shape
                 layers[number] = layer.new_empty((rows, heads, width, head_size))
                 layers[number][:, :, :before] = layer
-                # A masked column is multiplied by 0, which does not cure what is no number.
+                # A masked column is multiplied by 0, which NaN survives.
                 layers[number][:, :, before:] = 0
 
     def add(self, lengths: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ class KeyValueCache:
         return torch.arange(first, self.count, device=lengths.device)
 
     def drop(self, slots: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Closes slots; what moves is worked out on the host, which need not wait for it then.
+        """Closes slots; which others move is worked out on the host, so no device is waited for.
 
         Args:
             slots: ``(k,)``, different ones.

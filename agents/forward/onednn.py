@@ -1,10 +1,10 @@
-"""Linear layers laid out anew for a CPU's oneDNN, with the activation behind them in one pass.
+"""Linear layers in the layout of a CPU's oneDNN library, with the activation behind them fused.
 
-A policy writes a whole collection with weights that stay as they are, and a reference is never
-anything else, so the price of laying them out once is nothing beside what each pass saves: the
-products run closer to the processor's limit, and an activation costs a few instructions while its
-input is still in a register. Passes with gradients, and whatever is no plain linear layer, such as
-one with an adapter, are run as they are.
+A policy writes a whole collection with weights that do not change, and a reference never changes,
+so the cost of packing them once is nothing beside what each forward pass saves: the products run
+closer to the processor's limit, and an activation costs a few instructions while its input is still
+in a register. Passes with gradients, and whatever is no plain linear layer, such as one with an
+adapter, are run as they are.
 
 The operators are those that torch's own compiler writes for linear layers in inference.
 """
@@ -42,7 +42,7 @@ def run_layer(layer: nn.Module, x: Tensor, activation: Activation | None = None)
 
 
 def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether weights of this kind can be laid out anew here."""
+    """Whether weights of this dtype on this device can be packed."""
     if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # torch's is
         return False
     if dtype == torch.bfloat16:
@@ -50,8 +50,8 @@ def can_pack(device: torch.device, dtype: torch.dtype) -> bool:
     return dtype == torch.float32
 
 
-class _Packed(NamedTuple):
-    """A layer's weights."""
+class _PackedWeights(NamedTuple):
+    """A layer's weights in oneDNN's layout."""
 
     weight: Tensor
     """Opaque, for ``torch.ops.mkldnn``."""
@@ -59,17 +59,17 @@ class _Packed(NamedTuple):
 
 
 class PackedLayers:
-    """Linear layers with their weights as they are when first run, which takes as much memory."""
+    """Runs linear layers with packed copies of the weights that they had when they first ran."""
 
-    def __init__(self, rows: int, dtype: torch.dtype) -> None:
-        """Knows no layer yet.
+    def __init__(self, pass_tokens: int, dtype: torch.dtype) -> None:
+        """Packs nothing yet: a layer is packed when it first runs, which takes its memory again.
 
         Args:
-            rows: How many inputs a pass usually has; others are right as well, but slower.
+            pass_tokens: How many tokens a pass usually has; other numbers are right, but slower.
             dtype: Of the products; inputs and weights are rounded to it.
         """
-        self._rows, self._dtype = rows, dtype
-        self._packed: dict[nn.Module, _Packed] = {}
+        self._pass_tokens, self._dtype = pass_tokens, dtype
+        self._packed: dict[nn.Module, _PackedWeights] = {}
 
     def __call__(self, layer: nn.Module, x: Tensor, activation: Activation | None = None) -> Tensor:
         """Runs ``layer``, for which ``can_pack`` holds, without gradients; see ``RunLayer``."""
@@ -82,9 +82,9 @@ class PackedLayers:
         result: Tensor = run(x.to(self._dtype), weight, bias, name, [], algorithm)
         return result
 
-    def _pack(self, layer: Any) -> _Packed:
+    def _pack(self, layer: Any) -> _PackedWeights:
         weight = layer.weight.detach().to(self._dtype)
         weight = (weight.T if type(layer) is Conv1D else weight).contiguous()
-        lay_out = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001 - no public name
+        reorder = torch.ops.mkldnn._reorder_linear_weight  # noqa: SLF001 - no public name
         bias = None if layer.bias is None else layer.bias.detach().to(self._dtype, copy=True)
-        return _Packed(lay_out(weight, self._rows), bias)
+        return _PackedWeights(reorder(weight, self._pass_tokens), bias)

@@ -1,9 +1,10 @@
-"""Three ways through one trunk: whole texts, texts into a cache, and one more column.
+"""A language model up to its last hidden state, by three forward passes.
 
-``full`` is what is learned from, ``read`` takes in prompts, ``step`` writes. A trunk holds no
-weights of its own: it runs a transformers model's modules. ``make_trunk`` takes the lean one of
-``agents.forward.lean`` where the model is one of those that it knows, and else transformers' own
-forward behind the same three verbs. All of them give the same numbers (tested).
+``full`` runs whole texts and is what is learned from, ``read`` runs prompts and fills a key-value
+cache, ``step`` appends one token to every text in it. A trunk holds no weights of its own: it runs
+a transformers model's modules. ``make_trunk`` takes ``agents.forward.lean_gpt2`` or
+``agents.forward.lean_llama`` where the model is one of those that they know, and else transformers'
+own forward behind the same three methods. All of them give the same numbers (tested).
 
 Simplification: attention must see the whole text; models with a sliding window, a recurrent state
 or cross-attention are refused, when their window is shorter than a text or their steps differ.
@@ -11,8 +12,6 @@ or cross-attention are refused, when their window is shorter than a text or thei
 
 from __future__ import annotations
 
-import os
-import shutil
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
@@ -20,7 +19,9 @@ from torch import Tensor, nn
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from agents.forward.kv_cache import KeyValueCache
-from agents.forward.lean import LeanGPT2, LeanLlama
+from agents.forward.lean_gpt2 import LeanGPT2
+from agents.forward.lean_llama import LeanLlama
+from agents.forward.lean_trunk import selected_states
 from agents.forward.onednn import run_layer
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from agents.forward.onednn import RunLayer
 
-__all__ = ["CompiledTrunk", "TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
+__all__ = ["TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
 
 
 class Trunk(Protocol):
@@ -37,31 +38,33 @@ class Trunk(Protocol):
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""
 
-    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
-        """A trunk for passes without gradients, as long as the weights stay as they are.
+    def packed(self, pass_tokens: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
+        """Makes a trunk for passes without gradients, as long as the weights stay as they are.
 
         Args:
-            rows: How many tokens it will usually be given at once.
+            pass_tokens: How many tokens a pass usually has.
             dtype: Of its products; autocast's, if it is to run under that.
 
         Returns:
-            The same one where nothing is gained, and how to run the model's output layer with it.
+            The trunk, which is this one where nothing is gained; and what runs the model's output
+            layer behind it.
         """
 
-    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+    def full(self, tokens: Tensor, selected: Tensor | None = None) -> Tensor:
         """Runs right-padded texts, with gradients where they are on.
 
         Args:
             tokens: ``(N, L)`` int64.
-            wanted: Which states are asked for, ``n * L + l`` for token l of text n, ``(M,)`` int64;
-                ``None`` for all.
+            selected: Whose states to return, ``n * L + l`` for token l of text n, ``(M,)`` int64,
+                in any order; ``None`` for all.
 
         Returns:
-            ``(M, width)``, or ``(N, L, width)``; what stands at padding is meaningless.
+            Last hidden states, ``(M, width)``, or ``(N, L, width)``, where those at padding mean
+            nothing.
         """
 
     def read(
-        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, selected: Tensor | None = None
     ) -> Tensor:
         """Runs right-padded texts and keeps their keys and values.
 
@@ -69,7 +72,7 @@ class Trunk(Protocol):
             tokens: ``(k, L)`` int64.
             slots: Where they stand in the cache, ``(k,)`` int64.
             cache: Is written to; at least as wide as the texts.
-            wanted: As in ``full``.
+            selected: As in ``full``.
 
         Returns:
             ``(M, width)``, or ``(k, L, width)``.
@@ -88,10 +91,10 @@ class Trunk(Protocol):
 
 
 def make_trunk(model: PreTrainedModel) -> Trunk:
-    """Makes the leanest trunk that runs ``model``."""
-    for lean in (LeanGPT2, LeanLlama):
-        if lean.fits(model):
-            return lean(model)
+    """Makes the fastest trunk that runs ``model``."""
+    for family in (LeanGPT2, LeanLlama):
+        if family.fits(model):
+            return family(model)
     return TransformersTrunk(model)
 
 
@@ -112,47 +115,6 @@ def require_plain_head(model: PreTrainedModel, trunk: Trunk) -> None:
             f"{type(model).__name__} does more to its logits than its output embedding; "
             "such models are not supported as a policy"
         )
-
-
-class CompiledTrunk:
-    """Another trunk, whose passes with gradients, and those alone, are compiled when first used."""
-
-    def __init__(self, trunk: Trunk) -> None:
-        """Takes what it runs.
-
-        Raises:
-            ValueError: If there is no C++ compiler, which torch's compiler needs.
-        """
-        if not any(map(shutil.which, (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))):
-            raise ValueError(
-                "compile needs a C++ compiler, and neither g++ nor clang++ is there: install one, "
-                "or leave compile out"
-            )
-        self._trunk = trunk
-        self._compiled = torch.compile(trunk.full, dynamic=True)
-
-    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
-        """See ``Trunk``."""
-        return self._trunk.new_cache(rows, columns)
-
-    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
-        """See ``Trunk``."""
-        return self._trunk.packed(rows, dtype)
-
-    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
-        """See ``Trunk``."""
-        run = self._compiled if torch.is_grad_enabled() else self._trunk.full
-        return run(tokens, wanted)
-
-    def read(
-        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
-    ) -> Tensor:
-        """See ``Trunk``."""
-        return self._trunk.read(tokens, slots, cache, wanted)
-
-    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
-        """See ``Trunk``."""
-        return self._trunk.step(tokens, cache)
 
 
 class TransformersTrunk:
@@ -189,32 +151,32 @@ class TransformersTrunk:
             device=layers[0].keys.device,
         )
 
-    def packed(self, rows: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
+    def packed(self, pass_tokens: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
         """See ``Trunk``."""
         return self, run_layer
 
-    def full(self, tokens: Tensor, wanted: Tensor | None = None) -> Tensor:
+    def full(self, tokens: Tensor, selected: Tensor | None = None) -> Tensor:
         """See ``Trunk``."""
-        return _of(self._run(tokens, None), wanted)
+        return selected_states(self._run(tokens, None), selected)
 
     def read(
-        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, wanted: Tensor | None = None
+        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, selected: Tensor | None = None
     ) -> Tensor:
         """See ``Trunk``."""
-        fresh = DynamicCache(config=self._model.config)
-        hidden = self._run(tokens, fresh)
-        for number, layer in enumerate(cast("list[Any]", fresh.layers)):
+        their_cache = DynamicCache(config=self._model.config)
+        hidden = self._run(tokens, their_cache)
+        for number, layer in enumerate(cast("list[Any]", their_cache.layers)):
             cache.write_texts(number, slots, layer.keys, layer.values)
-        return _of(hidden, wanted)
+        return selected_states(hidden, selected)
 
     def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
         """See ``Trunk``."""
         lengths = cache.lengths
-        hidden_from = torch.arange(cache.width, device=tokens.device) > lengths[:, None]
+        unread = torch.arange(cache.width, device=tokens.device) > lengths[:, None]
         lowest = torch.finfo(cache.keys[0].dtype).min
-        mask = torch.zeros(hidden_from.shape, dtype=cache.keys[0].dtype, device=tokens.device)
-        mask = mask.masked_fill_(hidden_from, lowest)[:, None, None, :]
-        layers: list[Any] = [_Column(cache, number) for number in range(len(cache.keys))]
+        mask = torch.zeros(unread.shape, dtype=cache.keys[0].dtype, device=tokens.device)
+        mask = mask.masked_fill_(unread, lowest)[:, None, None, :]
+        layers: list[Any] = [_CacheLayer(cache, number) for number in range(len(cache.keys))]
         output = self._model.base_model(
             input_ids=tokens[:, None],
             attention_mask=mask,
@@ -235,12 +197,8 @@ class TransformersTrunk:
         return cast("Tensor", output.last_hidden_state)
 
 
-def _of(hidden: Tensor, wanted: Tensor | None) -> Tensor:
-    return hidden if wanted is None else hidden.flatten(0, 1).index_select(0, wanted)
-
-
-class _Column(CacheLayerMixin):
-    """Shows one layer of our cache to transformers, which appends a column to it."""
+class _CacheLayer(CacheLayerMixin):
+    """One layer of our cache as transformers sees it, whose forward appends a column to it."""
 
     def __init__(self, cache: KeyValueCache, layer: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call] # transformers' is

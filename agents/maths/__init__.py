@@ -1,1 +1,1 @@
-"""The mathematics of learning: pure functions of tensors, each with its paper."""
+"""The mathematics of learning: pure functions of tensors, their papers named."""

@@ -1,7 +1,8 @@
-"""PURE: from rewards and values to advantages and returns.
+"""From rewards and values to advantages and returns.
 
-All arrays are ``(N, T)``: row ``n`` is one episode, column ``t`` one action. ``mask[n, t]`` is true
-where row ``n`` was still open before step ``t``; the true entries of a row are its first ones.
+Arrays of actions are ``(N, C)``: row ``n`` is one episode, column ``t`` its action ``t``.
+``mask[n, t]`` is true where row ``n`` was still open before step ``t``; the true entries of a row
+are its first ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ __all__ = [
     "to_unit_variance",
 ]
 
-_NO_SPREAD = 1e-6  # a standard deviation that is rounding, of scores up to 1; else a share of them
+_NO_SPREAD = 1e-6  # a standard deviation below this is rounding; relative, for scores above 1
 
 
 def generalised_advantages(
@@ -37,16 +38,16 @@ def generalised_advantages(
     row's last action is 0, since the episode terminated there, unless ``bootstrap`` gives one.
 
     Args:
-        rewards: ``(N, T)`` floats; entries outside the mask are ignored, whatever they hold.
-        values: ``(N, T)`` floats, the value of the state *before* each action.
-        mask: ``(N, T)`` bools.
+        rewards: ``(N, C)`` floats; entries outside the mask are ignored, whatever they hold.
+        values: ``(N, C)`` floats, the value of the state *before* each action.
+        mask: ``(N, C)`` bools.
         gamma: Discount in [0, 1].
         lam: Weight of longer estimates in [0, 1]; 1 gives ``return - value``, 0 gives ``delta``.
         bootstrap: ``(N,)`` values of the final states, for rows that an outside time limit cut off;
-            0 for rows that terminated.
+            0 for rows that terminated; ``None`` if all did.
 
     Returns:
-        Advantages and returns (``advantages + values``), both ``(N, T)`` and 0 outside the mask.
+        Advantages and returns (``advantages + values``), both ``(N, C)`` and 0 outside the mask.
     """
     _, steps = rewards.shape
     rewards = torch.where(mask, rewards, 0.0)
@@ -67,7 +68,7 @@ def generalised_advantages(
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
-    """The mean of ``x`` where ``mask`` is true; NaN or infinity elsewhere does no harm.
+    """The mean of ``x`` where ``mask`` is true; elsewhere ``x`` may be NaN or infinite.
 
     Args:
         x: Any shape.
@@ -90,8 +91,8 @@ def standardise(x: Tensor, mask: Tensor) -> Tensor:
     Returns:
         The same shape, 0 outside the mask.
     """
-    exact = x.double()  # in which the mean of equal float32 numbers is the number itself
-    centred = exact - masked_mean(exact, mask)
+    wide = x.double()  # in float64 the mean of equal float32 numbers is the number itself
+    centred = wide - masked_mean(wide, mask)
     variance = masked_mean(centred**2, mask)
     return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0).to(x.dtype)
 
@@ -116,22 +117,22 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
     """How much better each completion is than the others of its prompt.
 
     Shao et al. 2024 (DeepSeekMath), section 4.1.2: the score less the group's mean, divided by its
-    standard deviation. Without ``scale`` prompts on which all completions are about as good do not
-    count for more (Liu et al. 2025, Dr. GRPO).
+    standard deviation. Without ``scale``, prompts whose completions score nearly alike do not weigh
+    more than others (Liu et al. 2025, Dr. GRPO).
 
     Args:
-        scores: ``(E,)``, the completions of a prompt next to each other.
-        group: Completions of one prompt, a divisor of E.
+        scores: ``(N,)``, the completions of a prompt next to each other.
+        group: Completions of one prompt, a divisor of N.
         scale: Whether to divide by the (population) standard deviation.
 
     Returns:
-        ``(E,)``; 0 where all of a group have the same score.
+        ``(N,)``; 0 where all of a group have the same score.
     """
-    apart = scores.reshape(-1, group).double()  # see standardise
-    centred = apart - apart.mean(dim=1, keepdim=True)
+    by_prompt = scores.reshape(-1, group).double()  # see standardise
+    centred = by_prompt - by_prompt.mean(dim=1, keepdim=True)
     if scale:
         spread = centred.square().mean(dim=1, keepdim=True).sqrt()
-        rounding = _NO_SPREAD * apart.abs().amax(dim=1, keepdim=True).clamp(min=1)
+        rounding = _NO_SPREAD * by_prompt.abs().amax(dim=1, keepdim=True).clamp(min=1)
         centred = torch.where(spread > rounding, centred / spread.clamp(min=_NO_SPREAD), 0.0)
     return centred.flatten().to(scores.dtype)
 
@@ -142,17 +143,17 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     Kool et al. 2019; Ahmadian et al. 2024, equation 8.
 
     Args:
-        scores: ``(E,)``, the completions of a prompt next to each other.
-        group: Completions of one prompt, a divisor of E.
+        scores: ``(N,)``, the completions of a prompt next to each other.
+        group: Completions of one prompt, a divisor of N.
 
     Returns:
-        ``(E,)``; 0 where all of a group have the same score.
+        ``(N,)``; 0 where all of a group have the same score.
 
     Raises:
         ValueError: If there is only one completion a prompt, and so no other.
     """
     if group == 1:
         raise ValueError("leave-one-out needs at least 2 completions of a prompt, got 1")
-    apart = scores.reshape(-1, group).double()  # see standardise
-    others = (apart.sum(dim=1, keepdim=True) - apart) / (group - 1)
-    return (apart - others).flatten().to(scores.dtype)
+    by_prompt = scores.reshape(-1, group).double()  # see standardise
+    others = (by_prompt.sum(dim=1, keepdim=True) - by_prompt) / (group - 1)
+    return (by_prompt - others).flatten().to(scores.dtype)

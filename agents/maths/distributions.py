@@ -1,9 +1,11 @@
-"""PURE: from logits to a distribution over legal actions, and from that to an action.
+"""From logits to a distribution over legal actions, and from that to an action.
 
 ``shape_logits`` is the one place where mask and temperature are applied; the sampler, the update
-and the reference all pass through it, so that a ratio or a KL divergence never compares two
-different distributions. What top-k and top-p keep is decided once, by the sampler, and is from then
-on part of the mask. Everything is float32 from the logits on, whatever the model computes in.
+and the reference all call it, so that a ratio or a KL divergence never compares two different
+distributions. What top-k and top-p keep is decided once, by the sampler. Everything is float32 from
+the logits on, whatever the model computes in.
+
+A is the number of actions to draw from: V ids, or K candidates.
 """
 
 from __future__ import annotations
@@ -65,13 +67,13 @@ def shape_logits(logits: Tensor, legal: Tensor, temperature: float) -> Tensor:
     """Applies mask and temperature.
 
     Args:
-        logits: ``(..., V)`` of any floating dtype, finite; not modified.
-        legal: Bools that broadcast to ``(..., V)``, at least one true in every row.
+        logits: ``(..., A)`` of any floating dtype, finite; not modified.
+        legal: Bools that broadcast to ``(..., A)``, at least one true in every row.
         temperature: Divides the logits, above 0. Very small values give the greedy policy without
             overflow, since the largest logit is subtracted first.
 
     Returns:
-        ``(..., V)`` float32; minus infinity at illegal actions.
+        ``(..., A)`` float32; minus infinity at illegal actions.
     """
     # A sum takes a fraction of the time that a masked_fill does on a CPU.
     masked = logits.float() + torch.where(legal, 0.0, -torch.inf)
@@ -84,7 +86,7 @@ def action_log_probs(logits: Tensor, legal: Tensor, temperature: float) -> Tenso
     """The log-probabilities of all actions under mask and temperature; see ``shape_logits``.
 
     Returns:
-        ``(..., V)`` float32; minus infinity at illegal actions.
+        ``(..., A)`` float32; minus infinity at illegal actions.
     """
     return torch.log_softmax(shape_logits(logits, legal, temperature), dim=-1)
 
@@ -93,7 +95,7 @@ def entropies_of(log_probs: Tensor) -> Tensor:
     """The entropies of distributions, in nats, with finite gradients.
 
     Args:
-        log_probs: ``(..., V)`` from ``action_log_probs``; minus infinity counts nothing.
+        log_probs: ``(..., A)`` from ``action_log_probs``; minus infinity counts nothing.
 
     Returns:
         ``(...)`` float32.
@@ -103,14 +105,14 @@ def entropies_of(log_probs: Tensor) -> Tensor:
 
 
 def kept_by(shaped: Tensor, sampling: Sampling) -> Tensor:
-    """Which actions top-k, and then top-p, leave.
+    """Which actions top-k, and then top-p, keep.
 
     Args:
-        shaped: ``(N, V)`` from ``shape_logits``.
-        sampling: The limits. Ties with the last kept action are kept as well.
+        shaped: ``(N, A)`` from ``shape_logits``.
+        sampling: The limits. Actions as likely as the last one kept are kept as well.
 
     Returns:
-        ``(N, V)`` bool, at least one true in every row, and none that was illegal.
+        ``(N, A)`` bool, at least one true in every row, and false where illegal.
     """
     kept = shaped > -torch.inf
     if sampling.top_k is not None and sampling.top_k < shaped.shape[-1]:
@@ -119,9 +121,9 @@ def kept_by(shaped: Tensor, sampling: Sampling) -> Tensor:
     if sampling.top_p is not None and sampling.top_p < 1:
         probs = shaped.masked_fill(~kept, -torch.inf).softmax(dim=-1)
         ordered = probs.sort(dim=-1, descending=True).values
-        # An action is needed as long as those before it do not reach top_p.
-        needed = (ordered.cumsum(dim=-1) - ordered) < sampling.top_p
-        smallest = ordered.gather(-1, needed.sum(dim=-1, keepdim=True).clamp(min=1) - 1)
+        # An action is kept as long as the likelier ones do not reach top_p together.
+        is_kept = (ordered.cumsum(dim=-1) - ordered) < sampling.top_p
+        smallest = ordered.gather(-1, is_kept.sum(dim=-1, keepdim=True).clamp(min=1) - 1)
         kept = kept & (probs >= smallest)
     return kept
 
@@ -132,15 +134,15 @@ def sample(
     """Draws one action a row.
 
     Args:
-        logits: ``(N, V)``.
-        legal: ``(V,)`` or ``(N, V)`` bool.
+        logits: ``(N, A)``.
+        legal: ``(A,)`` or ``(N, A)`` bool.
         uniform: One number in [0, 1) a row, ``(N,)`` float32.
         sampling: Temperature and limits.
 
     Returns:
         Actions ``(N,)`` int64; their log-probabilities ``(N,)`` float32, under the very
-        distribution they were drawn from; and what was left to choose from, ``(N, V)`` bool, or
-        ``None`` where that is just ``legal``.
+        distribution they were drawn from; and which actions could be drawn, ``(N, A)`` bool, or
+        ``None`` where those are just ``legal``.
     """
     shaped = shape_logits(logits, legal, sampling.temperature)
     kept = None
@@ -155,13 +157,12 @@ def sample(
 def invert(probs: Tensor, uniform: Tensor) -> Tensor:
     """Turns one uniform number a row into an action, by the cumulative distribution.
 
-    One number a row, against one exponential a vocabulary entry in ``torch.multinomial``, which on
-    a CPU costs more than the rest of a small model's decoding step. Sums run over blocks first, and
-    then over the entries of a single block, since a running sum, one number after the other, is
-    what a processor is slowest at.
+    That is one random number a row, where ``torch.multinomial`` draws one a vocabulary entry, which
+    on a CPU costs more than the rest of a small model's decoding step. Sums run over blocks first,
+    and then over the entries of a single block, since a cumulative sum is sequential and slow.
 
     Args:
-        probs: ``(N, V)`` of any floating dtype, positive somewhere in every row.
+        probs: ``(N, A)`` of any floating dtype, positive somewhere in every row.
         uniform: ``(N,)`` of the same dtype, in [0, 1).
 
     Returns:
@@ -178,7 +179,7 @@ def invert(probs: Tensor, uniform: Tensor) -> Tensor:
 
 
 def _first_beyond(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Where the running sum first exceeds ``target``, and what of it was left before there.
+    """Where the cumulative sum first exceeds ``target``, and by how much it was short before.
 
     Args:
         weights: ``(N, K)``, not negative, and positive somewhere in every row.
@@ -188,40 +189,40 @@ def _first_beyond(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         ``(N,)`` int64 and ``(N,)``; the weight there is positive.
     """
     cumulative = weights.cumsum(dim=-1)
-    # Rounding may carry the target up to the total, beyond which there is nothing.
+    # Rounding may carry the target up to the total, which no cumulative sum exceeds.
     total = cumulative[:, -1]
     target = torch.minimum(target, torch.nextafter(total, torch.zeros_like(total)))[:, None]
-    place = torch.searchsorted(cumulative, target, right=True)
-    before = (cumulative - weights).gather(-1, place)
-    return place.squeeze(-1), (target - before).clamp(min=0).squeeze(-1)
+    index = torch.searchsorted(cumulative, target, right=True)
+    before = (cumulative - weights).gather(-1, index)
+    return index.squeeze(-1), (target - before).clamp(min=0).squeeze(-1)
 
 
 def pack_mask(mask: Tensor) -> Tensor:
-    """Stores eight bools in a byte.
+    """Packs eight bools into a byte.
 
     Args:
-        mask: ``(..., V)`` bool.
+        mask: ``(..., A)`` bool.
 
     Returns:
-        ``(..., ceil(V / 8))`` uint8.
+        ``(..., ceil(A / 8))`` uint8.
     """
-    rest = -mask.shape[-1] % _BITS
-    padded = F.pad(mask.to(torch.uint8), (0, rest))
+    missing = -mask.shape[-1] % _BITS
+    padded = F.pad(mask.to(torch.uint8), (0, missing))
     bits = padded.reshape(*padded.shape[:-1], -1, _BITS)
-    places = torch.arange(_BITS, dtype=torch.uint8, device=mask.device)
-    return torch.bitwise_left_shift(bits, places).sum(dim=-1, dtype=torch.uint8)
+    shifts = torch.arange(_BITS, dtype=torch.uint8, device=mask.device)
+    return torch.bitwise_left_shift(bits, shifts).sum(dim=-1, dtype=torch.uint8)
 
 
 def unpack_mask(packed: Tensor, size: int) -> Tensor:
-    """Reads what ``pack_mask`` stored.
+    """Unpacks what ``pack_mask`` packed.
 
     Args:
         packed: ``(..., ceil(size / 8))`` uint8.
-        size: V.
+        size: A.
 
     Returns:
         ``(..., size)`` bool.
     """
-    places = torch.arange(_BITS, dtype=torch.uint8, device=packed.device)
-    bits = torch.bitwise_right_shift(packed[..., None], places).bitwise_and(1)
+    shifts = torch.arange(_BITS, dtype=torch.uint8, device=packed.device)
+    bits = torch.bitwise_right_shift(packed[..., None], shifts).bitwise_and(1)
     return bits.flatten(-2)[..., :size].bool()

@@ -1,4 +1,4 @@
-"""PURE: how far a policy has moved from its reference, and what that should cost.
+"""How far a policy has moved from its reference, and what that should cost.
 
 ``log_ratio`` is always ``log pi(a) - log pi_ref(a)`` for an action drawn from ``pi``. The
 estimators are the three of Schulman's note "Approximating KL divergence" (2020).
@@ -45,8 +45,8 @@ def sequence_kl(log_ratio: Tensor, mask: Tensor) -> Tensor:
     """The KL divergence of whole completions: k1 summed over a row, averaged over rows, in nats.
 
     Args:
-        log_ratio: ``(N, T)``.
-        mask: ``(N, T)`` bools, true where an action was taken.
+        log_ratio: ``(N, C)``.
+        mask: ``(N, C)`` bools, true where an action was taken.
 
     Returns:
         A scalar. It is the quantity that KL targets and gates in the literature speak of: a sum
@@ -56,7 +56,7 @@ def sequence_kl(log_ratio: Tensor, mask: Tensor) -> Tensor:
 
 
 def adapted_coefficient(coefficient: float, kl: float, *, target: float, gain: float) -> float:
-    """The KL coefficient of the next iteration: dearer when ``kl`` is above target, else cheaper.
+    """The KL coefficient of the next iteration: higher if ``kl`` is above target, lower if below.
 
     Ziegler et al. 2019, section 2.2: ``coefficient * (1 + gain * error)``, where the error is
     ``kl / target - 1``, clipped to 0.2 either way, so that one odd batch cannot move it far.

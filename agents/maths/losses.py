@@ -1,10 +1,10 @@
-"""PURE: the terms of objectives, each a weighted sum over actions, or over pairs of texts.
+"""The terms of objectives, each a weighted sum over actions, or over pairs of texts.
 
-Everything is ``(N, T)``, or ``(P,)`` for P pairs. ``weights`` says how much each action or pair
-counts, and is 0 where there was none; ``token_weights`` and ``text_weights`` make them sum to 1
-over a whole minibatch. Losses are sums, not means, so that a minibatch may be run in parts of any
-size, on any number of devices, and give the same gradient: a mean of the parts' means would count
-an action in a short part for more.
+Arrays are ``(N, C)``, a row for each text and a column for each of its actions, or ``(P,)`` for P
+pairs of texts. ``weights`` says how much each action or pair counts, and is 0 where there was none;
+``token_weights`` and ``text_weights`` make them sum to 1 over a whole minibatch. Losses are sums,
+not means, so that a minibatch may be computed in parts of any size, on any number of devices, with
+the same gradient: a mean of the parts' means would give more weight to an action in a short part.
 
 Source: Schulman et al., "Proximal Policy Optimization Algorithms" (2017), and the value clipping of
 OpenAI's baselines.
@@ -31,18 +31,19 @@ __all__ = [
 
 
 class PolicyLoss(NamedTuple):
-    """The policy's loss and what it says about the step, all scalars."""
+    """The policy's loss and what was measured beside it, all scalars."""
 
     loss: Tensor
     clip_fraction_low: Tensor
-    """Share of actions that had become rarer, and counted no more for it."""
+    """Share of actions that had become less likely and whose gradient was clipped."""
     clip_fraction_high: Tensor
-    """Share of actions that had become commoner, and counted no more for it."""
+    """Share of actions that had become more likely and whose gradient was clipped."""
     approximate_kl: Tensor
-    """KL from the collecting policy to the current one, estimated by k3, in nats per token."""
+    """KL from the collecting policy to the current one, by k3: the weighted mean over what
+    ``log_probs`` holds, in nats per action, or per text where it holds whole texts."""
 
     def measured(self) -> dict[str, Tensor]:
-        """What a learner logs of it."""
+        """The measurements that a learner logs, by name."""
         return {
             "policy_loss": self.loss,
             "clip_fraction": self.clip_fraction_low + self.clip_fraction_high,
@@ -54,7 +55,7 @@ def token_weights(mask: Tensor, total: Tensor | float | None = None) -> Tensor:
     """Weights by which every action counts the same.
 
     Args:
-        mask: ``(N, T)`` bools, true where an action was taken.
+        mask: ``(N, C)`` bools, true where an action was taken.
         total: How many there are in all of the minibatch's parts; ``None`` for this one's.
     """
     return mask.float() / (mask.sum() if total is None else total)
@@ -64,14 +65,14 @@ def text_weights(mask: Tensor, texts: float | None = None) -> Tensor:
     """Weights by which every text counts the same, however long, and within it every action.
 
     Args:
-        mask: ``(N, T)`` bools, true where an action was taken, somewhere in every row.
+        mask: ``(N, C)`` bools, true where an action was taken, somewhere in every row.
         texts: How many there are in all of the minibatch's parts; ``None`` for this one's.
     """
     return mask.float() / (mask.sum(dim=1, keepdim=True) * (len(mask) if texts is None else texts))
 
 
 def weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
-    """The sum of ``x * weights``; NaN or infinity does no harm where the weight is 0."""
+    """The sum of ``x * weights``; where the weight is 0, ``x`` may be NaN or infinite."""
     return (torch.where(weights != 0, x, 0.0) * weights).sum()
 
 
@@ -86,12 +87,12 @@ def clipped_policy_loss(
     """The clipped surrogate, ``sum(w * max(-A * r, -A * clip(r, 1 - clip, 1 + clip_high)))``.
 
     Args:
-        log_probs: ``(N, T)``, of the actions under the current policy, with gradient.
-        old_log_probs: ``(N, T)``, under the policy that acted.
-        advantages: ``(N, T)``.
-        weights: ``(N, T)``.
-        clip: How far the ratio may move from 1 before it stops paying.
-        clip_high: The same upwards; ``None`` for ``clip``. Yu et al. 2025 (DAPO) take more.
+        log_probs: ``(N, C)``, of the actions under the current policy, with gradient.
+        old_log_probs: ``(N, C)``, under the policy that acted.
+        advantages: ``(N, C)``.
+        weights: ``(N, C)``.
+        clip: How far from 1 the advantage may pull the ratio before the gradient becomes 0.
+        clip_high: The same above 1; ``None`` for ``clip``. Yu et al. 2025 (DAPO) take more.
     """
     log_ratio = torch.where(weights != 0, log_probs - old_log_probs, 0.0)
     ratio = log_ratio.exp()
@@ -115,16 +116,16 @@ def clipped_value_loss(
     """Half the squared error, the worse of the plain and the clipped prediction.
 
     Args:
-        values: ``(N, T)`` predictions with gradient.
-        old_values: ``(N, T)`` predictions when the data was collected.
-        returns: ``(N, T)`` targets.
-        weights: ``(N, T)``.
+        values: ``(N, C)`` predictions with gradient.
+        old_values: ``(N, C)`` predictions when the data was collected.
+        returns: ``(N, C)`` targets.
+        weights: ``(N, C)``.
         clip: How far a prediction may move from the old one; None leaves it free.
 
     Returns:
         A scalar.
     """
-    # Chosen before anything is computed of them: a gradient of 0 times infinity is NaN.
+    # Masked before anything is computed of them: a gradient of 0 times infinity is NaN.
     values = torch.where(weights != 0, values, 0.0)
     error = (values - returns).square()
     if clip is not None:
@@ -143,28 +144,28 @@ def dpo_loss(margins: Tensor, weights: Tensor, beta: float, label_smoothing: flo
         margins: How much more the policy has raised the chosen text's log-probability over the
             reference's than the rejected text's, ``(P,)`` in nats, with gradient.
         weights: ``(P,)``, of sum 1 over a whole minibatch.
-        beta: Price of a nat. Higher keeps the policy nearer to the reference.
-        label_smoothing: Share of the answers that are taken to be the wrong way round, below 0.5.
+        beta: Price of KL. Higher keeps the policy nearer to the reference.
+        label_smoothing: Share of the answers that are taken to be wrong, below 0.5.
 
     Returns:
         A scalar; log 2 where the policy is the reference.
     """
-    leads = beta * margins
-    right, wrong = -logsigmoid(leads), -logsigmoid(-leads)
+    logits = beta * margins
+    right, wrong = -logsigmoid(logits), -logsigmoid(-logits)
     return ((1 - label_smoothing) * right + label_smoothing * wrong).mul(weights).sum()
 
 
 def ipo_loss(margins: Tensor, weights: Tensor, beta: float) -> Tensor:
     """Identity preference optimisation's, ``sum(w * (margin - 1 / (2 * beta)) ** 2)``.
 
-    It asks for a margin and no more, where ``dpo_loss`` pulls for ever at answers that never
-    differ. Source: Azar et al., "A General Theoretical Paradigm to Understand Learning from Human
-    Preferences" (2023), equation 17.
+    Its minimum is at a finite margin, where that of ``dpo_loss``, if all answers to a pair agree,
+    is at infinity. Source: Azar et al., "A General Theoretical Paradigm to Understand Learning from
+    Human Preferences" (2023), equation 17.
 
     Args:
         margins: As in ``dpo_loss``.
         weights: As there.
-        beta: Higher asks for less.
+        beta: Price of KL. Higher asks for a smaller margin.
 
     Returns:
         A scalar.

@@ -1,4 +1,7 @@
-"""The spread of all scores so far, so that rewards of any size can be learned from alike."""
+"""The running mean and variance of scores, by which rewards of any size are scaled alike.
+
+Source: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance" (1983).
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ __all__ = ["RunningScale"]
 
 @dataclass(slots=True)
 class RunningScale:
-    """Mean and variance of a stream, batch by batch (Chan, Golub and LeVeque 1983).
+    """Mean and variance of all numbers so far, updated batch by batch.
 
     Attributes:
         count: How many numbers have been added.
-        mean: Theirs.
-        squares: Sum of their squared distances from it.
+        mean: Their mean.
+        squares: The sum of their squared distances from it.
     """
 
     count: int = 0
@@ -27,20 +30,20 @@ class RunningScale:
     squares: float = 0.0
 
     def add(self, numbers: Tensor) -> None:
-        """Adds numbers, ``(n,)`` of any floating dtype; they are summed in float64."""
-        new = numbers.double()
-        mean, added = float(new.mean()), len(new)
+        """Adds numbers, ``(N,)`` of any floating dtype; they are summed in float64."""
+        batch = numbers.double()
+        mean, added = float(batch.mean()), len(batch)
         total, shift = self.count + added, mean - self.mean
-        self.squares += float(((new - mean) ** 2).sum()) + shift**2 * self.count * added / total
+        self.squares += float(((batch - mean) ** 2).sum()) + shift**2 * self.count * added / total
         self.mean += shift * added / total
         self.count = total
 
     @property
     def deviation(self) -> float:
-        """The standard deviation; 1 as long as there is none."""
+        """The (population) standard deviation; 1 while that is 0 or nothing has been added."""
         variance = self.squares / self.count if self.count else 0.0
         return math.sqrt(variance) if variance > 0 else 1.0
 
     def record(self) -> dict[str, float]:
-        """What the constructor takes to make this one again."""
+        """The constructor's arguments, to save and make it anew."""
         return asdict(self)

@@ -1,1 +1,1 @@
-"""Numbers about a policy; nothing here trains."""
+"""Measurements of a policy, and their log; nothing here trains."""

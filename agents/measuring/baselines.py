@@ -1,10 +1,10 @@
-"""What playing without learning scores: legal actions at random, or a policy's likeliest ones.
+"""Scores without learning: of random legal actions, and of a policy's likeliest ones.
 
-A learner that does not beat the first has learned nothing, and one that does not beat the second
-has learned nothing new.
+A learner that does not beat random actions has learned nothing, and one that does not beat the
+greedy policy that it started from has learned nothing new.
 
-Simplification: the interval is that of chance in the episodes that are played. Where an example is
-played more than once, it says nothing about other examples; play each once to have both.
+Simplification: the interval is by drawing episodes, each for itself. Where an example is played
+more than once, it says nothing about other examples; play each example once for that.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ if TYPE_CHECKING:
 __all__ = ["GREEDY", "Baseline", "policy_baseline", "random_baseline", "uniform_actions"]
 
 GREEDY = Sampling(temperature=1e-6)
-"""Takes the likeliest action; those that are equally likely share."""
+"""Takes the likeliest action; equally likely ones are drawn at random."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Baseline:
-    """The scores of E episodes.
+    """The scores of N episodes.
 
     Attributes:
         mean: Their mean and its 95 % interval, by drawing episodes.
-        scores: ``(E,)`` float64, in the order of the examples.
-        example_ids: ``(E,)`` int64.
+        scores: ``(N,)`` float64, in the order of the examples.
+        example_ids: ``(N,)`` int64.
     """
 
     mean: Estimate
@@ -57,7 +57,7 @@ def uniform_actions(legal: NDArray[np.bool_], rng: np.random.Generator) -> NDArr
 
     Args:
         legal: ``(N, V)``.
-        rng: What draws.
+        rng: The generator.
 
     Returns:
         ``(N,)`` int64; 0 in a row where nothing is legal.
@@ -71,7 +71,7 @@ def uniform_actions(legal: NDArray[np.bool_], rng: np.random.Generator) -> NDArr
 def random_baseline(envs: TextVectorEnv, *, example_ids: Sequence[int], seed: int) -> Baseline:
     """Plays legal actions, each as likely as any other, once for each example given.
 
-    Of edits the place is drawn first, and then what is done there.
+    Of an edit the place is drawn first, and then the id.
 
     Args:
         envs: A text environment of either backend with autoreset disabled.
@@ -101,7 +101,7 @@ def policy_baseline(
     seed: int,
     sampling: Sampling = GREEDY,
 ) -> Baseline:
-    """Lets a policy as it is write once for each example given.
+    """Plays a policy without training it, once for each example given.
 
     Args:
         envs: A text environment with the torch backend and autoreset disabled.
@@ -126,8 +126,8 @@ def _play(
     envs: TextVectorEnv, numbers: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Plays at most as many examples as there are rows; returns their scores."""
-    everywhere = np.resize(numbers, envs.num_envs)  # rows left over play examples again
-    envs.reset(options={"example_id": everywhere})
+    of_rows = np.resize(numbers, envs.num_envs)  # rows left over play examples again
+    envs.reset(options={"example_id": of_rows})
     scores = np.full(envs.num_envs, np.nan)
     is_open = np.ones(envs.num_envs, dtype=np.bool_)
     while is_open.any():
@@ -146,14 +146,14 @@ def _play(
 def _random_actions(
     envs: TextVectorEnv, legal: NDArray[np.bool_], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Numbers, ``(N,)``, or for edits places and ids, ``(N, 2)``."""
+    """Ids or numbers of candidates, ``(N,)``, or places and ids of edits, ``(N, 2)``; int64."""
     if envs.action_kind != "edit":
         return uniform_actions(legal, rng)
     tokens = to_host(envs.dynamics_state.tokens)
     places = uniform_actions(legal[:, : tokens.shape[1]], rng)
-    there = torch.from_numpy(tokens[np.arange(len(tokens)), places])
-    ids = torch.from_numpy(legal[:, tokens.shape[1] :])
-    at_place = legal_ids_at(ids, there.long(), EditIds.of(envs.tokenizer)).numpy()
+    old_ids = torch.from_numpy(tokens[np.arange(len(tokens)), places])
+    legal_ids = torch.from_numpy(legal[:, tokens.shape[1] :])
+    at_place = legal_ids_at(legal_ids, old_ids.long(), EditIds.of(envs.tokenizer)).numpy()
     return np.stack([places, uniform_actions(at_place, rng)], axis=1)
 
 

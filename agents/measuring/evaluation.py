@@ -1,9 +1,11 @@
-"""Measuring what a policy became, with numbers that see different ways of fooling oneself.
+"""What a policy writes on given prompts: its scores, its KL divergence and its variety.
 
-A reward, even a held-out one, can be pleased by stock phrases. So texts are also measured by how
-many different word pairs they use and how often they repeat themselves, and the policy by how far
-it moved. Perplexity under the start is reported and is not a sign of quality: it *falls* when text
-turns into stock phrases.
+A reward, even a held-out one, can be raised by stock phrases. So texts are also measured by their
+share of distinct bigrams and by how often they repeat themselves, and the policy by its KL
+divergence from the reference. Perplexity under the reference is reported and is not a sign of
+quality: it *falls* when text turns into stock phrases.
+
+Simplification: KL and perplexity are means over batches of ``num_envs`` texts.
 """
 
 from __future__ import annotations
@@ -65,16 +67,16 @@ def repeated_bigrams(rows: Sequence[Sequence[Hashable]]) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PolicyReport:
-    """What a policy does on given prompts.
+    """The measurements of a policy on N prompts.
 
     Attributes:
         completions: Its texts, one a prompt.
-        rewards: What the environment's reward, the proxy, said of them, ``(N,)``.
-        gold: What the held-out judge said of them, ``(N,)``.
+        rewards: Their scores by the environment's reward, the proxy, ``(N,)`` float64.
+        gold: Their scores by the gold reward, ``(N,)`` float64; NaN where none was given.
         kl: KL divergence from the reference, in nats a completion; see ``sequence_kl``.
         perplexity: Of its completions under the reference, at the sampler's temperature.
         distinct_2: See ``distinct_n``, over token ids.
-        repeated_bigrams: See there, over token ids.
+        repeated_bigrams: See ``repeated_bigrams``, over token ids.
         mean_length: Tokens a completion, the end of text included.
     """
 
@@ -93,24 +95,24 @@ def evaluate_policy(
     policy: TransformerPolicy,
     reference: TransformerPolicy,
     envs: TextVectorEnv,
-    judge: Callable[[Sequence[str]], NDArray[np.float64]],
+    gold: Callable[[Sequence[str]], NDArray[np.float64]] | None = None,
     *,
     example_ids: Sequence[int],
     temperature: float,
     seed: int,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> PolicyReport:
-    """Lets a policy write once for each example, and measures the texts.
+    """Writes one completion for each example, and measures them.
 
     Args:
         policy: Who writes.
         reference: What KL and perplexity are measured against; may be ``policy`` itself.
         envs: A text environment with the torch backend and autoreset disabled.
-        judge: The gold score of completions, ``(N,)``.
+        gold: From completions to their scores by a reward that is not trained on, ``(N,)``.
         example_ids: Which examples of the environment's split; a multiple of ``num_envs``.
         temperature: The sampler's.
-        seed: The sampler's. Equal seeds pair the draws of two policies.
-        on_batch: Called with the number of texts after each batch, for progress.
+        seed: The sampler's. With equal seeds two policies draw with the same random numbers.
+        on_batch: Called after each batch with its number of texts, to show progress.
 
     Raises:
         ValueError: If the number of examples is not a multiple of ``num_envs``.
@@ -147,7 +149,7 @@ def evaluate_policy(
     return PolicyReport(
         completions=texts,
         rewards=np.concatenate(rewards),
-        gold=np.asarray(judge(texts), dtype=np.float64),
+        gold=np.asarray(gold(texts) if gold else [math.nan] * len(texts), dtype=np.float64),
         kl=float(np.mean(divergences)),
         perplexity=math.exp(float(np.mean(surprisals))),
         distinct_2=distinct_n(ids, 2),

@@ -1,4 +1,4 @@
-"""Metrics on the disk while they are made: one CSV file and TensorBoard, safe to resume.
+"""Metrics of a run on the disk: one CSV file and TensorBoard, safe to resume.
 
 Stable-Baselines3's logger needs a folder of its own beside it; see ``agents.bridges.sb3.logger``.
 """
@@ -20,7 +20,7 @@ class MetricsLog:
     """Appends one row of numbers a step; usable as a context manager.
 
     A resumed run opens the same files again at the step of its checkpoint: rows that were written
-    after that checkpoint are dropped, since they will be made again.
+    after that checkpoint are dropped, since the run makes those steps again.
     """
 
     def __init__(self, folder: Path, *, resume_after: int = 0) -> None:

@@ -1,9 +1,10 @@
-"""PURE: a language model that chooses among candidates, by what it would have written itself.
+"""Logits of candidates, by a language model's logits of the next token; pure functions.
 
-A candidate's logit is the mean, over its tokens, of the next token's logits. A candidate of one
-token so has the very logit of that token, and choosing among tokens is sampling from the language
-model under a mask. A phrase is judged by all its words at once, as a bag: not by a forward pass of
-its own, which would cost one for each candidate.
+A candidate's logit is the mean, over its tokens, of the next token's logits. So a candidate of one
+token has just the logit of that token, and choosing among tokens is sampling from the language
+model under a mask. A phrase is judged as a bag of its words.
+
+Simplification: a candidate gets no forward pass of its own, which would cost one for each.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ __all__ = ["candidate_logits", "candidate_logits_of_states", "chosen_candidates"
 
 
 def candidate_logits(logits: Tensor, candidates: Tensor, pad_id: int) -> Tensor:
-    """From the next token's logits to the candidates'.
+    """The candidates' logits, from those of the next token.
 
     Args:
         logits: ``(N, V)``.
@@ -36,7 +37,7 @@ def candidate_logits(logits: Tensor, candidates: Tensor, pad_id: int) -> Tensor:
 def candidate_logits_of_states(
     hidden: Tensor, weight: Tensor, bias: Tensor | None, candidates: Tensor, pad_id: int
 ) -> Tensor:
-    """The same from last hidden states, for the candidates' tokens alone.
+    """The candidates' logits, from last hidden states, computed for their tokens alone.
 
     Args:
         hidden: ``(M, width)``.
@@ -77,10 +78,10 @@ def chosen_candidates(
         ``(M,)`` float32 each, with gradients.
     """
     logits = candidate_logits_of_states(hidden, output.weight, output.bias, *candidates)
-    every = action_log_probs(logits, unpack_mask(legal, logits.shape[1]), temperature)
-    return every.gather(-1, actions[:, None]).squeeze(-1), entropies_of(every)
+    log_probs = action_log_probs(logits, unpack_mask(legal, logits.shape[1]), temperature)
+    return log_probs.gather(-1, actions[:, None]).squeeze(-1), entropies_of(log_probs)
 
 
 def _mean_of_tokens(picked: Tensor, candidates: Tensor, pad_id: int) -> Tensor:
-    there = candidates != pad_id
-    return torch.where(there, picked, 0.0).sum(dim=-1) / there.sum(dim=-1).clamp(min=1)
+    is_token = candidates != pad_id
+    return torch.where(is_token, picked, 0.0).sum(dim=-1) / is_token.sum(dim=-1).clamp(min=1)

@@ -1,18 +1,18 @@
-"""What a language model needs to edit: a pointer to a place, and what else to know of it.
+"""The head by which a language model edits: it points at a place, and helps to say what goes there.
 
-A place is scored by a product of the last hidden state, which has seen the whole text, and the
-place's own. What is written there is judged by the language model's own output layer, at the hidden
-state before the place, which has not seen what follows; so a projection of the last state and of
-the place's own is added to it. Deleting and inserting are the output layer's rows of the padding
-and of the beginning of text.
+The logit of a place is the product of a projection of the text's last hidden state, which has seen
+the whole text, and the hidden state at the place. The logits of the ids to write there are those of
+the language model's own output layer, at the hidden state before the place; that state has not seen
+what follows, so a projection of the text's last state and of the state at the place is added to it.
+Deleting and inserting are the output layer's rows of the padding and of the beginning of text.
 
-All weights start at zero, by which every place is as likely as any other, and every id as likely as
+All weights start at zero, where every place is as likely as any other, and every id as likely as
 the language model says.
 
 Source: Vinyals et al., "Pointer Networks" (2015), with the bilinear score of Luong et al. (2015).
 
-Simplification: the place that is chosen is known to the output layer by these three states alone;
-the text is not read again with a mark at the place.
+Simplification: the output layer knows the chosen place by these three states alone; there is no
+second forward pass over the text with the place marked.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["EditHead"]
 
 
 class EditHead(nn.Module):
-    """Scores places, and makes the hidden states from which ids are judged.
+    """Logits of places, and the hidden states that the output layer turns into logits of ids.
 
     Attributes:
-        silent: Whether to be as it started, whatever was learned since.
+        silent: Whether to act as with the first weights, all zero, whatever was learned since.
     """
 
     def __init__(self, width: int, *, dtype: torch.dtype, device: torch.device) -> None:
-        """Makes a head that knows nothing.
+        """Makes a head whose weights are zero.
 
         Args:
             width: Of a hidden state.
@@ -48,7 +48,7 @@ class EditHead(nn.Module):
         self.silent = False
 
     def place_logits(self, hidden: Tensor, lengths: Tensor, columns: int) -> Tensor:
-        """Scores the places of texts, the one right behind each text included.
+        """The logits of the places of texts, the one right behind each text included.
 
         Args:
             hidden: Last hidden states, ``(N, L, width)``; what stands at padding is not read.
@@ -58,37 +58,38 @@ class EditHead(nn.Module):
         Returns:
             ``(N, T)`` float32; 0 beyond the place behind the text.
         """
-        every = torch.arange(hidden.shape[1] + 1, device=hidden.device)
-        here = torch.where(
-            (every < lengths[:, None])[..., None], F.pad(hidden, (0, 0, 0, 1)), self._behind
-        )
-        query = self._pointer(_at(hidden, lengths - 1)).float()
-        scores = (here.float() * query[:, None]).sum(dim=-1) / hidden.shape[-1] ** 0.5
-        scores = torch.where(every <= lengths[:, None], scores, 0.0)
+        places = torch.arange(hidden.shape[1] + 1, device=hidden.device)
+        inside = (places < lengths[:, None])[..., None]
+        keys = torch.where(inside, F.pad(hidden, (0, 0, 0, 1)), self._behind)
+        query = self._pointer(_states_at(hidden, lengths - 1)).float()
+        logits = (keys.float() * query[:, None]).sum(dim=-1) / hidden.shape[-1] ** 0.5
+        logits = torch.where(places <= lengths[:, None], logits, 0.0)
         if self.silent:
-            scores = torch.zeros_like(scores)
-        return F.pad(scores, (0, columns - scores.shape[1]))
+            logits = torch.zeros_like(logits)
+        return F.pad(logits, (0, columns - logits.shape[1]))
 
     def token_states(self, hidden: Tensor, lengths: Tensor, places: Tensor) -> Tensor:
-        """Makes the states that the output layer turns into logits of ids.
+        """The states that the output layer turns into logits of the ids to write.
 
         Args:
-            hidden: As above.
-            lengths: As above.
+            hidden: As in ``place_logits``.
+            lengths: As there.
             places: Where something is to be written, ``(N,)`` int64, from 1 to ``lengths``.
 
         Returns:
             ``(N, width)``.
         """
-        before = _at(hidden, places - 1)
+        before = _states_at(hidden, places - 1)
         if self.silent:
             return before
         inside = (places < lengths)[:, None]
-        here = torch.where(inside, _at(hidden, places.clamp(max=hidden.shape[1] - 1)), self._behind)
-        last = _at(hidden, lengths - 1)
-        added: Tensor = self._context(torch.cat([last, here.to(last.dtype)], dim=-1))
+        states = _states_at(hidden, places.clamp(max=hidden.shape[1] - 1))
+        at_place = torch.where(inside, states, self._behind)
+        last = _states_at(hidden, lengths - 1)
+        added: Tensor = self._context(torch.cat([last, at_place.to(last.dtype)], dim=-1))
         return before + added
 
 
-def _at(hidden: Tensor, places: Tensor) -> Tensor:
+def _states_at(hidden: Tensor, places: Tensor) -> Tensor:
+    """One state a text, ``(N, width)``, at ``places``, ``(N,)``."""
     return hidden[torch.arange(len(hidden), device=hidden.device), places]

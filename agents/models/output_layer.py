@@ -2,9 +2,9 @@
 
 The output layer is the widest of a small model: for N texts of C actions its logits are N x C x V
 numbers. Here they exist for a few hundred actions at a time, which on a CPU also keeps the
-temporaries small enough for the allocator to reuse them. The backward pass needs them all once
-more: a fixed number of them is kept for it, which is all that there are of a small model, and the
-rest is computed again.
+temporaries small enough for the allocator to reuse them. The backward pass needs all of them again:
+a fixed number is kept for it, which is enough for all of a small model's, and the rest is computed
+a second time.
 """
 
 from __future__ import annotations
@@ -52,15 +52,15 @@ def chosen_log_probs(
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
-    chosen, uncertain = _ChosenLogProbs.apply(  # type: ignore[no-untyped-call] # torch's is
+    log_probs, their_entropies = _ChosenLogProbs.apply(  # type: ignore[no-untyped-call] # torch's is
         hidden,
         weight,
         bias,
         actions,
         legal,
-        _How(temperature, dtype, entropies, _KEPT_NUMBERS if torch.is_grad_enabled() else 0),
+        _Settings(temperature, dtype, entropies, _KEPT_NUMBERS if torch.is_grad_enabled() else 0),
     )
-    return chosen, uncertain if entropies else None
+    return log_probs, their_entropies if entropies else None
 
 
 def _chunks(count: int, vocabulary: int) -> list[slice]:
@@ -68,8 +68,8 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
-class _Layer:
-    """The output layer in the dtype of its products, with the mask and temperature of an action."""
+class _MaskedOutputLayer:
+    """The output layer in the dtype of its products, with mask and temperature behind it."""
 
     def __init__(
         self,
@@ -80,18 +80,18 @@ class _Layer:
         dtype: torch.dtype,
     ) -> None:
         self.matrix, self._temperature = weight.to(dtype), temperature
-        self._offset = None if bias is None else bias.to(dtype)
+        self._bias = None if bias is None else bias.to(dtype)
         self._legal, self._size = legal, len(weight)
-        # One mask for all, and nothing else to do, comes with the product for free.
-        self._is_added = legal.dtype == torch.bool and temperature == 1
-        if self._is_added:
-            start = torch.zeros_like(self.matrix[:, 0]) if self._offset is None else self._offset
-            self._offset = start.masked_fill(~legal, -torch.inf)
+        # Where one mask holds for all actions and there is no temperature, it is part of the bias.
+        self._is_in_bias = legal.dtype == torch.bool and temperature == 1
+        if self._is_in_bias:
+            start = torch.zeros_like(self.matrix[:, 0]) if self._bias is None else self._bias
+            self._bias = start.masked_fill(~legal, -torch.inf)
 
-    def shaped(self, states: Tensor, rows: slice) -> Tensor:
-        """What the softmax is taken of, ``(rows, V)``; see ``shape_logits``."""
-        logits = F.linear(states, self.matrix, self._offset)
-        if self._is_added:
+    def shaped_logits(self, states: Tensor, rows: slice) -> Tensor:
+        """The logits that the softmax is taken of, ``(rows, V)``; see ``shape_logits``."""
+        logits = F.linear(states, self.matrix, self._bias)
+        if self._is_in_bias:
             return logits
         legal = self._legal
         if legal.dtype != torch.bool:
@@ -99,18 +99,20 @@ class _Layer:
         return shape_logits(logits, legal, self._temperature)
 
 
-class _How(NamedTuple):
-    """What is not differentiated by."""
+class _Settings(NamedTuple):
+    """The arguments that have no gradient."""
 
     temperature: float
     dtype: torch.dtype
+    """Of the matrix products."""
     entropies: bool
+    """Whether to give them."""
     most_kept: int
-    """Log-probabilities for the backward pass."""
+    """How many log-probabilities to keep for the backward pass."""
 
 
 class _ChosenLogProbs(torch.autograd.Function):
-    """Forward and backward, chunk by chunk."""
+    """The forward and the backward pass, chunk by chunk."""
 
     @staticmethod
     def forward(
@@ -120,23 +122,23 @@ class _ChosenLogProbs(torch.autograd.Function):
         bias: Tensor | None,
         actions: Tensor,
         legal: Tensor,
-        how: _How,
+        settings: _Settings,
     ) -> tuple[Tensor, Tensor]:
-        """Keeps what it was given, and of what it computes as much as it may."""
+        """Keeps its inputs for the backward pass, and as many log-probabilities as it may."""
         chosen, entropies = (torch.zeros(len(hidden), device=hidden.device) for _ in range(2))
-        layer = _Layer(weight, bias, legal, how.temperature, how.dtype)
-        kept, left = list[Tensor](), how.most_kept
+        layer = _MaskedOutputLayer(weight, bias, legal, settings.temperature, settings.dtype)
+        kept, may_keep = list[Tensor](), settings.most_kept
         for rows in _chunks(len(hidden), len(weight)):
-            shaped = layer.shaped(hidden[rows].to(how.dtype), rows)
-            every = shaped.log_softmax(dim=-1, dtype=torch.float32)
-            chosen[rows] = every.gather(-1, actions[rows, None]).squeeze(-1)
-            if how.entropies:
-                entropies[rows] = torch.special.entr(every.exp()).sum(dim=-1)
-            left -= every.numel()
-            if left >= 0:
-                kept.append(every)
+            logits = layer.shaped_logits(hidden[rows].to(settings.dtype), rows)
+            log_probs = logits.log_softmax(dim=-1, dtype=torch.float32)
+            chosen[rows] = log_probs.gather(-1, actions[rows, None]).squeeze(-1)
+            if settings.entropies:
+                entropies[rows] = torch.special.entr(log_probs.exp()).sum(dim=-1)
+            may_keep -= log_probs.numel()
+            if may_keep >= 0:
+                kept.append(log_probs)
         ctx.save_for_backward(hidden, weight, bias, actions, legal, *kept)
-        ctx.how = how
+        ctx.settings = settings
         return chosen, entropies
 
     @staticmethod
@@ -147,30 +149,32 @@ class _ChosenLogProbs(torch.autograd.Function):
         ``d H / d logit = -p (log p + H) / temperature``.
         """
         hidden, weight, bias, actions, legal, *kept = ctx.saved_tensors
-        temperature, dtype, entropies, _ = ctx.how
-        layer = _Layer(weight, bias, legal, temperature, dtype)
+        temperature, dtype, with_entropies, _ = ctx.settings
+        layer = _MaskedOutputLayer(weight, bias, legal, temperature, dtype)
         for_hidden = torch.empty_like(hidden)
         # Where adapters learn the output layer does not, and its gradient is the widest product.
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
-        for rows, every in zip_longest(_chunks(len(hidden), len(weight)), kept):
+        for rows, log_probs in zip_longest(_chunks(len(hidden), len(weight)), kept):
             states = hidden[rows].to(dtype)
             scale = (gradient[rows, None] / temperature).float()
-            if every is None:
-                probs = layer.shaped(states, rows).softmax(dim=-1, dtype=torch.float32)
+            if log_probs is None:
+                logits = layer.shaped_logits(states, rows)
+                probs = logits.softmax(dim=-1, dtype=torch.float32)
             else:
-                probs = every.exp()
-            uncertain = torch.special.entr(probs) if entropies else None
-            if uncertain is not None:
-                uncertain.addcmul_(probs, uncertain.sum(dim=-1, keepdim=True), value=-1)
-            flow = probs.mul_(-scale)
-            flow.scatter_add_(-1, actions[rows, None], scale)
-            if uncertain is not None:
-                flow.addcmul_(uncertain, for_entropies[rows, None] / temperature)
-            narrow = flow.to(dtype)
-            for_hidden[rows] = (narrow @ layer.matrix).to(hidden.dtype)
+                probs = log_probs.exp()
+            entropy_slopes = torch.special.entr(probs) if with_entropies else None
+            if entropy_slopes is not None:
+                entropies = entropy_slopes.sum(dim=-1, keepdim=True)
+                entropy_slopes.addcmul_(probs, entropies, value=-1)
+            for_logits = probs.mul_(-scale)
+            for_logits.scatter_add_(-1, actions[rows, None], scale)
+            if entropy_slopes is not None:
+                for_logits.addcmul_(entropy_slopes, for_entropies[rows, None] / temperature)
+            rounded = for_logits.to(dtype)
+            for_hidden[rows] = (rounded @ layer.matrix).to(hidden.dtype)
             if for_weight is not None:
-                for_weight += narrow.T @ states
+                for_weight += rounded.T @ states
             if for_bias is not None:
-                for_bias += flow.sum(dim=0).to(for_bias.dtype)
+                for_bias += for_logits.sum(dim=0).to(for_bias.dtype)
         return for_hidden, for_weight, for_bias, None, None, None

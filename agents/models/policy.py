@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from agents.forward.trunk import CompiledTrunk, Trunk, make_trunk, require_plain_head
+from agents.forward.trunk import Trunk, make_trunk, require_plain_head
 from agents.maths.distributions import unpack_mask
 from agents.models.candidates import chosen_candidates
 from agents.models.edits import edit_log_probs
@@ -143,12 +143,6 @@ class TransformerPolicy(nn.Module):
         yield from self.value_head.parameters()
         if self.critic is not None:
             yield from self.critic.parameters()
-
-    def compile_passes(self) -> None:
-        """Compiles what is learned from, see ``CompiledTrunk``; copies are as they were."""
-        self._trunk = CompiledTrunk(self._trunk)
-        if self._critic_trunk is not None:
-            self._critic_trunk = CompiledTrunk(self._critic_trunk)
 
     def evaluate(
         self,

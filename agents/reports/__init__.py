@@ -1,1 +1,1 @@
-"""What a person looks at: the report, its charts and gates, a progress bar."""
+"""What a person looks at: the report, its charts and gates, and a progress bar."""

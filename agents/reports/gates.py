@@ -1,9 +1,9 @@
-"""PURE: the bounds between which a run counts as a success.
+"""The bounds between which a run counts as a success; pure functions of numbers.
 
-A judge of the text alone can be fooled: a policy that collapses into stock phrases of praise gets
-its highest scores. So a run is held to how far it moved and to how varied its text is as well.
+A reward that sees one text at a time can be fooled: a policy that collapses into stock phrases of
+praise gets its highest scores. So a run has bounds on KL divergence and on variety as well.
 
-Simplifications: a gate looks at a point estimate, not at its interval.
+Simplification: a gate looks at a point estimate, not at its interval.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def all_passed(gates: Iterable[Gate]) -> bool:
 
 
 def verdict(gates: Iterable[Gate]) -> str:
-    """Says in words how it went.
+    """The verdict of a run in words.
 
     Returns:
         "passed"; "failed: " and the names of the gates that did; or "not judged" without gates.

@@ -1,4 +1,4 @@
-"""How far training is: tokens, tokens a second, reward and KL on one line of a terminal."""
+"""A progress bar of training: tokens, tokens a second, reward and KL on one line of a terminal."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ _SHOWN = {"reward": "reward", "kl": "KL"}
 
 @dataclass(slots=True, kw_only=True)
 class TrainingBar:
-    """One line that is drawn anew; where there is no terminal, nothing is drawn.
+    """One line that is redrawn; where there is no terminal, nothing is drawn.
 
     Attributes:
-        progress: Draws it.
-        task: Its line.
-        start: Tokens that were there before it was made; they do not count as fast ones.
-        clock: Says the time, in seconds.
-        started: When it was made.
+        progress: Rich's bar.
+        task: The bar's line.
+        start: Tokens that earlier runs had written; they do not count into tokens a second.
+        clock: Gives the time, in seconds.
+        started: When the bar was made, by ``clock``.
     """
 
     progress: Progress
@@ -44,7 +44,7 @@ class TrainingBar:
     started: float
 
     def update(self, tokens: int, metrics: Mapping[str, float]) -> None:
-        """Says how far training is.
+        """Shows how far training is.
 
         Args:
             tokens: Tokens written so far, those before the bar included.
@@ -72,7 +72,7 @@ def training_bar(
         start: Tokens that an earlier run has written.
         console: Where to draw; standard error if it is not given, so that output can be piped.
         visible: Whether to draw at all. In a file or a pipe nothing is drawn in any case.
-        clock: Says the time, in seconds.
+        clock: Gives the time, in seconds.
     """
     console = Console(stderr=True) if console is None else console
     columns = (

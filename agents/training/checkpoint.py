@@ -29,7 +29,7 @@ _LearnerT = TypeVar("_LearnerT", bound="Resumable")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
-_MAY_DIFFER = {"micro_batch_tokens", "compile"}  # they change memory and speed alone
+_MAY_DIFFER = {"micro_batch_tokens"}  # it changes memory and speed alone
 _SAME = "give the same settings, or begin anew in another folder"
 
 

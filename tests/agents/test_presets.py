@@ -69,7 +69,7 @@ OWN = {
     },
 }
 # Not theirs to say, or tested below.
-OURS = {"seed", "bf16", "compile", "micro_batch_tokens", "kl_gain"}
+OURS = {"seed", "bf16", "micro_batch_tokens", "kl_gain"}
 
 
 @pytest.mark.parametrize("name", get_args(PresetName))

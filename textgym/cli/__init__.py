@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from textgym.cli.errors import CommandError, UsageError
+from textgym.installation import require_own_agents
 from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def main() -> None:
     name = ""
     try:
         name, arguments = _split(sys.argv[1:])
+        require_own_agents()
         command = COMMANDS[name]
         config = command.parse(name, arguments)
         command.load()[1](config)

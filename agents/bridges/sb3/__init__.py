@@ -1,1 +1,1 @@
-"""Stable-Baselines3 both ways: its PPO with our policy, our learners with its callbacks."""
+"""Stable-Baselines3's PPO with our policy, and its callbacks and logger with our learners."""

@@ -133,7 +133,7 @@ class LearnerView:
     def predict(
         self,
         observation: Any,
-        state: Any = None,  # noqa: ARG002 - it is theirs to give
+        state: Any = None,  # noqa: ARG002 - Stable-Baselines3's signature
         episode_start: Any = None,  # noqa: ARG002 - as above
         deterministic: bool = False,
         **masks: Any,
@@ -142,7 +142,7 @@ class LearnerView:
 
         Args:
             observation: One, or a batch.
-            state: Ignored: all that is known is in the text.
+            state: Ignored: an observation holds the whole text.
             episode_start: Ignored.
             deterministic: Whether to take the likeliest action.
             **masks: ``action_masks``, for a learner that takes it.
@@ -201,7 +201,7 @@ def drive(
         callback, logger, progress_bar = None, None, False
     view = LearnerView(learner, quiet_logger() if logger is None else logger)
     called, first = as_callback(callback), learner.num_timesteps
-    _introduce(called, view)
+    _initialise(called, view)
     started, iteration, goes_on = time.monotonic(), 0, True
     known = {"self": view, "total_timesteps": total_steps, "tb_log_name": type(learner).__name__}
     called.on_training_start(known, globals())
@@ -253,7 +253,7 @@ def as_callback(callback: MaybeCallback) -> BaseCallback:
     return ConvertCallback(callback)
 
 
-def _introduce(callback: BaseCallback, view: LearnerView) -> None:
+def _initialise(callback: BaseCallback, view: LearnerView) -> None:
     with warnings.catch_warnings():
         # Training is batched natively, and evaluation may well not be.
         warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
@@ -261,7 +261,7 @@ def _introduce(callback: BaseCallback, view: LearnerView) -> None:
 
 
 def _episodes(rollout: Rollout | None, seconds: float, view: LearnerView) -> dict[str, Any]:
-    """What callbacks expect of a step, of which every entry is one whole episode."""
+    """What callbacks expect of an environment's step, with one entry for each whole episode."""
     if rollout is None:
         return {}
     returns = (rollout.rewards * rollout.mask).sum(dim=1).cpu().numpy()

@@ -76,13 +76,13 @@ def logger_names(metrics: Mapping[str, float]) -> dict[str, float]:
         The same values; ``entropy`` alone changes its sign, as ``train/entropy_loss``. Beware:
         ``value_loss`` of ours is half of theirs.
     """
-    named = {_NAMES.get(name, _placed(name)): value for name, value in metrics.items()}
+    named = {_NAMES.get(name, _grouped_name(name)): value for name, value in metrics.items()}
     if "train/entropy" in named:
         named["train/entropy_loss"] = -named.pop("train/entropy")
     return named
 
 
-def _placed(name: str) -> str:
+def _grouped_name(name: str) -> str:
     if "/" in name:
         return name
     return f"time/{name}" if name.startswith("seconds_") else f"train/{name}"

@@ -8,12 +8,12 @@ policy, and what either has trained, the other can go on with.
 ``make_ppo`` puts a policy and a batch of texts together; with ``masked=True`` it is sb3-contrib's
 ``MaskablePPO``, which constraints need. With environments of your own, give ``text_policy_kwargs``
 and ``agents.bridges.sb3.policy.TextActorCriticPolicy`` to ``PPO``, or
-``agents.bridges.sb3.masked.MaskableTextActorCriticPolicy`` to ``MaskablePPO``.
+``MaskableTextActorCriticPolicy``, which is here where sb3-contrib is installed, to ``MaskablePPO``.
 
-What it costs: Stable-Baselines3 learns from single transitions, so a text of T tokens is read from
-its beginning for each of them, where a learner of ours reads it once; and it has no cache for
-writing. There is no reference policy, so nothing holds the policy near where it started. ``save``
-of Stable-Baselines3 writes pickles; ``policy.save_pretrained`` writes weights alone.
+What it costs: Stable-Baselines3 learns from single transitions, so a text of T tokens takes T
+forward passes from its beginning, where a learner of ours makes one; and it has no key-value cache
+for writing. There is no reference policy, so nothing holds the policy near where it started.
+``save`` of Stable-Baselines3 writes pickles; ``policy.save_pretrained`` writes weights alone.
 """
 
 from __future__ import annotations
@@ -23,20 +23,29 @@ from typing import TYPE_CHECKING, Any
 from stable_baselines3 import PPO
 
 from agents.bridges.sb3.logger import quiet_logger
-from agents.bridges.sb3.policy import TextActorCriticPolicy
+from agents.bridges.sb3.policy import TextActorCriticPolicy, TextNetworks
 from agents.bridges.sb3.vec_env import TextVecEnv
 from agents.models.policy import TransformerPolicy
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
+try:
     from sb3_contrib import MaskablePPO
+    from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
+except ModuleNotFoundError:
+    _CAN_MASK = False  # it comes with the extra "baselines"
+else:
+    _CAN_MASK = True
+
+    class MaskableTextActorCriticPolicy(TextNetworks, MaskableActorCriticPolicy):  # type: ignore[misc] # what differs is only how masks come in
+        """The policy class for sb3-contrib's MaskablePPO."""
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
     from textgym.envs.single import TextEnv
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["make_ppo", "text_policy_kwargs"]
+__all__ = ["MaskableTextActorCriticPolicy", "make_ppo", "text_policy_kwargs"]
 
 
 def text_policy_kwargs(
@@ -46,16 +55,16 @@ def text_policy_kwargs(
     temperature: float = 1.0,
     masked: bool = False,
 ) -> dict[str, Any]:
-    """What ``policy_kwargs`` must be for a text environment.
+    """Makes the ``policy_kwargs`` that the policy classes here need for a text environment.
 
     Args:
         language_model: The policy, trained in place, or a folder to load it from.
-        env: Where it acts, without wrappers. It is reset, to ask it what is legal.
+        env: Where it acts, without wrappers. It is reset, and asked which actions are legal.
         temperature: Divides the logits.
         masked: Whether the algorithm asks for masks by itself, as ``MaskablePPO`` does.
 
     Raises:
-        ValueError: If what is legal changes from state to state and nobody asks.
+        ValueError: If what is legal changes from state to state and the algorithm asks no masks.
     """
     env.reset()
     legal = env.action_masks()
@@ -97,6 +106,10 @@ def make_ppo(
         ValueError: If the language model and the environment do not fit.
         ModuleNotFoundError: If ``masked`` and sb3-contrib is not installed.
     """
+    if masked and not _CAN_MASK:
+        raise ModuleNotFoundError(
+            'masked=True needs sb3-contrib: pip install "textgym[baselines]"', name="sb3_contrib"
+        )
     given = text_policy_kwargs(language_model, envs, temperature=temperature, masked=masked)
     if isinstance(language_model, TransformerPolicy):
         settings.setdefault("device", language_model.device)
@@ -104,19 +117,9 @@ def make_ppo(
     settings["policy_kwargs"] = given | settings.pop("policy_kwargs", {})
     agent: PPO | MaskablePPO
     if masked:
-        agent = _maskable_ppo(TextVecEnv(envs), settings)
+        agent = MaskablePPO(MaskableTextActorCriticPolicy, TextVecEnv(envs), **settings)
     else:
         agent = PPO(TextActorCriticPolicy, TextVecEnv(envs), **settings)
     if agent.tensorboard_log is None:
         agent.set_logger(quiet_logger(verbose=agent.verbose))
     return agent
-
-
-def _maskable_ppo(env: TextVecEnv, settings: Mapping[str, Any]) -> MaskablePPO:
-    try:
-        from agents.bridges.sb3.masked import make_maskable_ppo
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            'masked=True needs sb3-contrib: pip install "textgym[baselines]"', name=error.name
-        ) from error
-    return make_maskable_ppo(env, settings)

@@ -5,7 +5,7 @@ here the whole batch is stepped at once, and all texts that end together are sco
 
 What Stable-Baselines3 expects and Gymnasium does not: a row that is over starts anew in the same
 step, its last observation is in ``infos[i]["terminal_observation"]``, an outside time limit is
-``infos[i]["TimeLimit.truncated"]``, and ``infos[i]["episode"]`` has what ``Monitor`` would say.
+``infos[i]["TimeLimit.truncated"]``, and ``infos[i]["episode"]`` is what ``Monitor`` would give.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class TextVecEnv(VecEnv):
         """Wraps a batch.
 
         Args:
-            envs: A text environment with autoreset disabled, of either backend. It is not copied:
-                who else steps it disturbs the episodes here.
+            envs: A text environment with autoreset disabled, of either backend. It is not copied,
+                so do not step it elsewhere as well.
 
         Raises:
             ValueError: If ``envs`` resets rows by itself.

@@ -1,4 +1,4 @@
-"""Weights laid out anew give what the layers themselves give."""
+"""Packed weights give what the layers themselves give."""
 
 import pytest
 import torch

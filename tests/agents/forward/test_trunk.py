@@ -1,19 +1,14 @@
 """The lean forward is transformers' own, gradients and all."""
 
-import shutil
-
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from agents.forward import lean
-from agents.forward.lean import LeanGPT2, LeanLlama, attend_by_products
-from agents.forward.trunk import CompiledTrunk, TransformersTrunk, make_trunk
-from agents.models.policy import TransformerPolicy
-from agents.reinforce import Reinforce, ReinforceConfig
-from tests.agents.toys import VOCABULARY, make_model, make_toy
+from agents.forward.lean_gpt2 import LeanGPT2
+from agents.forward.lean_llama import LeanLlama
+from agents.forward.trunk import TransformersTrunk, make_trunk
+from tests.agents.toys import VOCABULARY, make_model
 
 TOKENS = torch.randint(3, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
 
@@ -48,12 +43,12 @@ def test_lean_states_and_gradients_are_those_of_transformers(kind):
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
-def test_wanted_states_are_those_of_all_and_teach_the_same(kind):
+def test_selected_states_are_those_of_all_and_teach_the_same(kind):
     """In any order, and one of them twice."""
     model = make_model(kind).eval()
-    trunk, wanted = make_trunk(model), torch.tensor([26, 0, 10, 10, 17])
-    expected = trunk.full(TOKENS).flatten(0, 1)[wanted]
-    actual = trunk.full(TOKENS, wanted)
+    trunk, selected = make_trunk(model), torch.tensor([26, 0, 10, 10, 17])
+    expected = trunk.full(TOKENS).flatten(0, 1)[selected]
+    actual = trunk.full(TOKENS, selected)
     torch.testing.assert_close(expected, actual)
     probe = torch.randn(expected.shape, generator=torch.Generator().manual_seed(1))
     trained = dict(model.base_model.named_parameters())
@@ -63,95 +58,17 @@ def test_wanted_states_are_those_of_all_and_teach_the_same(kind):
         torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-4, msg=name)
 
 
-@pytest.mark.slow
-# torch's compiler loads modules of torch that use what torch has deprecated.
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
-def test_a_compiled_update_is_the_plain_one():
-    """The same measurements, and the same gradient of every weight."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        pytest.skip("there is no C++ compiler")
-    sizes = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 32}
-    no_dropout = {"resid_pdrop": 0, "embd_pdrop": 0, "attn_pdrop": 0}
-    small = GPT2Config(vocab_size=VOCABULARY, **sizes, **no_dropout)
-    found = []
-    for compiled in (False, True):
-        torch.manual_seed(0)
-        policy = TransformerPolicy(GPT2LMHeadModel(small))
-        reinforce = Reinforce(policy, make_toy(), ReinforceConfig(compile=compiled))
-        assert isinstance(policy.trunk, CompiledTrunk) == compiled
-        descent = []
-        reinforce.optimizer.register_step_pre_hook(
-            lambda *_, policy=policy, descent=descent: descent.append(
-                {n: p.grad.clone() for n, p in policy.named_parameters() if p.grad is not None}
-            )
-        )
-        found.append((reinforce.step()[0], descent[0]))
-    (plain, expected), (compiled, gradient) = found
-    assert {n: v for n, v in plain.items() if not n.startswith("seconds")} == pytest.approx(
-        {n: v for n, v in compiled.items() if not n.startswith("seconds")}, abs=1e-5
-    )
-    assert expected.keys() == gradient.keys()
-    for name, value in expected.items():
-        torch.testing.assert_close(value, gradient[name], atol=1e-5, rtol=0)
-
-
-def test_a_missing_compiler_is_named(monkeypatch):
-    monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(ValueError, match="compile needs a C\\+\\+ compiler"):
-        TransformerPolicy(make_model()).compile_passes()
-
-
-def test_attention_by_products_is_the_fused_one():
-    """In float64, where neither rounds, and with its gradients."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (2, 3, 7, 4)
-    parts = [torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(4)]
-    leaves, probe = [part.requires_grad_() for part in parts[:3]], parts[3]
-    expected = F.scaled_dot_product_attention(*leaves, is_causal=True, scale=0.3)
-    actual = attend_by_products(*leaves, 0.3)
-    torch.testing.assert_close(expected, actual)
-    theirs = torch.autograd.grad((expected * probe).sum(), leaves)
-    ours = torch.autograd.grad((actual * probe).sum(), leaves)
-    for mine, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(other, mine)
-
-
-@pytest.mark.parametrize("longest", [0, 64], ids=["fused", "products"])
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
-def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, longest):
-    monkeypatch.setitem(lean._LONGEST_BY_PRODUCTS, torch.bfloat16, longest)
-    model = make_model(kind).eval()
-    with torch.no_grad():
-        expected = make_trunk(model).full(TOKENS)
-        with torch.autocast("cpu", torch.bfloat16):
-            actual = make_trunk(model).full(TOKENS)
-    torch.testing.assert_close(expected, actual.float(), atol=0.05, rtol=0.05)
-
-
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
-def test_float32_attends_alike_on_either_side_of_its_limit(monkeypatch, kind):
-    model = make_model(kind).eval()
-    weights, found = [*model.base_model.parameters()], []
-    for longest in (0, 64):
-        monkeypatch.setitem(lean._LONGEST_BY_PRODUCTS, torch.float32, longest)
-        states = make_trunk(model).full(TOKENS)
-        probe = torch.randn(states.shape, generator=torch.Generator().manual_seed(1))
-        found.append([states, *torch.autograd.grad((states * probe).sum(), weights)])
-    for fused, products in zip(*found, strict=True):
-        torch.testing.assert_close(fused, products, atol=1e-4, rtol=1e-4)
-
-
 @pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
-def test_wanted_states_of_a_prompt_are_those_of_all(kind):
-    trunk, wanted = make_trunk(make_model(kind).eval()), torch.tensor([8, 9 + 2, 18 + 5])
+def test_selected_states_of_a_prompt_are_those_of_all(kind):
+    trunk, selected = make_trunk(make_model(kind).eval()), torch.tensor([8, 9 + 2, 18 + 5])
     states, caches = [], []
     with torch.no_grad():
-        for which in (None, wanted):
+        for which in (None, selected):
             cache = trunk.new_cache(3, 16)
             cache.reserve(9)
             states.append(trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache, which))
             caches.append([*cache.keys, *cache.values])
-    torch.testing.assert_close(states[0].flatten(0, 1)[wanted], states[1])
+    torch.testing.assert_close(states[0].flatten(0, 1)[selected], states[1])
     torch.testing.assert_close(*caches)
 
 

@@ -41,6 +41,14 @@ def test_a_policy_against_itself_has_no_divergence(policy):
     assert report.gold.tolist() == [len(text) for text in report.completions]
 
 
+def test_without_a_gold_reward_its_scores_are_no_numbers(policy):
+    report = evaluate_policy(
+        policy, policy, make_toy(rows=4), example_ids=[0, 1, 2, 3], temperature=1.0, seed=0
+    )
+    assert np.isnan(report.gold).all()
+    assert report.gold.shape == report.rewards.shape
+
+
 def test_a_uniform_reference_makes_perplexity_the_number_of_legal_actions(policy):
     reference = TransformerPolicy(make_model())
     torch.nn.init.zeros_(reference.model.lm_head.weight)

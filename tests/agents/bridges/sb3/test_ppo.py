@@ -5,6 +5,7 @@ Stable-Baselines3's, ours are in ``agents``. Texts have prompts of different len
 """
 
 import copy
+import importlib
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import BaseCallback
 
 import textgym
+from agents.bridges import sb3
 from agents.bridges.sb3.logger import quiet_logger
 from agents.bridges.sb3.policy import TextActorCriticPolicy
 from agents.bridges.sb3.ppo import make_ppo, text_policy_kwargs
@@ -372,7 +374,11 @@ def test_another_vocabulary_and_other_kinds_of_action_are_refused():
 
 
 def test_without_sb3_contrib_the_message_says_how_to_get_it(monkeypatch):
+    """And the plain algorithm is there all the same."""
     monkeypatch.setitem(sys.modules, "sb3_contrib", None)
-    monkeypatch.delitem(sys.modules, "agents.bridges.sb3.masked", raising=False)
+    monkeypatch.setattr(sb3, "ppo", sb3.ppo)  # put back afterwards, as the next line is
+    monkeypatch.delitem(sys.modules, "agents.bridges.sb3.ppo")
+    alone = importlib.import_module("agents.bridges.sb3.ppo")
     with pytest.raises(ModuleNotFoundError, match=r"textgym\[baselines\]"):
-        make_ppo(_policy(), _envs(), masked=True)
+        alone.make_ppo(_policy(), _envs(), masked=True)
+    assert isinstance(alone.make_ppo(_policy(), _envs()), PPO)

@@ -1,0 +1,77 @@
+"""Llama's and Qwen2's trunk with little around it; see ``agents.forward.lean_trunk``.
+
+Sources: Touvron et al., "LLaMA" (2023), Yang et al., "Qwen2 Technical Report" (2024), Su et al.,
+"RoFormer" (2021) for rotary positions, and transformers' implementations, which ours is tested
+against.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+
+from agents.forward.lean_trunk import LeanTrunk, selected_states
+
+if TYPE_CHECKING:
+    from agents.forward.lean_trunk import Attention, Rotation
+
+__all__ = ["LeanLlama"]
+
+
+class LeanLlama(LeanTrunk):
+    """Llama and Qwen2: rotary positions, grouped keys, gated SiLU, root-mean-square norms."""
+
+    @staticmethod
+    def fits(model: PreTrainedModel) -> bool:
+        """Whether ``model`` is one, without any of its rarer options."""
+        config = model.config
+        layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
+        return type(model) in (LlamaForCausalLM, Qwen2ForCausalLM) and (
+            config.hidden_act == "silu"
+            and layer_types == {"full_attention"}
+            and getattr(config, "pretraining_tp", 1) == 1
+        )
+
+    def _embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Rotation]:
+        states = self._base.embed_tokens(tokens)
+        cos, sin = self._base.rotary_emb(states, positions.expand(len(tokens), -1))
+        return states, (cos[:, None], sin[:, None])
+
+    def _run_block(
+        self,
+        block: Any,
+        states: Tensor,
+        rotation: Rotation,
+        attend: Attention,
+        selected: Tensor | None,
+    ) -> Tensor:
+        attention, mlp = block.self_attn, block.mlp
+        normed = _normalise(block.input_layernorm, states)
+        query = self._split_heads(self._run(attention.q_proj, normed), self._heads)
+        key = self._split_heads(self._run(attention.k_proj, normed), self._key_heads)
+        value = self._split_heads(self._run(attention.v_proj, normed), self._key_heads)
+        query, key = _rotate(query, *rotation), _rotate(key, *rotation)
+        # Above its attention no state reads another, so the others need not be computed.
+        attended = selected_states(attend(query, key, value), selected)
+        states = selected_states(states, selected)
+        states = states + self._run(attention.o_proj, attended)
+        normed = _normalise(block.post_attention_layernorm, states)
+        gate = self._run(mlp.gate_proj, normed, "silu")
+        return states + self._run(mlp.down_proj, gate * self._run(mlp.up_proj, normed))
+
+    def _last_norm(self, states: Tensor) -> Tensor:
+        return _normalise(self._base.norm, states)
+
+
+def _normalise(norm: Any, x: Tensor) -> Tensor:
+    return F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Su et al. 2021, equation 34, for halves instead of neighbours."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
