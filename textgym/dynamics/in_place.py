@@ -39,12 +39,13 @@ class Growth:
         self._settled: State | None = None
         self._stretch: _Stretch | None = None
         limits = [rules.max_actions, *([] if rules.step_limit is None else [rules.step_limit])]
-        self._limit, self._notable = min(limits), None
+        self._limit, self._plain = min(limits), None
         if in_place:
-            # Numbers below 0 are looked up from the end, so that a second half says no to them.
-            self._notable = np.ones(2 * len(rules.legal), dtype=np.bool_)
-            self._notable[: len(rules.legal)] = ~rules.legal
-            self._notable[rules.eos_id] = True
+            # Each id that is written and ends no text is at its own place, every other place holds
+            # another id. None is outside 0..V-1, so no action outside is equal to what it looks up.
+            ids = np.arange(len(rules.legal))
+            goes_on = rules.legal & (ids != rules.eos_id)
+            self._plain = np.where(goes_on, ids, np.roll(ids, -1))
 
     @property
     def state(self) -> State | None:
@@ -69,13 +70,11 @@ class Growth:
             is something else to do: a row is closed or may end, or the actions are to be looked at
             more closely.
         """
-        if self._notable is None or type(actions) is not np.ndarray or actions.dtype != _INT64:
+        if self._plain is None or type(actions) is not np.ndarray or actions.dtype != _INT64:
             return None
-        try:
-            notable = self._notable[actions]
-        except IndexError:
-            return None
-        if notable.shape != closed.shape or np.count_nonzero(notable):
+        # "clip" looks up the nearest place. Bytes are compared in half the time of numbers.
+        looked_up = self._plain.take(actions, mode="clip")
+        if actions.shape != closed.shape or looked_up.tobytes() != actions.tobytes():
             return None
         if self._stretch is None:
             if self._settled is None or np.count_nonzero(closed):
