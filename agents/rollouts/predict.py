@@ -12,7 +12,7 @@ from torch import Tensor
 from agents.maths.distributions import sample
 from agents.models.candidates import candidate_logits
 from agents.models.edits import EditIds, choose_edits
-from textgym.dynamics.choose_edit import legal_edits
+from textgym.dynamics.edit import legal_edits
 from textgym.dynamics.states import Rules, State
 from textgym.tokenizers.characters import legal_ids
 

@@ -14,7 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from textgym.dynamics.masks import action_parts
-from textgym.dynamics.states import beside
+from textgym.dynamics.states import on_device_of
 from textgym.testing.findings import require, run_checks
 from textgym.testing.parity import check_parity
 from textgym.testing.rolls import (
@@ -244,7 +244,7 @@ def _require_refusals(
             outside = host(actions).astype(np.int64)
             outside.reshape(envs.num_envs, -1)[-1, part] += turns * size
             try:
-                envs.step(beside(outside, actions))
+                envs.step(on_device_of(actions, outside))
             except Exception:  # noqa: S112 - any error is a refusal
                 continue
             taken = outside[-1].tolist()

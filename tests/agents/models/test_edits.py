@@ -25,7 +25,7 @@ from agents.training.failing import save_failed_batch
 from agents.training.reference import evaluate_reference, evaluate_rollout
 from agents.training.updates import evaluate_rows
 from tests.agents.toys import VOCABULARY, make_model, make_toy
-from textgym.dynamics.choose_edit import legal_edits, permits_edit
+from textgym.dynamics.edit import legal_edits, permits_edit
 from textgym.dynamics.states import Rules, State
 from textgym.types import StopReason
 
