@@ -13,7 +13,7 @@ from agents.maths.distributions import sample
 from agents.models.candidates import candidate_logits
 from agents.models.edits import EditIds
 from agents.rollouts.editor import choose_edits
-from textgym.dynamics.choose_edit import legal_edits
+from textgym.dynamics.edit import legal_edits
 from textgym.dynamics.states import Rules, State
 from textgym.tokenizers.characters import legal_ids
 

@@ -1,5 +1,6 @@
 """The native batch against Gymnasium's batch of single environments, bit for bit."""
 
+import functools
 from dataclasses import dataclass
 
 import gymnasium as gym
@@ -16,6 +17,7 @@ from textgym.tasks import is_available
 ROWS = 4
 MODES = ["NextStep", "SameStep", "Disabled"]
 KINDS = ["append", "choose", "edit"]
+INTEGERS = [np.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)]
 CONSTRAINTS = [None, {"forbid": ["b"]}, {"min_tokens": 3}, {"choices": ["abcd", "ad", "ddd"]}]
 
 
@@ -185,6 +187,75 @@ def test_listed_seeds_mean_the_same(seed):
     for batch in (sync, native):
         batch.reset(seed=8)
     roll(sync, native, actions_of(1, 10, native.single_action_space), seed)
+
+
+@functools.cache
+def singles_and_batch(kind, backend):
+    """Three single environments and a batch of them."""
+    kwargs = {"task": "Alphabet", "action_kind": kind, "autoreset_mode": "Disabled"}
+    batch = TextVectorEnv(num_envs=3, backend=backend, **kwargs)
+    kwargs.pop("autoreset_mode")
+    return [TextEnv(**kwargs) for _ in range(3)], batch
+
+
+def outcome(act):
+    """What a call returns, or why it refuses, without the row that a batch adds to the reason."""
+    try:
+        return act()
+    except ValueError as error:
+        return str(error).split(": ")[-1]
+
+
+@st.composite
+def actions_anywhere(draw, sizes):
+    """An action whose parts may be three times as far out as their space, of any integer dtype."""
+    dtype = draw(st.sampled_from(INTEGERS))
+    limits = np.iinfo(dtype)
+    parts = [
+        draw(st.integers(max(-3 * size, limits.min), min(3 * size - 1, limits.max)))
+        for size in sizes
+    ]
+    return np.array(parts if len(parts) > 1 else parts[0], dtype=dtype)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=150, deadline=None)
+@given(data=st.data(), row=st.integers(0, 2), before=st.integers(0, 2), seed=st.integers(0, 99))
+def test_a_batch_refuses_what_its_singles_refuse_and_nothing_changes(
+    kind, backend, data, row, before, seed
+):
+    """An action outside the space was looked up from the end of a table, and written."""
+    singles, batch = singles_and_batch(kind, backend)
+    space = batch.single_action_space
+    sizes = [int(space.n)] if isinstance(space, gym.spaces.Discrete) else space.nvec.tolist()
+    batch.reset(seed=seed)
+    for number, env in enumerate(singles):
+        env.reset(seed=seed + number)
+    # Something legal that ends no text: a letter, a candidate, a replaced token.
+    plain = {"append": 3, "choose": 1, "edit": [2, 3]}[kind]
+    for _ in range(before):
+        batch.step(np.array([plain] * 3))
+        for env in singles:
+            env.step(plain)
+    action = data.draw(actions_anywhere(sizes))
+    actions = np.array([plain] * 3, dtype=action.dtype)
+    actions[row] = action
+    expected = outcome(lambda: singles[row].step(action))
+    actual = outcome(lambda: batch.step(actions))
+    if isinstance(expected, str):
+        assert expected == actual
+    else:
+        assert not isinstance(actual, str), actual
+        for env in np.delete(np.array(singles), row):
+            env.step(plain)
+    assert tuple(zip(*(env.text() for env in singles), strict=True)) == tuple(
+        map(tuple, batch.texts())
+    )
+    states = [env.save_state().row for env in singles]
+    for name in ("tokens", "length", "steps", "stop_reason"):
+        rows = to_numpy(getattr(batch.dynamics_state, name))
+        np.testing.assert_array_equal([getattr(state, name) for state in states], rows)
 
 
 def to_numpy(value):

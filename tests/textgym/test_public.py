@@ -29,6 +29,18 @@ MODULES = sorted(
 )
 
 
+def run_fresh(code):
+    """What a fresh process prints."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": path},
+    ).stdout.strip()
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -40,24 +52,44 @@ MODULES = sorted(
 def test_nothing_heavy_is_imported(code):
     """An environment must start fast, and where torch is not wanted."""
     probe = f"{code}\nimport sys; print([name for name in {HEAVY} if name in sys.modules])"
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    result = subprocess.run(
-        [sys.executable, "-c", probe],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": path},
-    )
-    assert result.stdout.strip() == "[]"
+    assert run_fresh(probe) == "[]"
 
 
 def test_the_package_s_public_names_are_its_all():
     public = {
         name
-        for name, value in vars(textgym).items()
-        if not name.startswith("_") and not inspect.ismodule(value) and name != "annotations"
+        for name in dir(textgym)
+        if not name.startswith("_")
+        and not inspect.ismodule(getattr(textgym, name))
+        and name not in ("annotations", "TYPE_CHECKING", "Any")
     }
     assert public == set(textgym.__all__)
+
+
+def test_each_public_name_is_that_of_the_module_that_defines_it():
+    for name in textgym.__all__:
+        value = getattr(textgym, name)
+        assert value is getattr(importlib.import_module(value.__module__), name)
+    scope = {}
+    exec("from textgym import *", scope)  # noqa: S102 - the statement is the claim
+    assert set(textgym.__all__) <= set(scope)
+    with pytest.raises(AttributeError, match="module 'textgym' has no attribute 'TextEnvs'"):
+        textgym.TextEnvs  # noqa: B018 - asked for in vain
+    with pytest.raises(ImportError, match="cannot import name 'TextEnvs'"):
+        exec("from textgym import TextEnvs")  # noqa: S102 - as above
+
+
+def test_the_package_loads_its_environments_when_they_are_asked_for():
+    """And knows their ids before."""
+    rooms = ("textgym.envs", "textgym.rewards", "textgym.recording", "textgym.tokenizers")
+    probe = (
+        "import sys, gymnasium, textgym\n"
+        "assert 'TextGym/Alphabet-v0' in gymnasium.registry and 'TextEnv' in dir(textgym)\n"
+        f"print([name for name in {rooms} if name in sys.modules])\n"
+        "print(textgym.TextEnv.__name__, 'TextEnv' in vars(textgym))\n"
+        "print(textgym.testing.check_task.__name__)"
+    )
+    assert run_fresh(probe).splitlines() == ["[]", "TextEnv True", "check_task"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -50,13 +50,21 @@ class Tiles(gym.Env):
 
 
 class TilesBatch(SyncVectorEnv):
-    """Gymnasium's batch, with masks, and without its way of changing the options."""
+    """Gymnasium's batch, with masks.
+
+    Unlike Gymnasium's it leaves the options alone, and refuses an action before it steps any row.
+    """
 
     def __init__(self, count=3, mode="NextStep", strict=False):
         super().__init__([lambda: Tiles(strict)] * count, autoreset_mode=mode)
 
     def reset(self, *, seed=None, options=None):
         return super().reset(seed=seed, options=None if options is None else dict(options))
+
+    def step(self, actions):
+        if not self.action_space.contains(actions):
+            raise ValueError(f"{actions} is not in {self.action_space}")
+        return super().step(actions)
 
     def action_masks(self):
         return np.stack(self.call("action_masks"))

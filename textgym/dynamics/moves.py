@@ -1,7 +1,13 @@
-"""What an action does in one environment: the dynamics, with its proposer and its constraint.
+"""What an action does in one environment: its kind, with a proposer and a constraint.
 
-The dynamics are pure and know neither; here the candidates of the next choice are proposed, and a
-constraint follows the text that is being written.
+All three kinds of action share one state, one allowance and two ways to end:
+    * A closed row stays as it is, whatever its action.
+    * An illegal action of an open row changes no text and uses one of the allowance.
+    * Where the end of text and the end of the allowance coincide, the end of text is the reason.
+Actions must be in their space; the environments see to it.
+
+The kinds are pure and know neither proposer nor constraint; here the candidates of the next choice
+are proposed, and a constraint follows the text that is being written.
 
 Simplification: a constraint runs on the host, in numpy, also when the state is on a device.
 """
@@ -9,21 +15,52 @@ Simplification: a constraint runs on the host, in numpy, also when the state is 
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textgym.dynamics.choose_edit import ACTION_KINDS
-from textgym.dynamics.states import Array, beside, namespace, numbers_like, to_host
+from textgym.dynamics.append import append, legal_appends, permits_append
+from textgym.dynamics.choose import choose, legal_choices, permits_choice
+from textgym.dynamics.edit import edit, legal_edits, permits_edit
+from textgym.dynamics.states import Array, arange_like, namespace, on_device_of, to_host
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import numpy.typing as npt
 
-    from textgym.constraints.compiling import Constraint
+    from textgym.constraints import Constraint
     from textgym.dynamics.states import Rules, State
     from textgym.proposing.proposals import Proposer
 
-__all__ = ["Moves"]
+__all__ = ["ACTION_KINDS", "ActionKind", "Moves"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ActionKind:
+    """One kind of action.
+
+    Attributes:
+        move: What an action does.
+        permits: Whether it has an effect.
+        legal: A mask of the actions, for agents.
+    """
+
+    move: Callable[[State, Array, Rules, Array | None], State]
+    permits: Callable[[State, Array, Rules], Array]
+    legal: Callable[[State, Rules], Array]
+
+
+ACTION_KINDS: Mapping[str, ActionKind] = MappingProxyType(
+    {
+        "append": ActionKind(move=append, permits=permits_append, legal=legal_appends),
+        "choose": ActionKind(move=choose, permits=permits_choice, legal=legal_choices),
+        "edit": ActionKind(move=edit, permits=permits_edit, legal=legal_edits),
+    }
+)
+"""The kinds by name."""
 
 
 class Moves:
@@ -56,7 +93,7 @@ class Moves:
         """Adds candidates and the constraint's beginning to states that are laid out."""
         if self._constraint is not None:
             automaton = self._constraint.start(len(state.tokens))
-            state = dataclasses.replace(state, automaton=beside(automaton, state.tokens))
+            state = dataclasses.replace(state, automaton=on_device_of(state.tokens, automaton))
         return self.propose(state)
 
     def __call__(self, state: State, action: Array) -> State:
@@ -84,11 +121,11 @@ class Moves:
         if self._constraint is None:
             return self._kind.legal(state, self._rules)
         if state.candidates is None:
-            mask = self._constraint.mask(to_host(state.automaton), _written(state))
-            return beside(mask, state.tokens)
+            mask = self._constraint.mask(to_host(state.automaton), _num_written(state))
+            return on_device_of(state.tokens, mask)
         candidates = to_host(state.candidates)
         allowed = np.stack([self._allows(state, phrase) for phrase in candidates.swapaxes(0, 1)], 1)
-        legal = self._kind.legal(state, self._rules) & beside(allowed, state.tokens)
+        legal = self._kind.legal(state, self._rules) & on_device_of(state.tokens, allowed)
         # Where no candidate fits, the first one, the end of text, is the way out.
         legal[:, 0] = legal[:, 0] | ~legal.any(1)
         return legal
@@ -106,11 +143,15 @@ class Moves:
     def _allowed(self, state: State, action: Array) -> Array:
         """Whether the constraint allows all that an action appends, ``(N,)`` bool."""
         if state.candidates is not None:
-            return self.legal(state)[numbers_like(state.tokens, len(state.tokens)), action]
-        return beside(self._allows(state, to_host(action)[:, None]), state.tokens)
+            return self.legal(state)[arange_like(state.tokens, len(state.tokens)), action]
+        return on_device_of(state.tokens, self._allows(state, to_host(action)[:, None]))
 
     def _allows(self, state: State, phrase: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        constraint, automaton, written = self._constraint, to_host(state.automaton), _written(state)
+        constraint, automaton, written = (
+            self._constraint,
+            to_host(state.automaton),
+            _num_written(state),
+        )
         allowed = np.ones(len(phrase), dtype=np.bool_)
         if constraint is None:
             return allowed
@@ -135,8 +176,8 @@ class Moves:
             token = tokens[rows, np.where(number < taken, start + number, 0)]
             moved = constraint.advance(automaton, token)
             automaton = np.where(number < taken, moved, automaton)
-        return dataclasses.replace(after, automaton=beside(automaton, after.tokens))
+        return dataclasses.replace(after, automaton=on_device_of(after.tokens, automaton))
 
 
-def _written(state: State) -> npt.NDArray[np.int64]:
+def _num_written(state: State) -> npt.NDArray[np.int64]:
     return to_host(state.length - state.prompt_length)

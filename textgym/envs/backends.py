@@ -166,8 +166,8 @@ class TorchBackend:
 
     def fetch(self, actions: Array, state: State) -> tuple[npt.NDArray[np.int64], State]:
         """Packs both into one tensor, so that the host waits for the device once."""
-        there = {name: getattr(state, name) for name in FIELDS}
-        arrays = [actions, *(array for array in there.values() if array is not None)]
+        fields = {name: getattr(state, name) for name in FIELDS}
+        arrays = [actions, *(array for array in fields.values() if array is not None)]
         columns = [array.reshape(len(actions), -1) for array in arrays]
         host = self._torch.cat(columns, dim=1).cpu()
         widths = [column.shape[1] for column in columns]
@@ -176,7 +176,7 @@ class TorchBackend:
             part.numpy().reshape(array.shape) for part, array in zip(parts, arrays, strict=True)
         )
         return next(fetched), State(
-            **{name: None if array is None else next(fetched) for name, array in there.items()}
+            **{name: None if array is None else next(fetched) for name, array in fields.items()}
         )
 
     def freeze(self, state: State) -> State:
@@ -205,13 +205,13 @@ def _no_actions(shape: tuple[int, ...], got: str) -> ValueError:
 
 
 def check_actions(
-    actions: npt.NDArray[np.int64], alive: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64]
+    actions: npt.NDArray[np.int64], open_rows: npt.NDArray[np.bool_], sizes: npt.NDArray[np.int64]
 ) -> None:
     """Checks that the actions of open rows are in their space.
 
     Args:
         actions: ``(N,)`` or ``(N, 2)``, on the host.
-        alive: Which rows are open, ``(N,)``.
+        open_rows: Which rows are open, ``(N,)``.
         sizes: How many values an action has, or each of its two parts.
 
     Raises:
@@ -220,7 +220,7 @@ def check_actions(
     outside = (actions < 0) | (actions >= sizes)
     if not outside.any():
         return
-    outside = alive & outside.reshape(len(actions), -1).any(1)
+    outside = open_rows & outside.reshape(len(actions), -1).any(1)
     if outside.any():
         row = int(outside.argmax())
         last = " and ".join(f"0..{size - 1}" for size in np.atleast_1d(sizes))

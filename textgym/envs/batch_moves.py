@@ -30,7 +30,7 @@ class BatchMoves:
     """Checks actions and takes them.
 
     Attributes:
-        there: The moves where the states are.
+        on_device: The moves where the states are.
     """
 
     def __init__(self, world: World, rules: Rules, backend: Backend) -> None:
@@ -41,24 +41,24 @@ class BatchMoves:
             rules: Its rules, with arrays where the states are.
             backend: Where they are.
         """
-        self.there = world.moves(rules)
+        self.on_device = world.moves(rules)
         self._backend, self._raises = backend, world.settings.invalid_action == "raise"
         self._sizes = world.action_sizes()
         self._sent_sizes = backend.send(self._sizes)
-        self._here: Moves | None = None
+        self._on_host: Moves | None = None
         if world.constraint is not None and not isinstance(backend, NumpyBackend):
-            self._here = world.moves(dataclasses.replace(rules, legal=world.rules.legal))
-        self._known: tuple[State, State] | None = None
+            self._on_host = world.moves(dataclasses.replace(rules, legal=world.rules.legal))
+        self._last: tuple[State, State] | None = None
 
     def __call__(
-        self, before: State, actions: Any, alive: npt.NDArray[np.bool_]
+        self, before: State, actions: Any, open_rows: npt.NDArray[np.bool_]
     ) -> tuple[State, State]:
         """Makes one move in every row that is open.
 
         Args:
             before: All rows, where they are.
             actions: What a caller gave as actions.
-            alive: Which rows are open, ``(N,)``; what the others are given is not looked at.
+            open_rows: Which rows are open, ``(N,)``; what the others are given is not looked at.
 
         Returns:
             The state after it, and the same in numpy.
@@ -67,54 +67,54 @@ class BatchMoves:
             ValueError: If an open row's action is outside the space, or it is illegal and that is
                 not allowed.
         """
-        shape = (len(alive),) if len(self._sizes) == 1 else (len(alive), len(self._sizes))
+        shape = (len(open_rows),) if len(self._sizes) == 1 else (len(open_rows), len(self._sizes))
         sent = self._backend.actions(actions, shape)
-        if self._here is not None:
-            return self._move_here(self._here, before, to_host(sent), alive)
+        if self._on_host is not None:
+            return self._move_on_host(self._on_host, before, to_host(sent), open_rows)
         safe = self._backend.clip(sent, self._sent_sizes)
-        state = self.there(before, safe) if alive.any() else before
+        state = self.on_device(before, safe) if open_rows.any() else before
         host_actions, host = self._backend.fetch(sent, state)
         if safe is not sent:
-            check_actions(host_actions, alive, self._sizes)
+            check_actions(host_actions, open_rows, self._sizes)
         if self._raises:
-            _require_legal(self.there, before, safe, alive)
+            _require_legal(self.on_device, before, safe, open_rows)
         return state, host
 
-    def _move_here(
+    def _move_on_host(
         self,
         moves: Moves,
         before: State,
         actions: npt.NDArray[np.int64],
-        alive: npt.NDArray[np.bool_],
+        open_rows: npt.NDArray[np.bool_],
     ) -> tuple[State, State]:
-        check_actions(actions, alive, self._sizes)
-        known, safe = self.on_host(before), np.where(alive, actions, 0)
+        check_actions(actions, open_rows, self._sizes)
+        host_before, safe = self.state_on_host(before), np.where(open_rows, actions, 0)
         if self._raises:
-            _require_legal(moves, known, safe, alive)
-        host = moves(known, safe) if alive.any() else known
+            _require_legal(moves, host_before, safe, open_rows)
+        host = moves(host_before, safe) if open_rows.any() else host_before
         state = self._backend.send_state(host, grows=False)
-        self._known = state, host
+        self._last = state, host
         return state, host
 
     def legal(self, state: State) -> Array:
         """Returns which actions are legal, ``(N, A)`` bool, where the states are."""
-        if self._here is None:
-            return self.there.legal(state)
-        return self._backend.send(self._here.legal(self.on_host(state)))
+        if self._on_host is None:
+            return self.on_device.legal(state)
+        return self._backend.send(self._on_host.legal(self.state_on_host(state)))
 
-    def on_host(self, state: State) -> State:
+    def state_on_host(self, state: State) -> State:
         """Returns a state in numpy; the last one is remembered."""
-        if self._known is None or self._known[0] is not state:
+        if self._last is None or self._last[0] is not state:
             # There are no actions to fetch; any other column takes their place.
-            self._known = state, self._backend.fetch(state.steps, state)[1]
-        return self._known[1]
+            self._last = state, self._backend.fetch(state.steps, state)[1]
+        return self._last[1]
 
 
 def _require_legal(
-    moves: Moves, before: State, actions: Array, alive: npt.NDArray[np.bool_]
+    moves: Moves, before: State, actions: Array, open_rows: npt.NDArray[np.bool_]
 ) -> None:
     """Raises for an open row's illegal action, asked of what was there before it."""
-    illegal = alive & ~to_host(moves.permits(before, actions))
+    illegal = open_rows & ~to_host(moves.permits(before, actions))
     if illegal.any():
         row = int(illegal.argmax())
         action = to_host(actions)[row]

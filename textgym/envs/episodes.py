@@ -1,4 +1,8 @@
-"""What a vector environment knows of its rows beside their texts, and how texts are paid."""
+"""Episodes of a batch: what is known of them beside their texts, and how they end and begin.
+
+Infos are as Gymnasium's vector environments give them: every entry is an array of length N, and
+``_key`` says in which rows it means something.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +12,29 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from gymnasium.vector import AutoresetMode
 
-from textgym.dynamics.states import take_rows
-from textgym.envs.infos import add_entries, add_terms
+from textgym.dynamics.states import (
+    Array,
+    Rules,
+    State,
+    is_finished,
+    is_truncated,
+    observe,
+    replace_rows,
+    take_rows,
+)
 from textgym.types import Example
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from textgym.dynamics.states import State
-    from textgym.envs.starts import Beginnings
+    from textgym.envs.backends import Backend
+    from textgym.envs.batch_moves import BatchMoves
+    from textgym.envs.starts import Beginnings, Starts
     from textgym.envs.world import World
 
-__all__ = ["Episodes", "Payment"]
+__all__ = ["Episodes", "Payment", "Turnover"]
 
 Payment: TypeAlias = (
     "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_] | slice] | None"
@@ -66,7 +80,7 @@ class Episodes:
         self.examples[rows] = _array_of(beginnings.examples)
         self.example_ids[rows] = beginnings.numbers
         self.scores[rows], self.potentials[rows] = np.nan, 0.0
-        add_entries(
+        _add_entries(
             infos,
             len(self.examples),
             rows,
@@ -105,7 +119,7 @@ class Episodes:
         rewards[rows] = scores - self.potentials[rows]
         ended = finished[rows] if dense else slice(None)
         if rows[ended].size:
-            add_entries(
+            _add_entries(
                 infos,
                 count,
                 rows[ended],
@@ -114,7 +128,7 @@ class Episodes:
                 completion_length=world.completion_lengths(taken)[ended],
             )
             parts = {name: part[ended] for name, part in terms.items()}
-            add_terms(infos, count, rows[ended], parts)
+            _add_terms(infos, count, rows[ended], parts)
         return rewards, infos, (rows, scores, ended)
 
     def book(self, payment: Payment, *, dense: bool) -> None:
@@ -136,6 +150,170 @@ class Episodes:
             closed=self.closed[rows],
             reward_seconds=self.reward_seconds,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Turnover:
+    """Ends and begins episodes in one of Gymnasium's three autoreset modes.
+
+    Attributes:
+        mode: The mode.
+        rules: The rules.
+        starts: Make what rows start with.
+        backend: Where states are.
+        moves: Say what is legal.
+    """
+
+    mode: AutoresetMode
+    rules: Rules
+    starts: Starts
+    backend: Backend
+    moves: BatchMoves
+
+    def end(
+        self, state: State, host: State, episodes: Episodes
+    ) -> tuple[State, npt.NDArray[np.float64], Array, Array, dict[str, Any]]:
+        """Pays for what an action has finished, and starts anew what is to start in this step.
+
+        Args:
+            state: All rows after the action, where they are.
+            host: The same in numpy.
+            episodes: What is known of them; it is brought up to date.
+
+        Returns:
+            The state with new episodes in it, rewards, terminations, truncations and infos.
+
+        Raises:
+            RewardError: If the reward fails. Nothing has changed then.
+        """
+        was_closed, world = episodes.closed, self.starts.world
+        finished = now_closed = ~was_closed & is_finished(host)
+        if self.rules.step_limit is not None:
+            now_closed = finished | (~was_closed & is_truncated(host, self.rules))
+        restarting = self._restarting(was_closed, now_closed)
+        rewards, infos, payment = episodes.pay(world, host, finished)
+        fresh = self.starts.drawn(restarting) if restarting.size else None
+        # Nothing that can fail comes after this.
+        episodes.book(payment, dense=world.settings.dense)
+        if self.mode is AutoresetMode.NEXT_STEP and fresh is not None:
+            state = self.begin(state, restarting, fresh, episodes, infos)
+        terminated = is_finished(state)
+        truncated = is_truncated(state, self.rules)
+        if self.mode is AutoresetMode.SAME_STEP and fresh is not None:
+            infos = self._final_infos(state, infos, now_closed)
+            state = self.begin(state, restarting, fresh, episodes, infos)
+            now_closed = np.zeros_like(now_closed)
+        elif self.mode is AutoresetMode.DISABLED:
+            now_closed = now_closed | was_closed
+        episodes.closed = now_closed
+        return state, rewards, terminated, truncated, infos
+
+    def begin(
+        self,
+        state: State | None,
+        rows: npt.NDArray[np.int64],
+        fresh: Beginnings,
+        episodes: Episodes,
+        infos: dict[str, Any],
+    ) -> State:
+        """Puts what rows start with into the state, and notes it in ``episodes`` and ``infos``.
+
+        Args:
+            state: All rows; ``None`` before the first reset, which starts all of them.
+            rows: The numbers of those that start, ``(n,)``, in order.
+            fresh: What they start with.
+            episodes: What is known of all rows.
+            infos: This call's infos.
+        """
+        episodes.begin(rows, fresh, infos)
+        if state is None or len(rows) == len(episodes.closed):
+            return fresh.state
+        return replace_rows(state, self.backend.send(rows), fresh.state)
+
+    def show_mask(
+        self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_] | None = None
+    ) -> None:
+        """Adds the legal actions, if they are wanted, of the rows that are present, or of all."""
+        if not self.starts.world.settings.shows_mask:
+            return
+        if present is None:
+            present = np.ones(len(state.steps), dtype=np.bool_)
+        shown = self.moves.legal(state) & self.backend.send(present)[:, None]
+        infos["action_mask"], infos["_action_mask"] = self.backend.as_int8(shown), present.copy()
+
+    def _restarting(
+        self, was_closed: npt.NDArray[np.bool_], now_closed: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.int64]:
+        """Returns the rows that start anew in this step."""
+        if self.mode is AutoresetMode.DISABLED:
+            return np.zeros(0, dtype=np.int64)
+        return (now_closed if self.mode is AutoresetMode.SAME_STEP else was_closed).nonzero()[0]
+
+    def _final_infos(
+        self, state: State, infos: dict[str, Any], closed: npt.NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """Moves this step's infos into ``final_info`` beside ``final_obs``, as Gymnasium does."""
+        self.show_mask(infos, state, closed)
+        observation = observe(state, self.starts.world.settings.obs_mode)
+        if isinstance(state.tokens, np.ndarray):
+            observation = _rows_of(observation, np.flatnonzero(closed), len(closed))
+        return {
+            "final_obs": observation,
+            "_final_obs": closed.copy(),
+            "final_info": infos,
+            "_final_info": closed.copy(),
+        }
+
+
+def _add_entries(
+    infos: dict[str, Any], count: int, rows: npt.NDArray[np.int64], **entries: npt.NDArray[Any]
+) -> None:
+    """Adds entries that only some rows have to ``infos``.
+
+    Args:
+        infos: Where they are added.
+        count: N, the number of rows.
+        rows: The numbers of the rows that have them, ``(n,)``.
+        **entries: Their values, ``(n,)``.
+    """
+    marks = _mark(rows, count)
+    for key, values in entries.items():
+        array = np.zeros(count, dtype=values.dtype)
+        array[rows] = values
+        infos[key], infos[f"_{key}"] = array, marks.copy()
+
+
+def _add_terms(
+    infos: dict[str, Any],
+    count: int,
+    rows: npt.NDArray[np.int64],
+    terms: dict[str, npt.NDArray[np.float64]],
+) -> None:
+    """Adds the parts of a weighted reward under ``reward_terms``, if there are any; see above."""
+    if terms:
+        nested: dict[str, Any] = {}
+        _add_entries(nested, count, rows, **terms)
+        infos["reward_terms"], infos["_reward_terms"] = nested, _mark(rows, count)
+
+
+def _mark(rows: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.bool_]:
+    """Returns which of ``count`` rows are among the given numbers, ``(count,)`` bool."""
+    mask = np.zeros(count, dtype=np.bool_)
+    mask[rows] = True
+    return mask
+
+
+def _rows_of(
+    observation: Array | dict[str, Array], rows: npt.NDArray[np.int64], count: int
+) -> npt.NDArray[np.object_]:
+    """Makes an object array with the observations of the given rows, and ``None`` elsewhere."""
+    final = np.full(count, None, dtype=object)
+    for row in rows:
+        if isinstance(observation, dict):
+            final[row] = {key: value[row].copy() for key, value in observation.items()}
+        else:
+            final[row] = observation[row].copy()
+    return final
 
 
 def _array_of(examples: Sequence[Example]) -> npt.NDArray[np.object_]:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Prompts"]
 
-_KEPT = 1 << 23  # ids, which take 64 MiB
-_ROOM = 64  # for so many prompts at first
+_MOST_IDS = 1 << 23  # which take 64 MiB
+_FIRST_ROWS = 64
 _UNKNOWN = -1
 
 
@@ -36,13 +36,13 @@ class Prompts:
             rules: The rules.
         """
         self._examples, self._tokenizer, self._rules = examples, tokenizer, rules
-        self._kept = max(1, _KEPT // rules.width)
+        self._capacity = max(1, _MOST_IDS // rules.width)
         self._encoded: dict[str, list[int]] = {}
         # Where each example's prompt is among those that are laid out.
         self._places = np.full(len(examples), _UNKNOWN, dtype=np.int32)
         self._count = 0
-        self._tokens = np.zeros((_ROOM, rules.width), dtype=np.int64)
-        self._lengths = np.zeros(_ROOM, dtype=np.int64)
+        self._tokens = np.zeros((_FIRST_ROWS, rules.width), dtype=np.int64)
+        self._lengths = np.zeros(_FIRST_ROWS, dtype=np.int64)
 
     def encode(self, prompts: Sequence[str]) -> list[list[int]]:
         """Encodes prompts.
@@ -50,13 +50,13 @@ class Prompts:
         Raises:
             ValueError: If one is no valid text; it is shown.
         """
-        known = self._encoded
-        if len(known) > self._kept:
-            known.clear()
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in known]
+        encoded = self._encoded
+        if len(encoded) > self._capacity:
+            encoded.clear()
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in encoded]
         if new:
-            known.update(zip(new, self._encode(new), strict=True))
-        return [known[prompt] for prompt in prompts]
+            encoded.update(zip(new, self._encode(new), strict=True))
+        return [encoded[prompt] for prompt in prompts]
 
     def start(self, numbers: npt.NDArray[np.int64]) -> State:
         """Makes the states in which examples start, as ``lay_out`` does, for numpy arrays.
@@ -69,7 +69,7 @@ class Prompts:
         """
         places = self._places[numbers]
         if np.count_nonzero(places == _UNKNOWN):
-            self._learn(np.unique(numbers))
+            self._lay_out(np.unique(numbers))
             places = self._places[numbers]
         lengths = self._lengths[places]
         return begin(self._tokens[places], lengths, lengths, self._rules)
@@ -81,14 +81,14 @@ class Prompts:
             ValueError: If the prompt is no valid text; it is shown.
         """
         if self._places[number] == _UNKNOWN:
-            self._learn(np.array([number]))
+            self._lay_out(np.array([number]))
         place = self._places[number]
         return self._tokens[place].copy(), int(self._lengths[place])
 
-    def _learn(self, numbers: npt.NDArray[np.int64]) -> None:
+    def _lay_out(self, numbers: npt.NDArray[np.int64]) -> None:
         """Lays out the prompts of examples that are not laid out yet."""
         new = numbers[self._places[numbers] == _UNKNOWN]
-        if self._count + len(new) > self._kept:
+        if self._count + len(new) > self._capacity:
             self._count, self._places[:], new = 0, _UNKNOWN, numbers
         laid = lay_out(
             self._encode([self._examples[number].prompt for number in new.tolist()]), self._rules

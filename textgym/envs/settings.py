@@ -1,21 +1,24 @@
-"""The arguments of the environments, in one place."""
+"""The arguments of the environments, and how objects among them travel in a spec.
+
+Gymnasium copies every argument of a spec deeply. An object, such as a reward model, is put into a
+handle there, whose copy is the handle itself.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from textgym.dynamics.choose_edit import ACTION_KINDS
-from textgym.envs.handles import release
+from textgym.dynamics.moves import ACTION_KINDS
 from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from textgym.types import Task, Tokenizer
 
-__all__ = ["RENDER_MODES", "Settings"]
+__all__ = ["RENDER_MODES", "Handle", "Settings", "hold", "release"]
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
 _CHOICES = {
@@ -32,6 +35,15 @@ _READ_BY = {
     "drafter_kwargs": "edit",
 }
 _SIZES = ("prompt_tokens", "completion_tokens", "max_actions", "num_choices")
+_HELD = frozenset(
+    {"task", "tokenizer"}
+    | {
+        f"{role}{kwargs}"
+        for role in ("reward", "proposer", "drafter")
+        for kwargs in ("", "_kwargs")
+    }
+)
+_PLAIN = (str, int, float, bool, Path, type(None))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +69,7 @@ class Settings:
         drafter: For ``"edit"``: what ``textgym.proposing.drafts.resolve_drafter`` takes.
         drafter_kwargs: Of the drafter.
         constraints: What completions may consist of: what
-            ``textgym.constraints.compiling.compile_constraints`` takes.
+            ``textgym.constraints.compile_constraints`` takes.
         dense: Pay each step what it adds to the score.
         emit_mask: Put ``action_mask`` into every info; constraints do so too.
         invalid_action: ``"noop"`` or ``"raise"``: what an illegal action does.
@@ -140,3 +152,46 @@ class Settings:
                     f"{did_you_mean(name, known)}; textgym.envs.settings.Settings has them all"
                 )
         return cls(**{key: release(value) for key, value in arguments.items()})
+
+
+class Handle:
+    """Holds an object in an environment's spec; a copy of a handle is the handle itself.
+
+    Attributes:
+        target: The object.
+    """
+
+    __slots__ = ("target",)
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __deepcopy__(self, _memo: dict[int, Any]) -> Handle:
+        """Returns the handle itself."""
+        return self
+
+    def __repr__(self) -> str:
+        """Names the type of what is held."""
+        return f"Handle({type(self.target).__name__})"
+
+
+def hold(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Puts every object among an environment's arguments into a handle."""
+    return {key: _hold(value) if key in _HELD else value for key, value in kwargs.items()}
+
+
+def release(value: Any) -> Any:
+    """Returns what a handle holds, also within lists and dictionaries; anything else as it is."""
+    if isinstance(value, list | tuple):
+        return [release(item) for item in value]
+    if isinstance(value, dict):
+        return {key: release(item) for key, item in value.items()}
+    return value.target if isinstance(value, Handle) else value
+
+
+def _hold(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_hold(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _hold(item) for key, item in value.items()}
+    return value if isinstance(value, (*_PLAIN, Handle)) else Handle(value)

@@ -1,4 +1,8 @@
-"""One text at a time: ``TextEnv``, a thin shell over ``textgym.dynamics.choose_edit``."""
+"""One text at a time: ``TextEnv``, a thin shell over ``textgym.dynamics``.
+
+The usual action, a token that is appended, goes by ``append_to_row`` without any array but the
+text. Everything else goes through ``textgym.dynamics.moves`` with a state of one row.
+"""
 
 from __future__ import annotations
 
@@ -11,23 +15,23 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.error import ResetNeeded
 
-from textgym.dynamics.states import observe, read_only
-from textgym.envs.building import build_world
-from textgym.envs.draws import kept_on_failure
-from textgym.envs.resets import read_row_options
-from textgym.envs.row_moves import RowMoves
+from textgym.dynamics.append import append_to_row
+from textgym.dynamics.states import Row, observe, read_only
 from textgym.envs.settings import RENDER_MODES, Settings
-from textgym.envs.snapshots import Snapshot, require_kin
-from textgym.envs.view import WorldView, draw
-from textgym.types import Example
+from textgym.envs.snapshots import Snapshot, kinship, require_kin
+from textgym.envs.starts import read_row_options, restored_on_failure
+from textgym.envs.view import WorldView, rendered, spans_of
+from textgym.envs.world import build_world
+from textgym.messages import shown
+from textgym.types import Example, StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from textgym.envs.row import Row
+    from textgym.envs.world import World
     from textgym.rendering.spans import Span
 
-__all__ = ["TextEnv"]
+__all__ = ["RowMoves", "TextEnv"]
 
 
 class TextEnv(WorldView, gym.Env[Any, Any]):
@@ -45,7 +49,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         ``"edit"``: ``MultiDiscrete([T, V])``, a place, counted from the beginning of the prompt,
         and an id: replace, append at the end, delete (the padding id), insert (the beginning-of-
         text id doubles the token there), stop (the end-of-text id). See
-        ``textgym.dynamics.choose_edit.edit``. ``action_masks()`` says what is legal; by default an
+        ``textgym.dynamics.edit.edit``. ``action_masks()`` says what is legal; by default an
         illegal action changes nothing and uses one of the allowance. An action outside the space
         raises.
 
@@ -100,7 +104,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             ValueError: If a name or choice is unknown; the message lists the known ones.
             ModuleNotFoundError: If a package is missing; the message says how to get it.
         """
-        self._world = build_world(Settings.of(settings))
+        super().__init__(build_world(Settings.of(settings)))
         self._moves = RowMoves(self._world)
         self._take = self._moves.append if self._moves.appends else self._moves.move
         chosen = self._world.settings
@@ -143,7 +147,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         seeded = self._np_random, self._np_random_seed
         super().reset(seed=seed)
         try:
-            with kept_on_failure([self.np_random]):
+            with restored_on_failure([self.np_random]):
                 example, number = self._moves.choose(given, self.np_random)
                 row = self._moves.begin(example, number, self.np_random)
         except BaseException:
@@ -226,7 +230,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             score=self._score,
             potential=self._potential,
             previous=self._previous,
-            taken_from=self._kinship(),
+            taken_from=kinship(self._world),
             generator=copy.deepcopy(self.np_random.bit_generator.state),
         )
 
@@ -236,7 +240,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         Raises:
             ValueError: If the snapshot is of an environment of another kind.
         """
-        require_kin(snapshot.taken_from, self._kinship())
+        require_kin(snapshot.taken_from, kinship(self._world))
         self._row, self._previous = snapshot.row, snapshot.previous
         self._example, self._example_id = snapshot.example, snapshot.example_id
         self._score, self._potential = snapshot.score, snapshot.potential
@@ -251,7 +255,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         """
         if self.render_mode in (None, "human"):
             return None
-        return draw(self._frame(), str(self.render_mode))
+        return rendered(self._spans(), str(self.render_mode))
 
     def _require_row(self) -> Row:
         if self._row is None:
@@ -281,18 +285,139 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             info["reward_terms"] = {name: float(values[0]) for name, values in terms.items()}
         return reward, info
 
-    def _frame(self) -> list[Span]:
-        row = self._require_row()
+    def _spans(self) -> list[Span]:
+        state = self._require_row().state()
         previous = None if self._previous is None else self._previous.state()
         scores = np.array([np.nan if self._score is None else self._score])
-        return self._frames_of([self._example.prompt], previous, row.state(), scores)[0]
+        return spans_of(self._world, [self._example.prompt], previous, state, scores)[0]
 
     def _finish_call(self, row: Row, info: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         if self._world.settings.shows_mask:
             info["action_mask"] = self.action_masks().astype(np.int8)
         if self.render_mode == "human":
-            sys.stdout.write(f"{draw(self._frame(), 'ansi')}\n")
+            sys.stdout.write(f"{rendered(self._spans(), 'ansi')}\n")
         observation = observe(row.state(), self._world.settings.obs_mode)
         if isinstance(observation, dict):
             return {key: value[0] for key, value in observation.items()}, info
         return observation[0], info
+
+
+class RowMoves:
+    """What can happen to the text of a ``TextEnv``."""
+
+    def __init__(self, world: World) -> None:
+        """Chooses the shortest way for the world's kind of action.
+
+        Args:
+            world: The world.
+        """
+        self._world, self._rules = world, world.rules
+        self._moves = world.moves(world.rules)
+        self._raises = world.settings.invalid_action == "raise"
+        self._legal = world.rules.legal.tolist()
+        self._sizes = world.action_sizes()
+        self.appends = (
+            world.settings.action_kind == "append"
+            and self._moves.plain
+            and not world.rules.converses
+        )
+        """Whether an action appends a token, and nothing else has to be done."""
+
+    def choose(
+        self, options: Mapping[str, Any], generator: np.random.Generator
+    ) -> tuple[Example, int]:
+        """Returns what a text starts with, as a caller wants it or drawn, and its number.
+
+        Args:
+            options: What ``read_row_options`` returns.
+            generator: Draws an example, if none is asked for.
+
+        Raises:
+            TypeError: If an example is no integer or a prompt no text.
+            ValueError: If there is no such example.
+        """
+        if "prompt" in options:
+            return self._world.example_of(options["prompt"]), -1
+        if "example_id" in options:
+            number = self._world.example_id(options["example_id"])
+        else:
+            number = int(generator.integers(len(self._world.examples)))
+        return self._world.examples[number], number
+
+    def begin(self, example: Example, number: int, generator: np.random.Generator) -> Row:
+        """Starts a text.
+
+        Args:
+            example: What it starts with.
+            number: The example's number in the split; -1 for a caller's own prompt.
+            generator: Draws its draft, if it has one.
+
+        Raises:
+            ValueError: If the prompt cannot be encoded.
+        """
+        if self.appends and number >= 0:
+            tokens, length = self._world.prompts.row(number)
+            return Row(tokens, length, length, 0, int(StopReason.RUNNING))
+        laid = self._world.start([example], np.array([number]), [generator])
+        return Row.of(self._moves.begin(laid))
+
+    def legal(self, row: Row) -> npt.NDArray[np.bool_]:
+        """Returns which actions are legal, ``(A,)`` bool; at least one is."""
+        return self._moves.legal(row.state())[0]  # type: ignore[no-any-return] # a state's arrays are Any
+
+    def append(self, row: Row, action: Any, example: Example) -> Row:  # noqa: ARG002 - as move
+        """Appends a token, if ``appends``: the way of most steps, without other arrays.
+
+        Args:
+            row: An open text.
+            action: A caller's action.
+            example: What the text started with.
+
+        Raises:
+            ValueError: If the action is outside the space, or it is illegal and
+                ``invalid_action="raise"``.
+        """
+        token = action if type(action) is int else _read_token(action)
+        if not 0 <= token < len(self._legal):
+            raise ValueError(f"action {token} is not in 0..{len(self._legal) - 1}")
+        legal = self._legal[token]
+        if not legal and self._raises:
+            raise _illegal(token)
+        return append_to_row(row, token, self._rules, legal=legal)
+
+    def move(self, row: Row, action: Any, example: Example) -> Row:
+        """Takes an action of any kind, and lets the other side reply; see ``append``."""
+        array, state = self._read(action), row.state()
+        if self._raises and not self._moves.permits(state, array)[0]:
+            raise _illegal(action)
+        after = self._moves(state, array)
+        if self._rules.converses and after.stop_reason[0] == StopReason.END_OF_TEXT:
+            after = self._moves.propose(self._world.answer(after, [example]))
+        return Row.of(after)
+
+    def _read(self, action: Any) -> npt.NDArray[np.int64]:
+        size = len(self._sizes)
+        array = _integers(action, size).astype(np.int64).reshape(1, size)
+        if ((array < 0) | (array >= self._sizes)).any():
+            last = " and ".join(f"0..{size - 1}" for size in self._sizes)
+            raise ValueError(f"action {action} is not in {last}")
+        return array if size > 1 else array[:, 0]
+
+
+def _read_token(action: Any) -> int:
+    return int(_integers(action, 1).reshape(()))
+
+
+def _integers(action: Any, size: int) -> npt.NDArray[np.integer]:
+    try:
+        array = np.asarray(action)
+    except ValueError:  # lists of different lengths
+        array = np.zeros(0)
+    if array.size != size or array.dtype.kind not in "iu":
+        wanted = "one integer" if size == 1 else f"{size} integers"
+        raise ValueError(f"an action is {wanted}, got {shown(action)}")
+    return array
+
+
+def _illegal(action: Any) -> ValueError:
+    return ValueError(f"action {action} is illegal; action_masks() says which are legal")

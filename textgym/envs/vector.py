@@ -1,4 +1,4 @@
-"""Many texts at once: ``TextVectorEnv``, natively batched over ``textgym.dynamics.choose_edit``.
+"""Many texts at once: ``TextVectorEnv``, natively batched over ``textgym.dynamics``.
 
 There is no Python loop over rows in ``step``, except over those that are finished or reset in it.
 
@@ -15,6 +15,7 @@ Departures from ``gymnasium.vector.SyncVectorEnv``:
 from __future__ import annotations
 
 import dataclasses
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,32 +24,40 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.dynamics.endings import is_finished
-from textgym.dynamics.endings import truncated as is_truncated
-from textgym.dynamics.in_place import Growth
-from textgym.dynamics.states import Array, State, observe, replace_rows, take_rows
+from textgym.dynamics.append import Growth
+from textgym.dynamics.states import (
+    Array,
+    State,
+    is_finished,
+    is_truncated,
+    observe,
+    read_only,
+    replace_rows,
+    take_rows,
+)
 from textgym.envs.backends import Backend, make_backend
 from textgym.envs.batch_moves import BatchMoves
-from textgym.envs.batch_view import BatchView
-from textgym.envs.building import build_world
-from textgym.envs.draws import Draws
-from textgym.envs.episodes import Episodes
-from textgym.envs.resets import read_options, read_seeds
+from textgym.envs.episodes import Episodes, Turnover
 from textgym.envs.settings import RENDER_MODES, Settings
-from textgym.envs.snapshots import Branching
-from textgym.envs.starts import Starts
-from textgym.envs.turnover import Turnover
-from textgym.envs.view import WorldView
+from textgym.envs.snapshots import BatchSnapshot, kinship, read_sources, require_kin
+from textgym.envs.starts import Draws, Starts, read_options, read_seeds
+from textgym.envs.view import WorldView, rendered, spans_of
+from textgym.envs.world import build_world
 from textgym.messages import did_you_mean
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from textgym.rendering.spans import Span
+
 __all__ = ["TextVectorEnv"]
 
+_BY_ROW = frozenset({"action_masks", "authored", "np_random", "np_random_seed", "render"})
+_SPACES = frozenset({"action_space", "observation_space"})
 
-class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
+
+class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
     """N texts at once; row i, seeded ``seed + i``, is bit for bit a ``TextEnv``.
 
     ``TextEnv`` describes spaces, rewards, endings and infos. All texts that are finished in a step
@@ -94,7 +103,7 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.num_envs = num_envs
         self._backend: Backend = make_backend(backend, device)
-        self._world = build_world(Settings.of(settings))
+        super().__init__(build_world(Settings.of(settings)))
         self.render_mode = self._world.settings.render_mode
         self._rules = dataclasses.replace(
             self._world.rules,
@@ -117,16 +126,17 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             self._rules,
             in_place=backend == "numpy"
             and self.action_kind == "append"
-            and self._moves.there.plain
+            and self._moves.on_device.plain
             and chosen.obs_mode == "tokens"
             and chosen.render_mode != "human"
             and not (chosen.dense or chosen.shows_mask or self.converses),
         )
+        self._shows_mask = chosen.shows_mask
         self._previous: State | None = None
-        self._ended: Array | None = None
+        self._authored_at_end: Array | None = None
         self._has_stepped = False
         self._draws = Draws(num_envs, len(self._world.examples))
-        self._starts = Starts(self._world, self._moves.there, self._backend, self._draws)
+        self._starts = Starts(self._world, self._moves.on_device, self._backend, self._draws)
         self._turnover = Turnover(
             mode=self.autoreset_mode,
             rules=self._rules,
@@ -140,15 +150,6 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Each row's generator, by which its examples and drafts are drawn."""
         return self._draws.generators
-
-    @property
-    def _state(self) -> State | None:
-        """All rows, where they are; ``None`` before the first reset."""
-        return self._growth.state
-
-    @_state.setter
-    def _state(self, value: State | None) -> None:
-        self._growth.state = value
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override] # as SyncVectorEnv's
@@ -177,22 +178,23 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             ValueError: If an option is unknown or does not fit.
             ResetNeeded: If the first reset leaves rows out.
         """
-        wish = read_options(options, self.num_envs, self._world)
-        if self._state is None and not wish.mask.all():
+        asked = read_options(options, self.num_envs, self._world)
+        if self._state is None and not asked.mask.all():
             raise ResetNeeded("the first reset must start every row; leave reset_mask out")
-        rows, seeds = np.flatnonzero(wish.mask), read_seeds(seed, self.num_envs)
+        rows, seeds = np.flatnonzero(asked.mask), read_seeds(seed, self.num_envs)
         infos: dict[str, Any] = {}
         given = {row: seeds[row] for row in rows.tolist()}
         with self._draws.seeded({row: one for row, one in given.items() if one is not None}):
             fresh = (
-                self._starts.drawn(rows, wish.group)
-                if wish.chosen is None
-                else self._starts.chosen(rows, wish.chosen)
+                self._starts.drawn(rows, asked.group)
+                if asked.chosen is None
+                else self._starts.chosen(rows, asked.chosen)
             )
         state = self._turnover.begin(self._state, rows, fresh, self._episodes, infos)
         self._state = state
-        self._episodes.closed = self._episodes.closed & ~wish.mask
-        self._turnover.show_mask(infos, state, wish.mask)
+        self._episodes.closed = self._episodes.closed & ~asked.mask
+        if self._shows_mask:
+            self._turnover.show_mask(infos, state, asked.mask)
         self._print()
         return observe(state, self._world.settings.obs_mode), infos
 
@@ -229,8 +231,9 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
                 moved, host, self._episodes
             )
         self._state, self._previous = state, before
-        self._ended, self._has_stepped = moved.authored, True
-        self._turnover.show_mask(infos, state)
+        self._authored_at_end, self._has_stepped = moved.authored, True
+        if self._shows_mask:
+            self._turnover.show_mask(infos, state)
         self._print()
         return (
             observe(state, self._world.settings.obs_mode),
@@ -240,11 +243,161 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
             infos,
         )
 
+    @property
+    def device(self) -> Any:
+        """Where the state lives: ``"cpu"``, or a ``torch.device``."""
+        return self._backend.device
+
+    @property
+    def dynamics_state(self) -> State:
+        """The state of all rows, to be read and not written; a step makes a new one.
+
+        Numpy arrays refuse to be written; torch cannot refuse.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return self._backend.freeze(self._require_state())
+
+    @property
+    def ended_rows(self) -> npt.NDArray[np.bool_]:
+        """Which rows have ended and were not reset since, ``(N,)`` bool, on the host."""
+        return self._episodes.closed.copy()
+
+    @property
+    def reward_seconds(self) -> float:
+        """How long the reward has worked on texts of this environment so far, in seconds."""
+        return self._episodes.reward_seconds
+
+    @property
+    def authored(self) -> Array | None:
+        """1 where the agent wrote, ``(N, T)``, not to be written; ``None`` where nobody replies.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return read_only(self._require_state().authored)
+
+    @property
+    def authored_at_end(self) -> Array | None:
+        """``authored`` as the last step's actions left it, before it started any row anew.
+
+        With autoreset in the same step, this is what ``final_obs`` goes with.
+
+        Raises:
+            ResetNeeded: If no step has been taken yet.
+        """
+        if not self._has_stepped:
+            raise ResetNeeded("no step has been taken yet; call reset() and step() first")
+        return read_only(self._authored_at_end)
+
+    def action_masks(self) -> Array:
+        """Returns which actions are legal, ``(N, A)`` bool; at least one is.
+
+        A is V, K or, for edits, ``T + V``: the places, then the ids.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return self._moves.legal(self._require_state())
+
+    def texts(self) -> tuple[list[str], list[str]]:
+        """Returns the prompts and the completions so far, N each.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        prompts = [example.prompt for example in self._episodes.examples]
+        return prompts, self._world.completions(self._moves.state_on_host(self._require_state()))
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """Calls a method of this environment, or reads an attribute, and gives it to every row.
+
+        What agent libraries expect of a batch of environments; what each row has of its own, such
+        as ``action_masks``, ``text`` and ``np_random``, each gets, and spaces are a single row's.
+        """
+        if name == "text":
+            return tuple(zip(*self.texts(), strict=True))
+        value = getattr(self, f"single_{name}" if name in _SPACES else name)
+        result = value(*args, **kwargs) if callable(value) else value
+        by_row = name in _BY_ROW and result is not None
+        return tuple(result) if by_row else (result,) * self.num_envs
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """Returns an attribute for every row."""
+        return self.call(name)
+
+    def render(self) -> tuple[Any, ...] | None:
+        """Returns each row as ``TextEnv.render`` does."""
+        if self.render_mode in (None, "human"):
+            return None
+        return tuple(rendered(spans, str(self.render_mode)) for spans in self._spans())
+
+    def save_state(self) -> BatchSnapshot:
+        """Returns this moment of all episodes, generators included, for ``restore_state``.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+        """
+        return BatchSnapshot(
+            state=self._require_state(),
+            previous=self._previous,
+            episodes=self._episodes.take(np.arange(self.num_envs)),
+            generators=self._draws.states(),
+            taken_from=self._kinship(),
+        )
+
+    def restore_state(self, snapshot: BatchSnapshot) -> None:
+        """Goes back to a moment that was saved, of this environment or of one like it.
+
+        Raises:
+            ValueError: If the snapshot has another number of rows, or is of another kind.
+        """
+        rows = len(snapshot.generators)
+        if rows != self.num_envs:
+            raise ValueError(f"the snapshot has {rows} rows, this environment {self.num_envs}")
+        require_kin(snapshot.taken_from, self._kinship())
+        self._state, self._previous = snapshot.state, snapshot.previous
+        self._episodes = snapshot.episodes.take(np.arange(rows))
+        self._draws.go_to(snapshot.generators)
+
+    def fork(self, sources: Sequence[int] | npt.NDArray[np.int64]) -> Any:
+        """Makes every row a copy of another row's episode, as it is now.
+
+        Generators stay where they are, so that what rows draw from now on differs.
+
+        Args:
+            sources: Which row each row becomes a copy of, ``(N,)`` integers.
+
+        Returns:
+            The observation of all rows.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+            ValueError: If they are no N row numbers.
+        """
+        state, rows = self._require_state(), read_sources(sources, self.num_envs)
+        sent = self._backend.send(rows)
+        self._state = take_rows(state, sent)
+        if self._previous is not None:
+            self._previous = take_rows(self._previous, sent)
+        self._episodes = self._episodes.take(rows)
+        return observe(self._state, self._world.settings.obs_mode)
+
+    @property
+    def _state(self) -> State | None:
+        """All rows, where they are; ``None`` before the first reset."""
+        return self._growth.state
+
+    @_state.setter
+    def _state(self, value: State | None) -> None:
+        self._growth.state = value
+
     def _move(self, before: State, actions: Any) -> tuple[State, State]:
         """Checks actions and takes them; returns the state after them, and the same in numpy."""
-        alive = ~self._episodes.closed
-        state, host = self._moves(before, actions, alive)
-        return self._answer(state, host, alive) if self._rules.converses else (state, host)
+        open_rows = ~self._episodes.closed
+        state, host = self._moves(before, actions, open_rows)
+        return self._answer(state, host, open_rows) if self._rules.converses else (state, host)
 
     def _is_uneventful(self, before: State, host: State) -> bool:
         """Whether no text ends, starts or is paid for."""
@@ -258,17 +411,32 @@ class TextVectorEnv(WorldView, BatchView, Branching, VectorEnv[Any, Any, Any]):
         )
 
     def _answer(
-        self, state: State, host: State, alive: npt.NDArray[np.bool_]
+        self, state: State, host: State, open_rows: npt.NDArray[np.bool_]
     ) -> tuple[State, State]:
         """Lets the other side reply where a turn has just ended."""
-        rows = np.flatnonzero(alive & (host.stop_reason == int(StopReason.END_OF_TEXT)))
+        rows = np.flatnonzero(open_rows & (host.stop_reason == int(StopReason.END_OF_TEXT)))
         if not rows.size:
             return state, host
         examples = self._episodes.examples[rows].tolist()
         answered = self._world.answer(take_rows(host, rows), examples)
         sent = self._backend.send_state(answered, grows=self.action_kind == "append")
-        state = self._moves.there.propose(replace_rows(state, self._backend.send(rows), sent))
+        state = self._moves.on_device.propose(replace_rows(state, self._backend.send(rows), sent))
         return state, replace_rows(host, rows, answered)
 
+    def _require_state(self) -> State:
+        if self._state is None:
+            raise ResetNeeded("there is no episode yet; call reset() first")
+        return self._state
+
     def _kinship(self) -> tuple[str, ...]:
-        return (*super()._kinship(), type(self._backend).__name__, str(self.autoreset_mode))
+        return kinship(self._world, type(self._backend).__name__, str(self.autoreset_mode))
+
+    def _spans(self) -> list[list[Span]]:
+        prompts = [example.prompt for example in self._episodes.examples]
+        previous = None if self._previous is None else self._moves.state_on_host(self._previous)
+        state = self._moves.state_on_host(self._require_state())
+        return spans_of(self._world, prompts, previous, state, self._episodes.scores)
+
+    def _print(self) -> None:
+        if self.render_mode == "human":
+            sys.stdout.write("".join(f"{rendered(spans, 'ansi')}\n" for spans in self._spans()))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.envs.handles import hold
+from textgym.envs.settings import hold
 from textgym.rendering.spans import conversation_spans, edit_spans, text_spans, to_ansi
 
 if TYPE_CHECKING:
@@ -20,14 +20,18 @@ if TYPE_CHECKING:
     from textgym.rendering.spans import Span
     from textgym.types import Example, Task, Tokenizer
 
-__all__ = ["WorldView", "draw"]
+__all__ = ["WorldView", "rendered", "spans_of"]
 
 
 class WorldView:
-    """Properties of an environment's world, and a spec that does not copy objects."""
+    """An environment's world, of which it tells some properties, and a spec that copies none of it.
 
-    _world: World
-    _spec: EnvSpec | None = None
+    Both environments are one.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._spec: EnvSpec | None = None
 
     @property
     def spec(self) -> EnvSpec | None:
@@ -108,44 +112,37 @@ class WorldView:
         """Makes the example that a caller's own prompt starts with; its columns are ``None``."""
         return self._world.example_of(prompt)
 
-    def _kinship(self) -> tuple[str, ...]:
-        """What two environments must have in common for a snapshot to fit both."""
-        rules = self._world.rules
-        return (
-            self._world.task.name,
-            self.action_kind,
-            f"{rules.prompt_tokens}+{rules.completion_tokens}",
-        )
 
-    def _frames_of(
-        self,
-        prompts: Sequence[str],
-        previous: State | None,
-        state: State,
-        scores: npt.NDArray[np.float64],
-    ) -> list[list[Span]]:
-        """Makes what is shown of N texts.
+def spans_of(
+    world: World,
+    prompts: Sequence[str],
+    previous: State | None,
+    state: State,
+    scores: npt.NDArray[np.float64],
+) -> list[list[Span]]:
+    """Makes what is shown of N texts.
 
-        Args:
-            prompts: N prompts.
-            previous: What the last action found, in numpy; ``None`` before any.
-            state: The texts, in numpy.
-            scores: ``(N,)``; NaN where there is none yet.
-        """
-        known = [None if np.isnan(score) else float(score) for score in scores]
-        after = self._world.completions(state)
-        if self.action_kind == "edit":
-            # A text that no action has changed yet is as it was.
-            old = after if previous is None else self._world.completions(previous)
-            before = [o if s else a for o, a, s in zip(old, after, state.steps, strict=True)]
-            return [edit_spans(*row) for row in zip(prompts, before, after, known, strict=True)]
-        if self.converses:
-            parts = [self._world.parts(state, row) for row in range(len(prompts))]
-            return [conversation_spans(*row) for row in zip(prompts, parts, known, strict=True)]
-        return [text_spans(*row) for row in zip(prompts, after, known, strict=True)]
+    Args:
+        world: What they are texts of.
+        prompts: N prompts.
+        previous: What the last action found, in numpy; ``None`` before any.
+        state: The texts, in numpy.
+        scores: ``(N,)``; NaN where there is none yet.
+    """
+    shown = [None if np.isnan(score) else float(score) for score in scores]
+    after = world.completions(state)
+    if world.settings.action_kind == "edit":
+        # A text that no action has changed yet is as it was.
+        old = after if previous is None else world.completions(previous)
+        before = [o if s else a for o, a, s in zip(old, after, state.steps, strict=True)]
+        return [edit_spans(*row) for row in zip(prompts, before, after, shown, strict=True)]
+    if world.rules.converses:
+        turns = [world.parts(state, row) for row in range(len(prompts))]
+        return [conversation_spans(*row) for row in zip(prompts, turns, shown, strict=True)]
+    return [text_spans(*row) for row in zip(prompts, after, shown, strict=True)]
 
 
-def draw(spans: Sequence[Span], mode: str) -> Any:
+def rendered(spans: Sequence[Span], mode: str) -> Any:
     """Returns a string with mode ``"ansi"`` or ``"human"``, a picture with ``"rgb_array"``."""
     if mode != "rgb_array":
         return to_ansi(spans)

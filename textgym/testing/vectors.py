@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from textgym.dynamics.masks import action_parts
+from textgym.dynamics.states import on_device_of
 from textgym.testing.findings import require, run_checks
 from textgym.testing.parity import check_parity
 from textgym.testing.rolls import (
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import gymnasium as gym
+    import numpy.typing as npt
     from gymnasium.vector import VectorEnv
 
 __all__ = ["check_vector_env"]
 
 _SEED = 123
+_TURNS = (-3, -2, -1, 1, 2)
+_REFUSALS = 8  # steps before which actions are tried that must be refused
 
 
 def check_vector_env(
@@ -50,7 +54,8 @@ def check_vector_env(
     ``MultiDiscrete``) and left in no particular state. What is checked: the spaces and their
     batches; shapes and dtypes; that infos are arrays of length N with ``_key`` masks; that nothing
     returned is written to again; that a seed repeats an episode and row i has the seed
-    ``seed + i``; that ``options`` are left alone; what the autoreset mode promises; masks. With
+    ``seed + i``; that ``options`` are left alone; what the autoreset mode promises; masks; that an
+    action outside the space raises and changes nothing, in no row, where actions are numbers. With
     ``single``, also that every row is bit for bit such an environment, as in Gymnasium's
     ``SyncVectorEnv``.
 
@@ -70,6 +75,7 @@ def check_vector_env(
         _check_options,
         _check_autoreset,
         _check_masks,
+        _check_refusals,
     ]
     if single is not None:
         checks.append(partial(check_parity, single=single))
@@ -198,6 +204,51 @@ def _check_mask(envs: VectorEnv[Any, Any, Any], infos: Mapping[str, Any]) -> Non
         rows = host(infos["_action_mask"])
         same = np.array_equal(host(infos["action_mask"])[rows], masks[rows])
         require(same, "infos['action_mask'] and action_masks() differ")
+
+
+def _check_refusals(envs: VectorEnv[Any, Any, Any], steps: int) -> None:
+    parts = action_parts(envs.single_action_space)
+    if parts is None:
+        return
+    envs.action_space.seed(_SEED)
+    envs.reset(seed=_SEED)
+    undisturbed = roll(envs, steps)
+    envs.action_space.seed(_SEED)
+    envs.reset(seed=_SEED)
+    ended = np.zeros(envs.num_envs, dtype=np.bool_)
+    for number, expected in enumerate(undisturbed):
+        actions = draw_actions(envs)
+        # A row that has just ended may ignore its action.
+        if number < _REFUSALS and not ended.any():
+            _require_refusals(envs, actions, parts[0])
+        returned = envs.step(actions)
+        require(
+            equal(expected, returned),
+            "a step that raised, for an action outside the space, has changed something",
+        )
+        ended = host(returned[2]) | host(returned[3])
+        reset_finished(envs, ended)
+
+
+def _require_refusals(
+    envs: VectorEnv[Any, Any, Any], actions: Any, sizes: npt.NDArray[np.int64]
+) -> None:
+    """Moves the last row's legal action out of its space, one part at a time.
+
+    It is moved by whole sizes of the space, so that a table that is looked up from its end, or
+    counted round, says that it is legal. The last row's, because whoever steps one row after the
+    other has stepped all others by then.
+    """
+    for part, size in enumerate(sizes.tolist()):
+        for turns in _TURNS:
+            outside = host(actions).astype(np.int64)
+            outside.reshape(envs.num_envs, -1)[-1, part] += turns * size
+            try:
+                envs.step(on_device_of(actions, outside))
+            except Exception:  # noqa: S112 - any error is a refusal
+                continue
+            taken = outside[-1].tolist()
+            require(condition=False, message=f"the action {taken} is outside the space, and taken")
 
 
 def _check_observation(envs: VectorEnv[Any, Any, Any], observation: Any) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from textgym.dynamics.masks import action_parts
-from textgym.dynamics.states import beside
+from textgym.dynamics.states import on_device_of
 
 if TYPE_CHECKING:
     from textgym.wrappers.layout import Layout
@@ -71,8 +71,8 @@ class DictView:
         tokens = self.layout.tokens(observation)
         text = _cast(tokens != self.layout.pad_id, np.int64)
         if authored is None:
-            places = beside(np.arange(self.layout.width), tokens)
-            starts = beside(np.asarray(prompt_length), tokens)[..., None]
+            places = on_device_of(tokens, np.arange(self.layout.width))
+            starts = on_device_of(tokens, np.asarray(prompt_length))[..., None]
             foreign = _cast(places < starts, np.int64)
         else:
             foreign = text - authored

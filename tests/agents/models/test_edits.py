@@ -24,7 +24,7 @@ from agents.rollouts.collect import collect
 from agents.rollouts.editor import choose_edits
 from agents.training.guards import save_failed_batch
 from tests.agents.toys import VOCABULARY, episodes, make_model, make_toy
-from textgym.dynamics.choose_edit import legal_edits, permits_edit
+from textgym.dynamics.edit import legal_edits, permits_edit
 from textgym.dynamics.states import Rules, State
 from textgym.types import StopReason
 

@@ -71,7 +71,7 @@ def test_a_row_is_a_new_array():
 
 def test_what_is_too_much_is_forgotten_and_learned_again(monkeypatch):
     """Many more examples than are kept, and more of them at once than are kept."""
-    monkeypatch.setattr(prompts, "_KEPT", 2 * RULES.width)
+    monkeypatch.setattr(prompts, "_MOST_IDS", 2 * RULES.width)
     made, tokenizer = make()
     for numbers in ([0, 1], [2], [3, 1], [4, 3, 2, 1, 0], [1]):
         state = made.start(np.array(numbers))

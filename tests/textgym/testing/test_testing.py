@@ -112,6 +112,30 @@ class WideMasks(Sound):
         return observation, {**infos, "action_mask": np.ones((3, 11)), "_action_mask": every}
 
 
+class Wrapping(Sound):
+    """Takes any number for one of the space, as a table does that is looked up from its end."""
+
+    def step(self, actions):
+        return super().step(actions % self.single_action_space.n)
+
+
+class LookedUpTwice(Sound):
+    """Refuses numbers below -2V only."""
+
+    def step(self, actions):
+        size = self.single_action_space.n
+        return super().step(np.where(actions < -size, actions + 2 * size, actions))
+
+
+class HalfDone(Sound):
+    """Has stepped the first rows when it refuses the last."""
+
+    def step(self, actions):
+        if actions[-1] not in self.single_action_space:
+            super().step(np.append(actions[:-1], 3))
+        return super().step(actions)
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_a_sound_environment_passes(mode):
     check_vector_env(Sound(autoreset_mode=mode))
@@ -134,6 +158,9 @@ def test_a_sound_environment_passes(mode):
         (Forgetful, "an episode ended, and the infos have no 'final_obs'"),
         (Hopeless, "row 1 has no legal action"),
         (WideMasks, r"infos\['action_mask'\] is float64"),
+        (Wrapping, r"the action -\d+ is outside the space, and taken"),
+        (LookedUpTwice, r"the action -\d+ is outside the space, and taken"),
+        (HalfDone, "a step that raised, for an action outside the space, has changed something"),
     ],
 )
 def test_a_broken_environment_is_found_out(broken, finding):
@@ -185,13 +212,14 @@ def test_broken_masks_of_several_parts_are_found_out(broken, finding):
         check_vector_env(broken())
 
 
-def test_gymnasium_s_own_vector_environment_changes_the_options():
+def test_what_gymnasium_s_own_vector_environment_lacks():
     """And nothing else: so the check knows what a sound environment of another kind looks like."""
     envs = gym.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
     with pytest.raises(AssertionError) as caught:
         check_vector_env(envs)
     assert str(caught.value) == (
-        "SyncVectorEnv breaks its contract: reset() changes the caller's options"
+        "SyncVectorEnv breaks its contract: reset() changes the caller's options; a step that "
+        "raised, for an action outside the space, has changed something"
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.dynamics.states import to_host
-from textgym.envs.resets import read_seeds
+from textgym.envs.starts import read_seeds
 from textgym.wrappers.episodes import Draft, Recorder
 from textgym.wrappers.vector.batches import (
     Batch,

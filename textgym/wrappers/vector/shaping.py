@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.dynamics.states import beside, to_host
+from textgym.dynamics.states import on_device_of, to_host
 from textgym.types import Example
 from textgym.wrappers.shaping import Potential
 from textgym.wrappers.vector.batches import Batch, ended_observation, marked, with_new_prompts
@@ -111,5 +111,5 @@ class PotentialShaping(Batch):
         return to_host(ended)
 
     def _add(self, rewards: Any, gain: npt.NDArray[np.float64]) -> Any:
-        total = rewards + beside(self._weight * gain, rewards)
+        total = rewards + on_device_of(rewards, self._weight * gain)
         return total if isinstance(rewards, np.ndarray) else total.to(rewards.dtype)

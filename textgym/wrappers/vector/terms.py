@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.dynamics.states import beside, to_host
+from textgym.dynamics.states import on_device_of, to_host
 from textgym.recording.turns import own_turns
 from textgym.wrappers.layout import find_layout, require_text
 from textgym.wrappers.terms import measure_length, measure_repetition
@@ -135,7 +135,7 @@ def _pay(
         return rewards, infos
     measured = np.zeros(len(rewards))
     measured[list(measures)] = list(measures.values())
-    total = rewards + beside(weight * measured, rewards)
+    total = rewards + on_device_of(rewards, weight * measured)
     if not isinstance(rewards, np.ndarray):
         total = total.to(rewards.dtype)
     ended = ended_infos(infos)

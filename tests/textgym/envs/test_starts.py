@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from gymnasium.error import Error
 
-from textgym.envs.draws import Draws, kept_on_failure
+from textgym.envs.starts import Draws, restored_on_failure
 
 COUNT = 7
 ROWS = np.arange(3)
@@ -100,8 +100,8 @@ def test_going_back_forgets_what_was_drawn_ahead():
 
 def test_a_generator_is_kept_where_it_was_on_failure_only():
     generator, alone = (np.random.default_rng(3) for _ in range(2))
-    with pytest.raises(RuntimeError, match="no"), kept_on_failure([generator]):
+    with pytest.raises(RuntimeError, match="no"), restored_on_failure([generator]):
         fail(generator.random)
-    with kept_on_failure([generator]):
+    with restored_on_failure([generator]):
         assert generator.random() == alone.random()
     assert generator.random() == alone.random()
