@@ -137,7 +137,7 @@ def spans_of(
         before = [o if s else a for o, a, s in zip(old, after, state.steps, strict=True)]
         return [edit_spans(*row) for row in zip(prompts, before, after, shown, strict=True)]
     if world.rules.converses:
-        turns = [world.parts(state, row) for row in range(len(prompts))]
+        turns = [world.turns(state, row) for row in range(len(prompts))]
         return [conversation_spans(*row) for row in zip(prompts, turns, shown, strict=True)]
     return [text_spans(*row) for row in zip(prompts, after, shown, strict=True)]
 

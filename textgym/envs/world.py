@@ -161,13 +161,13 @@ class World:
         Its turns in a conversation are joined by line breaks.
         """
         if state.authored is not None:
-            return ["\n".join(self.turns(state, row)) for row in range(len(state.tokens))]
+            return ["\n".join(self.agent_turns(state, row)) for row in range(len(state.tokens))]
         decode_rows = getattr(self.tokenizer, "decode_rows", None)
         if decode_rows is not None:
             return decode_rows(state.tokens, state.prompt_length)  # type: ignore[no-any-return] # see Tokenizer
         return self.tokenizer.decode_batch(self.written(state))
 
-    def parts(self, state: State, row: int) -> list[tuple[bool, str]]:
+    def turns(self, state: State, row: int) -> list[tuple[bool, str]]:
         """Decodes what stands after a row's prompt in a conversation, turn by turn.
 
         Returns:
@@ -178,11 +178,11 @@ class World:
         text = slice(int(state.prompt_length[row]), int(state.length[row]))
         ids, authored = state.tokens[row, text], state.authored[row, text]
         turns = split_turns(ids, authored, self.rules.eos_id)
-        return [(mine, self.tokenizer.decode(part)) for mine, part in turns]
+        return [(by_agent, self.tokenizer.decode(ids)) for by_agent, ids in turns]
 
-    def turns(self, state: State, row: int) -> list[str]:
+    def agent_turns(self, state: State, row: int) -> list[str]:
         """Decodes the agent's turns in a row of a conversation."""
-        return [text for mine, text in self.parts(state, row) if mine]
+        return [text for by_agent, text in self.turns(state, row) if by_agent]
 
     def completion_lengths(self, state: State) -> npt.NDArray[np.int64]:
         """Counts the tokens of each completion, ``(N,)``; replies are none of them."""
@@ -206,7 +206,7 @@ class World:
         """
         tokens, length, reason = state.tokens.copy(), state.length.copy(), state.stop_reason.copy()
         for row, example in enumerate(examples):
-            text = self.task.reply(example, self.turns(state, row))  # type: ignore[attr-defined] # a Conversation's
+            text = self.task.reply(example, self.agent_turns(state, row))  # type: ignore[attr-defined] # a Conversation's
             if text is None:
                 continue
             require_text(text, f"the reply of {self.task.name}")

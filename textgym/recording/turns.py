@@ -33,9 +33,9 @@ def split_turns(
     ends = own[:-1] & (ids[:-1] == eos_id)
     turned = np.flatnonzero((own[1:] != own[:-1]) | ends) + 1
     turns = zip(np.split(own, turned), np.split(ids, turned), strict=True)
-    return [(bool(mine[0]), part.tolist()) for mine, part in turns if len(part)]
+    return [(bool(by_agent[0]), part.tolist()) for by_agent, part in turns if len(part)]
 
 
 def own_turns(turns: Sequence[tuple[bool, list[int]]]) -> list[list[int]]:
     """Returns the ids of the agent's turns."""
-    return [ids for mine, ids in turns if mine]
+    return [ids for by_agent, ids in turns if by_agent]

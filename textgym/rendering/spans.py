@@ -19,8 +19,6 @@ __all__ = [
     "Style",
     "conversation_spans",
     "edit_spans",
-    "render_ansi",
-    "render_edit",
     "text_spans",
     "to_ansi",
 ]
@@ -66,20 +64,20 @@ def text_spans(prompt: str, completion: str, score: float | None) -> list[Span]:
 
 
 def conversation_spans(
-    prompt: str, parts: Sequence[tuple[bool, str]], score: float | None
+    prompt: str, turns: Sequence[tuple[bool, str]], score: float | None
 ) -> list[Span]:
     """Makes the spans of a conversation: what the other side says is shown as a prompt.
 
     Args:
         prompt: The opening.
-        parts: Whether the agent wrote it, and the text, turn by turn.
+        turns: Whether the agent wrote it, and the text, of each turn.
         score: The completion's score once there is one.
     """
     return [
         Span(text=_escape(prompt), style=Style.PROMPT),
         *(
-            Span(text=_escape(text), style=Style.COMPLETION if mine else Style.PROMPT)
-            for mine, text in parts
+            Span(text=_escape(text), style=Style.COMPLETION if by_agent else Style.PROMPT)
+            for by_agent, text in turns
         ),
         *_score_spans(score),
     ]
@@ -111,19 +109,6 @@ def edit_spans(prompt: str, before: str, after: str, score: float | None) -> lis
         *(Span(text=_escape(text), style=style) for text, style in changed if text),
         *_score_spans(score),
     ]
-
-
-def render_ansi(prompt: str, completion: str, score: float | None) -> str:
-    """Returns the prompt dimmed, the completion bright, and the score once there is one."""
-    return to_ansi(text_spans(prompt, completion, score))
-
-
-def render_edit(prompt: str, before: str, after: str, score: float | None) -> str:
-    """Returns a text with its last edit: removed red and struck through, inserted green.
-
-    See ``edit_spans`` for what counts as changed.
-    """
-    return to_ansi(edit_spans(prompt, before, after, score))
 
 
 def to_ansi(spans: Sequence[Span]) -> str:

@@ -11,7 +11,6 @@ import textgym
 from tests.textgym.envs.test_conversations import Parrot
 from textgym import TextEnv, TextVectorEnv, Trajectory, wrappers
 from textgym.recording.trajectories import Turn, read_trajectories
-from textgym.recording.turns import split_turns
 from textgym.testing import check_vector_env
 
 PAD, BOS, EOS = 0, 1, 2
@@ -62,22 +61,6 @@ def play_batch(envs, rows):
     length = max(map(len, rows))
     table = [row + [A] * (length - len(row)) for row in rows]
     return [envs.step(np.array(column)) for column in zip(*table, strict=True)]
-
-
-@pytest.mark.parametrize(
-    ("ids", "authored", "expected"),
-    [
-        ([], [], []),
-        ([A, B], [1, 1], [(True, [A, B])]),
-        ([A, EOS, B, B, C], [1, 1, 0, 0, 1], [(True, [A, EOS]), (False, [B, B]), (True, [C])]),
-        # An empty reply leaves two turns of the agent next to each other.
-        ([A, EOS, EOS, C], [1, 1, 1, 1], [(True, [A, EOS]), (True, [EOS]), (True, [C])]),
-        # The other side may write the same id, and ends nothing by it.
-        ([EOS, EOS, EOS], [1, 0, 0], [(True, [EOS]), (False, [EOS, EOS])]),
-    ],
-)
-def test_turns_end_where_the_writer_changes_or_the_agent_ends_its_turn(ids, authored, expected):
-    assert expected == split_turns(np.array(ids, dtype=np.int64), np.array(authored), EOS)
 
 
 def test_a_conversation_is_recorded_turn_by_turn(tmp_path):
