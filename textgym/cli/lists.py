@@ -1,4 +1,4 @@
-"""``textgym rewards``: every reward that is known by name, or all about one of them."""
+"""What is there to name: ``textgym envs`` lists environments, ``textgym rewards`` rewards."""
 
 from __future__ import annotations
 
@@ -8,23 +8,54 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
 import tyro  # noqa: TC002 - it resolves the annotations below when it is called
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
+from textgym.registration import registered_ids
 from textgym.rewards import known_rewards
 from textgym.rewards.calling import ChatReward, FilledReward
 from textgym.rewards.registry import find_reward, info_of, makes_a_reward
 from textgym.rewards.resolving import COMBINATIONS
+from textgym.tasks import is_available, required_packages
 
 if TYPE_CHECKING:
     from textgym.rewards import RewardInfo
 
-__all__ = ["RewardsConfig", "list_rewards"]
+__all__ = ["EnvsConfig", "RewardsConfig", "list_envs", "list_rewards"]
 
 _MADE_OF_OTHERS = {**COMBINATIONS, "chat": ChatReward, "none_as": FilledReward}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvsConfig:
+    """List the environments that gymnasium.make knows after ``import textgym``."""
+
+    installed: bool = False
+    """Only those whose data is installed."""
+
+
+def list_envs(config: EnvsConfig, console: Console | None = None) -> None:
+    """Prints one line for each id.
+
+    Args:
+        config: Which ids.
+        console: Where to print; ``None`` for the terminal.
+    """
+    table = Table(box=None, pad_edge=False)
+    for title in ("id", "action", "data", "installed"):
+        table.add_column(title, no_wrap=True)
+    for env_id in registered_ids():
+        spec = gym.spec(env_id)
+        task = spec.kwargs["task"]
+        there = is_available(task)
+        if there or not config.installed:
+            needs = ", ".join(package.pip for package in required_packages(task)) or "none"
+            table.add_row(env_id, spec.kwargs["action_kind"], needs, "yes" if there else "no")
+    (console or Console()).print(table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from agents.ppo import PPOConfig
 from agents.training import checkpoint as training_state
 from agents.training import reference as rereading
 from tests.textgym.cli.policy.test_train import _config, _run
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.train import train_ppo
 
 
