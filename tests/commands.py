@@ -26,7 +26,7 @@ def call(arguments):
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             sys.argv = ["textgym", *arguments]
-            from textgym.cli import main
+            from textgym.cli.main import main
             code = main()
         except SystemExit as left:
             code = left.code

@@ -13,7 +13,7 @@ from transformers import GPT2Config
 
 from reward_models.models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
 from tests.commands import run_commands
-from textgym.cli import COMMANDS
+from textgym.cli.main import COMMANDS
 from textgym.rewards import known_rewards
 from textgym.tokenizers.characters import load_tokenizer
 

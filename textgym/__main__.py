@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from textgym.cli import main
+from textgym.cli.main import main
 
 __all__: list[str] = []
 

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from tests.benchmarks.shapes import NEW, ROWS, SHAPES, SPECIAL, free, make_envs
-from textgym.cli.allocator import keep_large_blocks
+from textgym.cli.console import keep_large_blocks
 
 GROUP = 8
 SB3_ROWS = 32  # what it learns from takes too long for more

@@ -26,7 +26,7 @@ from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.learning.stepwise import ProcessTrainingConfig
 from reward_models.models.classifier import ClassifierConfig
 from reward_models.models.ensemble import EnsembleConfig
-from textgym.cli import COMMANDS
+from textgym.cli.main import COMMANDS
 from textgym.cli.quickstart.plan import Plan
 
 ROOT = Path(__file__).parents[2]

@@ -12,13 +12,12 @@ import re
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, get_type_hints
 
-from textgym.cli.errors import UsageError
 from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["options_of", "parse"]
+__all__ = ["CommandError", "UsageError", "options_of", "parse"]
 
 _FRAME = "╭╮╰╯│"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -46,6 +45,17 @@ _SAID = (
     (r"Missing value for argument '(\S+)'.*", r"\1 needs a value"),
     (r"Unrecognized options: (.+)", r"\1 belongs to no option"),
 )
+
+
+class CommandError(RuntimeError):
+    """Bad input of a command; ``main`` prints the message as one line, without a stack trace.
+
+    The message says what is wrong, where, and what to do.
+    """
+
+
+class UsageError(CommandError):
+    """Words that are no command; ``main`` leaves with 2, as a shell's own commands do."""
 
 
 def parse(config: type[Any], name: str, arguments: Sequence[str], settings: dict[str, Any]) -> Any:

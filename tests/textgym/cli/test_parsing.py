@@ -2,9 +2,8 @@
 
 import pytest
 
-from textgym.cli import COMMANDS
-from textgym.cli.errors import UsageError
-from textgym.cli.parsing import _reworded, options_of
+from textgym.cli.main import COMMANDS
+from textgym.cli.parsing import UsageError, _reworded, options_of
 from textgym.cli.policy.train import PPOTraining
 
 GIVEN = ["--env", "TextGym/Alphabet-v0", "--out", "runs/a"]

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, cast
 
 from agents.dpo import DPO, DPOConfig
 from reward_models.preferences import Preference
-from textgym.cli.errors import CommandError
-from textgym.cli.policy.running import run_training
-from textgym.cli.policy.train import Training
+from textgym.cli.parsing import CommandError
+from textgym.cli.policy.running import Training, run_training
 from textgym.cli.reward.data import REVIEWS, load_data
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from agents.models.loading import tokenizer_of
 from agents.models.tokenizer_fit import WidthError
 from agents.training.guards import explained_memory
 from textgym import Example
-from textgym.cli.errors import CommandError
+from textgym.cli.console import use_quiet_transformers
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
     environment_arguments,
     make_envs,
@@ -26,7 +27,6 @@ from textgym.cli.policy.policies import (
 )
 from textgym.cli.policy.running import FORESEEABLE
 from textgym.cli.policy.writing import play, writer
-from textgym.cli.quiet import use_quiet_transformers
 from textgym.envs.vector import TextVectorEnv
 from textgym.tokenizers.characters import load_tokenizer
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import shlex
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path  # noqa: TC003  the command line is made from the annotations
 from typing import TYPE_CHECKING, Any
 
 from gymnasium.error import Error as GymnasiumError
@@ -19,8 +20,8 @@ from safetensors import SafetensorError
 from agents.bridges.sb3.logger import open_logger
 from agents.training.distributed import current_processes
 from agents.training.guards import GuardError, explained_memory
-from textgym.cli.allocator import keep_large_blocks
-from textgym.cli.errors import CommandError
+from textgym.cli.console import keep_large_blocks, use_quiet_transformers
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
     environment_arguments,
     make_envs,
@@ -28,8 +29,7 @@ from textgym.cli.policy.policies import (
     one_line,
     require_device,
 )
-from textgym.cli.quiet import use_quiet_transformers
-from textgym.cli.stopping import kept, require_room_for, stoppable
+from textgym.cli.policy.stopping import kept, require_room_for, stoppable
 from textgym.files import (
     atomic_folder,
     checkpoint_folder,
@@ -44,10 +44,9 @@ if TYPE_CHECKING:
 
     from agents.learner import Agent
     from agents.models.policy import TransformerPolicy
-    from textgym.cli.policy.train import Training
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["FORESEEABLE", "run_training"]
+__all__ = ["FORESEEABLE", "Training", "run_training"]
 
 _UNWRITTEN = (OSError, SafetensorError)  # a full disk, or one that is gone
 FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, AssertionError)
@@ -55,6 +54,36 @@ FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, Ass
 
 _KEPT = 2  # checkpoints
 _SHOWN, _LETTERS = 3, 80  # texts at the end, and of each side of the bar
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Training:
+    """Train a policy in an environment; the same command goes on after a stop."""
+
+    env: str
+    """The environment's id, such as TextGym/Alphabet-v0; ``textgym envs`` lists them."""
+    out: Path
+    """The folder to write into. If it has checkpoints of the same settings, they are gone on from.
+    """
+    policy: str = "scratch:gpt2?layers=4&width=256&heads=4"
+    """The language model: a folder, smollm2, hub:NAME, or random weights of a size. Where it has a
+    tokenizer of its own, the environment takes that, unless --env-kwargs names another."""
+    env_kwargs: str = "{}"
+    """Arguments of the environment as JSON, such as '{"split": "train", "reward": "vader"}'."""
+    num_envs: int = 64
+    """Rows that are written at once, by each process. More use the processor better and need more
+    memory."""
+    lora: int | None = None
+    """Rank of adapters to train instead of all weights; None trains all. More can learn more."""
+    critic: bool = False
+    """Give the values a trunk of their own, which starts as a copy of the policy. It doubles memory
+    and time, and keeps returns out of the policy's trunk."""
+    total_steps: int | None = None
+    """Tokens to write in all; None makes the learner's iterations. More train longer."""
+    save_every: int = 10
+    """Iterations between checkpoints. More lose more at a kill, and write less."""
+    device: str = "cpu"
+    """Where everything runs, such as cuda; of several processes, each on a GPU of its own."""
 
 
 def run_training(

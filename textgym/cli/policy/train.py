@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field
-from pathlib import Path  # noqa: TC003  the command line is made from the annotations
 from typing import TYPE_CHECKING, Any
 
 import tyro
@@ -20,8 +19,8 @@ from agents.ppo import PPO, PPOConfig
 from agents.presets import PRESETS, PresetName
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
-from textgym.cli.errors import CommandError
-from textgym.cli.policy.running import run_training
+from textgym.cli.parsing import CommandError
+from textgym.cli.policy.running import Training, run_training
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,43 +32,12 @@ __all__ = [
     "PPOTraining",
     "RLOOTraining",
     "ReinforceTraining",
-    "Training",
     "start_from_preset",
     "train_grpo",
     "train_ppo",
     "train_reinforce",
     "train_rloo",
 ]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
-    """Train a policy in an environment; the same command goes on after a stop."""
-
-    env: str
-    """The environment's id, such as TextGym/Alphabet-v0; ``textgym envs`` lists them."""
-    out: Path
-    """The folder to write into. If it has checkpoints of the same settings, they are gone on from.
-    """
-    policy: str = "scratch:gpt2?layers=4&width=256&heads=4"
-    """The language model: a folder, smollm2, hub:NAME, or random weights of a size. Where it has a
-    tokenizer of its own, the environment takes that, unless --env-kwargs names another."""
-    env_kwargs: str = "{}"
-    """Arguments of the environment as JSON, such as '{"split": "train", "reward": "vader"}'."""
-    num_envs: int = 64
-    """Rows that are written at once, by each process. More use the processor better and need more
-    memory."""
-    lora: int | None = None
-    """Rank of adapters to train instead of all weights; None trains all. More can learn more."""
-    critic: bool = False
-    """Give the values a trunk of their own, which starts as a copy of the policy. It doubles memory
-    and time, and keeps returns out of the policy's trunk."""
-    total_steps: int | None = None
-    """Tokens to write in all; None makes the learner's iterations. More train longer."""
-    save_every: int = 10
-    """Iterations between checkpoints. More lose more at a kill, and write less."""
-    device: str = "cpu"
-    """Where everything runs, such as cuda; of several processes, each on a GPU of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,9 +19,9 @@ from rich.console import Console
 
 from agents.rollouts.collect import collect
 from agents.training.guards import GuardError, explained_memory
-from textgym.cli.errors import CommandError
+from textgym.cli.console import bar
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import one_line
-from textgym.cli.quickstart.run import bar
 from textgym.recording.turns import own_turns, split_turns
 from textgym.rewards import RewardError
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from agents.maths.distributions import Sampling
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
-    from textgym.cli.quickstart.run import Bar
+    from textgym.cli.console import Bar
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["Text", "Writer", "play", "writer"]

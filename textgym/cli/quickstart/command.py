@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
     from textgym.cli.quickstart.plan import Plan
@@ -59,11 +59,10 @@ def quickstart(config: QuickstartConfig) -> None:
     from rich.console import Console
 
     from agents.reports.gates import verdict
-    from textgym.cli.allocator import keep_large_blocks
+    from textgym.cli.console import keep_large_blocks, use_quiet_transformers
     from textgym.cli.quickstart import measuring, stages
     from textgym.cli.quickstart.plan import make_plan
     from textgym.cli.quickstart.run import Run, Stage, run_stages
-    from textgym.cli.quiet import use_quiet_transformers
 
     console = Console()
     device = _device(config.device)
@@ -72,7 +71,14 @@ def quickstart(config: QuickstartConfig) -> None:
         torch.set_num_threads(os.cpu_count() or 1)
     use_quiet_transformers()
     try:
-        plan = make_plan(config, device)
+        plan = make_plan(
+            seed=config.seed,
+            device=device,
+            report_on=config.report_on,
+            kl_coefficient=config.kl_coefficient,
+            kl_target=config.kl_target,
+            smoke=config.smoke,
+        )
     except ValueError as error:
         raise CommandError(f"{error}; see textgym quickstart --help") from error
     run = Run(out=config.out, config=_settings(config, plan), console=console)

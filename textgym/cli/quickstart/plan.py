@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
 from reward_models.learning.settings import RewardTrainingConfig
-
-if TYPE_CHECKING:
-    from textgym.cli.quickstart.command import QuickstartConfig
 
 __all__ = ["Plan", "make_plan"]
 
@@ -57,21 +53,35 @@ class Plan:
     ppo: PPOConfig
 
 
-def make_plan(config: QuickstartConfig, device: str) -> Plan:
+def make_plan(
+    *,
+    seed: int,
+    device: str,
+    report_on: str,
+    kl_coefficient: float,
+    kl_target: float | None,
+    smoke: bool,
+) -> Plan:
     """Sets every size.
 
     bfloat16 halves the training time where the processor has instructions for it.
 
     Args:
-        config: What was asked for.
+        seed: Of every stage.
         device: Where to compute.
+        report_on: The split whose prompts the report is about.
+        kl_coefficient: The price of moving that PPO starts from.
+        kl_target: The KL, in nats a text, that it adapts the price to; None keeps the price.
+        smoke: Whether it shall take about a minute.
+
+    Raises:
+        ValueError: If the price or the target is out of its range.
     """
-    seed, price, target = config.seed, config.kl_coefficient, config.kl_target
-    if config.smoke:
+    if smoke:
         return Plan(
             seed=seed,
             device=device,
-            report_on=config.report_on,
+            report_on=report_on,
             vocabulary=1024,
             tokenizer_texts=300,
             judge_texts=600,
@@ -83,14 +93,18 @@ def make_plan(config: QuickstartConfig, device: str) -> Plan:
             ),
             reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3),
             ppo=PPOConfig(
-                seed=seed, kl_coefficient=price, kl_target=target, iterations=4, bf16=True
+                seed=seed,
+                kl_coefficient=kl_coefficient,
+                kl_target=kl_target,
+                iterations=4,
+                bf16=True,
             ),
         )
     return Plan(
         seed=seed,
         device=device,
-        report_on=config.report_on,
+        report_on=report_on,
         language_model=SFTConfig(seed=seed),
         reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3, save_steps=40),
-        ppo=PPOConfig(seed=seed, kl_coefficient=price, kl_target=target, bf16=True),
+        ppo=PPOConfig(seed=seed, kl_coefficient=kl_coefficient, kl_target=kl_target, bf16=True),
     )

@@ -9,30 +9,23 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
-from textgym.cli.errors import CommandError
+from textgym.cli.console import bar
+from textgym.cli.parsing import CommandError
 from textgym.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from rich.console import Console
 
-__all__ = ["Bar", "Run", "RunError", "Stage", "bar", "run_stages"]
+    from textgym.cli.console import Bar
+
+__all__ = ["Run", "RunError", "Stage", "run_stages"]
 
 _CONFIG_FILE = "config.json"
 
@@ -54,24 +47,6 @@ class Stage:
     name: str
     title: str
     work: Callable[[Run], Mapping[str, Any]]
-
-
-@dataclass(slots=True)
-class Bar:
-    """A stage's progress bar."""
-
-    progress: Progress
-    task: Any
-
-    def update(self, completed: float, total: float, note: str = "") -> None:
-        """Says how much is done.
-
-        Args:
-            completed: Steps done, those of an earlier attempt included.
-            total: Steps in all.
-            note: A few figures to show beside the bar.
-        """
-        self.progress.update(self.task, completed=completed, total=total, note=note)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -116,28 +91,6 @@ class Run:
     def bar(self, title: str) -> AbstractContextManager[Bar]:
         """Shows a progress bar while the block runs."""
         return bar(title, self.console)
-
-
-@contextmanager
-def bar(title: str, console: Console) -> Iterator[Bar]:
-    """Shows a progress bar while the block runs.
-
-    Args:
-        title: What stands beside it.
-        console: Where to draw; what is printed meanwhile goes there as well, unless that is
-            standard error, and standard output may be piped.
-    """
-    columns = (
-        TextColumn("{task.description:<28}"),
-        BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    redirect = not console.stderr
-    with Progress(*columns, console=console, transient=True, redirect_stdout=redirect) as progress:
-        yield Bar(progress, progress.add_task(title, total=None, note=""))
 
 
 def run_stages(run: Run, stages: Sequence[Stage]) -> None:

@@ -30,7 +30,7 @@ from reward_models.preferences import (
     build_pairs,
     majority,
 )
-from textgym.cli.quickstart.run import RunError
+from textgym.cli.quickstart.run import Run, RunError
 from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
 from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from textgym.cli.console import Bar
     from textgym.cli.quickstart.plan import Plan
-    from textgym.cli.quickstart.run import Bar, Run
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = [

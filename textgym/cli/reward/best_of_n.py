@@ -19,7 +19,7 @@ from reward_models.measuring.best_of_n import (
     fit_overoptimisation,
     peak_interval,
 )
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.data.tables import read_rows
 from textgym.files import write_json
 from textgym.rewards import resolve

@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 
 from reward_models.card import CardConfig, draw_card, make_card, read_card_data, write_card
-from textgym.cli.errors import CommandError
-from textgym.cli.pictures import require_picture
+from textgym.cli.console import require_picture
+from textgym.cli.parsing import CommandError
 from textgym.rewards import resolve
 from textgym.statistics.bootstrap import REPETITIONS
 

@@ -21,9 +21,8 @@ from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
 from reward_models.preferences import Preference, decided_pairs
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.errors import CommandError
-from textgym.cli.pictures import require_picture
-from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.console import require_picture, use_quiet_transformers
+from textgym.cli.parsing import CommandError
 from textgym.cli.reward.curve_tables import (
     accuracy_table,
     confidence_table,

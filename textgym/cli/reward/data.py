@@ -16,7 +16,7 @@ from reward_models.preferences import (
     read_preferences,
     vote_shares,
 )
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.data.tables import is_table
 
 if TYPE_CHECKING:

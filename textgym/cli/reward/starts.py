@@ -15,7 +15,7 @@ from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import PreferenceModel, PreferenceModelConfig, load_reward
 from reward_models.reading.pretrained import PACKAGED, find_checkpoint, model_type, require_files
 from reward_models.reading.readers import open_tokenizer
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:

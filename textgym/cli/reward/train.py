@@ -16,10 +16,8 @@ from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.allocator import keep_large_blocks
-from textgym.cli.errors import CommandError
-from textgym.cli.quickstart.run import Bar, Run
-from textgym.cli.quiet import use_quiet_transformers
+from textgym.cli.console import Bar, bar, keep_large_blocks, use_quiet_transformers
+from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
 from textgym.statistics.proportions import share_interval
@@ -109,9 +107,8 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     texts = [item.prompt + text for item in data.train for text in completions_of(item)]
     start = make_start(config.model, config.training, config.tokenizer, texts)
     _announce(console, config, data, start, _share_cut(start, texts))
-    run = Run(out=config.out, config={}, console=console)
     try:
-        with run.bar("Reward model") as bar:
+        with bar("Reward model", console) as shown:
             metrics = fit_reward_model(
                 config.training,
                 RewardTrainingData(train=data.train, evaluation=data.held_out),
@@ -119,7 +116,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
                 start.tokenizer,
                 config.out,
                 config.device,
-                callbacks=[_Watch(bar)],
+                callbacks=[_Watch(shown)],
             )
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -133,8 +130,8 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
 class _Watch(TrainerCallback):
     """Moves the bar."""
 
-    def __init__(self, bar: Bar) -> None:
-        self._bar, self._note = bar, ""
+    def __init__(self, shown: Bar) -> None:
+        self._bar, self._note = shown, ""
 
     def on_log(
         self,

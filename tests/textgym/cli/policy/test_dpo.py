@@ -9,7 +9,7 @@ from rich.console import Console
 from agents.dpo import DPOConfig
 from agents.models.policy import TransformerPolicy
 from reward_models.preferences import Answer, Pair, PreferenceStore
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.dpo import DPOTraining, train_dpo
 
 SMALL = "scratch:gpt2?layers=1&width=16&heads=2"

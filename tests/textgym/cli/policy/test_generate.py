@@ -11,8 +11,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
-from textgym.cli import COMMANDS
-from textgym.cli.errors import CommandError
+from textgym.cli.main import COMMANDS
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.generate import GenerateConfig, generate
 from textgym.tasks.toys import alphabet_score
 from textgym.tokenizers.characters import CharacterTokenizer

@@ -7,7 +7,7 @@ import torch
 
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy, one_line
 from textgym.cli.policy.train import PPOTraining, train_ppo
 from textgym.tokenizers.characters import CharacterTokenizer, load_tokenizer

@@ -19,8 +19,8 @@ from agents.rloo import RLOOConfig
 from agents.training import updates
 from agents.training.guards import GuardError
 from textgym import RewardError
-from textgym.cli import COMMANDS
-from textgym.cli.errors import CommandError
+from textgym.cli.main import COMMANDS
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy import running as learning
 from textgym.cli.policy.train import (
     GRPOTraining,

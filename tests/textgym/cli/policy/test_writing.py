@@ -9,7 +9,7 @@ from rich.console import Console
 
 from agents.maths.distributions import Sampling
 from textgym import RewardError
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy import writing
 from textgym.cli.policy.generate import GenerateConfig, generate
 from textgym.cli.policy.policies import make_envs, make_policy

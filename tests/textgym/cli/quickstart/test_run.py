@@ -1,12 +1,10 @@
 """Stages are done once, in order, and a failed one is done again."""
 
 import io
-import sys
 
 import pytest
 from rich.console import Console
 
-from textgym.cli.allocator import keep_large_blocks
 from textgym.cli.quickstart.run import Run, RunError, Stage, run_stages
 
 
@@ -45,8 +43,3 @@ def test_only_the_same_settings_go_on(tmp_path):
     _run(tmp_path / "r", seed=0, ppo={"clip": 0.2}).open()
     with pytest.raises(RunError, match="made with another ppo; choose another --out"):
         _run(tmp_path / "r", seed=0, ppo={"clip": 0.3}).open()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a setting of glibc")
-def test_the_allocator_takes_the_setting():
-    assert keep_large_blocks() is True

@@ -10,7 +10,7 @@ import torch
 from rich.console import Console
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.reward.best_of_n import BestOfNConfig, best_of_n_command, read_samples
 
 HERE = "tests.textgym.cli.reward.test_best_of_n"

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.reward.card import RewardCardConfig, reward_card
 
 

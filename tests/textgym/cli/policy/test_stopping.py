@@ -10,7 +10,7 @@ from agents.models.policy import TransformerPolicy
 from agents.ppo import PPOConfig
 from agents.training import checkpoint as training_state
 from tests.textgym.cli.policy.test_train import _config, _run
-from textgym.cli.errors import CommandError
+from textgym.cli.parsing import CommandError
 from textgym.cli.policy.train import train_ppo
 
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from reward_models.preferences import StoreError
-from textgym import cli
-from textgym.cli import COMMANDS, GROUPS, Command
-from textgym.cli.errors import CommandError
+from textgym.cli import main
+from textgym.cli.main import COMMANDS, GROUPS, Command
+from textgym.cli.parsing import CommandError
 from textgym.cli.quickstart.run import RunError
 from textgym.rewards import RewardError
 
@@ -36,13 +36,13 @@ def say(monkeypatch):
     said = []
     config = _config()
     monkeypatch.setattr(Command, "load", lambda self: (config, said.append))
-    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE, "reward say": HERE})
+    monkeypatch.setattr(main, "COMMANDS", {"say": HERE, "reward say": HERE})
     return said
 
 
 def _call(monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["textgym", *arguments])
-    cli.main()
+    main.main()
 
 
 @pytest.mark.parametrize("words", [("say",), ("reward", "say")])
@@ -125,7 +125,7 @@ def test_a_foreseeable_failure_is_one_line(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
-    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE})
+    monkeypatch.setattr(main, "COMMANDS", {"say": HERE})
     with pytest.raises(SystemExit) as left:
         _call(monkeypatch, "say")
     assert left.value.code == f"error: {error}"
@@ -138,8 +138,8 @@ def test_a_command_s_own_error_imports_nothing(monkeypatch):
         raise CommandError("out of memory: lower it")
 
     monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
-    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE})
-    monkeypatch.setattr(cli, "_foreseeable", lambda: pytest.fail("it was asked for"))
+    monkeypatch.setattr(main, "COMMANDS", {"say": HERE})
+    monkeypatch.setattr(main, "_foreseeable", lambda: pytest.fail("it was asked for"))
     with pytest.raises(SystemExit) as left:
         _call(monkeypatch, "say")
     assert left.value.code == "error: out of memory: lower it"
@@ -160,7 +160,7 @@ def test_a_stop_says_whether_it_goes_on(monkeypatch, name, said, message):
         raise KeyboardInterrupt(*([said] if said else []))
 
     monkeypatch.setattr(Command, "load", lambda self: (_config(), stops))
-    monkeypatch.setattr(cli, "COMMANDS", {name: HERE})
+    monkeypatch.setattr(main, "COMMANDS", {name: HERE})
     with pytest.raises(SystemExit) as left:
         _call(monkeypatch, name)
     assert left.value.code == f"\n{message}"
@@ -171,7 +171,7 @@ def test_a_defect_keeps_its_stack_trace(monkeypatch):
         raise IndexError("a bug")
 
     monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
-    monkeypatch.setattr(cli, "COMMANDS", {"say": HERE})
+    monkeypatch.setattr(main, "COMMANDS", {"say": HERE})
     with pytest.raises(IndexError, match="a bug"):
         _call(monkeypatch, "say")
 
@@ -194,7 +194,7 @@ def test_every_command_is_where_the_table_says(name):
 def test_the_list_of_commands_imports_nothing_heavy():
     code = (
         "import sys; sys.argv = ['textgym']\n"
-        "try:\n    from textgym.cli import main; main()\n"
+        "try:\n    from textgym.cli.main import main; main()\n"
         "except SystemExit:\n"
         "    print([m for m in ('torch', 'transformers', 'tyro', 'rich') if m in sys.modules])"
     )

@@ -12,7 +12,7 @@ import pytest
 
 from tests.commands import run_commands
 
-COMMAND = [sys.executable, "-c", "from textgym.cli import main; main()", "quickstart"]
+COMMAND = [sys.executable, "-c", "from textgym.cli.main import main; main()", "quickstart"]
 
 
 def _run(*arguments, **kwargs):

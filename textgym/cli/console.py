@@ -1,0 +1,118 @@
+"""The terminal and the process that a command runs in: its bars, its memory, its pictures."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from textgym.cli.parsing import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from rich.console import Console
+
+__all__ = ["Bar", "bar", "keep_large_blocks", "require_picture", "use_quiet_transformers"]
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_ONE_GIBIBYTE = 1 << 30
+_PICTURES = (".png", ".svg")
+
+
+@dataclass(slots=True)
+class Bar:
+    """A progress bar."""
+
+    progress: Progress
+    task: Any
+
+    def update(self, completed: float, total: float, note: str = "") -> None:
+        """Says how much is done.
+
+        Args:
+            completed: Steps done, those of an earlier attempt included.
+            total: Steps in all.
+            note: A few figures to show beside the bar.
+        """
+        self.progress.update(self.task, completed=completed, total=total, note=note)
+
+
+@contextmanager
+def bar(title: str, console: Console) -> Iterator[Bar]:
+    """Shows a progress bar while the block runs.
+
+    Args:
+        title: What stands beside it.
+        console: Where to draw; what is printed meanwhile goes there as well, unless that is
+            standard error, and standard output may be piped.
+    """
+    columns = (
+        TextColumn("{task.description:<28}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    redirect = not console.stderr
+    with Progress(*columns, console=console, transient=True, redirect_stdout=redirect) as progress:
+        yield Bar(progress, progress.add_task(title, total=None, note=""))
+
+
+def use_quiet_transformers() -> None:
+    """Switches off transformers' bars and its remarks; errors are still shown."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call] # untyped there
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
+    # Trainer says so whenever no accelerator is there, which is no news on a CPU.
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+
+
+def keep_large_blocks() -> bool:
+    """Tells glibc to keep freed blocks of up to a gibibyte for the next use.
+
+    By default it gives blocks above 32 MiB back to the kernel at each free, and every logits tensor
+    of the next step faults all its pages in again. Training on a CPU is faster without.
+
+    Returns:
+        Whether the setting was made; it exists in glibc only.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _ONE_GIBIBYTE)) and bool(
+        mallopt(_M_TRIM_THRESHOLD, _ONE_GIBIBYTE)
+    )
+
+
+def require_picture(path: Path | None) -> None:
+    """Refuses, before any work, a file that no picture can be written to; None is no picture.
+
+    Raises:
+        CommandError: If it is no PNG or SVG, or its folder is missing.
+    """
+    if path is None:
+        return
+    if path.suffix not in _PICTURES:
+        raise CommandError(
+            f"{path} is no picture: name a file that ends in {' or '.join(_PICTURES)}"
+        )
+    if not path.parent.is_dir():
+        raise CommandError(f"there is no folder {path.parent} for the picture {path.name}: make it")

@@ -1,0 +1,240 @@
+"""The front door: every command by its name, and what calls it.
+
+A command is one line of ``COMMANDS``: a frozen config, whose docstrings are its help, and a
+function that takes it. Both are imported when the command is called; torch and its like are when
+its words make a config, so that help and what is wrong with a word are said at once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from textgym.cli.light import stand_ins
+from textgym.cli.parsing import CommandError, UsageError
+from textgym.installation import require_own_agents
+from textgym.messages import did_you_mean
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["COMMANDS", "GROUPS", "Command", "main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """Where a command is.
+
+    Attributes:
+        module: The module that holds both of the below.
+        config: The name of its frozen dataclass of settings.
+        run: The name of the function that takes the config and does the work.
+        summary: One line for the list of commands.
+        examples: Whole commands, for its help.
+        start: The name of a function from the command's words to the config that they change;
+            empty for the config's own defaults.
+    """
+
+    module: str
+    config: str
+    run: str
+    summary: str
+    examples: tuple[str, ...] = ()
+    start: str = ""
+
+    def load(self) -> tuple[type[Any], Callable[[Any], None]]:
+        """Imports the command.
+
+        Returns:
+            The config's class and the function that takes it.
+        """
+        module = importlib.import_module(self.module)
+        return getattr(module, self.config), getattr(module, self.run)
+
+    def parse(self, name: str, arguments: Sequence[str]) -> Any:
+        """Reads the command's words; prints and exits where they ask for help.
+
+        Args:
+            name: The command's.
+            arguments: What stands behind it.
+
+        Raises:
+            UsageError: If they are no config.
+        """
+        with stand_ins():
+            self._read(name, arguments)  # a call for help ends here, and so does a wrong word
+        return self._read(name, arguments)
+
+    def _read(self, name: str, arguments: Sequence[str]) -> Any:
+        from textgym.cli.parsing import parse
+
+        module, (config, _) = importlib.import_module(self.module), self.load()
+        settings: dict[str, Any] = {}
+        if self.start:
+            settings["default"] = getattr(module, self.start)(arguments)
+        if self.examples and {"-h", "--help"} & set(arguments):
+            shown = "\n".join(f"  textgym {name} {words}" for words in self.examples)
+            settings["description"] = f"{config.__doc__}\n\nExamples:\n{shown}"
+        return parse(config, name, arguments, settings)
+
+
+_TOY = "--env TextGym/Alphabet-v0 --policy 'scratch:gpt2?layers=2&width=32&heads=4'"
+_GENERATE = (
+    "--policy runs/ppo/policy --prompt 'The film was' --count 3",
+    '--policy runs/ppo/policy --env TextGym/Sentiment-v0 --env-kwargs \'{"reward": "vader"}\'',
+    "--policy smollm2 --prompts questions.txt --top-p 0.9",
+    "--policy smollm2 --prompts prompts.txt --count 8 --out texts.jsonl",
+)
+_PPO = (
+    f"{_TOY} --out runs/toy --num-envs 256 --ppo.iterations 60 --ppo.learning-rate 3e-3",
+    '--env TextGym/Sentiment-v0 --env-kwargs \'{"reward": "vader"}\' --policy smollm2 --lora 16 '
+    "--out runs/smollm2",
+    "--env TextGym/Sentiment-v0 --policy runs/lm --out runs/ppo --preset trl --ppo.episodes 128",
+)
+_GRPO = (f"{_TOY} --out runs/grpo --num-envs 256 --grpo.group-size 8 --grpo.iterations 60",)
+_RLOO = (f"{_TOY} --out runs/rloo --num-envs 256 --rloo.iterations 60",)
+_REINFORCE = (f"{_TOY} --out runs/reinforce --num-envs 256 --reinforce.iterations 60",)
+_DPO = (
+    "--env TextGym/Continuation-v0 --policy smollm2 --lora 16 --data pairs.jsonl --out runs/dpo",
+    "--env TextGym/Sentiment-v0 --policy runs/quickstart/language_model "
+    "--data runs/quickstart/preferences.sqlite --out runs/dpo",
+    f"{_TOY} --out runs/online --num-envs 256 --dpo.iterations 200 --dpo.learning-rate 1e-3 "
+    "--dpo.epochs 4",
+)
+
+# One line a command, sorted; a key of two words is a command of a group.
+# fmt: off
+COMMANDS: Mapping[str, Command] = {
+    "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
+    "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
+    "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
+    "reward best-of-n": Command("textgym.cli.reward.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
+    "reward card": Command("textgym.cli.reward.card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
+    "reward curve": Command("textgym.cli.reward.curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise"),  # noqa: E501
+    "reward export": Command("textgym.cli.reward.export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
+    "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
+    "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
+    "train dpo": Command("textgym.cli.policy.dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
+    "train grpo": Command("textgym.cli.policy.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
+    "train ppo": Command("textgym.cli.policy.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
+    "train reinforce": Command("textgym.cli.policy.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline", _REINFORCE),  # noqa: E501
+    "train rloo": Command("textgym.cli.policy.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline", _RLOO),  # noqa: E501
+}
+"""Every command by its name."""
+# fmt: on
+
+GROUPS: Mapping[str, str] = {
+    "reward": "train, measure and compare rewards",
+    "train": "train a policy with one of the algorithms",
+}
+"""What the commands of a group have in common; a group without commands is not shown."""
+
+_GO_ON = ("quickstart", "reward curve", "reward train")  # after a stop; training says it by itself
+_USAGE = 2  # what a shell's own commands leave with, where their words are wrong
+_EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
+
+
+def main() -> None:
+    """Runs the ``textgym`` command; a foreseeable failure is one line, not a stack trace."""
+    import os
+
+    # Nothing here needs a hub, and a tokenizer's worker threads would fight over two cores.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    name = ""
+    try:
+        name, arguments = _split(sys.argv[1:])
+        require_own_agents()
+        command = COMMANDS[name]
+        config = command.parse(name, arguments)
+        command.load()[1](config)
+    except KeyboardInterrupt as stop:
+        sys.exit(f"\nstopped{_after_a_stop(name, str(stop))}")
+    except UsageError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(_USAGE)
+    except CommandError as error:  # nothing is imported here, as memory may have run out
+        sys.exit(f"error: {error}")
+    except Exception as error:
+        if not isinstance(error, _foreseeable()):
+            raise
+        sys.exit(f"error: {error}")
+
+
+def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Finds the command's name; prints the list of commands and exits where there is none.
+
+    Raises:
+        UsageError: If there is no such command.
+    """
+    for words in (1, 2):
+        name = " ".join(arguments[:words])
+        if name in COMMANDS:
+            return name, arguments[words:]
+    first = arguments[0] if arguments else ""
+    group = first if any(name.startswith(f"{first} ") for name in COMMANDS) else ""
+    rest = arguments[1:] if group else arguments
+    if rest and not rest[0].startswith("-"):
+        raise UsageError(_unknown(rest[0], group))
+    _listing(group).parse_args(rest or ["--help"])
+    raise AssertionError("the parser knows a command that the table does not")
+
+
+def _after_a_stop(name: str, said: str) -> str:
+    """What a stop's message says besides: what the command says, or whether it goes on."""
+    said = said or ("the same command goes on from here" if name in _GO_ON else "")
+    return f"; {said}" if said else ""
+
+
+def _unknown(word: str, group: str) -> str:
+    """What is wrong with a word that is no command, and which one may be meant."""
+    known = _level(group)
+    meant = [name for name in COMMANDS if name.endswith(f" {word}")]
+    near = f" (did you mean textgym {meant[0]}?)" if meant else did_you_mean(word, known)
+    near = near or f"; known: {', '.join(known)}"
+    before = f"{group} " if group else ""
+    return f"unknown command {before}{word}{near}; see textgym {before}--help"
+
+
+def _listing(group: str) -> argparse.ArgumentParser:
+    """Makes the parser of one level: it shows the level's help, and refuses unknown words."""
+    import argparse
+
+    described = "Text generation as a Gymnasium environment, and the loop around it."
+    if group:
+        described = f"{group}: {GROUPS[group]}."
+    parser = argparse.ArgumentParser(
+        prog=f"textgym {group}".strip(), description=described, epilog=_EPILOG
+    )
+    if not group:
+        shown = f"textgym {importlib.metadata.version('textgym')}"
+        parser.add_argument("--version", action="version", version=shown)
+    entries = parser.add_subparsers(title="commands", required=True)
+    for word, summary in _level(group).items():
+        entries.add_parser(word, help=summary)
+    return parser
+
+
+def _level(group: str) -> dict[str, str]:
+    """Each word that may come next, and what it means."""
+    shown = {}
+    for name, command in COMMANDS.items():
+        first, _, second = name.partition(" ")
+        if group:
+            if first == group and second:
+                shown[second] = command.summary
+        else:
+            shown[first] = GROUPS[first] if second else command.summary
+    return dict(sorted(shown.items()))
+
+
+def _foreseeable() -> tuple[type[Exception], ...]:
+    """What is one line, not a stack trace; imported when it is needed."""
+    from reward_models.preferences import StoreError
+    from textgym.rewards import RewardError
+
+    return RewardError, StoreError, ModuleNotFoundError, OSError
