@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from textgym.cli.light import OURS, stand_ins
 from textgym.cli.parsing import CommandError
 from textgym.registration import registered_ids
 from textgym.rewards import known_rewards
 from textgym.rewards.calling import ChatReward, FilledReward
-from textgym.rewards.registry import find_reward, info_of, makes_a_reward
+from textgym.rewards.registry import find_reward, info_of, locations_of, makes_a_reward
 from textgym.rewards.resolving import COMBINATIONS
 from textgym.tasks import is_available, required_packages
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from textgym.rewards import RewardInfo
 
 __all__ = ["EnvsConfig", "RewardsConfig", "list_envs", "list_rewards"]
@@ -87,14 +91,14 @@ def list_rewards(config: RewardsConfig, console: Console | None = None) -> None:
     """
     console = console or Console()
     if config.name:
-        _explain(config.name, console)
+        with stand_ins() if _is_ours(config.name) else nullcontext():
+            _explain(config.name, console)
         return
     table = Table(box=None, pad_edge=False)
     for title in ("name", "reads", "range", "package", "installed"):
         table.add_column(title, no_wrap=True)
     table.add_column("what it measures", overflow="fold")
-    for name in known_rewards():
-        cells, there = _line(name)
+    for name, (cells, there) in _lines(known_rewards()).items():
         if there or not config.installed:
             # As plain text: the square brackets of an extra are no markup.
             table.add_row(name, *map(Text, cells))
@@ -104,6 +108,18 @@ def list_rewards(config: RewardsConfig, console: Console | None = None) -> None:
         "`textgym rewards NAME` explains any of these.",
         soft_wrap=True,
     )
+
+
+def _is_ours(name: str) -> bool:
+    """Whether a reward is in this project, whose modules need nothing heavy to be described."""
+    return all(home.partition(".")[0] in OURS for home in locations_of(name) or {name})
+
+
+def _lines(names: Sequence[str]) -> dict[str, tuple[list[str], bool]]:
+    """What stands behind each name; other people's modules are imported with all that they need."""
+    with stand_ins():
+        ours = {name: _line(name) for name in names if _is_ours(name)}
+    return {name: ours.get(name) or _line(name) for name in names}
 
 
 def _line(name: str) -> tuple[list[str], bool]:

@@ -1,7 +1,8 @@
 """The front door: every command by its name, and what calls it.
 
 A command is one line of ``COMMANDS``: a frozen config, whose docstrings are its help, and a
-function that takes it. Both are imported when the command is called, so that the help is fast.
+function that takes it. Both are imported when the command is called, and torch and its like once
+the words have made a config, so that help and what is wrong with a word are said at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from textgym.cli.light import stand_ins
 from textgym.cli.parsing import CommandError, UsageError
 from textgym.messages import did_you_mean
 
@@ -62,6 +64,11 @@ class Command:
         Raises:
             UsageError: If they are no config.
         """
+        with stand_ins():
+            self._read(name, arguments)  # a call for help ends here, and so does a wrong word
+        return self._read(name, arguments)
+
+    def _read(self, name: str, arguments: Sequence[str]) -> Any:
         from textgym.cli.parsing import parse
 
         module, (config, _) = importlib.import_module(self.module), self.load()

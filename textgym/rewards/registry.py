@@ -30,6 +30,7 @@ __all__ = [
     "find_reward",
     "info_of",
     "known_rewards",
+    "locations_of",
     "makes_a_reward",
     "register_reward",
 ]
@@ -139,6 +140,11 @@ def known_rewards() -> list[str]:
     return sorted({*_registered, *(entry.name for entry in _listed())})
 
 
+def locations_of(name: str) -> set[str]:
+    """Returns where installed packages say that a reward of this name is; nothing is imported."""
+    return {entry.value for entry in _listed() if entry.name == name}
+
+
 def find_reward(name: str) -> Any:
     """Loads what a name or ``"module:attribute"`` stands for: a reward, or what makes one.
 
@@ -148,7 +154,7 @@ def find_reward(name: str) -> Any:
     """
     if name in _registered:
         return _registered[name]
-    locations = {entry.value for entry in _listed() if entry.name == name}
+    locations = locations_of(name)
     if len(locations) > 1:
         raise ValueError(
             f"several installed packages call a reward {name!r}; name the one that is meant: "

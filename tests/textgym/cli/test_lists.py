@@ -1,6 +1,7 @@
 """The lists of environments and rewards, and a page about each reward."""
 
 import io
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -8,6 +9,7 @@ from rich.console import Console
 
 from textgym import registered_ids
 from textgym.cli import lists
+from textgym.cli.light import stand_ins
 from textgym.cli.lists import EnvsConfig, RewardsConfig, list_envs, list_rewards
 from textgym.cli.parsing import CommandError
 from textgym.rewards import describe, known_rewards, register_reward, registry
@@ -111,3 +113,22 @@ def test_each_combination_has_a_page(name):
 def test_an_unknown_name_is_bad_input():
     with pytest.raises(CommandError, match="unknown reward 'vadr'; known: bleu"):
         list_rewards(RewardsConfig(name="vadr"))
+
+
+def test_other_people_s_rewards_are_described_with_all_that_they_import(tmp_path, monkeypatch):
+    """What they import may be computed with; ours only names it."""
+    (tmp_path / "feather.py").write_text("WEIGHT = 1")
+    (tmp_path / "theirs_listed.py").write_text(
+        "import feather\n"
+        "TWICE = 2 * feather.WEIGHT\n"
+        "def reward(prompts, completions, **columns):\n"
+        '    """How light it is."""\n'
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    known = (*registry._listed(), EntryPoint("light", "theirs_listed:reward", "textgym.rewards"))
+    monkeypatch.setattr(registry, "_listed", lambda: known)
+    monkeypatch.setattr(lists, "stand_ins", lambda: stand_ins(["feather"]))
+    assert "How light it is" in lines()["light"]
+    monkeypatch.delitem(sys.modules, "theirs_listed")
+    monkeypatch.delitem(sys.modules, "feather")
+    assert "How light it is." in printed(name="light")
