@@ -1,8 +1,8 @@
 """The front door: every command by its name, and what calls it.
 
 A command is one line of ``COMMANDS``: a frozen config, whose docstrings are its help, and a
-function that takes it. Both are imported when the command is called; torch and its like are when
-its words make a config, so that help and what is wrong with a word are said at once.
+function that takes it. Both are imported when the command is called, and torch and its like once
+the words have made a config, so that help and what is wrong with a word are said at once.
 """
 
 from __future__ import annotations
