@@ -14,7 +14,7 @@ from agents.models.candidates import candidate_logits
 from agents.models.edits import EditIds, choose_edits
 from textgym.dynamics.choose_edit import legal_edits
 from textgym.dynamics.states import Rules, State
-from textgym.tokenizers.characters import legal_ids
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from agents.maths.advantages import masked_mean
-from agents.models.adapters import has_adapters, untrained
+from agents.models.heads import silenced
 from agents.training.guards import SMALLER_PASSES, explained_memory, require_agreement
 from agents.training.updates import evaluate_all
+from textgym.pretrained.adapters import adapters_off, has_adapters
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -81,7 +82,7 @@ def evaluate_reference(agent: Agent, rollout: Rollout) -> Evaluation:
     """
     if agent.reference is not None:
         return evaluate_rollout(agent, _packed(agent, agent.reference), rollout)
-    with untrained(agent.policy):
+    with adapters_off(agent.policy), silenced(agent.policy.edit_head):
         return evaluate_rollout(agent, _packed(agent, agent.actor), rollout)
 
 

@@ -14,7 +14,7 @@ from textgym.envs.prompts import Prompts
 from textgym.envs.world import World
 from textgym.messages import shown
 from textgym.tasks import get_task
-from textgym.tokenizers.characters import legal_ids, load_tokenizer
+from textgym.tokenizers import legal_ids, load_tokenizer
 from textgym.types import Conversation, Task, Tokenizer
 
 if TYPE_CHECKING:

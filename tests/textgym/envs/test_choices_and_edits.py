@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from textgym import TextEnv
 from textgym.dynamics import choose_edit as dynamics
 from textgym.dynamics import states
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 from textgym.types import StopReason
 
 PAD, BOS, EOS = 0, 1, 2
