@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from agents.grpo import GRPO, GRPOConfig
     from agents.maths.distributions import Sampling
     from agents.measuring.evaluation import evaluate_policy
-    from agents.models.adapters import AdapterConfig
     from agents.models.loading import load_model
     from agents.models.policy import TransformerPolicy
     from agents.ppo import PPO, PPOConfig
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from agents.rloo import RLOO, RLOOConfig
     from agents.rollouts.collect import collect
     from agents.rollouts.rollout import Rollout
+    from textgym.pretrained.adapters import AdapterConfig
 
 __all__ = [
     "DPO",
@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AdapterConfig": "agents.models.adapters",
+    "AdapterConfig": "textgym.pretrained.adapters",
     "DPO": "agents.dpo",
     "DPOConfig": "agents.dpo",
     "GRPO": "agents.grpo",

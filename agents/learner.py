@@ -18,7 +18,7 @@ import torch
 
 from agents.config import AgentConfig
 from agents.maths.advantages import masked_mean
-from agents.models.adapters import untrained
+from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
 from agents.rollouts.collect import play
 from agents.rollouts.predict import predict_actions
@@ -36,6 +36,7 @@ from agents.training.randomness import RandomState
 from agents.training.reference import evaluate_all, frozen_reference
 from agents.training.updates import PhaseClock, Updates
 from textgym.messages import shown
+from textgym.pretrained.adapters import adapters_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -288,7 +289,7 @@ class Agent:
         """
         if self.reference is not None:
             return self.evaluate(self._packed(self.reference), rollout).log_probs
-        with untrained(self.policy):
+        with adapters_off(self.policy), silenced(self.policy.edit_head):
             return self.evaluate(self._packed(self.actor), rollout).log_probs
 
     def old_log_probs(self, rollout: Rollout) -> Tensor:

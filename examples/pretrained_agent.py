@@ -15,11 +15,11 @@ import torch
 
 import textgym  # noqa: F401 - registers the ids
 from agents.maths.distributions import Sampling
-from agents.models.adapters import AdapterConfig, adapters_off
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
 from agents.training.reference import evaluate_all
+from textgym.pretrained.adapters import AdapterConfig, adapters_off
 
 ROWS, TOKENS = 4, 16
 

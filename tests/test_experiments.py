@@ -11,7 +11,7 @@ from examples.experiments import compare_learners, smollm2_sentiment, toys
 from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
 from textgym.pretrained.smollm2 import smollm2_is_available
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 
 def _run(monkeypatch, script, *arguments):

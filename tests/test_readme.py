@@ -15,7 +15,7 @@ from reward_models.models.transformer import TOKENIZER_FILE, PreferenceModel, Pr
 from tests.commands import run_commands
 from textgym.cli.main import COMMANDS
 from textgym.rewards import known_rewards
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

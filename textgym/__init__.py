@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from textgym.recording.trajectories import Trajectory, read_trajectories
     from textgym.rewards import RewardError, known_rewards, register_reward
     from textgym.tasks import get_task, is_available, known_tasks, register_task, required_packages
-    from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
+    from textgym.tokenizers import load_tokenizer, train_tokenizer
     from textgym.types import Conversation, Example, RewardFunction, StopReason, Task, Tokenizer
 
 __all__ = [

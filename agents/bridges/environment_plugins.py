@@ -21,7 +21,7 @@ import torch
 from agents.maths.distributions import invert
 from agents.models.policy import TransformerPolicy
 from textgym.dynamics.states import Rules, lay_out
-from textgym.tokenizers.characters import legal_ids
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,11 +17,17 @@ second forward pass over the text with the place marked.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["EditHead"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["EditHead", "silenced"]
 
 
 class EditHead(nn.Module):
@@ -88,6 +94,22 @@ class EditHead(nn.Module):
         last = _states_at(hidden, lengths - 1)
         added: Tensor = self._context(torch.cat([last, at_place.to(last.dtype)], dim=-1))
         return before + added
+
+
+@contextmanager
+def silenced(head: EditHead | None) -> Iterator[None]:
+    """Leaves an edit head as it started for a ``with`` block; nothing happens if there is none.
+
+    Not for several threads at once.
+    """
+    was_silent = head is not None and head.silent
+    try:
+        if head is not None:
+            head.silent = True
+        yield
+    finally:
+        if head is not None:
+            head.silent = was_silent
 
 
 def _states_at(hidden: Tensor, places: Tensor) -> Tensor:

@@ -18,11 +18,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging
 
-from agents.models.adapters import (
+from agents.models.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
+from agents.models.tokenizer_fit import (
+    fit_vocabulary,
+    require_causal,
+    require_width,
+    use_special_ids,
+)
+from textgym.messages import shown
+from textgym.pretrained.adapters import (
     AdapterConfig,
     add_adapters,
     base_of,
@@ -30,21 +36,16 @@ from agents.models.adapters import (
     load_adapters,
     save_adapters,
 )
-from agents.models.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
-from agents.models.tokenizer_fit import (
-    fit_vocabulary,
-    require_causal,
-    require_width,
-    turn_dropout_off,
-    use_special_ids,
-)
-from textgym.messages import shown
-from textgym.pretrained.smollm2 import HUB_PREFIX, SMOLLM2, smollm2_folder, unreachable
-from textgym.tokenizers.characters import load_tokenizer, save_tokenizer
+from textgym.pretrained.checkpoints import HUB_PREFIX, cached_checkpoint
+from textgym.pretrained.models import open_causal_model, open_config, without_dropout
+from textgym.pretrained.smollm2 import SMOLLM2, smollm2_folder
+from textgym.tokenizers import load_tokenizer, save_tokenizer
 from textgym.types import Tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from transformers import PreTrainedModel
 
 __all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_of"]
 
@@ -83,9 +84,9 @@ def load_model(
 
     Raises:
         FileNotFoundError: If there is no such folder, or no model in it.
-        OSError: If transformers cannot read or find the model.
-        ValueError: If the model does not fit the tokenizer or the width, is no decoder, or ``spec``
-            is something else.
+        OSError: If transformers cannot find what ``hub:`` asks for.
+        ValueError: If the model cannot be read, lacks weights, does not fit the tokenizer or the
+            width, or is no decoder; or ``spec`` is something else.
         TypeError: If ``spec`` is no line and no path, or ``tokenizer`` no tokenizer.
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
@@ -140,15 +141,8 @@ def load_saved(
     """
     if base_of(Path(folder)) is not None:
         return load_model(folder, tokenizer, device=device)[0]
-    if not (Path(folder) / "config.json").is_file():
-        raise FileNotFoundError(f"no language model in {folder}: config.json is missing there")
-    try:
-        with _no_bars():
-            model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, attn_implementation="eager", local_files_only=True, dtype=torch.float32
-            )
-    except SafetensorError as error:  # it is cut off
-        raise ValueError(_unreadable(str(folder), error)) from error
+    with _no_bars():
+        model: Any = open_causal_model(folder, dtype=torch.float32, attention="eager")
     return cast("PreTrainedModel", model.to(device))
 
 
@@ -234,52 +228,45 @@ def _pretrained(
     attention: str,
     trust_remote_code: bool,
 ) -> tuple[PreTrainedModel, Tokenizer]:
-    source = str(smollm2_folder()) if base == SMOLLM2 else base.removeprefix(HUB_PREFIX)
-    own = _own_tokenizer(base, source, required=tokenizer is None)
+    source = _source(base)
+    own = _own_tokenizer(source, required=tokenizer is None)
     tokenizer = own if tokenizer is None else tokenizer
     if tokenizer is None:
         raise ValueError(f"there is no tokenizer in {base}: give the one that it was trained with")
-    files: dict[str, Any] = {
-        "trust_remote_code": trust_remote_code,
-        "local_files_only": not base.startswith(HUB_PREFIX),
-    }
-    try:
-        config = AutoConfig.from_pretrained(source, **files)
-        turn_dropout_off(config)
-        use_special_ids(config, tokenizer)
-        model = AutoModelForCausalLM.from_pretrained(
-            source,
-            config=config,
-            dtype=dtype,
-            attn_implementation=attention,
-            use_safetensors=True,
-            **files,
-        )
-    except SafetensorError as error:  # it is cut off
-        raise ValueError(_unreadable(base, error)) from error
-    except (OSError, ValueError) as error:
-        raise type(error)(_unreadable(base, error)) from error
+    config = without_dropout(open_config(source, trust_remote_code=trust_remote_code))
+    use_special_ids(config, tokenizer)
+    model = open_causal_model(
+        source,
+        config=config,
+        dtype=dtype,
+        attention=attention,
+        trust_remote_code=trust_remote_code,
+    )
     require_causal(model, name=base)
     fit_vocabulary(model, tokenizer, own, name=base)
     return model, tokenizer
 
 
-def _own_tokenizer(base: str, source: str, *, required: bool) -> Tokenizer | None:
+def _source(base: str) -> str:
+    """Where the files of a model are that is neither adapters nor random weights."""
+    if base == SMOLLM2:
+        return str(smollm2_folder())
+    if base.startswith(HUB_PREFIX) or Path(base).is_dir():
+        return base
+    # Adapters of peft may name their base as the hub does.
+    return str(cached_checkpoint(base, remedy="fetch it where there is a network"))
+
+
+def _own_tokenizer(source: str, *, required: bool) -> Tokenizer | None:
     """The tokenizer that came with a model; ``None`` if there is none, or none that would do."""
     try:
-        if base.startswith(HUB_PREFIX):
-            return load_tokenizer(base)
+        if source.startswith(HUB_PREFIX):
+            return load_tokenizer(source)
         return None if _tokenizer_in(Path(source)) is None else load_tokenizer(source)
     except (OSError, ValueError):
         if required:
             raise
         return None
-
-
-def _unreadable(base: str, error: Exception) -> str:
-    if base.startswith(HUB_PREFIX):
-        return unreachable(base, error)
-    return f"cannot read a language model in {base}: {' '.join(str(error).split())[:400]}"
 
 
 def _dtype(dtype: str | torch.dtype) -> torch.dtype:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from textgym.tokenizers.characters import legal_ids
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -24,13 +24,11 @@ __all__ = [
     "fit_vocabulary",
     "require_causal",
     "require_width",
-    "turn_dropout_off",
     "use_special_ids",
 ]
 
 # What two vocabularies of one size are told apart by.
 _PROBE = "The film isn't bad: 3 of 10 people, naïve or not, liked its ending.\n"
-_DROPOUT = ("dropout", "pdrop", "layerdrop")
 
 
 def use_special_ids(config: PreTrainedConfig, tokenizer: Tokenizer) -> None:
@@ -42,16 +40,6 @@ def use_special_ids(config: PreTrainedConfig, tokenizer: Tokenizer) -> None:
     config.bos_token_id, config.eos_token_id = tokenizer.bos_id, tokenizer.eos_id
     rows = config.vocab_size
     config.pad_token_id = tokenizer.pad_id if tokenizer.pad_id < rows else None
-
-
-def turn_dropout_off(config: PreTrainedConfig) -> None:
-    """Sets every kind of dropout in a model's config to 0, before the model is made.
-
-    With dropout the update would see another policy than the one that acted, in training mode.
-    """
-    for name, value in list(vars(config).items()):
-        if name.endswith(_DROPOUT) and isinstance(value, int | float):
-            setattr(config, name, 0.0)
 
 
 def fit_vocabulary(

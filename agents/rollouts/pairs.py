@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from agents.rollouts.rollout import Rollout
-from textgym.tokenizers.characters import legal_ids
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

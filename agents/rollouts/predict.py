@@ -15,7 +15,7 @@ from agents.models.edits import EditIds
 from agents.rollouts.editor import choose_edits
 from textgym.dynamics.edit import legal_edits
 from textgym.dynamics.states import Rules, State
-from textgym.tokenizers.characters import legal_ids
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from agents.models.adapters import has_adapters
 from agents.models.episodes import Evaluation
 from agents.training.updates import parts
+from textgym.pretrained.adapters import has_adapters
 
 if TYPE_CHECKING:
     from torch import Tensor

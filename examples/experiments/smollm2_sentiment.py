@@ -23,12 +23,12 @@ import textgym  # noqa: F401 - registers the ids
 from agents.grpo import GRPO, GRPOConfig
 from agents.maths.kl import sequence_kl
 from agents.measuring.evaluation import distinct_n, repeated_bigrams
-from agents.models.adapters import AdapterConfig
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
 from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
+from textgym.pretrained.adapters import AdapterConfig
 from textgym.statistics.comparisons import paired_difference, win_rate
 
 # The upper third alone: nothing has to flow back through the 20 layers below the adapters.

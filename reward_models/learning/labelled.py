@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from reward_models.learning.label_trainer import FitConfig, fit
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.reading.scoring import PreferenceReward, encode_rows
-from textgym.tokenizers.characters import train_tokenizer
+from textgym.tokenizers import train_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.nn import functional as F
-from transformers import AutoModelForCausalLM
 
 from reward_models.metrics.columns import require_texts
 from reward_models.reading.scoring import TOKENIZER_FILE, pad_rows
+from textgym.pretrained.models import open_causal_model, open_config
 from textgym.rewards import describe
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,7 +177,8 @@ def load_log_likelihood(
 
     Raises:
         FileNotFoundError: If the folder holds no model or no tokenizer.
-        ValueError: If the tokenizer does not fit the model.
+        ValueError: If one of them is damaged, weights are missing or no safetensors, or the
+            tokenizer does not fit the model.
     """
     return _load(
         Path(path),
@@ -209,7 +210,8 @@ def load_perplexity(
 
     Raises:
         FileNotFoundError: If the folder holds no model or no tokenizer.
-        ValueError: If the tokenizer does not fit the model.
+        ValueError: If one of them is damaged, weights are missing or no safetensors, or the
+            tokenizer does not fit the model.
     """
     return _load(
         Path(path),
@@ -224,16 +226,10 @@ def load_perplexity(
 def _load(
     folder: Path, tokenizer: str | Path | None, device: str, **settings: Any
 ) -> LikelihoodReward:
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"no language model in {folder}: config.json is missing. Name a folder that "
-            "save_pretrained wrote"
-        )
-    named = _tokenizer_of(folder) if tokenizer is None else tokenizer
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float32, local_files_only=True
-    )
-    return LikelihoodReward(model.to(device), load_tokenizer(named), **settings)
+    config = open_config(folder)
+    read = load_tokenizer(_tokenizer_of(folder) if tokenizer is None else tokenizer)
+    model: Any = open_causal_model(folder, config=config, dtype=torch.float32)
+    return LikelihoodReward(model.to(device), read, **settings)
 
 
 def _tokenizer_of(folder: Path) -> Path:

@@ -19,24 +19,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from reward_models.reading.batching import pad_rows, score_rows, spare_pads
-from reward_models.reading.pretrained import (
-    cached_checkpoint,
-    find_checkpoint,
-    require_all_weights,
-    require_safetensors,
-    room,
-    wholeness,
-    without_dropout,
-)
-from reward_models.reading.readers import Frame, open_tokenizer
+from reward_models.reading.loading import wholeness
+from reward_models.reading.readers import Frame, PretrainedReader
 from reward_models.reading.scoring import join_texts
 from textgym.files import atomic_folder, write_json
+from textgym.pretrained.checkpoints import HUB_PREFIX, cached_checkpoint, find_checkpoint
+from textgym.pretrained.models import open_classifier, room
 from textgym.rewards import describe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from reward_models.reading.readers import PretrainedReader
 
 __all__ = ["ClassifierConfig", "ClassifierReward", "load_classifier", "sequence_classifier"]
 
@@ -182,25 +174,16 @@ def sequence_classifier(
         FileNotFoundError: If there is no such folder, nor a model of that name in the cache.
         ValueError: If the model is damaged, or a setting does not fit it.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification
-
     found = find_checkpoint(path)
-    if not Path(found).is_dir() and not download:
-        found = cached_checkpoint(str(found))
-    require_safetensors(found)
-    options = {"local_files_only": not download, "trust_remote_code": trust_remote_code}
-    with wholeness(found):
-        config = without_dropout(AutoConfig.from_pretrained(found, **options))
-        model, loading = AutoModelForSequenceClassification.from_pretrained(
-            found,
-            config=config,
-            dtype=torch.float32,
-            output_loading_info=True,
-            use_safetensors=True,
-            **options,
+    if not Path(found).is_dir():
+        found = (
+            f"{HUB_PREFIX}{found}"
+            if download
+            else cached_checkpoint(str(found), remedy="download=True where there is a network")
         )
-        require_all_weights(loading, found)
-        reader = open_tokenizer(found, download=download)
+    with wholeness(found):
+        model = open_classifier(found, trust_remote_code=trust_remote_code)
+        reader = PretrainedReader.open(found)
         saved = Path(found) / _SETTINGS
         known = json.loads(saved.read_text(encoding="utf-8")) if saved.is_file() else {}
     chosen = ClassifierConfig(**{**known, **settings})

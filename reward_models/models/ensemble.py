@@ -18,8 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from reward_models.reading.loading import load_reward
-from reward_models.reading.pretrained import wholeness
+from reward_models.reading.loading import load_reward, wholeness
 from textgym.files import atomic_folder, write_json
 
 if TYPE_CHECKING:

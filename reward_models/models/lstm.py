@@ -137,5 +137,5 @@ class LSTMScorer(PreTrainedModel):
 
 def load_lstm(folder: Path, *, device: str = "cpu", batch_size: int = 64) -> PreferenceReward:
     """Loads what ``PreferenceReward.save`` wrote; ``load_reward`` comes here by ``config.json``."""
-    model, tokenizer = open_learned(LSTMScorer.from_pretrained, folder)
+    model, tokenizer = open_learned(LSTMScorer, folder)
     return PreferenceReward(model, tokenizer, device=device, batch_size=batch_size)

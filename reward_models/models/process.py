@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from reward_models.models.steps import REDUCTIONS, lay_out, reduce_steps, split_steps
 from reward_models.models.transformer import draw_head, read, require_room
 from reward_models.reading.batching import batches, pad_rows, right_padded, spare_pads
 from reward_models.reading.loading import open_learned
-from reward_models.reading.pretrained import find_checkpoint, open_trunk, without_pooler
 from reward_models.reading.scoring import join_texts, save_learned
+from textgym.pretrained.checkpoints import find_checkpoint
+from textgym.pretrained.models import make_trunk, open_trunk
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,13 +91,8 @@ class TokenScorer(PreTrainedModel):
 
     def __init__(self, config: TokenScorerConfig) -> None:
         super().__init__(config)
-        trunk = AutoConfig.for_model(**config.trunk)
-        self.trunk = without_pooler(
-            AutoModel.from_config(  # type: ignore[no-untyped-call]
-                trunk, attn_implementation="eager"
-            )
-        )
-        self.head = torch.nn.Linear(trunk.hidden_size, 1)
+        self.trunk = make_trunk(config.trunk)
+        self.head = torch.nn.Linear(self.trunk.config.hidden_size, 1)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -244,5 +240,5 @@ class ProcessReward:
 
 def load_process(folder: Path, *, device: str = "cpu", batch_size: int = 64) -> ProcessReward:
     """Loads what ``save`` wrote; ``load_reward`` comes here by ``config.json``."""
-    model, tokenizer = open_learned(TokenScorer.from_pretrained, folder)
+    model, tokenizer = open_learned(TokenScorer, folder)
     return ProcessReward(model, tokenizer, device=device, batch_size=batch_size)

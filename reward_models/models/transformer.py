@@ -14,21 +14,17 @@ import math
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from reward_models.reading.batching import pad_rows, right_padded
 from reward_models.reading.loading import load_reward, open_learned
-from reward_models.reading.pretrained import (
-    find_checkpoint,
-    open_trunk,
-    room,
-    without_pooler,
-)
 from reward_models.reading.scoring import (
     TOKENIZER_FILE,
     PreferenceReward,
     encode_rows,
 )
+from textgym.pretrained.checkpoints import find_checkpoint
+from textgym.pretrained.models import make_trunk, open_trunk, room
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,14 +97,8 @@ class PreferenceModel(PreTrainedModel):
 
     def __init__(self, config: PreferenceModelConfig) -> None:
         super().__init__(config)
-        trunk = AutoConfig.for_model(**config.trunk)
-        # At a few million parameters on a CPU, eager attention trains a third faster than sdpa.
-        self.trunk = without_pooler(
-            AutoModel.from_config(  # type: ignore[no-untyped-call]
-                trunk, attn_implementation="eager"
-            )
-        )
-        self.head = torch.nn.Linear(trunk.hidden_size, 1)
+        self.trunk = make_trunk(config.trunk)
+        self.head = torch.nn.Linear(self.trunk.config.hidden_size, 1)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -183,7 +173,7 @@ def load_preference_model(
     folder: Path, *, device: str = "cpu", batch_size: int = 64
 ) -> PreferenceReward:
     """Loads what ``train_reward_model`` wrote; ``load_reward`` comes here by ``config.json``."""
-    model, tokenizer = open_learned(PreferenceModel.from_pretrained, folder)
+    model, tokenizer = open_learned(PreferenceModel, folder)
     return PreferenceReward(model, tokenizer, device=device, batch_size=batch_size)
 
 

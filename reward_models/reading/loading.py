@@ -5,30 +5,33 @@ The kinds are loaded by name, so that one costs nothing to who uses another.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from reward_models.reading.caching import CachedReward
-from reward_models.reading.pretrained import (
-    find_checkpoint,
-    model_type,
-    require_all_weights,
-    require_files,
-    wholeness,
-)
 from reward_models.reading.readers import load_reader
 from reward_models.reading.scoring import TOKENIZER_FILE
+from textgym.pretrained.checkpoints import (
+    CheckpointError,
+    find_checkpoint,
+    model_type,
+    require_files,
+)
+from textgym.pretrained.models import open_own
 from textgym.rewards import describe
 from textgym.rewards.factories import load_attribute
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping
+
+    from transformers import PreTrainedModel
 
     from reward_models.reading.scoring import Reader
     from textgym.types import RewardFunction
 
-__all__ = ["KINDS", "load_reward", "open_learned"]
+__all__ = ["KINDS", "load_reward", "open_learned", "wholeness"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -77,11 +80,11 @@ def load_reward(
     return CachedReward(reward, cache_size) if cache_size else reward
 
 
-def open_learned(from_pretrained: Callable[..., Any], folder: Path) -> tuple[Any, Reader]:
+def open_learned(kind: type[PreTrainedModel], folder: Path) -> tuple[Any, Reader]:
     """Opens one of this package's models, and the tokenizer beside it.
 
     Args:
-        from_pretrained: The model's class method.
+        kind: The model's class.
         folder: Where both are.
 
     Raises:
@@ -90,9 +93,25 @@ def open_learned(from_pretrained: Callable[..., Any], folder: Path) -> tuple[Any
     """
     require_files(folder, "config.json", "model.safetensors", TOKENIZER_FILE, what="reward model")
     with wholeness(folder):
-        model, loading = from_pretrained(folder, output_loading_info=True, use_safetensors=True)
-        require_all_weights(loading, folder)
+        model = open_own(kind, folder, what="reward model")
         return model, load_reader(folder / TOKENIZER_FILE)
+
+
+@contextmanager
+def wholeness(folder: str | Path) -> Iterator[None]:
+    """Turns whatever a damaged file of a reward raises into one line that names the folder.
+
+    Raises:
+        ValueError: If the block raises what a damaged file does.
+    """
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        told = error.reason if isinstance(error, CheckpointError) else str(error)
+        raise ValueError(
+            f"{folder} holds no whole reward model ({' '.join(told.split())}): train it again, or "
+            "name another one"
+        ) from error
 
 
 def _loader(folder: Path) -> str:

@@ -1,7 +1,7 @@
 """A pretrained model's own tokenizer, as it reads texts: special ids around them, no generation.
 
-``textgym.tokenizers.characters.HuggingFaceTokenizer`` is for states that grow, and needs an end of
-text; an encoder's tokenizer has none, but writes ``[CLS]`` before a text and ``[SEP]`` behind it.
+``textgym.tokenizers.HuggingFaceTokenizer`` is for states that grow, and needs an end of text; an
+encoder's tokenizer has none, but writes ``[CLS]`` before a text and ``[SEP]`` behind it.
 
 Simplification: fast tokenizers only.
 """
@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.pretrained.models import open_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from reward_models.reading.scoring import Reader
 
-__all__ = ["Frame", "PretrainedReader", "load_reader", "open_tokenizer"]
+__all__ = ["Frame", "PretrainedReader", "load_reader"]
 
 _FILE = "reader.json"
 
@@ -61,6 +62,19 @@ class PretrainedReader:
         own = [tuple(token for token, _ in part) for part in (frame.head, frame.tail)]
         self.head = (own[0] if head is None else tuple(head)) or (frame.alone,)
         self.tail = own[1] if tail is None else tuple(tail)
+
+    @classmethod
+    def open(cls, source: str | Path) -> Self:
+        """Opens the tokenizer of a checkpoint of transformers.
+
+        Args:
+            source: A folder, or ``hub:NAME``.
+
+        Raises:
+            OSError: If ``hub:NAME`` cannot be had.
+            ValueError: If there is none, or it cannot be used.
+        """
+        return cls(open_tokenizer(source))
 
     @property
     def vocab_size(self) -> int:
@@ -169,28 +183,6 @@ class Frame:
         return row or ((self.alone, 0),)
 
 
-def open_tokenizer(name_or_path: str | Path, *, download: bool = False) -> PretrainedReader:
-    """Opens the tokenizer of a checkpoint of transformers.
-
-    Args:
-        name_or_path: A folder, or a name that is in the local cache.
-        download: Fetch a name that is not in the cache.
-
-    Raises:
-        ValueError: If there is none, or it cannot be used.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            name_or_path, local_files_only=not download, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{name_or_path} holds no tokenizer of transformers: {reason}") from error
-    return PretrainedReader(tokenizer)
-
-
 def load_reader(path: Path) -> Reader:
     """Loads what stands beside a reward model: a sentencepiece file, or a tokenizer's folder.
 
@@ -200,7 +192,7 @@ def load_reader(path: Path) -> Reader:
     if not (path / _FILE).is_file():
         return load_tokenizer(path)
     around = json.loads((path / _FILE).read_text(encoding="utf-8"))
-    return PretrainedReader(open_tokenizer(path).tokenizer, around["head"], around["tail"])
+    return PretrainedReader(open_tokenizer(path), around["head"], around["tail"])
 
 
 def _find(part: Sequence[int], whole: Sequence[int], start: int) -> int:

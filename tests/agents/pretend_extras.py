@@ -9,7 +9,6 @@ import torch
 from agents.bridges.environment_plugins import LanguageModelDrafter, LanguageModelProposer
 from agents.bridges.sb3.ppo import make_ppo
 from agents.dpo import DPO, DPOConfig
-from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.loading import load_saved
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
@@ -21,7 +20,8 @@ from tests.agents.learners import SMALL, make_policy
 from tests.agents.toys import make_model, make_toy
 from tests.textgym.envs.test_conversations import Parrot
 from textgym import Example, TextVectorEnv
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.pretrained.adapters import AdapterConfig, add_adapters
+from textgym.tokenizers import load_tokenizer
 
 ROWS = 4
 CHOOSES = {"action_kind": "choose", "num_choices": 4, "max_actions": 4}

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 
 from agents.maths.distributions import Sampling
-from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
 from agents.training.updates import Updates
 from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.pretrained.adapters import AdapterConfig, add_adapters
+from textgym.tokenizers import CharacterTokenizer
 from textgym.types import StopReason
 
 CONFIG = PPOConfig(iterations=6, minibatches=2, epochs=2, learning_rate=1e-3, kl_coefficient=0.1)

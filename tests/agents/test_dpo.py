@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from agents.dpo import DPO, DPOConfig
-from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.pairs import encode_pairs, take
 from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
+from textgym.pretrained.adapters import AdapterConfig, add_adapters
 
 CONFIG = DPOConfig(iterations=10, episodes=8, minibatches=2, epochs=2, learning_rate=1e-3, beta=0.3)
 PAIRS = [

@@ -21,7 +21,7 @@ from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
 from agents.training.updates import Updates
 from tests.agents.toys import make_model, make_toy
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 PLAIN = PPOConfig(
     kl_coefficient=0.3, temperature=1.0, value_weight=0.0, whiten_advantages="off", clip=0.05

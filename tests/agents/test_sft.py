@@ -10,7 +10,7 @@ from transformers import TrainerCallback
 from agents.sft import SFTConfig, _collate, make_language_model, perplexity, train_language_model
 from agents.training.optimizers import MuonWithAdamW
 from tests.agents.toys import make_model
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("abcdefgh")
 CONFIG = SFTConfig(

@@ -10,10 +10,10 @@ import torch
 
 import textgym  # noqa: F401 - registers the ids
 from agents.maths.distributions import Sampling
-from agents.models.adapters import AdapterConfig, adapters_off
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
+from textgym.pretrained.adapters import AdapterConfig, adapters_off
 from textgym.pretrained.smollm2 import smollm2_is_available
 
 pytestmark = [

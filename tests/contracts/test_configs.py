@@ -11,7 +11,6 @@ import pytest
 
 from agents.dpo import DPOConfig
 from agents.grpo import GRPOConfig
-from agents.models.adapters import AdapterConfig
 from agents.models.scratch import ScratchConfig
 from agents.ppo import PPOConfig
 from agents.reinforce import ReinforceConfig
@@ -28,6 +27,7 @@ from reward_models.models.classifier import ClassifierConfig
 from reward_models.models.ensemble import EnsembleConfig
 from textgym.cli.main import COMMANDS
 from textgym.cli.quickstart.plan import Plan
+from textgym.pretrained.adapters import AdapterConfig
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTED = [

@@ -5,7 +5,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from textgym.tokenizers.characters import train_tokenizer
+from textgym.tokenizers import train_tokenizer
 
 TEXT = (
     "the film was a good bad great awful story with fine poor acting and lovely dull music "

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import textgym.assets
 from textgym.data.reviews import load_reviews
-from textgym.tokenizers.characters import SentencePieceTokenizer, train_tokenizer
+from textgym.tokenizers import SentencePieceTokenizer, train_tokenizer
 
 __all__ = ["make_reviews_tokenizer"]
 

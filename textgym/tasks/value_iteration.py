@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from textgym.proposing.proposals import ordinary_ids
 from textgym.rewards import resolve
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

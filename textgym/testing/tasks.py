@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from textgym.testing.findings import require, run_checks
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 from textgym.types import Task, Tokenizer
 
 if TYPE_CHECKING:

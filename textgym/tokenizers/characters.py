@@ -1,46 +1,17 @@
-"""Tokenizers behind one protocol: sentencepiece, single characters, and Hugging Face's fast ones.
-
-Nothing is downloaded unasked: a name is one of ours, a path is a file or a folder on this machine,
-and only what begins with ``hub:`` is looked for by transformers.
-"""
+"""One id per character of a small alphabet: what toys are written in."""
 
 from __future__ import annotations
 
-import functools
-import json
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from textgym.files import write_json
 from textgym.messages import shown
-from textgym.pretrained.smollm2 import HUB_PREFIX, SMOLLM2, hub_tokenizer, smollm2_folder
-from textgym.tokenizers.hugging_face import HuggingFaceTokenizer
-from textgym.tokenizers.sentencepiece import SentencePieceTokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from textgym.types import Tokenizer
+__all__ = ["CharacterTokenizer"]
 
-__all__ = [
-    "CharacterTokenizer",
-    "HuggingFaceTokenizer",
-    "SentencePieceTokenizer",
-    "legal_ids",
-    "load_tokenizer",
-    "save_tokenizer",
-    "train_tokenizer",
-]
-
-_SHIPPED = ("reviews-4096",)
-_CHARACTERS = "characters:"
 _PAD, _BOS, _EOS = 0, 1, 2
-# What a tokenizer is in a folder.
-_HUGGING_FACE, _SENTENCEPIECE, _ALPHABET = "tokenizer.json", "tokenizer.model", "alphabet.json"
 
 
 class CharacterTokenizer:
@@ -130,86 +101,3 @@ class CharacterTokenizer:
         if not 0 <= token < self.vocab_size:
             raise IndexError(f"there is no id {token}; the ids are 0 to {self.vocab_size - 1}")
         return self.decode([token]).encode()
-
-
-def legal_ids(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
-    """Returns which ids a completion may hold, ``(V,)`` bool, the end of text among them."""
-    legal = np.ones(tokenizer.vocab_size, dtype=np.bool_)
-    legal[[*tokenizer.forbidden_ids, tokenizer.pad_id]] = False
-    return legal
-
-
-def load_tokenizer(name_or_path: str | Path = "reviews-4096") -> Tokenizer:
-    """Loads a tokenizer by name or path.
-
-    Args:
-        name_or_path: ``"reviews-4096"``, which is shipped; ``"characters:<alphabet>"``;
-            ``"smollm2"``, see ``textgym.pretrained.smollm2``; ``"hub:NAME"``, for transformers; the
-            path of a sentencepiece ``.model`` file; or a folder with one as ``tokenizer.model``,
-            with a Hugging Face ``tokenizer.json``, or with what ``save_tokenizer`` wrote.
-
-    Raises:
-        ValueError: If it is none of these; the message lists the known names.
-        ModuleNotFoundError: If SmolLM2's package is missing; the message says how to get it.
-        OSError: If transformers does not find what ``hub:`` asks for.
-    """
-    name, path = str(name_or_path), Path(name_or_path)
-    if name in _SHIPPED:
-        return _load_shipped(name)
-    if name.startswith(_CHARACTERS):
-        return CharacterTokenizer(name.removeprefix(_CHARACTERS))
-    if name.startswith(HUB_PREFIX):
-        return HuggingFaceTokenizer(hub_tokenizer(name))
-    if path.is_file():
-        return SentencePieceTokenizer(path.read_bytes())
-    if name == SMOLLM2 and not path.exists():
-        path = smollm2_folder()
-    if (found := _in_folder(path)) is not None:
-        return found
-    raise ValueError(
-        f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}, "
-        f"{SMOLLM2}, {HUB_PREFIX}NAME; "
-        "or give the path of a sentencepiece .model file or of a folder with a tokenizer.json"
-    )
-
-
-def _in_folder(folder: Path) -> Tokenizer | None:
-    if (folder / _HUGGING_FACE).is_file():
-        from transformers import AutoTokenizer
-
-        return HuggingFaceTokenizer(AutoTokenizer.from_pretrained(folder, local_files_only=True))
-    if (folder / _SENTENCEPIECE).is_file():
-        return SentencePieceTokenizer((folder / _SENTENCEPIECE).read_bytes())
-    if (folder / _ALPHABET).is_file():
-        try:
-            return CharacterTokenizer(json.loads((folder / _ALPHABET).read_text(encoding="utf-8")))
-        except json.JSONDecodeError as error:
-            raise ValueError(f"{folder / _ALPHABET} is no JSON: {error}") from error
-    return None
-
-
-def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
-    """Writes what ``load_tokenizer(folder)`` reads.
-
-    Args:
-        tokenizer: One of the kinds of this module; another one is left out.
-        folder: Is there already.
-
-    Returns:
-        Whether it was written.
-    """
-    if isinstance(tokenizer, SentencePieceTokenizer):
-        tokenizer.save(folder / _SENTENCEPIECE)
-    elif isinstance(tokenizer, HuggingFaceTokenizer):
-        tokenizer.save(folder)
-    elif isinstance(tokenizer, CharacterTokenizer):
-        write_json(folder / _ALPHABET, tokenizer.alphabet)
-    else:
-        return False
-    return True
-
-
-@functools.cache
-def _load_shipped(name: str) -> SentencePieceTokenizer:
-    asset = resources.files("textgym.assets") / f"{name}.model"
-    return SentencePieceTokenizer(asset.read_bytes())

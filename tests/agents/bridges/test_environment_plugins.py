@@ -11,7 +11,7 @@ from tests.agents.toys import VOCABULARY, make_model
 from textgym.proposing.drafts import resolve_drafter
 from textgym.proposing.proposals import resolve_proposer
 from textgym.tasks import get_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 from textgym.types import Example
 
 LETTERS = "abcdefgh"

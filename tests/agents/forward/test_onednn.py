@@ -6,10 +6,10 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from agents.forward.onednn import PackedLayers, can_pack, run_layer
-from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.writer import Actor
 from tests.agents.toys import episodes, make_model
+from textgym.pretrained.adapters import AdapterConfig, add_adapters
 
 CPU = torch.device("cpu")
 NARROW = pytest.mark.skipif(

@@ -5,7 +5,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from agents.models.adapters import (
+from agents.models.loading import load_model
+from agents.models.policy import TransformerPolicy
+from agents.ppo import PPO, PPOConfig
+from tests.agents.toys import VOCABULARY, make_model, make_toy
+from textgym.pretrained.adapters import (
     AdapterConfig,
     adapters_off,
     add_adapters,
@@ -15,10 +19,6 @@ from agents.models.adapters import (
     merge_adapters,
     save_adapters,
 )
-from agents.models.loading import load_model
-from agents.models.policy import TransformerPolicy
-from agents.ppo import PPO, PPOConfig
-from tests.agents.toys import VOCABULARY, make_model, make_toy
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")
 

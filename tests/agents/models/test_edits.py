@@ -13,7 +13,6 @@ from agents.best_of_n import best_of_n
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.maths.distributions import Sampling, pack_mask, unpack_mask
-from agents.models.adapters import AdapterConfig, add_adapters
 from agents.models.edits import EditIds, legal_ids_at
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
@@ -26,6 +25,7 @@ from agents.training.guards import save_failed_batch
 from tests.agents.toys import VOCABULARY, episodes, make_model, make_toy
 from textgym.dynamics.edit import legal_edits, permits_edit
 from textgym.dynamics.states import Rules, State
+from textgym.pretrained.adapters import AdapterConfig, add_adapters
 from textgym.types import StopReason
 
 SPECIAL = EditIds(delete=0, insert=1)

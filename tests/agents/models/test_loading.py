@@ -18,13 +18,13 @@ from transformers import (
 )
 
 from agents.maths.distributions import Sampling
-from agents.models.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
 from agents.models.loading import load_model, save_model
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
 from tests.agents.toys import make_model, make_toy
-from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
+from textgym.pretrained.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
+from textgym.tokenizers import load_tokenizer, train_tokenizer
 
 END = "<|endoftext|>"
 TEXTS = [f"the {word} film was {word} and {word}" for word in ("good", "bad", "dull", "fine")]
@@ -253,7 +253,7 @@ def test_what_is_in_transformers_own_cache_is_loaded_by_its_name(tmp_path):
     (folder / "refs" / "main").write_text("0123")
     code = (
         "from agents.models.loading import load_model\n"
-        "from textgym.tokenizers.characters import load_tokenizer\n"
+        "from textgym.tokenizers import load_tokenizer\n"
         "own = load_tokenizer('hub:owner/name')\n"
         "model, tokenizer = load_model('hub:owner/name', own)\n"
         "print(type(model).__name__, model.config.vocab_size, tokenizer.decode([*range(40, 45)]))\n"

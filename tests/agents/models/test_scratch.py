@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from agents.models.scratch import ScratchConfig, make_scratch_model
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 LETTERS = load_tokenizer("characters:abcdefgh")  # eleven ids
 SMALL = "layers=2&width=32&heads=4&positions=16"

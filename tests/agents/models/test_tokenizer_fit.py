@@ -7,7 +7,6 @@ from transformers import (
     BertLMHeadModel,
     GemmaConfig,
     GemmaForCausalLM,
-    GPT2Config,
     LlamaConfig,
     MistralConfig,
     MistralForCausalLM,
@@ -21,12 +20,11 @@ from agents.models.tokenizer_fit import (
     fit_vocabulary,
     require_causal,
     require_width,
-    turn_dropout_off,
     use_special_ids,
 )
 from agents.rollouts.writer import Actor
 from tests.agents.toys import VOCABULARY, episodes, make_model
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 LETTERS = load_tokenizer("characters:abcdefgh")  # eleven ids
 IDS = torch.tensor([[1, 4, 9, 3, 7]])
@@ -128,20 +126,6 @@ def test_texts_longer_than_the_model_reads_are_refused(made, width, message):
     require_width(model, width - 1, name="it")
     with pytest.raises(ValueError, match=message):
         require_width(model, width, name="it")
-
-
-@pytest.mark.parametrize(
-    ("config", "names"),
-    [
-        (GPT2Config, ("resid_pdrop", "embd_pdrop", "attn_pdrop")),
-        (LlamaConfig, ("attention_dropout",)),
-        (OPTConfig, ("dropout", "attention_dropout", "layerdrop")),
-    ],
-)
-def test_every_kind_of_dropout_is_turned_off(config, names):
-    made = config(**dict.fromkeys(names, 0.5))
-    turn_dropout_off(made)
-    assert [0.0] * len(names) == [getattr(made, name) for name in names]
 
 
 def test_a_model_does_not_pad_with_its_end_of_text():

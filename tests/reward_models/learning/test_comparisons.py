@@ -20,7 +20,7 @@ from reward_models.learning.training import fit_reward_model, train_reward_model
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import load_reward
 from reward_models.preferences import Preference, Ranking, Rating, data_hash
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 LETTERS = CharacterTokenizer("abcdef")
 CONFIG = RewardTrainingConfig(batch_size=4, max_length=32, learning_rate=3e-3, epochs=6)

@@ -12,7 +12,7 @@ from reward_models.learning.training import train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.transformer import load_reward
 from reward_models.preferences import Preference
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 CONFIG = RewardTrainingConfig(
     batch_size=4, max_length=32, learning_rate=3e-3, save_steps=3, logging_steps=2

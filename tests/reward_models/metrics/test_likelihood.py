@@ -1,7 +1,9 @@
 """Likelihood under a language model: by transformers' own loss, and a model that knows nothing."""
 
 import math
+import shutil
 
+import gymnasium as gym
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
@@ -11,6 +13,8 @@ from reward_models.metrics.likelihood import (
     load_log_likelihood,
     load_perplexity,
 )
+from tests import damages
+from textgym.rewards import RewardError, resolve
 
 PROMPTS = ["the film", "", "a slow", "the story with fine", "its end"]
 COMPLETIONS = [" was a good bad film", " great", " and lovely dull music that I liked", "", " a"]
@@ -121,3 +125,73 @@ def test_what_is_missing_or_does_not_fit_is_named(folder, language_model, tmp_pa
         load_log_likelihood(folder)([""], ["", ""])
     assert load_log_likelihood(folder)([], []) == []
     assert isinstance(load_perplexity(folder), LikelihoodReward)
+
+
+@pytest.fixture(params=["log_likelihood", "perplexity"])
+def name(request):
+    return request.param
+
+
+@pytest.mark.parametrize("damage", damages.MODEL)
+def test_a_damaged_folder_is_one_line_when_the_reward_is_made(
+    folder, tmp_path, monkeypatch, name, damage
+):
+    """And nobody is asked whether to run the code that lies in it."""
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    path, says = damages.damaged(folder, tmp_path, damages.MODEL[damage])
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        resolve({name: {"path": str(path)}})
+    damages.require_one_line(caught, path, says)
+    assert asked == []
+
+
+def test_a_damaged_tokenizer_is_one_line_when_the_reward_is_made(folder, tmp_path, name):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    content = (tmp_path / "tokenizer.model").read_bytes()
+    (tmp_path / "tokenizer.model").write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="no sentencepiece model") as caught:
+        resolve({name: {"path": str(tmp_path)}})
+    damages.require_one_line(caught, tmp_path, "")
+
+
+def test_an_environment_is_not_made_with_a_pickle(folder, tmp_path, name):
+    path, _ = damages.damaged(folder, tmp_path, damages.MODEL["pickle"])
+    with pytest.raises(ValueError, match="as a pickle"):
+        gym.make("textgym:TextGym/Alphabet-v0", reward={name: {"path": str(path)}})
+
+
+@pytest.mark.parametrize(
+    ("texts", "says"),
+    [
+        ((["the film"], [None]), "completion"),
+        ((["the film"], [7]), "completion"),
+        ((["the film", ""], [" was good"]), "2 values of 'prompts'"),
+        ((["the film"], []), "1 values of 'prompts'"),
+    ],
+)
+def test_texts_that_are_none_are_refused_and_named(folder, name, texts, says):
+    reward = resolve({name: {"path": str(folder)}})
+    with pytest.raises(RewardError, match=f"{name}.*{says}|{says}.*{name}"):
+        reward(*texts)
+
+
+def test_a_column_of_another_length_is_refused(folder, name):
+    reward = resolve({name: {"path": str(folder)}})
+    with pytest.raises(RewardError, match="reference"):
+        reward(["the film"], [" was good"], reference=["a", "b"])
+
+
+def test_nothing_written_and_nothing_to_score(folder, name):
+    reward = resolve({name: {"path": str(folder)}})
+    assert all(math.isfinite(score) for score in reward(["", "the film"], ["", ""]))
+    assert reward([], []) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"batch": 4}, "it takes path, tokenizer"), ({"batch_size": 0}, "batch_size is 0")],
+)
+def test_a_setting_that_cannot_be_is_refused_when_the_reward_is_made(folder, name, settings, says):
+    with pytest.raises(ValueError, match=says):
+        resolve({name: {"path": str(folder), **settings}})

@@ -22,9 +22,9 @@ from transformers import (
 from reward_models.models.transformer import PreferenceModel
 from reward_models.reading.batching import pad_rows
 from reward_models.reading.loading import load_reward
-from reward_models.reading.pretrained import find_checkpoint
-from reward_models.reading.readers import PretrainedReader, open_tokenizer
+from reward_models.reading.readers import PretrainedReader
 from reward_models.reading.scoring import PreferenceReward, encode_rows
+from textgym.pretrained.checkpoints import find_checkpoint
 from textgym.testing import check_reward_function
 
 PROMPTS = ["the film", "", "a lovely story with music", "dull"] * 6
@@ -56,7 +56,7 @@ def encoder(words, tmp_path_factory):
 @pytest.fixture(params=["first", "mean"])
 def reward(request, encoder):
     model = PreferenceModel.from_language_model(encoder, pooling=request.param, max_length=40)
-    return PreferenceReward(model, open_tokenizer(encoder), batch_size=5)
+    return PreferenceReward(model, PretrainedReader.open(encoder), batch_size=5)
 
 
 @pytest.fixture
@@ -155,8 +155,8 @@ def test_a_decoder_s_tokenizer_begins_a_text_with_its_end_of_text(words):
 
 
 def test_a_folder_without_a_tokenizer_says_so(tmp_path):
-    with pytest.raises(ValueError, match="holds no tokenizer of transformers"):
-        open_tokenizer(tmp_path)
+    with pytest.raises(ValueError, match="cannot read a tokenizer in"):
+        PretrainedReader.open(tmp_path)
 
 
 def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(monkeypatch):
@@ -177,7 +177,7 @@ def test_the_packaged_encoder_knows_a_paraphrase():
     """Its states are those of a trained model: a paraphrase lies nearer than another subject."""
     folder = find_checkpoint(MINILM)
     model = PreferenceModel.from_language_model(folder, pooling="mean", max_length=64)
-    reward = PreferenceReward(model, open_tokenizer(folder), batch_size=2)
+    reward = PreferenceReward(model, PretrainedReader.open(folder), batch_size=2)
     texts = ["A man is eating food.", "A man eats something.", "The girl plays a violin."]
     states = []
     model.head = torch.nn.Identity()
@@ -194,7 +194,7 @@ def test_the_packaged_encoder_knows_a_paraphrase():
 @NEEDS_MINILM
 def test_the_packaged_encoder_s_score_does_not_depend_on_its_batch(completions):
     model = PreferenceModel.from_language_model(MINILM, max_length=64)
-    reward = PreferenceReward(model, open_tokenizer(find_checkpoint(MINILM)), batch_size=7)
+    reward = PreferenceReward(model, PretrainedReader.open(find_checkpoint(MINILM)), batch_size=7)
     together = reward(PROMPTS[:12], completions[:12])
     alone = [reward([p], [c])[0] for p, c in zip(PROMPTS[:12], completions[:12], strict=True)]
     assert together == pytest.approx(alone, abs=1e-5)

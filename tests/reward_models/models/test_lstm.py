@@ -106,7 +106,7 @@ def test_it_learns_what_it_is_told(labelled):
 
 
 def _tokenizer(texts):
-    from textgym.tokenizers.characters import train_tokenizer
+    from textgym.tokenizers import train_tokenizer
 
     return train_tokenizer(texts, vocab_size=310)
 

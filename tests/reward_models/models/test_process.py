@@ -19,7 +19,7 @@ from reward_models.reading.loading import load_reward
 from reward_models.reading.readers import PretrainedReader
 from textgym.tasks.toys import Alphabet
 from textgym.testing import check_reward_function
-from textgym.tokenizers.characters import CharacterTokenizer, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, load_tokenizer
 
 PROMPTS = ["the film", "", "a lovely story with music", "dull"] * 3
 

@@ -16,7 +16,7 @@ from reward_models.reading.caching import CachedReward
 from reward_models.reading.loading import load_reward
 from reward_models.reading.scoring import PreferenceReward
 from textgym.tasks.toys import PAYOUTS
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 TEXTS = [" was great", "", " was awful"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from textgym.constraints import compile_constraints
 from textgym.constraints.automata import DEAD, automaton_of_choices, distances
-from textgym.tokenizers.characters import legal_ids, load_tokenizer
+from textgym.tokenizers import legal_ids, load_tokenizer
 
 needs_outlines = pytest.mark.skipif(
     find_spec("outlines_core") is None, reason="regex constraints need outlines-core"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from textgym.constraints import compile_constraints
-from textgym.tokenizers.characters import CharacterTokenizer, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, load_tokenizer
 
 ROWS = 6
 REVIEWS = "reviews-4096"

@@ -3,7 +3,7 @@
 import pytest
 
 from textgym.constraints import compile_constraints
-from textgym.tokenizers.characters import CharacterTokenizer, legal_ids, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, legal_ids, load_tokenizer
 
 
 @pytest.mark.parametrize(

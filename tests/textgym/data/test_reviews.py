@@ -7,7 +7,7 @@ import pytest
 
 from textgym.data import POOLS, load_reviews, reviews
 from textgym.data.vocabulary import make_reviews_tokenizer
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 
 def test_no_review_is_in_two_pools_or_twice_in_one():

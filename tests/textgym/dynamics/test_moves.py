@@ -6,7 +6,7 @@ import pytest
 from textgym.constraints import compile_constraints
 from textgym.dynamics.moves import ACTION_KINDS, Moves
 from textgym.dynamics.states import Rules, lay_out
-from textgym.tokenizers.characters import CharacterTokenizer, legal_ids
+from textgym.tokenizers import CharacterTokenizer, legal_ids
 
 PAD, BOS, EOS = 0, 1, 2
 A, B, C = 3, 4, 5

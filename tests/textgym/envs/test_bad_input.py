@@ -10,7 +10,7 @@ import pytest
 from textgym import Example, TextEnv, TextVectorEnv, train_tokenizer
 from textgym.tasks import get_task
 from textgym.tasks.toys import Alphabet
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 HALF = "bad \ud800 text"
 REFUSED = r"'bad \\ud800 text' is no valid text: surrogates not allowed"

@@ -3,7 +3,7 @@
 import pytest
 
 from textgym import TextEnv
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 from textgym.types import StopReason
 
 PAD, BOS, EOS = 0, 1, 2

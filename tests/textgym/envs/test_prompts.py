@@ -7,7 +7,7 @@ from textgym import Example
 from textgym.dynamics import states
 from textgym.envs import prompts
 from textgym.envs.prompts import Prompts
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 PAD, BOS, EOS = 0, 1, 2
 A, B = 3, 4

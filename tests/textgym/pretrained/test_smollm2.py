@@ -12,7 +12,7 @@ from textgym.data.packages import Package
 from textgym.pretrained import smollm2 as pretrained
 from textgym.pretrained.smollm2 import cache_folder, smollm2_folder, smollm2_is_available
 from textgym.testing import check_vector_env
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 needs_smollm2 = pytest.mark.skipif(
     not smollm2_is_available(), reason="SmolLM2's packages are not installed"

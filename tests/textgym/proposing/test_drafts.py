@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from textgym.proposing.drafts import CorruptedDrafter, Drafter, EmptyDrafter, resolve_drafter
 from textgym.tasks import get_task
-from textgym.tokenizers.characters import CharacterTokenizer, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, load_tokenizer
 from textgym.types import Example
 
 LETTERS = "abcdefgh"

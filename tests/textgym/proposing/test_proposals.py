@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from textgym.proposing.proposals import BigramProposer, ListProposer, Proposer, resolve_proposer
 from textgym.tasks import get_task
-from textgym.tokenizers.characters import CharacterTokenizer, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, load_tokenizer
 from textgym.types import Example
 
 LETTERS = "abcd"

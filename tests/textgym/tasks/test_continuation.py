@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from textgym.tasks import get_task
 from textgym.tasks.continuation import Continuation
 from textgym.testing import check_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 
 def words(count, name="goat"):

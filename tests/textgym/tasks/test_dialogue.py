@@ -11,7 +11,7 @@ from textgym.rewards import resolve
 from textgym.tasks import dialogue, get_task, required_packages
 from textgym.tasks.dialogue import Dialogue
 from textgym.testing import check_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 needs_it = pytest.mark.skipif(
     not CHATTERBOT.is_installed(), reason="chatterbot-corpus is not installed"

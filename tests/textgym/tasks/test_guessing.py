@@ -12,7 +12,7 @@ from textgym.rewards import resolve
 from textgym.tasks import get_task, is_available
 from textgym.tasks.guessing import Guess, guess_score, optimal_guess_score
 from textgym.testing import check_reward_function, check_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 OPTIMUM = 0.59375
 

@@ -14,7 +14,7 @@ from textgym.tasks.question_answering import (
     verified,
 )
 from textgym.testing import check_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 needs_it = pytest.mark.skipif(
     not REASONING_GYM.is_installed(), reason="reasoning-gym is not installed"

@@ -9,7 +9,7 @@ from textgym.data.prose import key_of
 from textgym.tasks import summarization
 from textgym.tasks.summarization import Summarization
 from textgym.testing import check_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 needs_aclsum = pytest.mark.skipif(not ACLSUM.is_installed(), reason="aclsum is not installed")
 

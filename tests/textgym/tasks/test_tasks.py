@@ -30,7 +30,7 @@ from textgym.tasks.toys import (
     corridor_score,
 )
 from textgym.testing import check_task
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 TASKS = [
     pytest.param(

@@ -8,7 +8,7 @@ from textgym.data.language_packs import PACKS, load_phrases
 from textgym.data.prose import key_of
 from textgym.tasks import get_task, translation
 from textgym.tasks.translation import Translation
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 INSTALLED = [code for code, pack in PACKS.items() if pack.is_installed()]
 needs_all = pytest.mark.skipif(

@@ -9,7 +9,7 @@ from textgym.rewards import resolve
 from textgym.tasks.arithmetic import Arithmetic
 from textgym.tasks.toys import ALPHABET, PAYOUTS, PRIZES, STEP_COST, Alphabet, Bandit, Corridor
 from textgym.tasks.value_iteration import optimal_return, optimal_values, uniform_return
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from tests.textgym.tiles import Tiles, TilesBatch
 from textgym import Example, TextVectorEnv
 from textgym.tasks.toys import Alphabet
 from textgym.testing import check_reward_function, check_task, check_vector_env
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 
 class Sound(TextVectorEnv):

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from textgym.tokenizers.characters import CharacterTokenizer, HuggingFaceTokenizer, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, HuggingFaceTokenizer, load_tokenizer
 
 END = "<|end|>"
 

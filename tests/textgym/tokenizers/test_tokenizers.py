@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import textgym
-from textgym.tokenizers.characters import (
+from textgym.tokenizers import (
     CharacterTokenizer,
     HuggingFaceTokenizer,
     SentencePieceTokenizer,

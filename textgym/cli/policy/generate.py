@@ -28,7 +28,7 @@ from textgym.cli.policy.policies import (
 from textgym.cli.policy.running import FORESEEABLE
 from textgym.cli.policy.writing import play, writer
 from textgym.envs.vector import TextVectorEnv
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

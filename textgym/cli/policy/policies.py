@@ -14,11 +14,11 @@ import gymnasium as gym
 import torch
 from gymnasium.error import UnregisteredEnv
 
-from agents.models.adapters import AdapterConfig
 from agents.models.loading import load_model, tokenizer_of
 from agents.models.policy import TransformerPolicy
 from textgym.files import last_checkpoint
 from textgym.messages import did_you_mean
+from textgym.pretrained.adapters import AdapterConfig
 from textgym.registration import registered_ids
 
 if TYPE_CHECKING:

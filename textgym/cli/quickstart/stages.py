@@ -33,7 +33,7 @@ from reward_models.preferences import (
 from textgym.cli.quickstart.run import Run, RunError
 from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
-from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
+from textgym.tokenizers import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

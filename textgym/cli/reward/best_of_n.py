@@ -24,7 +24,7 @@ from textgym.data.tables import read_rows
 from textgym.files import write_json
 from textgym.rewards import resolve
 from textgym.statistics.bootstrap import REPETITIONS
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 from textgym.types import Example
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from agents.sft import SFTConfig, make_language_model
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import PreferenceModel, PreferenceModelConfig, load_reward
-from reward_models.reading.pretrained import PACKAGED, find_checkpoint, model_type, require_files
-from reward_models.reading.readers import open_tokenizer
+from reward_models.reading.readers import PretrainedReader
 from textgym.cli.parsing import CommandError
-from textgym.tokenizers.characters import load_tokenizer, train_tokenizer
+from textgym.pretrained.checkpoints import PACKAGED, find_checkpoint, model_type, require_files
+from textgym.tokenizers import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +142,7 @@ def _new_tokenizer(name: str | None, texts: Sequence[str]) -> Any:
 def _own_tokenizer(folder: Path) -> Reader:
     """A folder's own, or the one beside it, where the quickstart puts it."""
     if (folder / "tokenizer.json").is_file():
-        return open_tokenizer(folder)
+        return PretrainedReader.open(folder)
     for place in (folder / "tokenizer.model", folder.parent / "tokenizer.model"):
         if place.is_file():
             return load_tokenizer(place)

@@ -15,7 +15,7 @@ from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.generate import GenerateConfig, generate
 from textgym.tasks.toys import alphabet_score
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers import CharacterTokenizer
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from agents.models.policy import TransformerPolicy
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy, one_line
 from textgym.cli.policy.train import PPOTraining, train_ppo
-from textgym.tokenizers.characters import CharacterTokenizer, load_tokenizer
+from textgym.tokenizers import CharacterTokenizer, load_tokenizer
 
 SMALL = "scratch:gpt2?layers=1&width=16&heads=2"
 

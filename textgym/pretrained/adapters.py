@@ -15,19 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
-from transformers.pytorch_utils import Conv1D
+from textgym.pretrained.checkpoints import readable, require_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from torch import nn
     from transformers import PreTrainedModel
-
-    from agents.models.policy import TransformerPolicy
 
 __all__ = [
     "AdapterConfig",
@@ -38,7 +33,6 @@ __all__ = [
     "load_adapters",
     "merge_adapters",
     "save_adapters",
-    "untrained",
 ]
 
 _SETTINGS, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -86,6 +80,8 @@ def add_adapters(model: PreTrainedModel, config: AdapterConfig, *, base: str) ->
         ModuleNotFoundError: If peft is missing; the message says how to get it.
     """
     peft = _peft()
+    from transformers.pytorch_utils import Conv1D
+
     if has_adapters(model):
         raise ValueError("the model has adapters already; merge_adapters makes one without")
     settings = peft.LoraConfig(
@@ -127,24 +123,6 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
 
 
-@contextmanager
-def untrained(policy: TransformerPolicy) -> Iterator[None]:
-    """Leaves a policy without adapters, and with a silent edit head, for a ``with`` block.
-
-    A policy without either stays as it is. Not for several threads at once.
-    """
-    head = policy.edit_head
-    was_silent = head is not None and head.silent
-    with adapters_off(policy):
-        try:
-            if head is not None:
-                head.silent = True
-            yield
-        finally:
-            if head is not None:
-                head.silent = was_silent
-
-
 def save_adapters(model: PreTrainedModel, folder: Path) -> None:
     """Writes the adapters and what their base is called, in peft's format.
 
@@ -153,6 +131,8 @@ def save_adapters(model: PreTrainedModel, folder: Path) -> None:
         folder: Made if it is missing.
     """
     peft = _peft()
+    from safetensors.torch import save_file
+
     folder.mkdir(parents=True, exist_ok=True)
     # Otherwise peft asks the hub whether the vocabulary has been resized.
     weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
@@ -175,7 +155,7 @@ def base_of(folder: Path) -> str | None:
         return None
     try:
         return str(json.loads(path.read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"cannot read the adapters' base in {path}: {error}") from error
 
 
@@ -187,11 +167,17 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> None:
         folder: What ``save_adapters`` wrote, or peft for LoRA.
 
     Raises:
+        FileNotFoundError: If one of their files is missing; nothing is looked for elsewhere.
         ValueError: If they are no LoRA, damaged, or do not fit the model.
         ModuleNotFoundError: If peft is missing; the message says how to get it.
     """
     peft = _peft()
-    settings = peft.PeftConfig.from_pretrained(str(folder))
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    require_files(folder, _SETTINGS, _WEIGHTS, what="set of adapters")
+    with readable(folder, "set of adapters"):
+        settings = peft.PeftConfig.from_pretrained(str(folder))
     if settings.peft_type != peft.PeftType.LORA:
         raise ValueError(f"the adapters in {folder} are {settings.peft_type}, not LoRA")
     settings.inference_mode = False
@@ -213,7 +199,6 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> None:
         ) from error
 
 
-@torch.no_grad()
 def merge_adapters(model: PreTrainedModel) -> PreTrainedModel:
     """Makes the model without adapters that computes the same, to be saved or read from.
 
@@ -222,24 +207,36 @@ def merge_adapters(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         ValueError: If a merged weight is not finite.
     """
+    import torch
+
     shared: dict[int, Any] = {id(t): t for t in (*model.parameters(), *model.buffers())}
     merged = copy.deepcopy(model, shared)
     adapted = {id(layer) for layer in _layers(merged)}
-    for parent in list(merged.modules()):
-        for name, child in list(parent.named_children()):
-            if id(child) in adapted:
-                layer: Any = child
-                plain: Any = layer.get_base_layer()
-                plain.weight = nn.Parameter(plain.weight.clone(), requires_grad=False)
-                layer.merge(safe_merge=True)
-                setattr(parent, name, plain)
+    with torch.no_grad():
+        for parent in list(merged.modules()):
+            for name, child in list(parent.named_children()):
+                if id(child) in adapted:
+                    setattr(parent, name, _merged(child))
     if has_adapters(merged):
         del merged.peft_config
         merged._hf_peft_config_loaded = False  # noqa: SLF001 - transformers' own mark, see _inject
     return merged
 
 
+def _merged(layer: Any) -> nn.Module:
+    """The layer that is left when its adapter is added to a copy of its weights."""
+    from torch import nn
+
+    plain: Any = layer.get_base_layer()
+    plain.weight = nn.Parameter(plain.weight.clone(), requires_grad=False)
+    layer.merge(safe_merge=True)
+    whole: nn.Module = plain
+    return whole
+
+
 def _inject(model: PreTrainedModel, settings: Any, seed: int) -> None:
+    import torch
+
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call] # transformers' is
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
