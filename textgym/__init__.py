@@ -62,7 +62,7 @@ _MODULES = {
         "register_task",
         "required_packages",
     ),
-    "textgym.tokenizers.characters": ("load_tokenizer", "train_tokenizer"),
+    "textgym.tokenizers": ("load_tokenizer", "train_tokenizer"),
     "textgym.types": (
         "Conversation",
         "Example",

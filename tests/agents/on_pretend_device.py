@@ -230,8 +230,12 @@ def run(case):
     """What a case gives there and here; the waits are those of the device."""
     try:
         with ExitStack() as stack:
-            for module in ("models.adapters", "models.policy", "training.checkpoint"):
-                stack.enter_context(patch(f"agents.{module}.load_file", load_and_send))
+            for module in (
+                "safetensors.torch",
+                "agents.models.policy",
+                "agents.training.checkpoint",
+            ):
+                stack.enter_context(patch(f"{module}.load_file", load_and_send))
             device = stack.enter_context(PretendDevice())
             there, figures = case(NAME, device.waits)
         return {
