@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from agents.maths.distributions import Sampling
 from textgym.messages import did_you_mean, shown
 
-__all__ = ["AgentConfig", "require_field_types", "require_group_size", "require_whole_groups"]
+__all__ = ["LearnerConfig", "require_field_types", "require_group_size", "require_whole_groups"]
 
 _SEEDS = 2**63  # torch's
 _SMALLEST_GROUP = 2
@@ -18,7 +18,7 @@ _KINDS = {int: "a whole number", float: "a finite number", bool: "True or False"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AgentConfig:
+class LearnerConfig:
     """Settings of every learner that collects texts."""
 
     iterations: int = 36

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig, require_group_size, require_whole_groups
-from agents.learner import Agent
+from agents.config import LearnerConfig, require_group_size, require_whole_groups
+from agents.learner import Learner
 from agents.maths.kl import sequence_kl
 from agents.maths.losses import dpo_loss, ipo_loss
 from agents.rollouts.metrics import group_metrics
@@ -54,7 +54,7 @@ _MEASURED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DPOConfig(AgentConfig):
+class DPOConfig(LearnerConfig):
     """Settings of DPO. An iteration has ``episodes`` texts; of given pairs, half as many pairs."""
 
     beta: float = 0.1
@@ -75,7 +75,7 @@ class DPOConfig(AgentConfig):
         Raises:
             ValueError: If a setting is out of its range.
         """
-        AgentConfig.__post_init__(self)
+        LearnerConfig.__post_init__(self)
         require_group_size(self.group_size)
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
@@ -85,8 +85,8 @@ class DPOConfig(AgentConfig):
             raise ValueError("label_smoothing is of the sigmoid loss: set it to 0 for ipo")
 
 
-class DPO(Agent):
-    """Trains a policy on pairs of texts; see ``Agent`` for what else it can do.
+class DPO(Learner):
+    """Trains a policy on pairs of texts; see ``Learner`` for what else it can do.
 
     Attributes:
         pairs: The given pairs as ids, chosen and rejected in turn; ``None`` online.
@@ -94,7 +94,7 @@ class DPO(Agent):
     """
 
     config: DPOConfig
-    config_type: ClassVar[type[AgentConfig]] = DPOConfig
+    config_type: ClassVar[type[LearnerConfig]] = DPOConfig
 
     def __init__(
         self,
@@ -112,12 +112,13 @@ class DPO(Agent):
             envs: A text environment with the torch backend and autoreset disabled. Offline, what
                 it gives is the tokenizer and the lengths of texts.
             config: The settings; ``None`` for the defaults.
-            reference: See ``Agent``.
+            reference: See ``Learner``.
             pairs: Prompt, chosen and rejected completion, to learn from these (offline); ``None``
                 to write and rank texts (online).
 
         Raises:
-            ValueError: As ``Agent`` and ``encode_pairs``, or if an iteration's texts are no pairs.
+            ValueError: As ``Learner`` and ``encode_pairs``, or if an iteration's texts are no
+            pairs.
         """
         super().__init__(
             policy, envs, DPOConfig() if config is None else config, reference=reference
@@ -130,7 +131,7 @@ class DPO(Agent):
             self.pairs, self.dropped = encode_pairs(self.envs, pairs, policy.device)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
-        """One iteration; see ``Agent.iterate``."""
+        """One iteration; see ``Learner.iterate``."""
         config, size = self.config, self._group
         numbers = self.next_examples(self.episodes // size)
         with clock.phase("collect"):

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig, require_group_size, require_whole_groups
-from agents.learner import Agent
+from agents.config import LearnerConfig, require_group_size, require_whole_groups
+from agents.learner import Learner
 from agents.maths.advantages import group_advantages
 from agents.maths.kl import ESTIMATORS, sequence_kl
 from agents.maths.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
@@ -37,7 +37,7 @@ __all__ = ["GRPO", "GRPOConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GRPOConfig(AgentConfig):
+class GRPOConfig(LearnerConfig):
     """Settings of GRPO. The defaults suit a model of a few million parameters."""
 
     group_size: int = 8
@@ -62,7 +62,7 @@ class GRPOConfig(AgentConfig):
         Raises:
             ValueError: If a setting is out of its range.
         """
-        AgentConfig.__post_init__(self)
+        LearnerConfig.__post_init__(self)
         require_group_size(self.group_size)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
@@ -82,11 +82,11 @@ class _Batch:
     """``(N,)``, of whole texts."""
 
 
-class GRPO(Agent):
-    """Trains a policy in a text environment; see ``Agent`` for what else it can do."""
+class GRPO(Learner):
+    """Trains a policy in a text environment; see ``Learner`` for what else it can do."""
 
     config: GRPOConfig
-    config_type: ClassVar[type[AgentConfig]] = GRPOConfig
+    config_type: ClassVar[type[LearnerConfig]] = GRPOConfig
 
     def __init__(
         self,
@@ -102,10 +102,10 @@ class GRPO(Agent):
             policy: Trained in place.
             envs: A text environment with the torch backend and autoreset disabled.
             config: The settings; ``None`` for the defaults.
-            reference: See ``Agent``.
+            reference: See ``Learner``.
 
         Raises:
-            ValueError: As ``Agent``, or if the texts of an iteration are no whole groups.
+            ValueError: As ``Learner``, or if the texts of an iteration are no whole groups.
         """
         config = GRPOConfig() if config is None else config
         priced = config.kl_coefficient > 0
@@ -113,7 +113,7 @@ class GRPO(Agent):
         require_whole_groups(self.episodes, config.group_size)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
-        """One iteration; see ``Agent.iterate``."""
+        """One iteration; see ``Learner.iterate``."""
         config = self.config
         prompts = self.next_examples(self.episodes // config.group_size)
         with clock.phase("collect"):

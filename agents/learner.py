@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
-from agents.config import AgentConfig
+from agents.config import LearnerConfig
 from agents.maths.advantages import masked_mean
 from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
@@ -52,10 +52,10 @@ if TYPE_CHECKING:
     from agents.rollouts.rollout import Rollout
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Agent"]
+__all__ = ["Learner"]
 
 
-class Agent:
+class Learner:
     """A policy, where it acts, and everything that a resumed run needs.
 
     Attributes:
@@ -77,13 +77,13 @@ class Agent:
             when it is made.
     """
 
-    config_type: ClassVar[type[AgentConfig]] = AgentConfig
+    config_type: ClassVar[type[LearnerConfig]] = LearnerConfig
 
     def __init__(
         self,
         policy: TransformerPolicy,
         envs: Any,
-        config: AgentConfig,
+        config: LearnerConfig,
         *,
         reference: TransformerPolicy | None,
         needs_reference: bool = True,

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import AgentConfig
-from agents.learner import Agent
+from agents.config import LearnerConfig
+from agents.learner import Learner
 from agents.maths.advantages import (
     generalised_advantages,
     masked_mean,
@@ -51,7 +51,7 @@ __all__ = ["PPO", "PPOConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PPOConfig(AgentConfig):
+class PPOConfig(LearnerConfig):
     """Settings of PPO. The defaults suit a model of a few million parameters."""
 
     epochs: int = 2
@@ -119,7 +119,7 @@ class PPOConfig(AgentConfig):
         Raises:
             ValueError: If a setting is out of its range.
         """
-        AgentConfig.__post_init__(self)
+        LearnerConfig.__post_init__(self)
         positive = ("clip", "kl_target", "value_clip", "reward_clip", "target_kl", "adam_epsilon")
         for name in positive:
             if getattr(self, name) is not None and not getattr(self, name) > 0:
@@ -155,7 +155,7 @@ class _Batch:
     returns: Tensor
 
 
-class PPO(Agent):
+class PPO(Learner):
     """Trains a policy in a text environment; everything a resumed run needs is in its state.
 
     Attributes:
@@ -163,7 +163,7 @@ class PPO(Agent):
     """
 
     config: PPOConfig
-    config_type: ClassVar[type[AgentConfig]] = PPOConfig
+    config_type: ClassVar[type[LearnerConfig]] = PPOConfig
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class PPO(Agent):
             envs: A text environment with the torch backend and autoreset disabled.
             config: The settings; ``None`` for the defaults.
             reference: The frozen policy that KL is measured against, with weights of its own;
-                ``None`` for the policy as it is, see ``Agent``.
+                ``None`` for the policy as it is, see ``Learner``.
 
         Raises:
             ValueError: If policy and reference share weights, the environment is another, or there
@@ -192,7 +192,7 @@ class PPO(Agent):
         self._scale = RunningScale()
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
-        """One iteration; see ``Agent.iterate``."""
+        """One iteration; see ``Learner.iterate``."""
         config = self.config
         with clock.phase("collect"):
             rollout = self.collect()

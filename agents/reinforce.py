@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from agents.config import AgentConfig
-from agents.learner import Agent
+from agents.config import LearnerConfig
+from agents.learner import Learner
 from agents.maths.advantages import generalised_advantages, standardise
 from agents.maths.kl import sequence_kl
 from agents.maths.losses import clipped_policy_loss, token_weights
@@ -32,7 +32,7 @@ __all__ = ["Reinforce", "ReinforceConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReinforceConfig(AgentConfig):
+class ReinforceConfig(LearnerConfig):
     """Settings of REINFORCE++. The defaults suit a model of a few million parameters."""
 
     kl_coefficient: float = 0.05
@@ -48,7 +48,7 @@ class ReinforceConfig(AgentConfig):
         Raises:
             ValueError: If a setting is out of its range.
         """
-        AgentConfig.__post_init__(self)
+        LearnerConfig.__post_init__(self)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not 0 <= self.gamma <= 1:
@@ -57,11 +57,11 @@ class ReinforceConfig(AgentConfig):
             raise ValueError(f"clip must be above 0, got {self.clip}")
 
 
-class Reinforce(Agent):
-    """Trains a policy in a text environment; see ``Agent`` for what else it can do."""
+class Reinforce(Learner):
+    """Trains a policy in a text environment; see ``Learner`` for what else it can do."""
 
     config: ReinforceConfig
-    config_type: ClassVar[type[AgentConfig]] = ReinforceConfig
+    config_type: ClassVar[type[LearnerConfig]] = ReinforceConfig
 
     def __init__(
         self,
@@ -71,12 +71,12 @@ class Reinforce(Agent):
         *,
         reference: TransformerPolicy | None = None,
     ) -> None:
-        """Prepares training; see ``Agent`` for the arguments and what is raised."""
+        """Prepares training; see ``Learner`` for the arguments and what is raised."""
         config = ReinforceConfig() if config is None else config
         super().__init__(policy, envs, config, reference=reference)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
-        """One iteration; see ``Agent.iterate``."""
+        """One iteration; see ``Learner.iterate``."""
         config = self.config
         with clock.phase("collect"):
             rollout = self.collect()

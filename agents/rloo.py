@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from agents.config import AgentConfig, require_group_size, require_whole_groups
-from agents.learner import Agent
+from agents.config import LearnerConfig, require_group_size, require_whole_groups
+from agents.learner import Learner
 from agents.maths.advantages import leave_one_out, standardise
 from agents.maths.losses import clipped_policy_loss
 from agents.rollouts.metrics import group_metrics
@@ -32,7 +32,7 @@ __all__ = ["RLOO", "RLOOConfig"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RLOOConfig(AgentConfig):
+class RLOOConfig(LearnerConfig):
     """Settings of RLOO. The defaults suit a model of a few million parameters."""
 
     group_size: int = 4
@@ -51,7 +51,7 @@ class RLOOConfig(AgentConfig):
         Raises:
             ValueError: If a setting is out of its range.
         """
-        AgentConfig.__post_init__(self)
+        LearnerConfig.__post_init__(self)
         require_group_size(self.group_size)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
@@ -59,11 +59,11 @@ class RLOOConfig(AgentConfig):
             raise ValueError(f"clip must be above 0, got {self.clip}")
 
 
-class RLOO(Agent):
-    """Trains a policy in a text environment; see ``Agent`` for what else it can do."""
+class RLOO(Learner):
+    """Trains a policy in a text environment; see ``Learner`` for what else it can do."""
 
     config: RLOOConfig
-    config_type: ClassVar[type[AgentConfig]] = RLOOConfig
+    config_type: ClassVar[type[LearnerConfig]] = RLOOConfig
 
     def __init__(
         self,
@@ -79,17 +79,17 @@ class RLOO(Agent):
             policy: Trained in place.
             envs: A text environment with the torch backend and autoreset disabled.
             config: The settings; ``None`` for the defaults.
-            reference: See ``Agent``.
+            reference: See ``Learner``.
 
         Raises:
-            ValueError: As ``Agent``, or if the texts of an iteration are no whole groups.
+            ValueError: As ``Learner``, or if the texts of an iteration are no whole groups.
         """
         config = RLOOConfig() if config is None else config
         super().__init__(policy, envs, config, reference=reference)
         require_whole_groups(self.episodes, config.group_size)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
-        """One iteration; see ``Agent.iterate``."""
+        """One iteration; see ``Learner.iterate``."""
         config = self.config
         prompts = self.next_examples(self.episodes // config.group_size)
         with clock.phase("collect"):

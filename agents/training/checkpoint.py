@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from agents.config import AgentConfig
+    from agents.config import LearnerConfig
     from agents.training.randomness import RandomState
     from textgym.envs.vector import TextVectorEnv
 
@@ -36,7 +36,7 @@ _SAME = "give the same settings, or begin anew in another folder"
 class Resumable(Protocol):
     """What a checkpoint keeps of a learner."""
 
-    config_type: ClassVar[type[AgentConfig]]
+    config_type: ClassVar[type[LearnerConfig]]
     iteration: int
     num_timesteps: int
     is_whole: bool
@@ -54,7 +54,7 @@ class Resumable(Protocol):
         """Where the policy acts."""
 
     @property
-    def config(self) -> AgentConfig:
+    def config(self) -> LearnerConfig:
         """The settings."""
 
     @property

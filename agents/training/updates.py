@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from agents.config import AgentConfig
+    from agents.config import LearnerConfig
     from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
@@ -62,7 +62,7 @@ class Updates:
         self,
         policy: TransformerPolicy,
         optimizer: torch.optim.Optimizer,
-        config: AgentConfig,
+        config: LearnerConfig,
         *,
         generator: torch.Generator,
         processes: Processes,

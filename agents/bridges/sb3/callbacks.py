@@ -58,12 +58,12 @@ if TYPE_CHECKING:
     from agents.rollouts.rollout import Rollout
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Learner", "LearnerView", "as_callback", "drive"]
+__all__ = ["Drivable", "LearnerView", "as_callback", "drive"]
 
 _KEPT_EPISODES = 100
 
 
-class Learner(Protocol):
+class Drivable(Protocol):
     """What a learner needs to have so that ``drive`` can run it."""
 
     @property
@@ -99,7 +99,7 @@ class LearnerView:
         ep_info_buffer: Return ``r``, length ``l`` and time ``t`` of the last hundred episodes.
     """
 
-    def __init__(self, learner: Learner, logger: Logger) -> None:
+    def __init__(self, learner: Drivable, logger: Logger) -> None:
         """Looks at a learner; nothing of it is changed."""
         self.learner = learner
         self.logger = logger
@@ -166,7 +166,7 @@ class LearnerView:
 
 
 def drive(
-    learner: Learner,
+    learner: Drivable,
     total_steps: int,
     callback: MaybeCallback = None,
     logger: Logger | None = None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from agents.learner import Agent
+    from agents.learner import Learner
 
 __all__ = ["DPOTraining", "train_dpo"]
 
@@ -52,10 +52,10 @@ def train_dpo(config: DPOTraining, console: Console | None = None) -> None:
     """
     train, held_out = (None, None) if config.data is None else _read(config)
 
-    def measured(agent: Agent) -> str:
+    def measured(learner: Learner) -> str:
         if not held_out:
             return ""
-        accuracy, pairs = cast("DPO", agent).accuracy(held_out)
+        accuracy, pairs = cast("DPO", learner).accuracy(held_out)
         return (
             f"of {pairs} held-out pairs, the policy's log-probabilities tell the chosen text in "
             f"{accuracy:.1%}"

@@ -42,7 +42,7 @@ from textgym.rewards import RewardError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from agents.learner import Agent
+    from agents.learner import Learner
     from agents.models.policy import TransformerPolicy
     from textgym.envs.vector import TextVectorEnv
 
@@ -88,9 +88,9 @@ class Training:
 
 def run_training(
     config: Training,
-    make: Callable[[TransformerPolicy, TextVectorEnv], Agent],
+    make: Callable[[TransformerPolicy, TextVectorEnv], Learner],
     console: Console | None,
-    finish: Callable[[Agent], str] = lambda _: "",
+    finish: Callable[[Learner], str] = lambda _: "",
 ) -> None:
     """Trains as a command says.
 
@@ -114,46 +114,46 @@ def run_training(
         require_room_for(config.out)
         _require_same(config)
         with explained_memory("the policy's size, or --num-envs"):
-            agent = _make_agent(config, make)
+            learner = _make_learner(config, make)
         last = last_checkpoint(config.out / "checkpoints")
         if last is not None:
-            agent.restore(last)
+            learner.restore(last)
     except FORESEEABLE as error:
         raise CommandError(" ".join(str(error).split())) from error
-    agent.failure_folder = config.out
-    if not agent.processes.is_main:
-        _follow(agent, config)
+    learner.failure_folder = config.out
+    if not learner.processes.is_main:
+        _follow(learner, config)
         return
-    _introduce(agent, config, console)
+    _introduce(learner, config, console)
     with _explained(config):
         write_json(config.out / "config.json", _as_json(config))
-        history = _learn(agent, config, console)
+        history = _learn(learner, config, console)
         if history:
-            _save(agent, config)
+            _save(learner, config)
         with atomic_folder(config.out / "policy") as folder:
-            agent.policy.save_pretrained(folder, agent.envs.tokenizer)
-    _summarise(agent, history, config, console)
-    said = finish(agent)
+            learner.policy.save_pretrained(folder, learner.envs.tokenizer)
+    _summarise(learner, history, config, console)
+    said = finish(learner)
     if said:
         console.print(said, highlight=False, soft_wrap=True)
 
 
-def _learn(agent: Agent, config: Training, console: Console) -> list[Mapping[str, float]]:
+def _learn(learner: Learner, config: Training, console: Console) -> list[Mapping[str, float]]:
     """Trains to the end; returns the metrics of each iteration."""
     history: list[Mapping[str, float]] = []
     logger = open_logger(config.out / "logs")
-    with stoppable(alone=agent.processes.count == 1) as stop:
+    with stoppable(alone=learner.processes.count == 1) as stop:
 
         def after_iteration(known: dict[str, Any], _: dict[str, Any]) -> bool:
             history.append(known["metrics"])
-            if agent.iteration % config.save_every == 0:
-                _save(agent, config)
+            if learner.iteration % config.save_every == 0:
+                _save(learner, config)
                 if not console.is_terminal:  # there a bar says it
-                    _say_iteration(agent, history[-1], console)
+                    _say_iteration(learner, history[-1], console)
             return not stop.asked
 
         try:
-            agent.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
+            learner.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
         except _UNWRITTEN:
             raise
         except BaseException as error:
@@ -161,15 +161,15 @@ def _learn(agent: Agent, config: Training, console: Console) -> list[Mapping[str
             # that are half-way through an update are no checkpoint. A launcher ends all processes
             # once one has ended, and after a reward's failure alone the others wait.
             waited_for = isinstance(error, RewardError)
-            if history and agent.is_whole and (waited_for or agent.processes.count == 1):
-                _save(agent, config)
+            if history and learner.is_whole and (waited_for or learner.processes.count == 1):
+                _save(learner, config)
             if waited_for:
-                agent.processes.exchange(None)
+                learner.processes.exchange(None)
             raise
         finally:
             logger.close()
         if stop.asked:
-            _save(agent, config)
+            _save(learner, config)
             raise KeyboardInterrupt
     return history
 
@@ -199,9 +199,9 @@ def _explained(config: Training) -> Iterator[None]:
         raise CommandError(f"{' '.join(str(error).split())}; {kept(config.out)}") from error
 
 
-def _make_agent(
-    config: Training, make: Callable[[TransformerPolicy, TextVectorEnv], Agent]
-) -> Agent:
+def _make_learner(
+    config: Training, make: Callable[[TransformerPolicy, TextVectorEnv], Learner]
+) -> Learner:
     envs = make_envs(
         config.env,
         environment_arguments(config.env_kwargs, config.policy),
@@ -214,15 +214,15 @@ def _make_agent(
     return make(policy, envs)
 
 
-def _follow(agent: Agent, config: Training) -> None:
+def _follow(learner: Learner, config: Training) -> None:
     """Trains as one of the processes that are not the main one."""
     try:
-        agent.learn(config.total_steps)
+        learner.learn(config.total_steps)
     except GuardError as error:
         raise CommandError(str(error)) from error
     except RewardError:
         # A launcher ends all processes once one has ended, and the main one is saving.
-        agent.processes.exchange(None)
+        learner.processes.exchange(None)
         raise
 
 
@@ -257,36 +257,36 @@ def _require_same(config: Training) -> None:
             )
 
 
-def _save(agent: Agent, config: Training) -> None:
+def _save(learner: Learner, config: Training) -> None:
     folder = config.out / "checkpoints"
-    agent.save(checkpoint_folder(folder, agent.iteration))
+    learner.save(checkpoint_folder(folder, learner.iteration))
     prune(folder, keep=_KEPT)
 
 
-def _introduce(agent: Agent, config: Training, console: Console) -> None:
+def _introduce(learner: Learner, config: Training, console: Console) -> None:
     """Prints what is about to be done."""
-    learned = [p.numel() for p in agent.policy.parameters() if p.requires_grad]
-    made = f", goes on after iteration {agent.iteration}" if agent.iteration else ""
+    learned = [p.numel() for p in learner.policy.parameters() if p.requires_grad]
+    made = f", goes on after iteration {learner.iteration}" if learner.iteration else ""
     console.print(
-        f"{type(agent).__name__} of {sum(learned):,} weights in {config.env}, {agent.episodes} "
+        f"{type(learner).__name__} of {sum(learned):,} weights in {config.env}, {learner.episodes} "
         f"texts an iteration{made}; curves in {config.out / 'logs'}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def _say_iteration(agent: Agent, metrics: Mapping[str, float], console: Console) -> None:
+def _say_iteration(learner: Learner, metrics: Mapping[str, float], console: Console) -> None:
     names = [name for name in ("reward", "accuracy", "kl") if name in metrics]
     figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in names)
-    console.print(f"iteration {agent.iteration}: {figures}", highlight=False, soft_wrap=True)
+    console.print(f"iteration {learner.iteration}: {figures}", highlight=False, soft_wrap=True)
 
 
 def _summarise(
-    agent: Agent, history: list[Mapping[str, float]], config: Training, console: Console
+    learner: Learner, history: list[Mapping[str, float]], config: Training, console: Console
 ) -> None:
     """Prints what came of it."""
     if not history:
-        console.print(f"nothing to do: {agent.iteration} iterations were made before")
+        console.print(f"nothing to do: {learner.iteration} iterations were made before")
         return
     first, last = history[0], history[-1]
     seconds: dict[str, float] = {}
@@ -299,9 +299,9 @@ def _summarise(
     measured = next(name for name in ("reward", "accuracy") if name in last)
     kl = f", {last['kl']:.2f} nats from the start (KL)" if "kl" in last else ""
     lines = [
-        *(_texts(agent) if measured == "reward" else ()),
+        *(_texts(learner) if measured == "reward" else ()),
         f"{measured} {first[measured]:.3f} to {last[measured]:.3f}, the means of the first and the "
-        f"last of {len(history)} iterations{kl}; {agent.num_timesteps:,} tokens",
+        f"last of {len(history)} iterations{kl}; {learner.num_timesteps:,} tokens",
         phases,
         shlex.join(_looked_at(config)),
     ]
@@ -315,9 +315,9 @@ def _looked_at(config: Training) -> list[str]:
     return [*words, *given, "--count", str(_SHOWN)]
 
 
-def _texts(agent: Agent) -> list[str]:
+def _texts(learner: Learner) -> list[str]:
     """Some of the texts that the last iteration learned from, a line each."""
-    prompts, completions = agent.envs.texts()
+    prompts, completions = learner.envs.texts()
     pairs = list(zip(prompts, completions, strict=True))
     return [
         "the last texts, such as",

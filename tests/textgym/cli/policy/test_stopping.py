@@ -22,8 +22,8 @@ def _same_weights(one, other):
 
 
 def _at_iteration(number, do):
-    """Makes ``Agent.step`` do something at the beginning of one iteration, once."""
-    step, done = agent.Agent.step, []
+    """Makes ``Learner.step`` do something at the beginning of one iteration, once."""
+    step, done = agent.Learner.step, []
 
     def stepped(self):
         if self.iteration + 1 == number and not done:
@@ -42,7 +42,7 @@ def test_a_signal_stops_after_its_iteration_and_loses_nothing(
     config = _config(tmp_path / "stopped", save_every=100)
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
-        patch.setattr(agent.Agent, "step", _at_iteration(3, lambda: signal.raise_signal(number)))
+        patch.setattr(agent.Learner, "step", _at_iteration(3, lambda: signal.raise_signal(number)))
         with pytest.raises(KeyboardInterrupt, match=r"iteration 3 is kept in .*, and the same"):
             train_ppo(config)
     assert "stopping after this iteration; again, and it stops at once" in capsys.readouterr().err
@@ -56,7 +56,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(agent.Agent, "step", _at_iteration(2, twice))
+    monkeypatch.setattr(agent.Learner, "step", _at_iteration(2, twice))
     with pytest.raises(KeyboardInterrupt, match="iteration 1 is kept"):
         train_ppo(_config(tmp_path, save_every=100))
 
@@ -65,7 +65,7 @@ def test_a_stop_in_the_first_iteration_says_that_nothing_is_kept(tmp_path, monke
     def stops():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(agent.Agent, "step", _at_iteration(1, stops))
+    monkeypatch.setattr(agent.Learner, "step", _at_iteration(1, stops))
     with pytest.raises(KeyboardInterrupt, match="nothing is kept yet, and the same command begins"):
         train_ppo(_config(tmp_path))
 
