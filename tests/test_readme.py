@@ -210,7 +210,5 @@ def test_every_link_leads_somewhere(page):
     assert [x for x in links if "://" not in x and not (ROOT / x).exists()] == []
 
 
-def test_the_readme_fits_its_reader():
-    """The tree apart, which grows with every module."""
-    tree = _blocks(README, "")[0]
-    assert len(README.splitlines()) - len(tree.splitlines()) < 166
+def test_the_first_page_is_short():
+    assert len(README.splitlines()) < 150
