@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["LeanGPT2"]
 
+_GELU_BY_TANH = ("gelu_new", "gelu_pytorch_tanh")  # one function under two names of transformers'
+
 
 class LeanGPT2(LeanTrunk):
     """GPT-2: learned positions, one projection for queries, keys and values, GELU by tanh."""
@@ -29,7 +31,7 @@ class LeanGPT2(LeanTrunk):
         """Whether ``model`` is one, without any of its rarer options."""
         config = model.config
         return type(model) is GPT2LMHeadModel and (
-            config.activation_function == "gelu_new"
+            config.activation_function in _GELU_BY_TANH
             and config.scale_attn_weights
             and not config.scale_attn_by_inverse_layer_idx
             and not config.reorder_and_upcast_attn

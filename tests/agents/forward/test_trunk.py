@@ -1,5 +1,8 @@
 """The lean forward is transformers' own, gradients and all."""
 
+from functools import partial
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,11 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from agents.forward.lean_gpt2 import LeanGPT2
 from agents.forward.lean_llama import LeanLlama
 from agents.forward.trunk import TransformersTrunk, make_trunk
+from agents.models.policy import TransformerPolicy
+from agents.models.scratch import Kind, ScratchConfig, make_scratch_model
+from agents.sft import SFTConfig, make_language_model
 from tests.agents.toys import VOCABULARY, make_model
+from textgym.tokenizers.characters import load_tokenizer
 
 TOKENS = torch.randint(3, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
 
@@ -26,11 +33,38 @@ def test_each_family_gets_its_trunk(kind, trunk):
     assert type(make_trunk(make_model(kind))) is trunk
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
-def test_lean_states_and_gradients_are_those_of_transformers(kind):
-    model = make_model(kind).eval()
+def _house_model(name):
+    """A small model as the house itself makes it, by the functions that its commands call."""
+    tokenizer = load_tokenizer("characters:abcdefgh")
+    if name == "sft":
+        return make_language_model(SFTConfig(layers=2, width=32, row_tokens=32), tokenizer)
+    config = ScratchConfig(kind=name, layers=2, width=32, heads=4, positions=32)
+    return make_scratch_model(config, tokenizer)
+
+
+HOUSE_MODELS = ["sft", *get_args(Kind)]
+
+
+@pytest.mark.parametrize("name", HOUSE_MODELS)
+def test_what_the_house_makes_runs_lean(name):
+    """A fixture that asks for what the trunk asks for would hide that nothing else fits."""
+    assert type(TransformerPolicy(_house_model(name)).trunk) in (LeanGPT2, LeanLlama)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(partial(make_model, kind) for kind in ("gpt2", "llama", "qwen2")),
+        *(partial(_house_model, name) for name in HOUSE_MODELS),
+    ],
+    ids=["gpt2", "llama", "qwen2", *(f"house {name}" for name in HOUSE_MODELS)],
+)
+def test_lean_states_and_gradients_are_those_of_transformers(model):
+    model = model().eval()
+    torch.manual_seed(0)
     for parameter in model.parameters():  # biases and gains start at 0 and 1, and hide mistakes
         torch.nn.init.normal_(parameter, std=0.2)
+    assert not isinstance(make_trunk(model), TransformersTrunk)
     expected = model.base_model(input_ids=TOKENS).last_hidden_state
     actual = make_trunk(model).full(TOKENS)
     torch.testing.assert_close(expected, actual, atol=1e-4, rtol=1e-4)
