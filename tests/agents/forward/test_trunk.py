@@ -15,7 +15,7 @@ from agents.models.policy import TransformerPolicy
 from agents.models.scratch import Kind, ScratchConfig, make_scratch_model
 from agents.sft import SFTConfig, make_language_model
 from tests.agents.toys import VOCABULARY, make_model
-from textgym.tokenizers.characters import load_tokenizer
+from textgym.tokenizers import load_tokenizer
 
 TOKENS = torch.randint(3, VOCABULARY, (3, 9), generator=torch.Generator().manual_seed(0))
 
