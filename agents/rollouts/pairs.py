@@ -34,7 +34,7 @@ class EncodedPairs(NamedTuple):
     """P pairs of texts as ids."""
 
     rollout: Rollout
-    """``2 * P`` rows, chosen and rejected in turn. Nobody acted or was paid: log-probabilities and
+    """``2 * P`` rows, chosen and rejected in turn. They were not sampled, so log-probabilities and
     rewards are 0, scores NaN, and ``example_ids`` the numbers of the pairs that were given."""
     dropped: int
     """Pairs left out, because both completions are the same when cut to their room."""

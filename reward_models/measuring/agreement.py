@@ -1,4 +1,4 @@
-"""PURE: how far people agree with each other, which bounds what any reward can reach with them.
+"""How far people agree with each other, which bounds what any reward can reach with them.
 
 A table of answers has a row for each annotator and a column for each item; ``None`` where an
 annotator gave no answer. Answers to a pair are coded as the item that was preferred, never as the

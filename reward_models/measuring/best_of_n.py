@@ -1,4 +1,4 @@
-"""PURE: what optimising a reward does to another one, without training anything.
+"""What optimising a reward does to another one, without training anything.
 
 Draw n completions of a prompt, keep the one that the proxy scores highest, and ask the gold about
 it. As n grows the proxy is optimised harder, and a proxy that is not the gold is sooner or later

@@ -1,4 +1,4 @@
-"""PURE: how far the confidence behind a reward's scores can be trusted.
+"""How far the confidence behind a reward's scores can be trusted.
 
 A lead is ``score(chosen) - score(rejected)`` of one comparison. Bradley and Terry take it for the
 log-odds that the labelled choice comes out, ``p = sigmoid(lead / temperature)``, with temperature 1

@@ -1,4 +1,4 @@
-"""PURE: intervals by drawing anew what was measured (Efron 1979).
+"""Intervals by drawing anew what was measured (Efron 1979).
 
 Completions of one prompt are alike, so drawing texts anew makes an interval too narrow. What is
 drawn here are independent values, or whole prompts with all that belongs to them.

@@ -1,4 +1,4 @@
-"""PURE: two scores of each prompt held against each other: how often one wins, and by how much.
+"""Two scores of each prompt held against each other: how often one wins, and by how much.
 
 Simplifications: prompts are taken as independent, so give one value a prompt; intervals are per
 quantity: nothing is corrected for looking at many of them.

@@ -1,4 +1,4 @@
-"""PURE: how sure one can be of a share, by Wilson's interval.
+"""How sure one can be of a share, by Wilson's interval.
 
 Simplification: nothing is corrected for looking at many shares.
 """
