@@ -110,6 +110,7 @@ class Learner:
             )
         self.envs: TextVectorEnv = getattr(envs, "unwrapped", envs)
         require_fitting(self.envs, policy)
+        _require_float32(policy)
         self.processes = current_processes(policy.device)
         self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
         self.processes.start_alike(
@@ -413,3 +414,14 @@ class Learner:
         path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
         save_failed_batch(self.collected, path)
         return f" (the batch is in {path})"
+
+
+def _require_float32(policy: TransformerPolicy) -> None:
+    """Requires that what learns is float32: Adam's steps are rounded away in anything narrower."""
+    for name, parameter in policy.named_parameters():
+        if parameter.requires_grad and parameter.dtype is not torch.float32:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"{name} is {kind}, in which a step of Adam is rounded away or overflows: load the "
+                "model in float32 and set bf16=True, or train adapters on it (lora=)"
+            )

@@ -37,18 +37,18 @@ class EditHead(nn.Module):
         silent: Whether to act as with the first weights, all zero, whatever was learned since.
     """
 
-    def __init__(self, width: int, *, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, width: int, *, device: torch.device) -> None:
         """Makes a head whose weights are zero.
 
         Args:
             width: Of a hidden state.
-            dtype: Of the weights.
             device: Where to put them.
         """
         super().__init__()
-        self._pointer = nn.Linear(width, width, dtype=dtype, device=device)
-        self._context = nn.Linear(2 * width, width, dtype=dtype, device=device)
-        self._behind = nn.Parameter(torch.zeros(width, dtype=dtype, device=device))
+        # A head that learns needs all its digits, whatever the model is loaded as.
+        self._pointer = nn.Linear(width, width, dtype=torch.float32, device=device)
+        self._context = nn.Linear(2 * width, width, dtype=torch.float32, device=device)
+        self._behind = nn.Parameter(torch.zeros(width, dtype=torch.float32, device=device))
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
         self.silent = False
@@ -66,9 +66,11 @@ class EditHead(nn.Module):
         """
         places = torch.arange(hidden.shape[1] + 1, device=hidden.device)
         inside = (places < lengths[:, None])[..., None]
+        hidden = hidden.float()
         keys = torch.where(inside, F.pad(hidden, (0, 0, 0, 1)), self._behind)
-        query = self._pointer(_states_at(hidden, lengths - 1)).float()
-        logits = (keys.float() * query[:, None]).sum(dim=-1) / hidden.shape[-1] ** 0.5
+        with torch.autocast(hidden.device.type, enabled=False):
+            query = self._pointer(_states_at(hidden, lengths - 1))
+        logits = (keys * query[:, None]).sum(dim=-1) / hidden.shape[-1] ** 0.5
         logits = torch.where(places <= lengths[:, None], logits, 0.0)
         if self.silent:
             logits = torch.zeros_like(logits)
@@ -83,17 +85,18 @@ class EditHead(nn.Module):
             places: Where something is to be written, ``(N,)`` int64, from 1 to ``lengths``.
 
         Returns:
-            ``(N, width)``.
+            ``(N, width)``, as narrow as ``hidden`` is.
         """
         before = _states_at(hidden, places - 1)
         if self.silent:
             return before
         inside = (places < lengths)[:, None]
-        states = _states_at(hidden, places.clamp(max=hidden.shape[1] - 1))
+        states = _states_at(hidden, places.clamp(max=hidden.shape[1] - 1)).float()
         at_place = torch.where(inside, states, self._behind)
-        last = _states_at(hidden, lengths - 1)
-        added: Tensor = self._context(torch.cat([last, at_place.to(last.dtype)], dim=-1))
-        return before + added
+        last = _states_at(hidden, lengths - 1).float()
+        with torch.autocast(hidden.device.type, enabled=False):
+            added: Tensor = self._context(torch.cat([last, at_place], dim=-1))
+        return (before + added).to(before.dtype)
 
 
 @contextmanager

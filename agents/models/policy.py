@@ -88,11 +88,12 @@ class TransformerPolicy(nn.Module):
         self.critic: PreTrainedModel | None = None if critic is None else critic.eval()  # type: ignore[no-untyped-call]
         read = model if critic is None else critic
         width = cast("int", read.config.get_text_config().hidden_size)
-        self.value_head = nn.Linear(width, 1, dtype=model.dtype, device=model.device)
+        # A head that learns needs all its digits, whatever the model is loaded as.
+        self.value_head = nn.Linear(width, 1, dtype=torch.float32, device=model.device)
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         own = self.head.weight.shape[1]
-        self.edit_head = EditHead(own, dtype=model.dtype, device=model.device) if edits else None
+        self.edit_head = EditHead(own, device=model.device) if edits else None
         self._trunk: Trunk = make_trunk(model)
         self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
         require_plain_head(model, self._trunk)
@@ -112,8 +113,8 @@ class TransformerPolicy(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the weights are."""
-        return self.value_head.weight.dtype
+        """What the language model's weights are; the heads' are float32."""
+        return self.head.weight.dtype
 
     @property
     def head(self) -> nn.Linear:
@@ -244,14 +245,24 @@ class TransformerPolicy(nn.Module):
         """
         if self._critic_trunk is not None:
             hidden = self._critic_trunk.full(tokens, rows * tokens.shape[1] + at)
-        return cast("Tensor", self.value_head(hidden).squeeze(-1).float())
+        return self.values_of(hidden)
+
+    def values_of(self, hidden: Tensor) -> Tensor:
+        """The values of states, computed in float32 also where all else is narrower.
+
+        Args:
+            hidden: Last hidden states of the trunk that the head reads, ``(M, width)``.
+
+        Returns:
+            ``(M,)`` float32.
+        """
+        with torch.autocast(self.device.type, enabled=False):
+            return cast("Tensor", self.value_head(hidden.float()).squeeze(-1))
 
     def state_values(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The values of states, ``(N,)`` float32, each read at its last token."""
         trunk = self._trunk if self._critic_trunk is None else self._critic_trunk
-        return cast(
-            "Tensor", self.value_head(_last_states(trunk, tokens, lengths)).squeeze(-1).float()
-        )
+        return self.values_of(_last_states(trunk, tokens, lengths))
 
     def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
         """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
@@ -283,7 +294,7 @@ class TransformerPolicy(nn.Module):
         """A policy with weights of its own that nothing trains.
 
         Args:
-            dtype: Of the copy; ``None`` keeps it.
+            dtype: Of the copy's models; ``None`` keeps it. Heads stay float32.
         """
         model, critic = copy.deepcopy(self.model), copy.deepcopy(self.critic)
         twin = TransformerPolicy(model, critic, edits=self.edit_head is not None)
@@ -291,7 +302,9 @@ class TransformerPolicy(nn.Module):
             own.load_state_dict(new.state_dict())
         twin.requires_grad_(requires_grad=False)
         if dtype is not None:
-            cast_weights(twin, dtype)
+            for each in (twin.model, twin.critic):
+                if each is not None:
+                    cast_weights(each, dtype)
         return twin
 
     @torch.no_grad()

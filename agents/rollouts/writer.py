@@ -81,8 +81,7 @@ class Actor:
         """The values of the open rows' states; see ``Act``."""
         if self._policy.critic is not None:
             return None
-        values: Tensor = self._policy.value_head(self._hidden)
-        return values.squeeze(-1).float()
+        return self._policy.values_of(self._hidden)
 
     def act(
         self,

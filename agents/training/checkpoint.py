@@ -196,9 +196,9 @@ def _restore_weights(learner: Resumable, folder: Path, tensors: Mapping[str, tor
 
 
 def _cast(policy: TransformerPolicy, dtype: torch.dtype) -> None:
-    """Gives weights the dtype that they had, where they are read as float32; adapters keep it."""
+    """Gives a model's weights the dtype that they had; adapters and heads stay float32."""
     for name, parameter in policy.named_parameters():
-        if "lora_" not in name:
+        if name.startswith(("model.", "critic.")) and "lora_" not in name:
             parameter.data = parameter.data.to(dtype)
 
 

@@ -144,7 +144,8 @@ class Updates:
         """
         if self._history:
             return
-        mask, bf16 = rollout.mask[part], self._config.bf16
+        mask = rollout.mask[part]
+        bf16 = self._config.bf16 or self._policy.dtype is torch.bfloat16
         if old_log_probs is None:
             gap = (new.log_probs.detach() - rollout.log_probs[part]).abs()
             require_agreement(float(masked_mean(gap, mask)), bf16=bf16)

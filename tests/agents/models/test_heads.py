@@ -6,7 +6,7 @@ from agents.models.heads import EditHead
 
 
 def _head(width=2, **weights):
-    head = EditHead(width, dtype=torch.float32, device=torch.device("cpu"))
+    head = EditHead(width, device=torch.device("cpu"))
     with torch.no_grad():
         for name, value in weights.items():
             head.get_parameter(f"_{name}").copy_(torch.tensor(value))

@@ -155,7 +155,8 @@ def test_a_critic_has_its_own_trunk():
 
 def test_a_frozen_copy_is_apart_and_can_be_narrower(policy):
     twin = policy.frozen_copy(torch.bfloat16)
-    assert {p.dtype for p in twin.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in twin.model.parameters()} == {torch.bfloat16}
+    assert {p.dtype for p in twin.value_head.parameters()} == {torch.float32}
     assert not any(p.requires_grad for p in twin.parameters())
     assert twin.model.lm_head.weight is twin.model.transformer.wte.weight  # still tied
     with torch.no_grad():
@@ -200,3 +201,17 @@ def test_a_model_that_rescales_its_logits_is_refused():
 def test_a_folder_without_a_model_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"config\.json is missing"):
         TransformerPolicy.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("narrow", ["weights", "autocast"])
+def test_values_have_all_their_digits_in_bfloat16(narrow):
+    """Around 20 there are 8 numbers of bfloat16 between two whole ones: values came in steps."""
+    model = make_model()
+    policy = TransformerPolicy(model.bfloat16() if narrow == "weights" else model)
+    torch.nn.init.normal_(policy.value_head.weight, std=0.02)
+    torch.nn.init.constant_(policy.value_head.bias, 20.0)
+    tokens, _ = _prompts([8] * 40)
+    given = episodes(tokens, torch.arange(7).expand(40, 7), tokens[:, 1:], tokens[:, 1:] > 0, LEGAL)
+    values = policy.evaluate(given, bf16=narrow == "autocast").values
+    assert values.dtype == torch.float32
+    assert len(values.unique()) > 150

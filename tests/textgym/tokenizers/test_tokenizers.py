@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 import textgym
@@ -209,6 +209,8 @@ def test_an_alphabet_is_a_set(alphabet):
 
 @given(st.text())
 def test_a_byte_level_hugging_face_tokenizer_loses_no_text(hugging_face, text):
+    """But for the spelling of the end of text, which is read as that: chats are written by it."""
+    assume("<|endoftext|>" not in text)
     assert text == hugging_face.decode(hugging_face.encode(text))
 
 
