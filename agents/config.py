@@ -10,7 +10,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from agents.maths.distributions import Sampling
 from textgym.messages import did_you_mean, shown
 
-__all__ = ["LearnerConfig", "require_field_types", "require_group_size", "require_whole_groups"]
+__all__ = [
+    "LearnerConfig",
+    "require_dual_clip",
+    "require_field_types",
+    "require_group_size",
+    "require_whole_groups",
+]
 
 _SEEDS = 2**63  # torch's
 _SMALLEST_GROUP = 2
@@ -167,3 +173,13 @@ def require_whole_groups(episodes: int, group: int) -> None:
             f"{episodes} texts an iteration are no whole groups of {group}: make episodes, or "
             "num_envs where it is not set, a multiple of that"
         )
+
+
+def require_dual_clip(bound: float | None) -> None:
+    """Requires a bound of ratios that leaves those near 1 alone.
+
+    Raises:
+        ValueError: If it is not above 1.
+    """
+    if bound is not None and not bound > 1:
+        raise ValueError(f"dual_clip must be above 1, got {bound}")

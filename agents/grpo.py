@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import LearnerConfig, require_group_size, require_whole_groups
+from agents.config import LearnerConfig, require_dual_clip, require_group_size, require_whole_groups
 from agents.learner import Learner
 from agents.maths.advantages import group_advantages
 from agents.maths.kl import ESTIMATORS, sequence_kl
@@ -55,6 +55,9 @@ class GRPOConfig(LearnerConfig):
     """How far a probability ratio may fall below 1 before it stops paying."""
     clip_high: float | None = None
     """The same upwards; None for ``clip``. Higher lets rare tokens grow faster."""
+    dual_clip: float | None = None
+    """The probability ratio at which an action with a negative advantage stops costing more, above
+    1; None for no such bound. Lower lets odd actions weigh less."""
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -64,6 +67,7 @@ class GRPOConfig(LearnerConfig):
         """
         LearnerConfig.__post_init__(self)
         require_group_size(self.group_size)
+        require_dual_clip(self.dual_clip)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not self.clip > 0 or not (self.clip_high is None or self.clip_high > 0):
@@ -160,6 +164,7 @@ class GRPO(Learner):
             weights,
             config.clip,
             config.clip_high,
+            config.dual_clip,
         )
         measured = policy.measured()
         if reference is None:

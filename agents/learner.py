@@ -29,6 +29,7 @@ from agents.training.guards import (
     GuardError,
     explained_memory,
     require_agreement,
+    require_progress,
     save_failed_batch,
 )
 from agents.training.optimizers import adam
@@ -127,6 +128,7 @@ class Learner:
         self.policy, self.reference, self.config = policy, reference, config
         self.optimizer = adam(policy, config.learning_rate)
         self.is_whole = True
+        self._without_gradient = 0  # iterations in a row
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.iteration = 0
         self.num_timesteps = 0
@@ -168,6 +170,9 @@ class Learner:
         clock = PhaseClock(self.policy.device)
         with self._undone_on_failure():
             metrics, rollout = self.iterate(clock)
+            still = metrics.get("gradient_norm") == 0.0
+            self._without_gradient = self._without_gradient + 1 if still else 0
+            require_progress(self._without_gradient)
         clock.move("collect", "environment", rollout.env_seconds)
         clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import LearnerConfig
+from agents.config import LearnerConfig, require_dual_clip
 from agents.learner import Learner
 from agents.maths.advantages import (
     generalised_advantages,
@@ -40,7 +40,7 @@ from agents.training.guards import require_agreement
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
@@ -72,11 +72,14 @@ class PPOConfig(LearnerConfig):
     kl_in: Literal["reward", "loss"] = "reward"
     """Where the price is paid: by each action's reward, or by a term of the loss, whose gradient
     knows only the states that were visited."""
-    kl_estimator: Literal["k1", "k2", "k3"] = "k1"
-    """What is paid for an action: k1 is unbiased and may be negative; k2 and k3 never are. In the
-    loss k1's gradient is 0 on average, so take k2 there, or k3, whose gradient is biased."""
+    kl_estimator: Literal["k1", "k2", "k3"] | None = None
+    """What is paid for an action: k1 is unbiased and may be negative; k2 and k3 never are. None is
+    k1 in the reward and k2 in the loss, where k1's gradient is 0 on average and k3's is biased."""
     clip: float = 0.2
     """How far a probability ratio may move in one iteration before it stops paying."""
+    dual_clip: float | None = None
+    """The probability ratio at which an action with a negative advantage stops costing more, above
+    1; None for no such bound. Lower lets odd actions weigh less."""
     value_clip: float | None = None
     """How far a value prediction may move in one iteration; None leaves it free."""
     value_weight: float = 0.1
@@ -136,11 +139,22 @@ class PPOConfig(LearnerConfig):
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
+        require_dual_clip(self.dual_clip)
+        if self.kl_in == "loss" and self.kl_estimator == "k1":
+            raise ValueError(
+                "kl_estimator k1 has no gradient in the loss: take k2 or k3, or pay in the reward"
+            )
         if self.kl_target is not None and self.kl_coefficient == 0:
             raise ValueError(
                 "kl_target moves the price of KL by factors, and kl_coefficient=0 stays 0: start "
                 "above 0, or leave kl_target out"
             )
+
+    @property
+    def price_estimator(self) -> Callable[[Tensor], Tensor]:
+        """From log-ratios to what is paid for them."""
+        usual = "k1" if self.kl_in == "reward" else "k2"
+        return ESTIMATORS[self.kl_estimator or usual]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +257,7 @@ class PPO(Learner):
         log_ratio = torch.where(mask, old_log_probs - reference, 0.0)
         rewards = self._shaped(rollout)
         if config.kl_in == "reward":
-            rewards = rewards - self.kl_coefficient * ESTIMATORS[config.kl_estimator](log_ratio)
+            rewards = rewards - self.kl_coefficient * config.price_estimator(log_ratio)
         if config.whiten_rewards:
             rewards = to_unit_variance(rewards, mask)
         advantages, returns = generalised_advantages(
@@ -311,7 +325,12 @@ class PPO(Learner):
         config, acted = self.config, batch.old_log_probs
         old = new.log_probs.detach() if acted is None else acted[part]
         policy = clipped_policy_loss(
-            new.log_probs, old, batch.advantages[part], weights, config.clip
+            new.log_probs,
+            old,
+            batch.advantages[part],
+            weights,
+            config.clip,
+            dual_clip=config.dual_clip,
         )
         value_loss = clipped_value_loss(
             new.values, batch.old_values[part], batch.returns[part], weights, config.value_clip
@@ -321,7 +340,7 @@ class PPO(Learner):
             loss = loss + policy.loss
         if config.kl_in == "loss":
             log_ratio = new.log_probs - batch.reference_log_probs[part]
-            price = ESTIMATORS[config.kl_estimator](log_ratio)
+            price = config.price_estimator(log_ratio)
             loss = loss + self.kl_coefficient * weighted_sum(price, weights)
         measured = {"value_loss": value_loss, **policy.measured()}
         if acted is None:

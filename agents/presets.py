@@ -87,6 +87,8 @@ def summarize_from_feedback() -> PPOConfig:
         max_gradient_norm=None,
         temperature=0.7,
         kl_coefficient=0.05,
+        kl_in="reward",
+        kl_estimator="k1",
         kl_target=None,
         clip=0.2,
         value_clip=0.2,

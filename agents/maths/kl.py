@@ -15,7 +15,19 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["ESTIMATORS", "adapted_coefficient", "k1", "k2", "k3", "sequence_kl"]
+__all__ = [
+    "ESTIMATORS",
+    "LARGEST_LOG_RATIO",
+    "adapted_coefficient",
+    "k1",
+    "k2",
+    "k3",
+    "sequence_kl",
+]
+
+LARGEST_LOG_RATIO = 20.0
+"""Nats beyond which no ratio of probabilities is formed: e^20 is 5e8, and one action's gradient
+would be all that is left of a minibatch's."""
 
 _LARGEST_ERROR = 0.2  # Ziegler et al. 2019, section 2.2
 
@@ -31,8 +43,12 @@ def k2(log_ratio: Tensor) -> Tensor:
 
 
 def k3(log_ratio: Tensor) -> Tensor:
-    """``exp(-log_ratio) - 1 + log_ratio``: never negative, unbiased."""
-    return torch.expm1(-log_ratio) + log_ratio
+    """``exp(-log_ratio) - 1 + log_ratio``: never negative, unbiased.
+
+    Below minus ``LARGEST_LOG_RATIO`` it rises no more, and has no gradient: float32 ends at e^88.
+    """
+    bounded = log_ratio.clamp(min=-LARGEST_LOG_RATIO)
+    return torch.expm1(-bounded) + bounded
 
 
 ESTIMATORS: Mapping[str, Callable[[Tensor], Tensor]] = MappingProxyType(

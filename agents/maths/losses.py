@@ -18,6 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from agents.maths.kl import LARGEST_LOG_RATIO
+
 __all__ = [
     "PolicyLoss",
     "clipped_policy_loss",
@@ -41,6 +43,8 @@ class PolicyLoss(NamedTuple):
     approximate_kl: Tensor
     """KL from the collecting policy to the current one, by k3: the weighted mean over what
     ``log_probs`` holds, in nats per action, or per text where it holds whole texts."""
+    bounded_fraction: Tensor
+    """Share of actions whose log-ratio was held within plus and minus ``LARGEST_LOG_RATIO``."""
 
     def measured(self) -> dict[str, Tensor]:
         """The measurements that a learner logs, by name."""
@@ -48,6 +52,7 @@ class PolicyLoss(NamedTuple):
             "policy_loss": self.loss,
             "clip_fraction": self.clip_fraction_low + self.clip_fraction_high,
             "approximate_kl": self.approximate_kl,
+            "bounded_fraction": self.bounded_fraction,
         }
 
 
@@ -83,23 +88,35 @@ def clipped_policy_loss(
     weights: Tensor,
     clip: float,
     clip_high: float | None = None,
+    dual_clip: float | None = None,
 ) -> PolicyLoss:
     """The clipped surrogate, ``sum(w * max(-A * r, -A * clip(r, 1 - clip, 1 + clip_high)))``.
+
+    Log-ratios are held within plus and minus ``LARGEST_LOG_RATIO``, beyond which there is no
+    gradient; what was held is counted.
 
     Args:
         log_probs: ``(N, C)``, of the actions under the current policy, with gradient.
         old_log_probs: ``(N, C)``, under the policy that acted.
         advantages: ``(N, C)``.
         weights: ``(N, C)``.
-        clip: How far from 1 the advantage may pull the ratio before the gradient becomes 0.
-        clip_high: The same above 1; ``None`` for ``clip``. Yu et al. 2025 (DAPO) take more.
+        clip: How far the ratio may move from 1 before it stops paying.
+        clip_high: The same upwards; ``None`` for ``clip``. Yu et al. 2025 (DAPO) take more.
+        dual_clip: The ratio at which an action with a negative advantage stops costing more, above
+            1; ``None`` for none. Source: Ye et al., "Mastering Complex Control in MOBA Games with
+            Deep Reinforcement Learning" (2020), equation 5.
     """
-    log_ratio = torch.where(weights != 0, log_probs - old_log_probs, 0.0)
+    plain_ratio = torch.where(weights != 0, log_probs - old_log_probs, 0.0)
+    log_ratio = plain_ratio.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     ratio = log_ratio.exp()
     high = clip if clip_high is None else clip_high
     plain = -advantages * ratio
     clipped = -advantages * ratio.clamp(1 - clip, 1 + high)
-    loss = weighted_sum(torch.maximum(plain, clipped), weights)
+    worse = torch.maximum(plain, clipped)
+    if dual_clip is not None:
+        bound = torch.where(advantages < 0, -advantages * dual_clip, torch.inf)
+        worse = torch.minimum(worse, bound)
+    loss = weighted_sum(worse, weights)
     with torch.no_grad():
         active = clipped > plain
         return PolicyLoss(
@@ -107,6 +124,7 @@ def clipped_policy_loss(
             weighted_sum((active & (ratio < 1)).float(), weights),
             weighted_sum((active & (ratio > 1)).float(), weights),
             weighted_sum(torch.expm1(log_ratio) - log_ratio, weights),
+            weighted_sum((plain_ratio != log_ratio).float(), weights),
         )
 
 

@@ -28,7 +28,8 @@ __all__ = [
     "explained_memory",
     "memory_guard",
     "require_agreement",
-    "require_gradient",
+    "require_finite_gradient",
+    "require_progress",
     "require_unit_ratio",
     "save_failed_batch",
 ]
@@ -37,6 +38,7 @@ ROUNDING = {False: 1e-3, True: 0.1}
 """Nats of a log-probability that rounding explains, by whether it is computed in bfloat16. There it
 grows with depth: 0.04 to 0.05 in the 30 layers of SmolLM2."""
 
+_MOST_WITHOUT_GRADIENT = 10
 _RATIO_OFF = {False: 1e-3, True: 0.3}
 
 SMALLER_PASSES = "micro_batch_tokens, or set bf16"
@@ -127,11 +129,11 @@ def require_unit_ratio(new: Tensor, old: Tensor, mask: Tensor, *, bf16: bool) ->
         )
 
 
-def require_gradient(norm: float, iteration: int) -> None:
-    """Requires a gradient that is finite and not exactly 0.
+def require_finite_gradient(norm: float, iteration: int) -> None:
+    """Requires a gradient that is finite.
 
     Args:
-        norm: Its norm; where there were several, the largest.
+        norm: Its norm.
         iteration: The number of the iteration, from 1.
 
     Raises:
@@ -139,10 +141,24 @@ def require_gradient(norm: float, iteration: int) -> None:
     """
     if not math.isfinite(norm):
         raise GuardError(f"the gradient's norm is {norm} in iteration {iteration}")
-    if norm == 0.0:
+
+
+def require_progress(iterations: int) -> None:
+    """Requires that something was learned lately.
+
+    A batch in which no action made a difference is ordinary: with a reward for solved texts alone,
+    none may be solved for a while.
+
+    Args:
+        iterations: How many in a row had a gradient of exactly 0.
+
+    Raises:
+        GuardError: If they are ten or more.
+    """
+    if iterations >= _MOST_WITHOUT_GRADIENT:
         raise GuardError(
-            "the gradient is exactly 0: the policy is frozen, or no action made a difference "
-            "(are all rewards equal and the KL coefficient 0?)"
+            f"the gradient was exactly 0 in {iterations} iterations in a row, as no action made a "
+            "difference: are all rewards equal and the KL coefficient 0?"
         )
 
 

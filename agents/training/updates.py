@@ -17,9 +17,10 @@ import torch
 from agents.maths.advantages import masked_mean
 from agents.training.guards import (
     SMALLER_PASSES,
+    GuardError,
     memory_guard,
     require_agreement,
-    require_gradient,
+    require_finite_gradient,
     require_unit_ratio,
 )
 
@@ -140,10 +141,15 @@ class Updates:
                 are ``new``'s own, which then must be near the sampler's.
 
         Raises:
-            GuardError: If it is not.
+            GuardError: If it is not, or nothing that acts can learn.
         """
         if self._history:
             return
+        if not new.log_probs.requires_grad:
+            raise GuardError(
+                "the policy is frozen: its log-probabilities require no gradient, so only values "
+                "would be learned"
+            )
         mask = rollout.mask[part]
         bf16 = self._config.bf16 or self._policy.dtype is torch.bfloat16
         if old_log_probs is None:
@@ -159,6 +165,10 @@ class Updates:
             loss: The part's share of the minibatch's loss.
             figures: Its shares of whatever is to be measured, scalars.
         """
+        if not loss.requires_grad:
+            raise GuardError(
+                "the policy is frozen: nothing in it requires a gradient, so nothing can be learned"
+            )
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
         for name, share in figures.items():
             so_far = self._figures.get(name, torch.zeros_like(share))
@@ -221,13 +231,9 @@ class Updates:
         """Tells the other processes of a failure in this one's share, and says what to lower.
 
         Raises:
-            GuardError: If memory ran out, or the first iteration had no gradient at all.
+            GuardError: If memory ran out.
         """
-        if error is None:
-            if self._iteration == 0 and self._history:  # later nothing may be left to tell apart
-                norms = [each["gradient_norm"] for each in self._history]
-                require_gradient(max(norms), self._iteration + 1)
-        elif self._in_a_share and isinstance(error, Exception):
+        if self._in_a_share and isinstance(error, Exception):
             explained = memory_guard(error, SMALLER_PASSES)
             self._processes.tell_failure(explained or error)
             if explained is not None:
@@ -311,7 +317,7 @@ def descend(
     limit = float("inf") if max_norm is None else max_norm
     norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
     if norm != 0.0:
-        require_gradient(norm, iteration)
+        require_finite_gradient(norm, iteration)
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm

@@ -158,7 +158,8 @@ def test_what_is_learned_from_by_plain_loops(settings):
         for t in range(count) if config.kl_in == "reward" else ():
             r = float(rollout.log_probs[row, t] - reference[row, t])
             own[t] -= (
-                0.3 * {"k1": r, "k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator]
+                0.3
+                * {"k1": r, "k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator or "k1"]
             )
         paid.append(own)
     if config.whiten_rewards:
@@ -231,7 +232,7 @@ def test_the_loss_of_a_minibatch_by_plain_loops(settings):
         term += config.value_weight * error / 2
         if config.kl_in == "loss":
             r = now - ref
-            term += 17.0 * {"k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator]
+            term += 17.0 * {"k2": r * r / 2, "k3": np.exp(-r) - 1 + r}[config.kl_estimator or "k1"]
         expected.append(term)
     assert moved > 0
     assert total == pytest.approx(np.mean(expected), rel=1e-4)

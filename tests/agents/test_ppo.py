@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from agents import learner
+from agents.maths.kl import k1, k2
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.training.guards import GuardError
@@ -152,7 +153,7 @@ def test_a_frozen_policy_is_noticed(tmp_path):
     torch.nn.init.zeros_(ppo.policy.value_head.weight)
     ppo.envs = make_toy(reward="tests.agents.test_ppo:nothing")
     ppo.failure_folder = tmp_path
-    with pytest.raises(GuardError, match="exactly 0"):
+    with pytest.raises(GuardError, match="the policy is frozen"):
         ppo.step()
 
 
@@ -591,3 +592,13 @@ def test_every_second_is_in_one_phase_and_the_reward_has_its_own(dense):
     assert all(metrics[name] > 0 for name in phases)
     assert metrics["seconds_reward"] == rollout.reward_seconds >= 0.02 * len(calls)
     assert sum(metrics[name] for name in phases) <= took
+
+
+def test_the_price_in_the_loss_has_a_gradient():
+    """k1 has none there on average: it was the default, and KL rose as if it cost nothing."""
+    assert PPOConfig(kl_in="loss").price_estimator is k2
+    assert PPOConfig().price_estimator is k1
+    with pytest.raises(ValueError, match="k1 has no gradient in the loss"):
+        PPOConfig(kl_in="loss", kl_estimator="k1")
+    with pytest.raises(ValueError, match="dual_clip must be above 1"):
+        PPOConfig(dual_clip=1.0)

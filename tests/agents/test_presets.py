@@ -24,6 +24,7 @@ SHARED = {
     "kl_estimator": "k1",
     "clip": 0.2,
     "value_clip": 0.2,
+    "dual_clip": None,
     "value_weight": 0.1,
     "gamma": 1.0,
     "lam": 0.95,

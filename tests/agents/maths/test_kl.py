@@ -42,3 +42,12 @@ def test_sequence_kl_sums_over_tokens_and_averages_over_rows():
 def test_the_coefficient_follows_the_error_up_to_a_fifth(kl, expected):
     """Ziegler et al. with their gain of .1: 2 (1 + .1 clip(kl / 10 - 1, -.2, .2))."""
     assert adapted_coefficient(2.0, kl, target=10.0, gain=0.1) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("log_ratio", [-1000.0, -90.0, 90.0, 1000.0])
+def test_k3_and_its_gradient_are_finite(log_ratio):
+    given = torch.tensor(log_ratio, requires_grad=True)
+    value = k3(given)
+    value.backward()
+    assert torch.isfinite(value)
+    assert torch.isfinite(given.grad)

@@ -136,3 +136,32 @@ def test_far_margins_stay_finite():
     loss.backward()
     assert float(loss.detach()) == pytest.approx(5e3)
     assert margins.grad.tolist() == pytest.approx([-0.5, 0.0])
+
+
+@pytest.mark.parametrize("log_ratio", [-1000.0, -90.0, 90.0, 1000.0])
+@pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("dual_clip", [None, 3.0])
+def test_no_log_ratio_makes_a_loss_or_a_gradient_that_is_not_finite(
+    log_ratio, advantage, dual_clip
+):
+    """One odd action made NaN, and ended the run: float32 ends at e^88."""
+    new = torch.tensor([[log_ratio, 0.1]], requires_grad=True)
+    old, weights = torch.zeros(1, 2), torch.tensor([[0.5, 0.5]])
+    advantages = torch.tensor([[advantage, 1.0]])
+    result = clipped_policy_loss(new, old, advantages, weights, 0.2, None, dual_clip)
+    result.loss.backward()
+    assert all(torch.isfinite(each) for each in result)
+    assert new.grad[0, 0] == 0.0  # beyond the bound, on either side
+    assert new.grad[0, 1] == pytest.approx(-0.5 * math.exp(0.1))
+    assert result.bounded_fraction == 0.5
+
+
+def test_the_dual_clip_bounds_what_a_worse_action_costs():
+    """By hand: at ratios 2 and 4 with an advantage of -1.5, and 4 with one of +1.5; c is 3."""
+    new = torch.tensor([[2.0, 4.0, 4.0]]).log().requires_grad_()
+    advantages = torch.tensor([[-1.5, -1.5, 1.5]])
+    weights = torch.ones(1, 3)
+    result = clipped_policy_loss(new, torch.zeros(1, 3), advantages, weights, 0.2, None, 3.0)
+    assert float(result.loss.detach()) == pytest.approx(1.5 * 2 + 1.5 * 3 - 1.5 * 1.2)
+    result.loss.backward()
+    torch.testing.assert_close(new.grad, torch.tensor([[3.0, 0.0, 0.0]]))
