@@ -160,7 +160,8 @@ class DPO(Learner):
                             rollout, texts, config.temperature, bf16=config.bf16
                         )
                         log_probs = torch.zeros_like(reference)
-                        log_probs = log_probs.index_copy(0, texts, new.log_probs.sum(dim=1))
+                        whole = new.legal_log_probs.sum(dim=1)
+                        log_probs = log_probs.index_copy(0, texts, whole)
                         few = pairs[torch.isin(group_of_pair, part)]
                         updates.backward(*self._loss(log_probs[few], reference[few], total))
                     updates.step()

@@ -169,7 +169,7 @@ class GRPO(Learner):
         measured = policy.measured()
         if reference is None:
             return policy.loss, measured
-        log_ratio = new.log_probs - reference[part]
+        log_ratio = new.legal_log_probs - reference[part]
         price = ESTIMATORS[config.kl_estimator](log_ratio)
         measured["kl_loss"] = config.kl_coefficient * weighted_sum(price, weights)
         if acted is None:

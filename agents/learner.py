@@ -289,10 +289,12 @@ class Learner:
         return result
 
     def reference_log_probs(self, rollout: Rollout) -> Tensor:
-        """The log-probabilities of a rollout's actions under the reference, ``(N, C)``.
+        """The reference's log-probabilities of actions, over all that was legal, ``(N, C)``.
 
         The reference may be the policy's own base, without its adapters.
         """
+        # Over all that was legal: what top-k and top-p cut away still costs.
+        rollout = replace(rollout, kept=None)
         if self.reference is not None:
             return self.evaluate(self._packed(self.reference), rollout).log_probs
         with adapters_off(self.policy), silenced(self.policy.edit_head):

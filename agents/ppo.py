@@ -339,7 +339,7 @@ class PPO(Learner):
         if self.iteration >= config.critic_warmup:
             loss = loss + policy.loss
         if config.kl_in == "loss":
-            log_ratio = new.log_probs - batch.reference_log_probs[part]
+            log_ratio = new.legal_log_probs - batch.reference_log_probs[part]
             price = config.price_estimator(log_ratio)
             loss = loss + self.kl_coefficient * weighted_sum(price, weights)
         measured = {"value_loss": value_loss, **policy.measured()}

@@ -27,8 +27,10 @@ class Episodes:
             ``(N, C, 2)``; what ends a text where ``mask`` is false.
         mask: True iff text n was open before step c, ``(N, C)`` bool.
         legal: The legal actions: ``(A,)`` bool if they never change, else packed by ``pack_mask``,
-            ``(N, C, ceil(A / 8))`` uint8. What top-k and top-p dropped is not legal. Of edits, the
-            places and behind them the ids that were legal at the chosen place, each packed.
+            ``(N, C, ceil(A / 8))`` uint8. Of edits, the places and behind them the ids that were
+            legal at the chosen place, each packed.
+        kept: What top-k and top-p left of them, packed in the same way; ``None`` without such
+            limits. An action that alone was left has a log-probability of 0 and no gradient.
         candidates: What could be chosen, ``(N, C, K, L)`` int64; ``None`` if there were none.
         texts: The whole text before each action, ``(N, C, T)`` int64, where texts are edited;
             ``None`` where they grow, and ``tokens`` holds what was there before.
@@ -40,6 +42,7 @@ class Episodes:
     actions: Tensor
     mask: Tensor
     legal: Tensor
+    kept: Tensor | None = None
     candidates: Tensor | None = None
     texts: Tensor | None = None
     pad_id: int
@@ -60,6 +63,9 @@ class Act(NamedTuple):
     """Of the state before it, ``(count,)`` float32; ``None`` where a critic of its own says so."""
     kept: Tensor | None
     """What top-k and top-p left, ``(count, A)`` bool; ``None`` where all that is legal."""
+    legal: Tensor | None = None
+    """Of edits, what was legal: the places, filled up to whole bytes of ``pack_mask``, and the ids
+    at the chosen place, ``(count, A)`` bool, as is ``kept``; ``None`` where a mask says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +73,24 @@ class Evaluation:
     """What one forward pass says about the actions of whole texts.
 
     Attributes:
-        log_probs: Of the given actions, ``(N, C)`` float32, 0 outside the mask.
+        log_probs: Of the given actions, under the distribution that they were drawn from, over what
+            top-k and top-p left, ``(N, C)`` float32, 0 outside the mask.
         values: Of the states before the actions, ``(N, C)`` float32, 0 outside the mask.
         entropies: Of the distributions over what was legal, ``(N, C)`` float32 in nats, 0 outside
             the mask; ``None`` unless they were asked for.
+        unlimited: The log-probabilities over all that was legal, as if there were no limits;
+            ``None`` where there were none.
     """
 
     log_probs: Tensor
     values: Tensor
     entropies: Tensor | None = None
+    unlimited: Tensor | None = None
+
+    @property
+    def legal_log_probs(self) -> Tensor:
+        """The log-probabilities over all that was legal, which divergences are measured by."""
+        return self.log_probs if self.unlimited is None else self.unlimited
 
     @classmethod
     def of_actions(
@@ -85,6 +100,7 @@ class Evaluation:
         log_probs: Tensor,
         values: Tensor,
         entropies: Tensor | None,
+        unlimited: Tensor | None = None,
     ) -> Evaluation:
         """Puts figures of M single actions where those are in the texts.
 
@@ -94,7 +110,9 @@ class Evaluation:
             log_probs: ``(M,)``.
             values: ``(M,)``.
             entropies: ``(M,)``, if there are any.
+            unlimited: ``(M,)``, if they differ.
         """
         blank = torch.zeros(shape, device=log_probs.device)
-        log_probs, values = (blank.index_put(at, each) for each in (log_probs, values))
-        return cls(log_probs, values, None if entropies is None else blank.index_put(at, entropies))
+        figures = (log_probs, values, entropies, unlimited)
+        placed = [None if each is None else blank.index_put(at, each) for each in figures]
+        return cls(*placed)  # type: ignore[arg-type] # the first two are there

@@ -184,18 +184,22 @@ class TransformerPolicy(nn.Module):
         hidden = self._trunk.full(tokens, text * width + last)
         actions = episodes.actions[rows][at]
         legal = episodes.legal if episodes.legal.ndim == 1 else episodes.legal[rows][at]
-        if episodes.candidates is None:
-            weight, bias = self.head.weight, self.head.bias
-            chosen, every = chosen_log_probs(
-                hidden, weight, bias, actions, legal, temperature, entropies=entropies
-            )
-        else:
+
+        def figures(mask: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
+            if episodes.candidates is None:
+                weight, bias = self.head.weight, self.head.bias
+                return chosen_log_probs(
+                    hidden, weight, bias, actions, mask, temperature, entropies=entropies
+                )
             offered = episodes.candidates[rows][at], episodes.pad_id
-            chosen, every = chosen_candidates(
-                hidden, self.head, offered, actions, legal, temperature
-            )
+            return chosen_candidates(hidden, self.head, offered, actions, mask, temperature)
+
+        chosen, every = figures(legal, entropies=entropies)
+        unlimited = None
+        if episodes.kept is not None:
+            unlimited, chosen = chosen, figures(episodes.kept[rows][at], entropies=False)[0]
         values = self.values_at(tokens, text, last, hidden)
-        return Evaluation.of_actions(mask.shape, at, chosen, values, every)
+        return Evaluation.of_actions(mask.shape, at, chosen, values, every, unlimited)
 
     def _evaluate_edited(
         self, episodes: Episodes, rows: Tensor | slice, temperature: float, *, entropies: bool
@@ -203,22 +207,29 @@ class TransformerPolicy(nn.Module):
         """``evaluate`` for texts that were edited, each read as it was before every edit."""
         mask, texts = episodes.mask[rows], cast("Tensor", episodes.texts)[rows]
         at, columns = mask.nonzero(as_tuple=True), texts.shape[-1]
-        last, legal = episodes.places[rows][at], episodes.legal[rows][at]
+        last = episodes.places[rows][at]
         tokens = texts[at][:, : int(last.max()) + 1]
         hidden, bytes_of_places = self._trunk.full(tokens), -(-columns // 8)
-        chosen, every = edit_log_probs(
-            self.head,
-            self.require_edit_head(),
-            hidden,
-            last + 1,
-            episodes.actions[rows][at],
-            (unpack_mask(legal[:, :bytes_of_places], columns), legal[:, bytes_of_places:]),
-            temperature,
-            entropies=entropies,
-        )
+
+        def figures(packed: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
+            return edit_log_probs(
+                self.head,
+                self.require_edit_head(),
+                hidden,
+                last + 1,
+                episodes.actions[rows][at],
+                (unpack_mask(packed[:, :bytes_of_places], columns), packed[:, bytes_of_places:]),
+                temperature,
+                entropies=entropies,
+            )
+
+        chosen, every = figures(episodes.legal[rows][at], entropies=entropies)
+        unlimited = None
+        if episodes.kept is not None:
+            unlimited, chosen = chosen, figures(episodes.kept[rows][at], entropies=False)[0]
         edits = torch.arange(len(last), device=last.device)
         values = self.values_at(tokens, edits, last, hidden[edits, last])
-        return Evaluation.of_actions(mask.shape, at, chosen, values, every)
+        return Evaluation.of_actions(mask.shape, at, chosen, values, every, unlimited)
 
     def require_edit_head(self) -> EditHead:
         """The edit head.

@@ -166,8 +166,7 @@ class _Collection:
         envs, actor, recorder = self._envs, self._actor, self._recorder
         self._reset(np.ones(envs.num_envs, dtype=np.bool_))
         fixed = envs.action_masks()[0] if envs.mask_is_fixed else None
-        if sampling.keeps_all:
-            recorder.legal = fixed
+        recorder.legal = fixed
         while len(actor.rows):
             before = take_rows(envs.dynamics_state, actor.rows)
             legal = envs.action_masks()[actor.rows] if fixed is None else fixed

@@ -44,8 +44,7 @@ def choose_edits(
         special: The ids that delete and insert.
 
     Returns:
-        Its actions are ``(N, 2)``: a place and an id. What was left of them, ``kept``, is always
-        there: the places, filled up to whole bytes of ``pack_mask``, and the ids at the place.
+        Its actions are ``(N, 2)``: a place and an id.
     """
     head, columns = policy.require_edit_head(), tokens.shape[1]
     read = tokens[:, : int(lengths.max())]
@@ -63,12 +62,19 @@ def choose_edits(
     if policy.critic is None:
         rows = torch.arange(len(read), device=read.device)
         value = policy.values_at(read, rows, lengths - 1, hidden[rows, lengths - 1])
+    limited = uniform is not None and not sampling.keeps_all
     return Act(
         torch.stack([place, token], dim=1),
         place_log_prob + log_prob,
         value,
-        torch.cat([F.pad(places_kept, (0, -columns % 8)), ids_kept], dim=1),
+        _beside(places_kept, ids_kept) if limited else None,
+        _beside(places, ids),
     )
+
+
+def _beside(places: Tensor, ids: Tensor) -> Tensor:
+    """Places, filled up to whole bytes of ``pack_mask``, and behind them ids, ``(N, A)`` bool."""
+    return torch.cat([F.pad(places, (0, -places.shape[1] % 8)), ids], dim=1)
 
 
 def _draw(

@@ -57,6 +57,7 @@ class Recorder:
         self._has_values = False
         self._mask = torch.zeros(shape, dtype=torch.bool, device=device)
         self.legal: Tensor | None = None
+        self._kept: Tensor | None = None
         self._candidates: Tensor | None = None
         self._texts = (
             self._whole(*shape, self._width) + self._pad_id if envs.action_kind == "edit" else None
@@ -104,11 +105,20 @@ class Recorder:
                 self._candidates = self._whole(*shape) + self._pad_id
             self._candidates[at] = before.candidates
         if self.legal is None or self.legal.ndim > 1:
-            packed = pack_mask(legal if act.kept is None else act.kept)
-            if self.legal is None:
-                shape = (*self._mask.shape, packed.shape[-1])
-                self.legal = torch.zeros(shape, dtype=torch.uint8, device=self._device)
+            packed = pack_mask(legal if act.legal is None else act.legal)
+            self.legal = self._bytes(self.legal, packed)
             self.legal[at] = packed
+        if act.kept is not None:
+            packed = pack_mask(act.kept)
+            self._kept = self._bytes(self._kept, packed)
+            self._kept[at] = packed
+
+    def _bytes(self, so_far: Tensor | None, packed: Tensor) -> Tensor:
+        """Room for packed masks of all actions, made when the first come."""
+        if so_far is not None:
+            return so_far
+        shape = (*self._mask.shape, packed.shape[-1])
+        return torch.zeros(shape, dtype=torch.uint8, device=self._device)
 
     def score(
         self,
@@ -136,6 +146,7 @@ class Recorder:
             rewards=self._rewards,
             mask=self._mask,
             legal=self._mask if self.legal is None else self.legal,
+            kept=self._kept,
             candidates=self._candidates,
             texts=self._texts,
             pad_id=self._pad_id,

@@ -80,7 +80,13 @@ class Rollout(Episodes):
             width: How many tokens of each, likewise.
         """
         per_action = ("places", "actions", "log_probs", "values", "rewards", "mask")
-        names = (*per_action, "candidates", "texts", *(("legal",) if self.legal.ndim > 1 else ()))
+        names = (
+            *per_action,
+            "candidates",
+            "texts",
+            "kept",
+            *(("legal",) if self.legal.ndim > 1 else ()),
+        )
         arrays: dict[str, Any] = {name: getattr(self, name) for name in names}
         cut: dict[str, Any] = {
             name: None if each is None else each[:, :steps] for name, each in arrays.items()

@@ -179,6 +179,7 @@ def save_failed_batch(rollout: Rollout, path: Path) -> None:
         "rewards",
         "mask",
         "legal",
+        "kept",
     )
     kept = {name: getattr(rollout, name) for name in names}
     save_file({name: each.contiguous() for name, each in kept.items() if each is not None}, path)

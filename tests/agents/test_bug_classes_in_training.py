@@ -336,3 +336,47 @@ def test_in_bfloat16_an_unmoved_policy_is_its_reference():
     assert metrics["sampler_gap"] > 0  # the sampler's own numbers are others
     assert torch.equal(batch.reference_log_probs, batch.old_log_probs)
     assert np.isfinite(rollout.scores).all()
+
+
+@pytest.mark.parametrize("limits", [{}, {"top_p": 0.9}, {"top_k": 1}], ids=["all", "p", "k"])
+@pytest.mark.parametrize("kl_in", ["reward", "loss"])
+def test_what_the_sampler_cut_away_still_costs(limits, kl_in):
+    """By hand: a policy sure of one action, which its reference gives a tenth, is log 10 from it.
+
+    Under top-p both were renormalised over that action alone: KL was 0, its price too, and a
+    controller gave it away while the policy collapsed.
+    """
+    models = (make_model(vocabulary=7, seed=seed) for seed in (0, 1))
+    policy, reference = map(TransformerPolicy, models)
+    with torch.no_grad():
+        policy.model.lm_head.weight.mul_(200)  # sure of itself, and of its own end of text
+    config = dataclasses.replace(
+        CONFIG, kl_in=kl_in, kl_target=None, kl_coefficient=0.5, temperature=1.0, **limits
+    )
+    ppo = PPO(policy, make_toy("Bandit", rows=32), config, reference=reference)
+    metrics, rollout = ppo.step()
+    of_reference = []
+    for tokens, actions, places, mask in zip(
+        rollout.tokens, rollout.actions, rollout.places, rollout.mask, strict=True
+    ):
+        logits = reference.model(input_ids=tokens[None]).logits[0]
+        legal = torch.where(rollout.legal, 0.0, -torch.inf)
+        every = (logits + legal).log_softmax(dim=-1)
+        of_reference.append(
+            sum(every[p, a] for p, a in zip(places[mask], actions[mask], strict=True))
+        )
+    of_policy = torch.where(rollout.mask, rollout.log_probs, 0.0).sum(dim=1)
+    expected = float((of_policy - torch.stack(of_reference)).mean())
+    assert expected > 1.0
+    assert metrics["kl"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_with_limits_the_ratio_knows_them_and_the_loss_s_price_does_not():
+    """Each by its own mask: the two differ by the log of what was cut away."""
+    config = dataclasses.replace(CONFIG, top_p=0.7, temperature=1.0, kl_in="loss", kl_target=None)
+    ppo = _ppo(config, rows=16)
+    rollout = ppo.collect()
+    new = ppo.policy.evaluate(rollout)
+    assert (new.log_probs - rollout.log_probs).abs()[rollout.mask].max() < 1e-4
+    assert (new.log_probs - new.legal_log_probs)[rollout.mask].max() > 0.05
+    assert ((new.log_probs - new.legal_log_probs)[rollout.mask] >= -1e-6).all()

@@ -468,7 +468,7 @@ def test_the_likeliest_edit_has_its_log_probability():
     act = choose_edits(
         policy, state.tokens, state.length, envs.action_masks(), None, Sampling(), SPECIAL
     )
-    edits = _edits(state.tokens, state.length, act.action[:, None], pack_mask(act.kept))
+    edits = _edits(state.tokens, state.length, act.action[:, None], pack_mask(act.legal))
     full = policy.evaluate(edits)
     torch.testing.assert_close(full.log_probs[:, 0], act.log_prob, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(full.values[:, 0], act.value, atol=1e-5, rtol=1e-4)

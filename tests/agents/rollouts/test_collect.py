@@ -1,5 +1,7 @@
 """What is collected is what was sampled, and what the environment paid for it."""
 
+import dataclasses
+
 import gymnasium as gym
 import pytest
 import torch
@@ -135,9 +137,13 @@ def test_log_probs_are_normalised_over_what_could_be_drawn(policy, sampling):
     full = _evaluate(policy, rollout, sampling.temperature)
     torch.testing.assert_close(full.log_probs, rollout.log_probs, atol=1e-5, rtol=1e-4)
     if sampling.top_k is not None:
-        kept = unpack_mask(rollout.legal, policy.vocab_size)[rollout.mask]
+        kept = unpack_mask(rollout.kept, policy.vocab_size)[rollout.mask]
         assert (kept.sum(dim=-1) == sampling.top_k).all()
         assert kept.gather(-1, rollout.actions[rollout.mask][:, None]).all()
+    assert (rollout.kept is None) == sampling.keeps_all
+    without = _evaluate(policy, dataclasses.replace(rollout, kept=None), sampling.temperature)
+    torch.testing.assert_close(without.log_probs, full.legal_log_probs)
+    assert rollout.legal.ndim == 1  # what the environment allows is what it was
 
 
 def test_a_conversation_is_followed_through_its_replies(policy):
