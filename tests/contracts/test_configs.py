@@ -80,3 +80,34 @@ def test_every_field_says_what_it_does(config):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(below, ast.Expr), field.target.id
             assert len(below.value.value) > 15
+
+
+OWN = {
+    PPOConfig: "agents/ppo.py",
+    GRPOConfig: "agents/grpo.py",
+    RLOOConfig: "agents/rloo.py",
+    ReinforceConfig: "agents/reinforce.py",
+    DPOConfig: "agents/dpo.py",
+    SFTConfig: "agents/sft.py",
+}
+SHARED = ["agents/learner.py", "agents/config.py", *sorted(ROOT.glob("agents/training/*.py"))]
+
+
+def _read_by(config):
+    """The attributes that are read in a learner's own file, and in what all learners share."""
+    files = [OWN[config], *SHARED]
+    trees = [ast.parse((ROOT / file).read_text(encoding="utf-8")) for file in files]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    return {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+
+
+@pytest.mark.parametrize("config", OWN)
+def test_every_field_is_read_by_its_own_learner(config):
+    """A field that another learner reads was taken for one that this one reads."""
+    read = _read_by(config)
+    assert [f.name for f in dataclasses.fields(config) if f.name not in read] == []
+
+
+def test_what_another_learner_reads_does_not_count():
+    assert {"group_size", "clip_high", "beta"} & _read_by(PPOConfig) == set()
+    assert {"value_weight", "lam", "beta"} & _read_by(GRPOConfig) == set()
