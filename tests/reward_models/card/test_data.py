@@ -46,7 +46,7 @@ def test_no_prompt_is_both_fitted_and_measured_on():
     validation = [answer("a", "b", prompt="p"), answer("a", "b", prompt="q")]
     data = card_data([answer("c", "d", prompt="p")], validation, source="here")
     assert [label.prompt for label in data.validation] == ["q"]
-    assert data.left_out == {"validation pairs whose prompt is measured on": 1}
+    assert data.left_out == {"validation pairs whose prompt or text is measured on": 1}
 
 
 def test_answers_and_scores_are_coded_alike():
@@ -165,7 +165,7 @@ def test_a_missing_file_is_no_new_store(tmp_path):
 
 def test_without_prompts_each_pair_stands_for_itself(tmp_path):
     """One empty prompt for all would leave no interval, and nothing for the temperature."""
-    rows = [{"prompt": "", "chosen": f"a{n}", "rejected": "b"} for n in range(40)]
+    rows = [{"prompt": "", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(40)]
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     data = read_card_data(str(path))

@@ -79,7 +79,8 @@ class RewardCurveConfig:
     test_pairs: int = 1000
     """The most held-out pairs to measure on. More makes intervals narrower and takes longer."""
     held_out: float = 0.2
-    """Share of the prompts that only measure, where the data have no column split."""
+    """Share of the prompts, or without them of the texts, that only measure, where the data have no
+    column split."""
     votes: Votes = "majority"
     """Of several people's answers in a store: majority, shares or each."""
     tokenizer: str | None = None
@@ -109,6 +110,8 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     data = load_data(
         config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
     )
+    for note in data.notes:
+        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     pairs, test = (_cut(decided_pairs(p), config.last_words) for p in (data.train, data.held_out))
     random.Random(0).shuffle(test)  # noqa: S311 - not a secret
     test = test[: config.test_pairs]

@@ -65,8 +65,9 @@ class RewardTrainConfig:
     """A sentencepiece .model, a folder with a tokenizer.json, or reviews-4096. Left out, it is the
     model's own; scratch and lstm train one on the texts, or take reviews-4096 if those are few."""
     held_out: float = 0.1
-    """Share of the prompts that only measure, where the data have no column split. More makes
-    intervals narrower and leaves less to learn from; no prompt is on both sides."""
+    """Share of the prompts, or without them of the texts, that only measure, where the data have no
+    column split. More makes intervals narrower and leaves less to learn from; no prompt is on both
+    sides, and without prompts no text."""
     votes: Votes = "majority"
     """Of several people's answers in a store: what most said, their shares as soft labels (ties
     count half), or each answer by itself."""
@@ -163,7 +164,7 @@ def _announce(
     what = f"{type(data.train[0]).__name__.lower()}s"
     lines = [
         f"{len(data.train):,} {what} of {config.data} to learn from, {len(data.held_out):,} held "
-        "out by their prompts",
+        f"out by their {'prompts' if any(item.prompt for item in data.train) else 'texts'}",
         f"model: {start.says}, which reads {start.model.config.max_tokens} tokens; "
         + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
         *(f"  {note}" for note in data.notes),

@@ -68,6 +68,7 @@ def test_a_file_becomes_a_reward_and_a_summary(tmp_path):
     said = train(data, tmp_path / "out", held_out=0.3)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert f"{metrics['pairs']} preferences of {data} to learn from" in said
+    assert f" of {metrics['evaluation_pairs']} held-out pairs share a text with what is" in said
     assert f"accuracy on held-out pairs: {metrics['evaluation_accuracy']:.3f} (" in said
     assert metrics["evaluation_accuracy"] > 0.9
     assert "WARNING" not in said
