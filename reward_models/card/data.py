@@ -27,6 +27,7 @@ from reward_models.preferences.rankings import (
 from reward_models.preferences.splitting import Division, divide, remarks
 from reward_models.preferences.store import PreferenceStore
 from textgym.data.tables import is_table
+from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from reward_models.measuring.agreement import Outsider
     from reward_models.preferences.rankings import Item
 
-__all__ = ["CardData", "card_data", "cluster", "coded_answers", "coded_scores", "read_card_data"]
+__all__ = ["CardData", "card_data", "clusters", "coded_answers", "coded_scores", "read_card_data"]
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _TIE = 0.5
@@ -166,9 +167,18 @@ def card_data(
     )
 
 
-def cluster(preference: Preference) -> str:
-    """What intervals draw a pair with: its prompt, or its two texts where there is no prompt."""
-    return preference.prompt or _identity(preference)
+def clusters(pairs: Sequence[Preference]) -> list[str]:
+    """What intervals draw each pair with, ``(N,)``: its prompt, or without one what it hangs with.
+
+    Pairs without a prompt hang together where they share a text, or share one with a third pair.
+    """
+    linked = connected(
+        [
+            [(True, p.prompt)] if p.prompt else [(False, p.chosen), (False, p.rejected)]
+            for p in pairs
+        ]
+    )
+    return [pair.prompt or f"texts {number}" for pair, number in zip(pairs, linked, strict=True)]
 
 
 def coded_answers(answers: Sequence[Preference]) -> list[tuple[str, str, str]]:

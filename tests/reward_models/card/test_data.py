@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reward_models.card.data import card_data, cluster, coded_answers, coded_scores, read_card_data
+from reward_models.card.data import card_data, clusters, coded_answers, coded_scores, read_card_data
 from reward_models.preferences import Answer, Pair, Preference, PreferenceStore
 
 
@@ -163,6 +163,17 @@ def test_a_missing_file_is_no_new_store(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_pairs_without_prompts_that_share_texts_hang_together():
+    """Also by a third pair; a prompt is a unit of its own, whatever its texts."""
+    texts = [("", "a", "b"), ("", "c", "d"), ("", "e", "c"), ("p", "a", "c"), ("", "b", "f")]
+    pairs = [Preference(pair_id="", prompt=p, chosen=c, rejected=r) for p, c, r in texts]
+    one, two, three, four, five = clusters(pairs)
+    assert one == five
+    assert two == three
+    assert len({one, two, four}) == 3
+    assert four == "p"
+
+
 def test_without_prompts_each_pair_stands_for_itself(tmp_path):
     """One empty prompt for all would leave no interval, and nothing for the temperature."""
     rows = [{"prompt": "", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(40)]
@@ -171,4 +182,4 @@ def test_without_prompts_each_pair_stands_for_itself(tmp_path):
     data = read_card_data(str(path))
     assert len(data.test) + len(data.validation) == 40
     assert min(len(data.test), len(data.validation)) > 0
-    assert len({cluster(label) for label in data.test}) == len(data.test)
+    assert len(set(clusters(data.test))) == len(data.test)

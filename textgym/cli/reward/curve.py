@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.models.transformer import load_reward
@@ -142,7 +143,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         )
     wanted = itertools.product(config.models, config.sizes, config.noise)
     trained = [trained_of(_seeds(config, results, *which)) for which in wanted]
-    prompts = [pair.prompt or pair.chosen for pair in test]
+    prompts = clusters(test)
     lines = [*accuracy_table(trained, prompts), "", *confidence_table(trained, prompts)]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

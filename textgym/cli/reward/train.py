@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
@@ -201,7 +202,8 @@ def _summarise(
     if "evaluation_spearman" in metrics:
         lines.append(
             f"rank correlation with {metrics['evaluation_ratings']} held-out ratings: "
-            f"{metrics['evaluation_spearman']:.3f}"
+            f"{_between(metrics, 'spearman')}; share of different ratings in order (with two "
+            f"ratings the AUC): {_between(metrics, 'order')}"
         )
     if pairs:
         lines += _judge(reward, pairs)
@@ -221,15 +223,23 @@ def _summarise(
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
+def _between(metrics: dict[str, float], name: str) -> str:
+    value, low, high = (metrics[f"evaluation_{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f}, 95 %)"
+
+
 def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
     prompts = [pair.prompt for pair in pairs]
     raw = reward.raw(prompts + prompts, [p.chosen for p in pairs] + [p.rejected for p in pairs])
     lead = raw.numpy()[: len(pairs)] - raw.numpy()[len(pairs) :]
     right = (np.sign(lead) + 1) / 2
-    low, high = share_interval(right, prompts, np.random.default_rng(0))
+    groups = clusters(pairs)
+    low, high = share_interval(right, groups, np.random.default_rng(0))
+    linked = len(set(groups)) == 1 < len(pairs) and not any(prompts)
+    between = "no interval, since all share texts" if linked else f"{low:.3f} to {high:.3f}, 95 %"
     longer = np.array([np.sign(len(p.chosen) - len(p.rejected)) for p in pairs])
     lines = [
-        f"accuracy on held-out pairs: {right.mean():.3f} ({low:.3f} to {high:.3f}, 95 %), "
+        f"accuracy on held-out pairs: {right.mean():.3f} ({between}), "
         f"{len(pairs):,} pairs" + (f" of {len(set(prompts)):,} prompts" if any(prompts) else ""),
         f"  taking the longer text is right in {(longer + 1).mean() / 2:.3f}; the model is in "
         + ", ".join(
@@ -238,12 +248,12 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
             if (longer == sign).any()
         ),
     ]
-    if high < 1 / 2:
+    if high < 1 / 2 and not linked:
         lines.append(
             "  WARNING: worse than a coin. Held-out answers contradict those learned from: are "
             "chosen and rejected swapped in a part of the data?"
         )
-    return lines + _calibrate(lead, prompts)
+    return lines + _calibrate(lead, groups)
 
 
 def _calibrate(lead: NDArray[np.float64], prompts: Sequence[str]) -> list[str]:

@@ -98,6 +98,7 @@ def test_ratings_and_rankings_are_learned_from_as_well(tmp_path):
         said = train(data, tmp_path / name, held_out=0.3)
         assert f"{name} of {data} to learn from" in said
         assert ("rank correlation" in said) == (name == "ratings")
+        assert ("in order (with two ratings the AUC): " in said) == (name == "ratings")
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
         assert metrics["evaluation_accuracy"] > 0.9
 
