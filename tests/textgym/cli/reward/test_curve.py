@@ -13,7 +13,7 @@ from rich.console import Console
 from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.preferences import pairs_of_labels
 from textgym.cli.parsing import CommandError
-from textgym.cli.reward.curve import RewardCurveConfig, reward_curve
+from textgym.cli.reward.curve import RewardCurveConfig, _origin, reward_curve
 from textgym.cli.reward.curve_tables import Trained, accuracy_table, confidence_table
 from textgym.data import reviews
 from textgym.data.reviews import Review
@@ -179,6 +179,74 @@ def test_a_bag_of_words_is_not_trained_again_for_another_network_s_settings(tmp_
     curve(data, tmp_path / "out")
     again = curve(data, tmp_path / "out", training=TRAINING)
     assert again[1].startswith("| model")
+
+
+REASONS = {
+    "data": "by its contents",
+    "out": "where to write",
+    "picture": "where to draw",
+    "models": "stands beside it in a result",
+    "sizes": "stands beside it in a result",
+    "noise": "stands beside it in a result",
+    "seeds": "stands beside it in a result, with the training's seed",
+    "training.seed": "stands beside it in a result",
+}
+OTHER = {
+    "passes": 2,
+    "last_words": 3,
+    "test_pairs": 7,
+    "held_out": 0.3,
+    "votes": "each",
+    "tokenizer": "reviews-4096",
+    "pooling": "last",
+    "ties": "threshold",
+    "rating_loss": "squared",
+    "bf16": True,
+}
+
+
+def test_each_setting_makes_another_result_or_has_a_reason_not_to(tmp_path):
+    """Another tokenizer or way to count votes once gave back the old figures."""
+    config = RewardCurveConfig(data="a.jsonl", out=tmp_path)
+    changed = {
+        field.name: dataclasses.replace(config, **{field.name: OTHER[field.name]})
+        for field in dataclasses.fields(config)
+        if field.name not in REASONS and field.name != "training"
+    }
+    for field in dataclasses.fields(config.training):
+        if f"training.{field.name}" not in REASONS:
+            was = getattr(config.training, field.name)
+            value = OTHER[field.name] if field.name in OTHER else was + 1
+            training = dataclasses.replace(config.training, **{field.name: value})
+            changed[f"training.{field.name}"] = dataclasses.replace(config, training=training)
+    origin = _origin(config, "lstm", [], [])
+    for name, other in changed.items():
+        assert _origin(other, "lstm", [], []) != origin, name
+    assert _origin(dataclasses.replace(config, seeds=9, out="o"), "lstm", [], []) == origin
+
+
+def test_what_lies_at_a_path_decides_and_not_its_name(tmp_path):
+    """A model that was trained anew, or a file that was edited, once gave back the old figures."""
+    config = RewardCurveConfig(data="a.jsonl", out=tmp_path, tokenizer=str(tmp_path / "t.model"))
+    folder = tmp_path / "lm"
+    folder.mkdir()
+    origins = []
+    for weights, vocabulary in (("a", "a"), ("b", "a"), ("a", "b")):
+        (folder / "model.safetensors").write_text(weights)
+        (tmp_path / "t.model").write_text(vocabulary)
+        origins.append(_origin(config, str(folder), [], []))
+    pairs = pairs_of_labels(["a", "b"], [0, 1], seed=0)
+    origins += [_origin(config, str(folder), *both) for both in ((pairs, []), ([], pairs))]
+    assert len(set(origins)) == len(origins)
+
+
+def test_an_edited_file_is_learned_from_anew(tmp_path):
+    data = write(tmp_path / "data.jsonl", 150)
+    asked = {"sizes": (60,), "noise": (0.0,), "seeds": 1}
+    assert "seed 0:" in curve(data, tmp_path / "out", **asked)[1]
+    assert "seed 0:" not in curve(data, tmp_path / "out", **asked)[1]
+    write(tmp_path / "data.jsonl", 150, place=0)
+    assert "seed 0:" in curve(data, tmp_path / "out", **asked)[1]
 
 
 def trained(leads):
