@@ -278,15 +278,20 @@ def test_the_tables_agree_with_a_hand():
     assert [row[3] for row in cells] == ["one seed's", "mean of 2"]
     assert [row[4].split()[0] for row in cells] == ["0.750", "1.000"]
     wrong, sure, unsure = (math.log1p(math.exp(-lead)) for lead in (-1.0, 3.0, 1.0))
-    assert cells[0][7] == f"{(wrong + 3 * sure) / 4:.3f}"
-    assert cells[1][7] == f"{(2 * unsure + 2 * sure) / 4:.3f}"
+    one, both = (wrong + 3 * sure) / 4, (2 * unsure + 2 * sure) / 4
+    assert [row[6] for row in cells] == [f"{one:.3f}", f"{both:.3f}"]
+    assert cells[1][7].startswith(f"{both - one:+.3f} (")
+    squares = [1 - 1 / (1 + math.exp(-lead)) for lead in (-1.0, 3.0, 1.0)]
+    wrong, sure, unsure = (square**2 for square in squares)
+    assert cells[0][8] == f"{(wrong + 3 * sure) / 4:.3f}"
+    assert cells[1][8] == f"{(2 * unsure + 2 * sure) / 4:.3f}"
     # Four pairs, a bin each: |accuracy - confidence|, where confidence is sigmoid(|lead|).
     high, low = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1))
     alone, mean = (3 * (1 - high) + low) / 4, (2 * (1 - high) + 2 * (1 - low)) / 4
     assert [row[5] for row in cells] == [f"{alone:.3f}", f"{mean:.3f}"]
-    assert cells[0][6] == ""
-    assert cells[1][6].split()[0] == f"{mean - alone:+.3f}"
-    assert cells[1][8:] == ["none", "", ""]
+    assert [cells[0][place] for place in (7, 9, 11)] == [""] * 3
+    assert [row[10] for row in cells] == ["0.0000"] * 2  # no bin has two pairs
+    assert cells[1][12:] == ["none", "", ""]
 
 
 def test_a_temperature_mends_what_is_too_sure():
@@ -297,7 +302,7 @@ def test_a_temperature_mends_what_is_too_sure():
     leads = 3 * odds * answers
     alone = confidence_table([trained(leads)], [str(row) for row in range(4000)])[2]
     cells = [cell.strip() for cell in alone.strip("|").split("|")]
-    assert float(cells[8]) == pytest.approx(3, abs=0.15)
+    assert float(cells[12]) == pytest.approx(3, abs=0.15)
     assert float(cells[5]) > 0.1
-    assert float(cells[9]) < 0.03
-    assert float(cells[10]) < float(cells[7])
+    assert float(cells[13]) < 0.03
+    assert float(cells[14]) < float(cells[6])
