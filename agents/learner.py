@@ -128,7 +128,7 @@ class Learner:
         self.policy, self.reference, self.config = policy, reference, config
         self.optimizer = adam(policy, config.learning_rate)
         self.is_whole = True
-        self._without_gradient = 0  # iterations in a row
+        self._without_gradient = 0  # iterations, from the first on
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.iteration = 0
         self.num_timesteps = 0
@@ -170,9 +170,10 @@ class Learner:
         clock = PhaseClock(self.policy.device)
         with self._undone_on_failure():
             metrics, rollout = self.iterate(clock)
-            still = metrics.get("gradient_norm") == 0.0
-            self._without_gradient = self._without_gradient + 1 if still else 0
-            require_progress(self._without_gradient)
+            # From the start alone: later it is what success looks like.
+            if metrics.get("gradient_norm") == 0.0 and self._without_gradient == self.iteration:
+                self._without_gradient += 1
+                require_progress(self._without_gradient)
         clock.move("collect", "environment", rollout.env_seconds)
         clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1

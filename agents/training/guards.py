@@ -144,20 +144,20 @@ def require_finite_gradient(norm: float, iteration: int) -> None:
 
 
 def require_progress(iterations: int) -> None:
-    """Requires that something was learned lately.
+    """Requires that something was learned in the first iterations.
 
     A batch in which no action made a difference is ordinary: with a reward for solved texts alone,
     none may be solved for a while.
 
     Args:
-        iterations: How many in a row had a gradient of exactly 0.
+        iterations: How many, from the first on, had a gradient of exactly 0.
 
     Raises:
         GuardError: If they are ten or more.
     """
     if iterations >= _MOST_WITHOUT_GRADIENT:
         raise GuardError(
-            f"the gradient was exactly 0 in {iterations} iterations in a row, as no action made a "
+            f"the gradient was exactly 0 in the first {iterations} iterations, as no action made a "
             "difference: are all rewards equal and the KL coefficient 0?"
         )
 
