@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.card.data import cluster, coded_answers, coded_scores
+from reward_models.card.data import clusters, coded_answers, coded_scores
 from reward_models.card.measures import Sampling, undefined
 from reward_models.card.members import member_rows, spread_section
 from reward_models.card.pairs import (
@@ -102,7 +102,7 @@ def make_card(
         "data": {
             "source": data.source,
             "pairs": len(data.test),
-            "prompts": len({cluster(pair) for pair in data.test}),
+            "prompts": len(set(clusters(data.test))),
             "validation_pairs": len(data.validation),
             "left_out": dict(data.left_out),
         },

@@ -24,9 +24,10 @@ from reward_models.preferences.rankings import (
     pairs_of_rankings,
     pairs_of_ratings,
 )
-from reward_models.preferences.splitting import divide
+from reward_models.preferences.splitting import Division, divide, remarks
 from reward_models.preferences.store import PreferenceStore
 from textgym.data.tables import is_table
+from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from reward_models.measuring.agreement import Outsider
     from reward_models.preferences.rankings import Item
 
-__all__ = ["CardData", "card_data", "cluster", "coded_answers", "coded_scores", "read_card_data"]
+__all__ = ["CardData", "card_data", "clusters", "coded_answers", "coded_scores", "read_card_data"]
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _TIE = 0.5
@@ -52,6 +53,7 @@ class CardData:
         groups: By the name of a division, the part that each test pair is in; empty for none.
         answers: All that was answered about test pairs, by whom; ties with probability .5.
         left_out: How many answers or pairs do not count, by the reason.
+        notes: What else is to be said about the division, a line each.
     """
 
     source: str
@@ -60,6 +62,7 @@ class CardData:
     groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     answers: Sequence[Preference] = ()
     left_out: Mapping[str, int] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
 
 def read_card_data(
@@ -90,23 +93,28 @@ def read_card_data(
         raise FileNotFoundError(
             f"there is no {source}: name a preference store, or a file of preferences"
         )
+    trained_on: Sequence[Item]
     if _is_store(Path(source)):
-        answers, left_out = _read_store(Path(source), split)
+        answers, trained_on, left_out = _read_store(Path(source), split)
         other = None if validation is None else _read_store(Path(source), validation)[0]
     elif split is not None:
         raise ValueError(f"{source} is a file, and --split names a split of a store: leave it out")
     else:
-        answers, left_out = _read_file(source)
+        answers, trained_on, left_out = _read_file(source)
         other = None if validation is None else _read_file(validation)[0]
-    if other is None:
-        test, rest = _divided(answers, share, seed)
-        return card_data(test, rest, source=source, left_out=left_out)
-    return card_data(answers, other, source=source, left_out=left_out)
+    if other is not None:
+        return card_data(answers, other, trained_on, source=source, left_out=left_out)
+    division = _divided(answers, share, seed)
+    left_out |= division.dropped
+    return card_data(
+        division.learned, division.held_out, trained_on, source=source, left_out=left_out
+    )
 
 
 def card_data(
     answers: Sequence[Preference],
     validation: Sequence[Preference],
+    trained_on: Sequence[Item] = (),
     *,
     source: str,
     left_out: Mapping[str, int] | None = None,
@@ -116,7 +124,8 @@ def card_data(
     Args:
         answers: What was answered about the pairs to measure on; ties have the probability .5.
         validation: The same for the pairs that the temperature is fitted on. Those that share a
-            prompt with the others are left out.
+            prompt with the others, or without one a text, are left out.
+        trained_on: What the data say that models are trained on.
         source: Where they are from.
         left_out: What was left out before, by the reason.
 
@@ -137,7 +146,7 @@ def card_data(
     reasons = {
         **(left_out or {}),
         "pairs that are tied or evenly split": len(voted) - len(test),
-        "validation pairs whose prompt is measured on": sum(division.dropped.values()),
+        "validation pairs whose prompt or text is measured on": sum(division.dropped.values()),
     }
     kept = {label.pair_id for label in test}
     return CardData(
@@ -154,12 +163,22 @@ def card_data(
         },
         answers=[answer for answer in named if answer.pair_id in kept and answer.annotator],
         left_out={reason: number for reason, number in reasons.items() if number},
+        notes=remarks([*division.held_out, *trained_on], test, {}),
     )
 
 
-def cluster(preference: Preference) -> str:
-    """What intervals draw a pair with: its prompt, or its two texts where there is no prompt."""
-    return preference.prompt or _identity(preference)
+def clusters(pairs: Sequence[Preference]) -> list[str]:
+    """What intervals draw each pair with, ``(N,)``: its prompt, or without one what it hangs with.
+
+    Pairs without a prompt hang together where they share a text, or share one with a third pair.
+    """
+    linked = connected(
+        [
+            [(True, p.prompt)] if p.prompt else [(False, p.chosen), (False, p.rejected)]
+            for p in pairs
+        ]
+    )
+    return [pair.prompt or f"texts {number}" for pair, number in zip(pairs, linked, strict=True)]
 
 
 def coded_answers(answers: Sequence[Preference]) -> list[tuple[str, str, str]]:
@@ -199,33 +218,35 @@ def _is_store(path: Path) -> bool:
         return file.read(len(_SQLITE_HEADER)) == _SQLITE_HEADER
 
 
-def _read_store(path: Path, split: str | None) -> tuple[list[Preference], dict[str, int]]:
-    """Reads a split, or all but what models are trained on if there is anything else."""
+def _read_store(
+    path: Path, split: str | None
+) -> tuple[list[Preference], list[Preference], dict[str, int]]:
+    """Reads a split, or all but what models are trained on if there is anything else; and that."""
     with PreferenceStore(path) as store:
         splits = sorted({pair.split for pair in store.pairs()})
         others = [name for name in splits if name != _TRAINING] or splits
         wanted = others if split is None else [split]
         answers = [a for name in wanted for a in store.preferences(name, ties=True)]
         counts = [store.answer_counts(name) for name in wanted]
-        trained_on = 0
-        if split is None and _TRAINING not in wanted:
-            trained_on = len(store.preferences(_TRAINING, ties=True))
+        trained_on = [] if _TRAINING in wanted else store.preferences(_TRAINING, ties=True)
     if not answers:
         raise ValueError(
             f"{path}: {', '.join(wanted) or 'the store'} has no answers to measure on; its splits: "
             f"{', '.join(splits)}"
         )
     left_out = {f"answers: {kind}": sum(c[kind] for c in counts) for kind in ("both_bad", "skip")}
-    return answers, left_out | {f"answers of the split {_TRAINING}": trained_on}
+    if split is None:
+        left_out[f"answers of the split {_TRAINING}"] = len(trained_on)
+    return answers, trained_on, left_out
 
 
-def _read_file(name: str) -> tuple[list[Preference], dict[str, int]]:
+def _read_file(name: str) -> tuple[list[Preference], Sequence[Item], dict[str, int]]:
     data = read_preferences(name)
     left_out = dict(data.left_out)
     items = data.held_out or data.items
     if data.held_out:
         left_out[f"rows of the split {_TRAINING}"] = len(data.items)
-    return _as_pairs(items), left_out
+    return _as_pairs(items), data.items if data.held_out else (), left_out
 
 
 def _as_pairs(items: Sequence[Item]) -> list[Preference]:
@@ -234,17 +255,14 @@ def _as_pairs(items: Sequence[Item]) -> list[Preference]:
     return pairs + pairs_of_ratings([item for item in items if isinstance(item, Rating)])
 
 
-def _divided(
-    answers: Sequence[Preference], share: float, seed: int
-) -> tuple[Sequence[Preference], Sequence[Preference]]:
-    """Takes a share of the prompts away; of too few prompts, none."""
+def _divided(answers: Sequence[Preference], share: float, seed: int) -> Division[Preference]:
+    """Takes a share of the prompts, or of the texts without one, away; of too few, none."""
     try:
-        division = divide(answers, share=share, seed=seed)
+        return divide(answers, share=share, seed=seed)
     except ValueError:
         if 0 <= share < 1:  # all of the few prompts fell to the validation
-            return answers, ()
+            return Division(learned=answers, held_out=())
         raise
-    return division.learned, division.held_out
 
 
 def _identity(preference: Preference) -> str:

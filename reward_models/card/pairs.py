@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.card.data import cluster
+from reward_models.card.data import clusters
 from reward_models.card.measures import Measure, Sampling, rank_correlation
 from reward_models.measuring.calibration import (
     brier,
@@ -70,8 +70,8 @@ class ScoredPairs:
 
     @property
     def clusters(self) -> list[str]:
-        """What the intervals draw, ``(N,)``: prompts, or pairs where there are no prompts."""
-        return [cluster(pair) for pair in self.pairs]
+        """What the intervals draw, ``(N,)``: prompts, or texts that hang together."""
+        return clusters(self.pairs)
 
 
 def score_pairs(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.card.data import cluster
+from reward_models.card.data import clusters
 from reward_models.card.measures import measured, rank_correlation
 from reward_models.card.probes import (
     CHANGES,
@@ -75,7 +75,7 @@ class Texts:
         return cls(
             prompts=[pair.prompt for pair in pairs] * 2,
             completions=[pair.chosen for pair in pairs] + [pair.rejected for pair in pairs],
-            clusters=[cluster(pair) for pair in pairs] * 2,
+            clusters=clusters(pairs) * 2,
             scores=np.concatenate([scored.chosen[rows], scored.rejected[rows]]),
         )
 

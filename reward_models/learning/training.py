@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from scipy.stats import spearmanr
 from transformers import Trainer
 from transformers.trainer_callback import PrinterCallback
 
@@ -29,6 +29,7 @@ from reward_models.learning.objectives import (
 )
 from reward_models.learning.provenance import provenance
 from reward_models.measuring.pairs import evaluate_reward
+from reward_models.measuring.ratings import evaluate_ratings
 from reward_models.models.transformer import PreferenceModel
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
@@ -53,7 +54,8 @@ _PROVENANCE_FILE = "training.json"
 _WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
 _REFERENCE_ITEMS = 500  # 1,000 texts of pairs: their standard deviation is known to about 2 %
 _TIE = 0.5
-_FEWEST_TO_CORRELATE = 3
+_FEWEST = 2  # ratings and texts that are different, for a correlation
+_ENDS = ("low", "high")
 
 
 def train_reward_model(
@@ -270,13 +272,22 @@ def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, f
     pairs = decided_pairs(held_out)
     ratings = [item for item in held_out if isinstance(item, Rating)]
     figures: dict[str, float] = {}
-    if len({item.rating for item in ratings}) >= _FEWEST_TO_CORRELATE - 1:
+    units = [r.prompt or r.completion for r in ratings]
+    if min(len({item.rating for item in ratings}), len(set(units))) >= _FEWEST:
         scores = reward.raw([r.prompt for r in ratings], [r.completion for r in ratings])
-        correlation = float(spearmanr(scores.numpy(), [r.rating for r in ratings]).statistic)
-        figures |= {"evaluation_ratings": len(ratings), "evaluation_spearman": correlation}
+        report = evaluate_ratings(
+            scores.numpy(),
+            [r.rating for r in ratings],
+            units,
+            np.random.default_rng(0),
+        )
+        figures["evaluation_ratings"] = len(ratings)
+        for name, estimate in (("spearman", report.correlation), ("order", report.order)):
+            figures[f"evaluation_{name}"] = estimate.value
+            figures |= {f"evaluation_{name}_{end}": getattr(estimate, end) for end in _ENDS}
     if pairs:
-        report = asdict(evaluate_reward(reward, pairs))
-        figures |= {f"evaluation_{name}": value for name, value in report.items()}
+        measured = asdict(evaluate_reward(reward, pairs))
+        figures |= {f"evaluation_{name}": value for name, value in measured.items()}
     return figures
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy.special import gammaln
@@ -74,14 +74,18 @@ class OveroptimisationFit:
         alpha: The slope at the start, in gold units.
         beta: How strongly optimising turns against the gold; above 0 the curve has a peak.
         r_squared: Share of the gain's variance over the n's that the form explains; at most 1.
-        peak_kl: The KL of the peak, ``(alpha / 2 beta)^2``, in nats; None without a peak. It may
-            lie beyond the largest n, and is then a guess.
-        peak_gain: The gold's gain there, ``alpha^2 / 4 beta``; None without a peak.
+        shape: ``rises`` without an end, ``turns`` at a peak, or ``falls`` from the start on. A
+            curve that falls before it rises is called by where the form ends at the largest KL.
+        peak_kl: The KL of the peak, ``(alpha / 2 beta)^2``, in nats; 0 where the curve falls, None
+            where it rises. It may lie beyond the largest n, and is then a guess.
+        peak_gain: The gold's gain there, ``alpha^2 / 4 beta``; 0 where it falls, None where it
+            rises.
     """
 
     alpha: float
     beta: float
     r_squared: float
+    shape: Literal["rises", "turns", "falls"]
     peak_kl: float | None
     peak_gain: float | None
 
@@ -211,13 +215,14 @@ def fit_overoptimisation(kl: ArrayLike, gold: ArrayLike) -> OveroptimisationFit:
     (alpha, beta), *_ = np.linalg.lstsq(design, gain, rcond=None)
     spread = float(np.sum((gain - gain.mean()) ** 2))
     missed = float(np.sum((gain - design @ [alpha, beta]) ** 2))
-    turns = beta > 0 and alpha > 0
+    shape, peak_kl, peak_gain = _peak(float(alpha), float(beta), float(distance.max()))
     return OveroptimisationFit(
         alpha=float(alpha),
         beta=float(beta),
         r_squared=1 - missed / spread if spread > 0 else math.nan,
-        peak_kl=float((alpha / (2 * beta)) ** 2) if turns else None,
-        peak_gain=float(alpha**2 / (4 * beta)) if turns else None,
+        shape=shape,
+        peak_kl=peak_kl,
+        peak_gain=peak_gain,
     )
 
 
@@ -230,8 +235,8 @@ def peak_interval(
 ) -> tuple[float, float]:
     """The 95 % interval of the fitted peak's KL, by drawing prompts and fitting anew.
 
-    A resample whose curve does not turn counts as a peak at infinity, so that the upper end is
-    infinite where more than one in forty do not turn.
+    A resample whose curve rises counts as a peak at infinity, so that the upper end is infinite
+    where more than one in forty rise; one whose curve falls has its peak at 0.
 
     Args:
         proxy: As in ``best_of_n_curve``.
@@ -256,6 +261,18 @@ def peak_interval(
     # An end between two infinities would be none at all: take one of the peaks themselves.
     low, high = weighted_interval(peaks, len(golds), rng, repetitions, interpolated=False)
     return float(low), float(high)
+
+
+def _peak(
+    alpha: float, beta: float, furthest: float
+) -> tuple[Literal["rises", "turns", "falls"], float | None, float | None]:
+    """Where ``d (alpha - beta d)`` is highest for d of 0 or more, and what it is worth there."""
+    if alpha > 0 and beta > 0:
+        return "turns", (alpha / (2 * beta)) ** 2, alpha**2 / (4 * beta)
+    # With both below 0 it falls first: what was measured says whether it comes back.
+    if alpha - beta * furthest > 0:
+        return "rises", None, None
+    return "falls", 0.0, 0.0
 
 
 def _weighted_means(

@@ -26,7 +26,7 @@ from reward_models.preferences.rankings import (
     pairs_of_rankings,
     pairs_of_ratings,
 )
-from reward_models.preferences.splitting import Division, divide
+from reward_models.preferences.splitting import Division, divide, remarks
 from reward_models.preferences.store import PreferenceStore, StoreError
 
 __all__ = [
@@ -52,6 +52,7 @@ __all__ = [
     "pairs_of_rankings",
     "pairs_of_ratings",
     "read_preferences",
+    "remarks",
     "vote_shares",
     "write_preferences",
 ]

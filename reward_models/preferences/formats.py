@@ -129,7 +129,9 @@ def data_hash(items: Sequence[Item]) -> str:
     """Returns 32 hexadecimal digits that any change of the data changes, its order included."""
     digest = hashlib.blake2b(digest_size=16)
     for item in items:
-        digest.update(json.dumps([type(item).__name__, asdict(item)]).encode())
+        said = asdict(item)
+        said.pop("implicit", None)  # where a prompt is from changes nothing that is learned
+        digest.update(json.dumps([type(item).__name__, said]).encode())
     return digest.hexdigest()
 
 

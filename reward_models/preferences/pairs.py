@@ -102,6 +102,8 @@ class Preference:
         margin: How much better ``chosen`` should score, in units of log-odds.
         subset: The part of the data that the pair is counted in, such as who wrote the two texts;
             empty for none.
+        implicit: Whether the prompt is what both texts begin with, since nobody named one. The
+            data do not say then where it ends, see ``divide``.
     """
 
     pair_id: str
@@ -113,6 +115,7 @@ class Preference:
     probability: float = 1.0
     margin: float = 0.0
     subset: str = ""
+    implicit: bool = False
 
 
 def build_pairs(

@@ -121,19 +121,31 @@ def pairs_of_rankings(rankings: Sequence[Ranking]) -> list[Preference]:
 
 
 def pairs_of_ratings(ratings: Sequence[Rating]) -> list[Preference]:
-    """Returns the pairs of completions of one prompt that were rated differently by one person."""
+    """Returns the pairs of completions of one prompt that were rated differently by one person.
+
+    Without a prompt all texts could meet, which would be N (N - 1) / 2 pairs that say little more
+    than N / 2: there each text is in one pair at most, drawn at random, the same in every call.
+    """
     groups: dict[tuple[str, str], list[Rating]] = {}
     for rating in ratings:
         groups.setdefault((rating.prompt, rating.annotator), []).append(rating)
     pairs = []
     for group in groups.values():
-        for one, other in itertools.combinations(group, 2):
+        met = itertools.combinations(group, 2) if group[0].prompt else _met(group)
+        for one, other in met:
             if one.rating != other.rating:
                 better, worse = (one, other) if one.rating > other.rating else (other, one)
                 pairs.append(
                     _preference(one.prompt, better.completion, worse.completion, one.annotator)
                 )
     return pairs
+
+
+def _met(ratings: Sequence[Rating]) -> list[tuple[Rating, Rating]]:
+    """Puts different texts together, each once."""
+    once = list({rating.completion: rating for rating in ratings}.values())
+    random.Random(0).shuffle(once)  # noqa: S311  not a secret
+    return list(zip(once[::2], once[1::2], strict=False))
 
 
 def _preference(prompt: str, chosen: str, rejected: str, annotator: str) -> Preference:

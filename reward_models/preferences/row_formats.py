@@ -151,6 +151,7 @@ def _preference(
         probability=max(probability, 1 - probability),
         margin=margin,
         subset=str(row.values.get("subset") or ""),
+        implicit=_prompt_column(row) is None,
     )
 
 
@@ -177,7 +178,7 @@ def _divide(
     row: Row, texts: Sequence[str | list[Any]], *, implicit: bool = False
 ) -> tuple[str, list[str]]:
     """Prompt and completions; ``implicit`` allows that the texts begin with their prompt."""
-    column = next((name for name in _PROMPTS if row.values.get(name) is not None), None)
+    column = _prompt_column(row)
     if column is None and not implicit:
         raise ValueError(f"{row.place} has no prompt; add a column 'prompt', empty if need be")
     prompt = None if column is None else _decoded(row, column)
@@ -187,6 +188,10 @@ def _divide(
         return prompt_and_completions(prompt, texts)
     except ValueError as error:
         raise ValueError(f"{row.place}: {error}") from None
+
+
+def _prompt_column(row: Row) -> str | None:
+    return next((name for name in _PROMPTS if row.values.get(name) is not None), None)
 
 
 def _wrong(row: Row, what: str) -> ValueError:

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reward_models.card.data import card_data, cluster, coded_answers, coded_scores, read_card_data
+from reward_models.card.data import card_data, clusters, coded_answers, coded_scores, read_card_data
 from reward_models.preferences import Answer, Pair, Preference, PreferenceStore
 
 
@@ -46,7 +46,7 @@ def test_no_prompt_is_both_fitted_and_measured_on():
     validation = [answer("a", "b", prompt="p"), answer("a", "b", prompt="q")]
     data = card_data([answer("c", "d", prompt="p")], validation, source="here")
     assert [label.prompt for label in data.validation] == ["q"]
-    assert data.left_out == {"validation pairs whose prompt is measured on": 1}
+    assert data.left_out == {"validation pairs whose prompt or text is measured on": 1}
 
 
 def test_answers_and_scores_are_coded_alike():
@@ -163,12 +163,23 @@ def test_a_missing_file_is_no_new_store(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_pairs_without_prompts_that_share_texts_hang_together():
+    """Also by a third pair; a prompt is a unit of its own, whatever its texts."""
+    texts = [("", "a", "b"), ("", "c", "d"), ("", "e", "c"), ("p", "a", "c"), ("", "b", "f")]
+    pairs = [Preference(pair_id="", prompt=p, chosen=c, rejected=r) for p, c, r in texts]
+    one, two, three, four, five = clusters(pairs)
+    assert one == five
+    assert two == three
+    assert len({one, two, four}) == 3
+    assert four == "p"
+
+
 def test_without_prompts_each_pair_stands_for_itself(tmp_path):
     """One empty prompt for all would leave no interval, and nothing for the temperature."""
-    rows = [{"prompt": "", "chosen": f"a{n}", "rejected": "b"} for n in range(40)]
+    rows = [{"prompt": "", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(40)]
     path = tmp_path / "pairs.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
     data = read_card_data(str(path))
     assert len(data.test) + len(data.validation) == 40
     assert min(len(data.test), len(data.validation)) > 0
-    assert len({cluster(label) for label in data.test}) == len(data.test)
+    assert len(set(clusters(data.test))) == len(data.test)

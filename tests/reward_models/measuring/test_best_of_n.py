@@ -87,13 +87,27 @@ def test_a_form_that_was_put_in_comes_out():
     )
 
 
-def test_a_curve_that_does_not_turn_has_no_peak():
+def test_a_curve_that_rises_has_no_peak_and_one_that_falls_has_it_at_the_start():
     kl = kl_bound(default_ns(64))
     rising = fit_overoptimisation(kl, np.sqrt(kl) * (1 + 0.1 * np.sqrt(kl)))
     falling = fit_overoptimisation(kl, -np.sqrt(kl))
-    assert (rising.peak_kl, rising.peak_gain) == (None, None)
-    assert (falling.peak_kl, falling.peak_gain) == (None, None)
+    assert (rising.shape, rising.peak_kl, rising.peak_gain) == ("rises", None, None)
+    assert (falling.shape, falling.peak_kl, falling.peak_gain) == ("falls", 0, 0)
+    faster = fit_overoptimisation(kl, -np.sqrt(kl) - kl)
+    assert (faster.shape, faster.peak_kl, faster.peak_gain) == ("falls", 0, 0)
+    turning = fit_overoptimisation(kl, 2 * np.sqrt(kl) - kl)
+    assert turning.shape == "turns"
+    back = fit_overoptimisation(kl, -np.sqrt(kl) + kl)  # falls, and ends above the start
+    assert (back.shape, back.peak_kl) == ("rises", None)
+    low = fit_overoptimisation(kl, -np.sqrt(kl) + 0.1 * kl)
+    assert (low.shape, low.peak_kl) == ("falls", 0)
     assert math.isnan(fit_overoptimisation(kl, np.ones(7)).r_squared)
+
+
+def test_the_most_harmful_proxy_has_its_peak_at_no_optimising():
+    """It was called a curve that need not turn, with a peak at infinity."""
+    proxy = np.random.default_rng(0).normal(size=(40, 64))
+    assert peak_interval(proxy, -proxy, np.random.default_rng(1), repetitions=200) == (0, 0)
 
 
 def overoptimised(prompts, samples, seed):

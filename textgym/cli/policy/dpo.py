@@ -37,8 +37,9 @@ class DPOTraining(Training):
     a store (.sqlite), or datasets:NAME. None lets the policy write, and the environment's score
     choose. What was not written by the policy teaches it less, see LEARNERS.md."""
     held_out: float = 0.1
-    """The share of the prompts whose answers are kept apart to measure on at the end, where the
-    data do not say which. More measures more precisely and leaves less to learn from."""
+    """The share of the prompts, or without them of the texts, whose answers are kept apart to
+    measure on at the end, where the data do not say which. More measures more precisely and leaves
+    less to learn from."""
     dpo: DPOConfig = field(default_factory=DPOConfig)
     """The algorithm's settings."""
 
@@ -50,24 +51,25 @@ def train_dpo(config: DPOTraining, console: Console | None = None) -> None:
         CommandError: If the data are no pairs.
         FileNotFoundError: If there are none.
     """
-    train, held_out = (None, None) if config.data is None else _read(config)
+    train, held_out, notes = (None, None, ()) if config.data is None else _read(config)
 
     def measured(learner: Learner) -> str:
         if not held_out:
-            return ""
+            return "\n".join(notes)
         accuracy, pairs = cast("DPO", learner).accuracy(held_out)
-        return (
+        said = (
             f"of {pairs} held-out pairs, the policy's log-probabilities tell the chosen text in "
             f"{accuracy:.1%}"
         )
+        return "\n".join([said, *notes])
 
     run_training(
         config, lambda policy, envs: DPO(policy, envs, config.dpo, pairs=train), console, measured
     )
 
 
-def _read(config: DPOTraining) -> tuple[Sequence[_Triple], Sequence[_Triple]]:
-    """The pairs to learn from, and those to measure on."""
+def _read(config: DPOTraining) -> tuple[Sequence[_Triple], Sequence[_Triple], Sequence[str]]:
+    """The pairs to learn from, those to measure on, and what is to be said about them."""
     name = str(config.data)
     if name == REVIEWS:
         raise CommandError(f"{REVIEWS} are pairs of whole reviews, not of completions of a prompt")
@@ -80,4 +82,4 @@ def _read(config: DPOTraining) -> tuple[Sequence[_Triple], Sequence[_Triple]]:
             )
         pairs = [item for item in items if isinstance(item, Preference)]
         both.append([(pair.prompt, pair.chosen, pair.rejected) for pair in pairs])
-    return both[0], both[1]
+    return both[0], both[1], data.notes

@@ -122,10 +122,24 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
     console.print(
         f"gold {curve.gold[0]:.3f} at n = 1, {peak['gold']:.3f} at n = {peak['n']} (highest), "
         f"{curve.gold[-1]:.3f} at n = {curve.ns[-1]}; proxy {curve.proxy[0]:.3f} to "
-        f"{curve.proxy[-1]:.3f}\n{config.out / 'best_of_n.png'}",
+        f"{curve.proxy[-1]:.3f}\n{_fitted(result)}{config.out / 'best_of_n.png'}",
         soft_wrap=True,
         highlight=False,
     )
+
+
+def _fitted(result: Mapping[str, Any]) -> str:
+    """A line about the fitted curve and its peak, with the peak's interval; empty without a fit."""
+    fit, ends = result["fit"], result["fitted_peak_kl"]
+    if fit is None:
+        return ""
+    where = "no peak" if fit["peak_kl"] is None else f"peak at {fit['peak_kl']:.2f} nats"
+    if fit["peak_gain"] is not None:
+        where += f", gain {fit['peak_gain']:.3f}"
+    if ends is not None:
+        low, high = ("infinity" if e is None else f"{e:.2f}" for e in (ends["low"], ends["high"]))
+        where += f"; the peak's interval is {low} to {high} nats (95 %)"
+    return f"the fitted gold {fit['shape']}: {where}\n"
 
 
 def _check(config: BestOfNConfig) -> None:
@@ -249,7 +263,7 @@ def _measured(
     else:
         fit = asdict(fit_overoptimisation(curve.kl_bounds, curve.gold))
         result["fit"] = {
-            name: None if value is None or math.isnan(value) else value
+            name: None if isinstance(value, float) and math.isnan(value) else value
             for name, value in fit.items()
         }
         if len(proxy) > 1:
@@ -259,7 +273,7 @@ def _measured(
                 np.random.default_rng(config.seed),
                 repetitions=config.repetitions,
             )
-            # JSON has no word for infinity, which is what a curve that does not turn counts as.
+            # JSON has no word for infinity, which is what a curve that rises counts as.
             result["fitted_peak_kl"] = {
                 "low": low if math.isfinite(low) else None,
                 "high": high if math.isfinite(high) else None,

@@ -88,8 +88,10 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
     accuracy = card["accuracy"][0]["accuracy"]
     between = f" ({accuracy['low']:.3f} to {accuracy['high']:.3f})" if "low" in accuracy else ""
     console.print(
+        *(f"{note}\n" for note in data.notes),
         f"accuracy {accuracy['value']:.3f}{between} on {len(data.test)} pairs; "
         f"{len(card['undefined'])} figures undefined\n{config.out / 'card.html'}",
+        sep="",
         soft_wrap=True,
         highlight=False,
     )

@@ -15,6 +15,7 @@ import numpy as np
 import tyro
 from rich.console import Console
 
+from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.models.transformer import load_reward
@@ -79,7 +80,8 @@ class RewardCurveConfig:
     test_pairs: int = 1000
     """The most held-out pairs to measure on. More makes intervals narrower and takes longer."""
     held_out: float = 0.2
-    """Share of the prompts that only measure, where the data have no column split."""
+    """Share of the prompts, or without them of the texts, that only measure, where the data have no
+    column split."""
     votes: Votes = "majority"
     """Of several people's answers in a store: majority, shares or each."""
     tokenizer: str | None = None
@@ -109,6 +111,8 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     data = load_data(
         config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
     )
+    for note in data.notes:
+        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
     pairs, test = (_cut(decided_pairs(p), config.last_words) for p in (data.train, data.held_out))
     random.Random(0).shuffle(test)  # noqa: S311 - not a secret
     test = test[: config.test_pairs]
@@ -139,7 +143,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         )
     wanted = itertools.product(config.models, config.sizes, config.noise)
     trained = [trained_of(_seeds(config, results, *which)) for which in wanted]
-    prompts = [pair.prompt or pair.chosen for pair in test]
+    prompts = clusters(test)
     lines = [*accuracy_table(trained, prompts), "", *confidence_table(trained, prompts)]
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)

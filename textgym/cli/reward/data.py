@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from reward_models.preferences import (
     Item,
@@ -14,6 +14,7 @@ from reward_models.preferences import (
     majority,
     pairs_of_labels,
     read_preferences,
+    remarks,
     vote_shares,
 )
 from textgym.cli.parsing import CommandError
@@ -21,6 +22,8 @@ from textgym.data.tables import is_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from reward_models.preferences import Division
 
 __all__ = ["REVIEWS", "LoadedData", "Votes", "load_data"]
 
@@ -56,12 +59,13 @@ def load_data(
     skip_bad: bool = False,
     passes: int = 1,
 ) -> LoadedData:
-    """Reads preferences and keeps some apart, by their prompts.
+    """Reads preferences and keeps some apart, by their prompts or texts.
 
     Args:
         name: ``reviews``, the path of a store (``.sqlite`` or ``.db``), or what
             ``read_preferences`` takes.
-        held_out: The share of the prompts that is held out, where the data do not say which.
+        held_out: The share that is held out of the prompts, or of the texts without one, where the
+            data do not say which.
         seed: Decides the division.
         votes: What becomes of several answers to one pair in a store.
         skip_bad: Leave rows out that cannot be read.
@@ -93,9 +97,14 @@ def load_data(
         division = divide(data.items, data.held_out, held_out, seed)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return LoadedData(
-        train=division.learned, held_out=division.held_out, notes=[*left_out, *data.notes]
-    )
+    return _loaded(division.learned, division.held_out, division, [*left_out, *data.notes])
+
+
+def _loaded(
+    train: Sequence[Item], held_out: Sequence[Item], division: Division[Any], notes: Sequence[str]
+) -> LoadedData:
+    said = remarks(train, held_out, division.dropped)
+    return LoadedData(train=train, held_out=held_out, notes=[*notes, *said])
 
 
 def _reviews(seed: int, passes: int) -> LoadedData:
@@ -107,7 +116,7 @@ def _reviews(seed: int, passes: int) -> LoadedData:
         return pairs_of_labels([r.text for r in reviews], [r.label for r in reviews], seed, passes)
 
     division = divide(pairs("language_model", passes), pairs("judge", 1))
-    return LoadedData(train=division.learned, held_out=division.held_out)
+    return _loaded(division.learned, division.held_out, division, ())
 
 
 def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
@@ -132,7 +141,4 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
     combine = ways[votes]
     undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
     notes = [f"left out: {counts[a]} {a.replace('_', ' ')}" for a in undecided if counts[a]]
-    notes += [f"left out: {number} {reason}" for reason, number in division.dropped.items()]
-    return LoadedData(
-        train=combine(division.learned), held_out=combine(division.held_out), notes=notes
-    )
+    return _loaded(combine(division.learned), combine(division.held_out), division, notes)

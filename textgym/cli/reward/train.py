@@ -11,6 +11,7 @@ import tyro
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
@@ -65,8 +66,9 @@ class RewardTrainConfig:
     """A sentencepiece .model, a folder with a tokenizer.json, or reviews-4096. Left out, it is the
     model's own; scratch and lstm train one on the texts, or take reviews-4096 if those are few."""
     held_out: float = 0.1
-    """Share of the prompts that only measure, where the data have no column split. More makes
-    intervals narrower and leaves less to learn from; no prompt is on both sides."""
+    """Share of the prompts, or without them of the texts, that only measure, where the data have no
+    column split. More makes intervals narrower and leaves less to learn from; no prompt is on both
+    sides, and without prompts no text."""
     votes: Votes = "majority"
     """Of several people's answers in a store: what most said, their shares as soft labels (ties
     count half), or each answer by itself."""
@@ -163,7 +165,7 @@ def _announce(
     what = f"{type(data.train[0]).__name__.lower()}s"
     lines = [
         f"{len(data.train):,} {what} of {config.data} to learn from, {len(data.held_out):,} held "
-        "out by their prompts",
+        f"out by their {'prompts' if any(item.prompt for item in data.train) else 'texts'}",
         f"model: {start.says}, which reads {start.model.config.max_tokens} tokens; "
         + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
         *(f"  {note}" for note in data.notes),
@@ -200,7 +202,8 @@ def _summarise(
     if "evaluation_spearman" in metrics:
         lines.append(
             f"rank correlation with {metrics['evaluation_ratings']} held-out ratings: "
-            f"{metrics['evaluation_spearman']:.3f}"
+            f"{_between(metrics, 'spearman')}; share of different ratings in order (with two "
+            f"ratings the AUC): {_between(metrics, 'order')}"
         )
     if pairs:
         lines += _judge(reward, pairs)
@@ -220,15 +223,23 @@ def _summarise(
         console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
+def _between(metrics: dict[str, float], name: str) -> str:
+    value, low, high = (metrics[f"evaluation_{name}{end}"] for end in ("", "_low", "_high"))
+    return f"{value:.3f} ({low:.3f} to {high:.3f}, 95 %)"
+
+
 def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
     prompts = [pair.prompt for pair in pairs]
     raw = reward.raw(prompts + prompts, [p.chosen for p in pairs] + [p.rejected for p in pairs])
     lead = raw.numpy()[: len(pairs)] - raw.numpy()[len(pairs) :]
     right = (np.sign(lead) + 1) / 2
-    low, high = share_interval(right, prompts, np.random.default_rng(0))
+    groups = clusters(pairs)
+    low, high = share_interval(right, groups, np.random.default_rng(0))
+    linked = len(set(groups)) == 1 < len(pairs) and not any(prompts)
+    between = "no interval, since all share texts" if linked else f"{low:.3f} to {high:.3f}, 95 %"
     longer = np.array([np.sign(len(p.chosen) - len(p.rejected)) for p in pairs])
     lines = [
-        f"accuracy on held-out pairs: {right.mean():.3f} ({low:.3f} to {high:.3f}, 95 %), "
+        f"accuracy on held-out pairs: {right.mean():.3f} ({between}), "
         f"{len(pairs):,} pairs" + (f" of {len(set(prompts)):,} prompts" if any(prompts) else ""),
         f"  taking the longer text is right in {(longer + 1).mean() / 2:.3f}; the model is in "
         + ", ".join(
@@ -237,12 +248,12 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
             if (longer == sign).any()
         ),
     ]
-    if high < 1 / 2:
+    if high < 1 / 2 and not linked:
         lines.append(
             "  WARNING: worse than a coin. Held-out answers contradict those learned from: are "
             "chosen and rejected swapped in a part of the data?"
         )
-    return lines + _calibrate(lead, prompts)
+    return lines + _calibrate(lead, groups)
 
 
 def _calibrate(lead: NDArray[np.float64], prompts: Sequence[str]) -> list[str]:

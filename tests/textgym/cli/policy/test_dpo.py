@@ -42,6 +42,7 @@ def test_it_learns_from_a_file_and_says_how_it_does_on_what_it_has_not_seen(tmp_
     assert re.search(
         r"of \d+ held-out pairs, the policy's .* tell the chosen text in 100\.0%", said
     )
+    assert re.search(r"\d+ of \d+ held-out pairs share a text with what is learned from", said)
     assert TransformerPolicy.from_pretrained(tmp_path / "out" / "policy").vocab_size == 11
 
 

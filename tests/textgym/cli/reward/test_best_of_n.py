@@ -73,6 +73,10 @@ def test_the_longest_of_n_is_first_better_and_then_worse(samples, tmp_path):
     assert result["peak"]["gold"] == max(curve["gold"])
     assert result["peak"]["fall_after_it"] == pytest.approx(max(curve["gold"]) + 7.5)
     assert "gold -4.000 at n = 1" in said
+    fit, ends = result["fit"], result["fitted_peak_kl"]
+    assert fit["shape"] == "turns"
+    assert f"the fitted gold turns: peak at {fit['peak_kl']:.2f} nats, gain" in said
+    assert f"interval is {ends['low']:.2f} to " in said
     assert (tmp_path / "out" / "best_of_n.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -68,6 +68,7 @@ def test_a_file_becomes_a_reward_and_a_summary(tmp_path):
     said = train(data, tmp_path / "out", held_out=0.3)
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert f"{metrics['pairs']} preferences of {data} to learn from" in said
+    assert f" of {metrics['evaluation_pairs']} held-out pairs share a text with what is" in said
     assert f"accuracy on held-out pairs: {metrics['evaluation_accuracy']:.3f} (" in said
     assert metrics["evaluation_accuracy"] > 0.9
     assert "WARNING" not in said
@@ -97,6 +98,7 @@ def test_ratings_and_rankings_are_learned_from_as_well(tmp_path):
         said = train(data, tmp_path / name, held_out=0.3)
         assert f"{name} of {data} to learn from" in said
         assert ("rank correlation" in said) == (name == "ratings")
+        assert ("in order (with two ratings the AUC): " in said) == (name == "ratings")
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
         assert metrics["evaluation_accuracy"] > 0.9
 
