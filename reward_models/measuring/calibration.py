@@ -33,6 +33,7 @@ __all__ = [
     "negative_log_likelihood",
     "probabilities",
     "reliability",
+    "reliability_part",
 ]
 
 BINS = 15
@@ -111,6 +112,37 @@ def calibration_error(probability: ArrayLike, bins: int = BINS) -> float:
     parts = reliability(probability, bins)
     gaps = [part.pairs * abs(part.accuracy - part.confidence) for part in parts]
     return float(sum(gaps) / sum(part.pairs for part in parts))
+
+
+def reliability_part(probability: ArrayLike, bins: int = BINS) -> float:
+    """The part of the Brier score that is wrong confidence, without what chance adds to it.
+
+    The calibration error has a floor that chance makes, and a resample adds to it, so that a
+    difference of two of them is drawn to 0 and its interval with it. Here chance's share of each
+    bin's square is taken off (Broecker 2012), and what is below 0 stays so: its mean over data is
+    the truth's, and a difference of two has an interval.
+
+    Args:
+        probability: As in ``reliability``.
+        bins: As in ``reliability``; bins of a single pair are left out.
+
+    Returns:
+        The mean over pairs of ``(accuracy - confidence)^2 - accuracy (1 - accuracy) / (n - 1)`` of
+        their bin of n, with ties as half right; 0 where no bin has two pairs.
+
+    Raises:
+        ValueError: If there is no comparison.
+    """
+    parts = [part for part in reliability(probability, bins) if part.pairs > 1]
+    terms = [
+        part.pairs
+        * (
+            (part.accuracy - part.confidence) ** 2
+            - part.accuracy * (1 - part.accuracy) / (part.pairs - 1)
+        )
+        for part in parts
+    ]
+    return float(sum(terms) / sum(part.pairs for part in parts)) if parts else 0.0
 
 
 def chance_calibration_error(

@@ -14,7 +14,9 @@ from reward_models.measuring.calibration import (
     negative_log_likelihood,
     probabilities,
     reliability,
+    reliability_part,
 )
+from textgym.statistics.bootstrap import cluster_interval
 
 
 def drawn_leads(rng, number, sharpness=1.0):
@@ -130,3 +132,28 @@ def test_pairs_of_one_prompt_are_halved_one_by_one():
     leads = np.array([1.0, 2.0, -1.0, -2.0, 1.0, 2.0, 1.0, 2.0])
     one, two = (cross_fitted(leads, prompts)[0] for prompts in ([""] * 8, list("abababab")))
     assert one == pytest.approx(two)
+
+
+@pytest.mark.slow
+def test_a_difference_of_reliability_is_as_it_is_and_its_interval_holds_it():
+    """Of calibration errors none of 120 did: a calibrated model beside a sharpened one."""
+    rng = np.random.default_rng(0)
+
+    def leads(pairs):
+        odds = rng.normal(0, 1.5, pairs)
+        return odds * np.where(rng.random(pairs) < 1 / (1 + np.exp(-odds)), 1, -1)
+
+    def difference(lead):
+        return reliability_part(probabilities(lead)) - reliability_part(probabilities(1.6 * lead))
+
+    truth = difference(leads(1_000_000))
+    worlds, held, estimates = 200, 0, []
+    for _ in range(worlds):
+        lead = leads(1000)
+        low, high = cluster_interval(
+            lambda rows, lead=lead: difference(lead[rows]), range(1000), rng, repetitions=100
+        )
+        held += low <= truth <= high
+        estimates.append(difference(lead))
+    assert np.mean(estimates) == pytest.approx(truth, rel=0.1)
+    assert held / worlds == pytest.approx(0.95, abs=0.03)

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import random
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import tyro
 from rich.console import Console
 
+from reward_models.card.assembly import folder_hash
 from reward_models.card.data import clusters
+from reward_models.learning.provenance import code_version
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
-from reward_models.preferences import Preference, decided_pairs
+from reward_models.preferences import Preference, data_hash, decided_pairs
 from reward_models.reading.scoring import PreferenceReward
 from textgym.cli.console import require_picture, use_quiet_transformers
 from textgym.cli.parsing import CommandError
@@ -38,12 +41,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from reward_models.preferences import Item
     from textgym.types import RewardFunction
 
 __all__ = ["RewardCurveConfig", "reward_curve"]
 
 _WORDS = "words"
 _RESULTS = "results.jsonl"
+# What results hold beside the hash of their origin, what is hashed by its contents, and where to
+# write: none of it may be in the hash, or what is known would not be found again.
+_ELSEWHERE = ("data", "out", "models", "sizes", "noise", "seeds", "picture")
 _DIGITS = 6  # of a lead; what is equal in them is a tie
 
 
@@ -123,10 +130,11 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         )
     path = config.out / _RESULTS
     results = _known(path)
+    origins = {model: _origin(config, model, pairs, test) for model in config.models}
     cells = itertools.product(config.sizes, config.noise, config.models, range(config.seeds))
     for size, noise, model, number in cells:
         seed = config.training.seed + number
-        cell = {**_cell(config, model, size, noise), "seed": seed}
+        cell = {**_cell(origins, model, size, noise), "seed": seed}
         if any(cell.items() <= result.items() for result in results):
             continue
         learned = _flip(_draw(pairs, config.passes, seed)[:size], noise, seed)
@@ -142,7 +150,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
             highlight=False,
         )
     wanted = itertools.product(config.models, config.sizes, config.noise)
-    trained = [trained_of(_seeds(config, results, *which)) for which in wanted]
+    trained = [trained_of(_seeds(config, results, _cell(origins, *which))) for which in wanted]
     prompts = clusters(test)
     lines = [*accuracy_table(trained, prompts), "", *confidence_table(trained, prompts)]
     for line in lines:
@@ -247,36 +255,55 @@ def _scores(
     return np.asarray(reward(prompts, texts), dtype=np.float64), 0.0
 
 
+def _cell(origins: dict[str, str], model: str, size: int, noise: float) -> dict[str, Any]:
+    """What makes a result another one, but for the seed."""
+    return {"origin": origins[model], "model": model, "size": size, "noise": noise}
+
+
 def _seeds(
-    config: RewardCurveConfig,
-    results: Sequence[dict[str, Any]],
-    model: str,
-    size: int,
-    noise: float,
+    config: RewardCurveConfig, results: Sequence[dict[str, Any]], cell: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """The results of one model, size and noise, a seed each."""
-    cell = _cell(config, model, size, noise)
     seeds = range(config.training.seed, config.training.seed + config.seeds)
     return [
         next(r for r in results if {**cell, "seed": seed}.items() <= r.items()) for seed in seeds
     ]
 
 
-def _cell(config: RewardCurveConfig, model: str, size: int, noise: float) -> dict[str, Any]:
-    """What makes a result another one, but for the seed."""
-    settings = asdict(config.training)
-    return {
-        "data": config.data,
-        "held_out": config.held_out,
-        "test_pairs": config.test_pairs,
-        "passes": config.passes,
-        "last_words": config.last_words,
-        "model": model,
-        "size": size,
-        "noise": noise,
-        # A bag of words has no such settings.
-        "training": {k: v for k, v in settings.items() if k != "seed" and model != _WORDS},
+def _origin(
+    config: RewardCurveConfig, model: str, pairs: Sequence[Item], test: Sequence[Item]
+) -> str:
+    """Hashes all that decides a model's results but for the size, the noise and the seed.
+
+    Settings are in it by exclusion, so that a new one is never forgotten.
+    """
+    settings = asdict(config)
+    for name in _ELSEWHERE:
+        del settings[name]
+    del settings["training"]["seed"]
+    if model == _WORDS:  # a bag of words has neither
+        del settings["training"], settings["tokenizer"]
+    decides = {
+        "settings": settings,
+        "learned": data_hash(pairs),
+        "measured": data_hash(test),
+        "model": _contents(model),
+        "tokenizer": _contents(settings.get("tokenizer")),
+        "code": code_version(),
     }
+    text = json.dumps(decides, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _contents(name: str | None) -> str | None:
+    """A name, or the hash of what lies at a path: it may be another thing tomorrow."""
+    path = Path(name or "")
+    if name is None or not path.exists():
+        return name
+    if path.is_dir():
+        return folder_hash(path)
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "blake2b").hexdigest()
 
 
 def _known(path: Path) -> list[dict[str, Any]]:

@@ -11,9 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy.special import expit
 
 from reward_models.card.charts import curve_chart, save_charts
-from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
+from reward_models.measuring.calibration import (
+    calibration_error,
+    cross_fitted,
+    probabilities,
+    reliability_part,
+)
 from textgym.statistics.bootstrap import cluster_interval, cluster_mean_interval
 
 if TYPE_CHECKING:
@@ -24,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "accuracy_table", "confidence_table", "draw_curves", "trained_of"]
 
 
-_REPETITIONS = 400  # of a calibration error, which takes a sort
+_REPETITIONS = 400  # of a reliability part, which takes a sort
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +110,8 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
     """Says how far the models' confidence is to be trusted, each alone and their mean score.
 
     The log-loss of a mean of log-odds is never above the mean log-loss; that it is lower by so much
-    is the news. The calibration error has no such rule.
+    is the news. The calibration error is a picture: its differences have no interval that holds the
+    truth, those of the Brier score's reliability part have.
 
     Args:
         trained: The models, two rows each: what a model of one seed is worth on average, and the
@@ -115,9 +122,11 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
         Lines of Markdown. Temperatures are fitted on the other half of the test's prompts.
     """
     lines = [
-        "| model | pairs | noise | whose scores | accuracy (95 %) | calibration error | over one "
-        "seed's (95 %) | log-loss | temperature | error at it | log-loss at it |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| model | pairs | noise | whose scores | accuracy (95 %) | calibration error | log-loss | "
+        "over one seed's (95 %) | Brier | over one seed's (95 %) | its reliability part | over one "
+        "seed's (95 %) | temperature | error at it | log-loss at it |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- "
+        "|",
     ]
     for one in trained:
         ways = {"one seed's": one.leads}
@@ -125,8 +134,8 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
             ways[f"mean of {len(one.leads)}"] = one.leads.mean(axis=0, keepdims=True)
         for whose, leads in ways.items():
             accuracy = _mean(_right(leads).mean(axis=0), prompts)
-            over = "" if leads is one.leads else _over_one(one.leads, prompts)
-            lines.append(f"{one.says} {whose} | {accuracy} | {_confidence(leads, prompts, over)} |")
+            confidence = _confidence(leads, one.leads, prompts)
+            lines.append(f"{one.says} {whose} | {accuracy} | {confidence} |")
     return lines
 
 
@@ -153,10 +162,17 @@ def draw_curves(trained: Sequence[Trained], prompts: Sequence[str], path: Path) 
     save_charts(draws, path, (4.8 * len(draws), 3.6))
 
 
-def _confidence(leads: NDArray[np.float64], prompts: Sequence[str], over: str) -> str:
-    """Six cells: means over the rows, before and at the temperature of each."""
-    error, loss = np.mean([_figures(lead) for lead in leads], axis=0)
-    cells = [f"{error:.3f}", over, f"{loss:.3f}"]
+def _confidence(
+    leads: NDArray[np.float64], alone: NDArray[np.float64], prompts: Sequence[str]
+) -> str:
+    """Ten cells: means over the rows, before and at the temperature of each."""
+    several = leads is not alone
+    cells = [f"{np.mean([_figures(lead)[0] for lead in leads]):.3f}"]
+    for score in (_losses, _squares):
+        here, there = score(leads).mean(axis=0), score(alone).mean(axis=0)
+        cells += [f"{here.mean():.3f}", _signed(here - there, prompts) if several else ""]
+    part = np.mean([reliability_part(probabilities(lead)) for lead in leads])
+    cells += [f"{part:.4f}", _over_one(alone, prompts) if several else ""]
     try:
         fitted = [cross_fitted(lead, prompts) for lead in leads]
     except ValueError:  # nothing to fit: all pairs are in order, or the model knows nothing
@@ -167,19 +183,32 @@ def _confidence(leads: NDArray[np.float64], prompts: Sequence[str], over: str) -
 
 
 def _figures(lead: NDArray[np.float64]) -> tuple[float, float]:
-    return calibration_error(probabilities(lead)), float(np.logaddexp(0.0, -lead).mean())
+    return calibration_error(probabilities(lead)), float(_losses(lead).mean())
+
+
+def _losses(leads: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.logaddexp(0.0, -leads)
+
+
+def _squares(leads: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((1 - expit(leads)) ** 2, dtype=np.float64)
 
 
 def _over_one(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
-    """How far the calibration error of the mean is above the mean of the seeds' errors."""
+    """How far the reliability part of the mean's score is above the mean of the seeds' own."""
     mean, each = probabilities(leads.mean(axis=0)), [probabilities(lead) for lead in leads]
 
     def over(rows: NDArray[np.intp]) -> float:
-        alone = np.mean([calibration_error(given[rows]) for given in each])
-        return calibration_error(mean[rows]) - float(alone)
+        alone = np.mean([reliability_part(given[rows]) for given in each])
+        return reliability_part(mean[rows]) - float(alone)
 
     low, high = cluster_interval(over, prompts, np.random.default_rng(0), _REPETITIONS)
-    return f"{over(np.arange(len(mean))):+.3f} ({low:+.3f} to {high:+.3f})"
+    return f"{over(np.arange(len(mean))):+.4f} ({low:+.4f} to {high:+.4f})"
+
+
+def _signed(values: NDArray[np.float64], prompts: Sequence[str]) -> str:
+    low, high = _interval(values, prompts)
+    return f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def _right(leads: NDArray[np.float64]) -> NDArray[np.float64]:

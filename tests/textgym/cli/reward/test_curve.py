@@ -13,7 +13,7 @@ from rich.console import Console
 from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.preferences import pairs_of_labels
 from textgym.cli.parsing import CommandError
-from textgym.cli.reward.curve import RewardCurveConfig, reward_curve
+from textgym.cli.reward.curve import RewardCurveConfig, _origin, reward_curve
 from textgym.cli.reward.curve_tables import Trained, accuracy_table, confidence_table
 from textgym.data import reviews
 from textgym.data.reviews import Review
@@ -181,6 +181,74 @@ def test_a_bag_of_words_is_not_trained_again_for_another_network_s_settings(tmp_
     assert again[1].startswith("| model")
 
 
+REASONS = {
+    "data": "by its contents",
+    "out": "where to write",
+    "picture": "where to draw",
+    "models": "stands beside it in a result",
+    "sizes": "stands beside it in a result",
+    "noise": "stands beside it in a result",
+    "seeds": "stands beside it in a result, with the training's seed",
+    "training.seed": "stands beside it in a result",
+}
+OTHER = {
+    "passes": 2,
+    "last_words": 3,
+    "test_pairs": 7,
+    "held_out": 0.3,
+    "votes": "each",
+    "tokenizer": "reviews-4096",
+    "pooling": "last",
+    "ties": "threshold",
+    "rating_loss": "squared",
+    "bf16": True,
+}
+
+
+def test_each_setting_makes_another_result_or_has_a_reason_not_to(tmp_path):
+    """Another tokenizer or way to count votes once gave back the old figures."""
+    config = RewardCurveConfig(data="a.jsonl", out=tmp_path)
+    changed = {
+        field.name: dataclasses.replace(config, **{field.name: OTHER[field.name]})
+        for field in dataclasses.fields(config)
+        if field.name not in REASONS and field.name != "training"
+    }
+    for field in dataclasses.fields(config.training):
+        if f"training.{field.name}" not in REASONS:
+            was = getattr(config.training, field.name)
+            value = OTHER[field.name] if field.name in OTHER else was + 1
+            training = dataclasses.replace(config.training, **{field.name: value})
+            changed[f"training.{field.name}"] = dataclasses.replace(config, training=training)
+    origin = _origin(config, "lstm", [], [])
+    for name, other in changed.items():
+        assert _origin(other, "lstm", [], []) != origin, name
+    assert _origin(dataclasses.replace(config, seeds=9, out="o"), "lstm", [], []) == origin
+
+
+def test_what_lies_at_a_path_decides_and_not_its_name(tmp_path):
+    """A model that was trained anew, or a file that was edited, once gave back the old figures."""
+    config = RewardCurveConfig(data="a.jsonl", out=tmp_path, tokenizer=str(tmp_path / "t.model"))
+    folder = tmp_path / "lm"
+    folder.mkdir()
+    origins = []
+    for weights, vocabulary in (("a", "a"), ("b", "a"), ("a", "b")):
+        (folder / "model.safetensors").write_text(weights)
+        (tmp_path / "t.model").write_text(vocabulary)
+        origins.append(_origin(config, str(folder), [], []))
+    pairs = pairs_of_labels(["a", "b"], [0, 1], seed=0)
+    origins += [_origin(config, str(folder), *both) for both in ((pairs, []), ([], pairs))]
+    assert len(set(origins)) == len(origins)
+
+
+def test_an_edited_file_is_learned_from_anew(tmp_path):
+    data = write(tmp_path / "data.jsonl", 150)
+    asked = {"sizes": (60,), "noise": (0.0,), "seeds": 1}
+    assert "seed 0:" in curve(data, tmp_path / "out", **asked)[1]
+    assert "seed 0:" not in curve(data, tmp_path / "out", **asked)[1]
+    write(tmp_path / "data.jsonl", 150, place=0)
+    assert "seed 0:" in curve(data, tmp_path / "out", **asked)[1]
+
+
 def trained(leads):
     return Trained(
         model="runs/lm",
@@ -210,15 +278,20 @@ def test_the_tables_agree_with_a_hand():
     assert [row[3] for row in cells] == ["one seed's", "mean of 2"]
     assert [row[4].split()[0] for row in cells] == ["0.750", "1.000"]
     wrong, sure, unsure = (math.log1p(math.exp(-lead)) for lead in (-1.0, 3.0, 1.0))
-    assert cells[0][7] == f"{(wrong + 3 * sure) / 4:.3f}"
-    assert cells[1][7] == f"{(2 * unsure + 2 * sure) / 4:.3f}"
+    one, both = (wrong + 3 * sure) / 4, (2 * unsure + 2 * sure) / 4
+    assert [row[6] for row in cells] == [f"{one:.3f}", f"{both:.3f}"]
+    assert cells[1][7].startswith(f"{both - one:+.3f} (")
+    squares = [1 - 1 / (1 + math.exp(-lead)) for lead in (-1.0, 3.0, 1.0)]
+    wrong, sure, unsure = (square**2 for square in squares)
+    assert cells[0][8] == f"{(wrong + 3 * sure) / 4:.3f}"
+    assert cells[1][8] == f"{(2 * unsure + 2 * sure) / 4:.3f}"
     # Four pairs, a bin each: |accuracy - confidence|, where confidence is sigmoid(|lead|).
     high, low = 1 / (1 + math.exp(-3)), 1 / (1 + math.exp(-1))
     alone, mean = (3 * (1 - high) + low) / 4, (2 * (1 - high) + 2 * (1 - low)) / 4
     assert [row[5] for row in cells] == [f"{alone:.3f}", f"{mean:.3f}"]
-    assert cells[0][6] == ""
-    assert cells[1][6].split()[0] == f"{mean - alone:+.3f}"
-    assert cells[1][8:] == ["none", "", ""]
+    assert [cells[0][place] for place in (7, 9, 11)] == [""] * 3
+    assert [row[10] for row in cells] == ["0.0000"] * 2  # no bin has two pairs
+    assert cells[1][12:] == ["none", "", ""]
 
 
 def test_a_temperature_mends_what_is_too_sure():
@@ -229,7 +302,7 @@ def test_a_temperature_mends_what_is_too_sure():
     leads = 3 * odds * answers
     alone = confidence_table([trained(leads)], [str(row) for row in range(4000)])[2]
     cells = [cell.strip() for cell in alone.strip("|").split("|")]
-    assert float(cells[8]) == pytest.approx(3, abs=0.15)
+    assert float(cells[12]) == pytest.approx(3, abs=0.15)
     assert float(cells[5]) > 0.1
-    assert float(cells[9]) < 0.03
-    assert float(cells[10]) < float(cells[7])
+    assert float(cells[13]) < 0.03
+    assert float(cells[14]) < float(cells[6])
