@@ -9,7 +9,7 @@ import pytest
 
 import textgym  # noqa: F401 - registers the ids
 from textgym.data.packages import Package
-from textgym.pretrained import smollm2 as pretrained
+from textgym.pretrained import smollm2
 from textgym.pretrained.smollm2 import cache_folder, smollm2_folder, smollm2_is_available
 from textgym.testing import check_vector_env
 from textgym.tokenizers import load_tokenizer
@@ -55,14 +55,14 @@ def test_another_version_of_the_package_says_which_one_it_takes(empty_cache, tmp
     (tmp_path / "made_up_model").mkdir()
     (tmp_path / "made_up_model" / "__init__.py").write_text("raise RuntimeError('it was imported')")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(pretrained, "_PACKAGE", Package(module="made_up_model", pip="made-up==1"))
-    monkeypatch.setattr(pretrained, "_GGUF", Package(module="json", pip="json"))
+    monkeypatch.setattr(smollm2, "_PACKAGE", Package(module="made_up_model", pip="made-up==1"))
+    monkeypatch.setattr(smollm2, "_GGUF", Package(module="json", pip="json"))
     with pytest.raises(FileNotFoundError, match=r"another version .*--no-deps"):
         smollm2_folder()
 
 
 def test_what_was_converted_needs_no_package(empty_cache, no_packages):
-    converted = empty_cache / pretrained._CONVERTED
+    converted = empty_cache / smollm2._CONVERTED
     converted.mkdir(parents=True)
     assert smollm2_is_available()
     assert converted == smollm2_folder()
@@ -73,15 +73,15 @@ def test_processes_that_ask_at_once_convert_once(empty_cache, tmp_path):
     code = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from textgym.pretrained import smollm2 as pretrained\n"
+        "from textgym.pretrained import smollm2\n"
         "from textgym.files import atomic_folder\n"
         "def convert(source, folder):\n"
         "    with atomic_folder(folder) as writing:\n"
         "        time.sleep(0.5)\n"
         "        (writing / 'whole').touch()\n"
         "    print('converted')\n"
-        "pretrained._source, pretrained._convert = lambda: Path(), convert\n"
-        "assert (pretrained.smollm2_folder() / 'whole').exists()\n"
+        "smollm2._source, smollm2._convert = lambda: Path(), convert\n"
+        "assert (smollm2.smollm2_folder() / 'whole').exists()\n"
     )
     running = [
         subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)

@@ -5,10 +5,10 @@ import signal
 import pytest
 from safetensors import SafetensorError
 
-from agents import learner as agent
+from agents import learner
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPOConfig
-from agents.training import checkpoint as training_state
+from agents.training import checkpoint
 from tests.textgym.cli.policy.test_train import _config, _run
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.train import train_ppo
@@ -23,7 +23,7 @@ def _same_weights(one, other):
 
 def _at_iteration(number, do):
     """Makes ``Learner.step`` do something at the beginning of one iteration, once."""
-    step, done = agent.Learner.step, []
+    step, done = learner.Learner.step, []
 
     def stepped(self):
         if self.iteration + 1 == number and not done:
@@ -42,7 +42,9 @@ def test_a_signal_stops_after_its_iteration_and_loses_nothing(
     config = _config(tmp_path / "stopped", save_every=100)
     handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
     with monkeypatch.context() as patch:
-        patch.setattr(agent.Learner, "step", _at_iteration(3, lambda: signal.raise_signal(number)))
+        patch.setattr(
+            learner.Learner, "step", _at_iteration(3, lambda: signal.raise_signal(number))
+        )
         with pytest.raises(KeyboardInterrupt, match=r"iteration 3 is kept in .*, and the same"):
             train_ppo(config)
     assert "stopping after this iteration; again, and it stops at once" in capsys.readouterr().err
@@ -56,7 +58,7 @@ def test_a_second_ctrl_c_stops_at_once(tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(agent.Learner, "step", _at_iteration(2, twice))
+    monkeypatch.setattr(learner.Learner, "step", _at_iteration(2, twice))
     with pytest.raises(KeyboardInterrupt, match="iteration 1 is kept"):
         train_ppo(_config(tmp_path, save_every=100))
 
@@ -65,7 +67,7 @@ def test_a_stop_in_the_first_iteration_says_that_nothing_is_kept(tmp_path, monke
     def stops():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(agent.Learner, "step", _at_iteration(1, stops))
+    monkeypatch.setattr(learner.Learner, "step", _at_iteration(1, stops))
     with pytest.raises(KeyboardInterrupt, match="nothing is kept yet, and the same command begins"):
         train_ppo(_config(tmp_path))
 
@@ -80,13 +82,13 @@ def test_out_of_memory_keeps_the_iterations_and_goes_on_with_smaller_passes(
 
     config = _config(tmp_path, save_every=100)
     with monkeypatch.context() as patch:
-        passes, evaluate = [], agent.evaluate_all
+        passes, evaluate = [], learner.evaluate_all
 
         def evaluated(*args, **kwargs):
             passes.append(1)
             return full() if len(passes) == 3 else evaluate(*args, **kwargs)
 
-        patch.setattr(agent, "evaluate_all", evaluated)
+        patch.setattr(learner, "evaluate_all", evaluated)
         with pytest.raises(
             CommandError, match=r"out of memory: lower micro_batch_tokens.*; iteration 2"
         ):
@@ -100,7 +102,7 @@ def test_out_of_memory_keeps_the_iterations_and_goes_on_with_smaller_passes(
 @pytest.mark.parametrize("kind", [OSError, SafetensorError])
 def test_a_full_disk_is_one_line_and_goes_on(kind, tmp_path, capsys, monkeypatch):
     _run(train_ppo, _config(tmp_path / "straight"), capsys)
-    saved = training_state.save_file
+    saved = checkpoint.save_file
 
     def full(tensors, path):
         path.write_bytes(b"half")
@@ -114,7 +116,7 @@ def test_a_full_disk_is_one_line_and_goes_on(kind, tmp_path, capsys, monkeypatch
             saves.append(path)
             return (full if len(saves) == 3 else saved)(tensors, path)
 
-        patch.setattr(training_state, "save_file", third_is_full)
+        patch.setattr(checkpoint, "save_file", third_is_full)
         with pytest.raises(CommandError, match=r"cannot write into .*No space left.*; iteration 2"):
             train_ppo(config)
     assert "goes on after iteration 2" in _run(train_ppo, config, capsys)

@@ -21,7 +21,7 @@ from agents.training.guards import GuardError
 from textgym import RewardError
 from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
-from textgym.cli.policy import running as learning
+from textgym.cli.policy import running
 from textgym.cli.policy.train import (
     GRPOTraining,
     PPOTraining,
@@ -184,7 +184,7 @@ def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(learning, "_save", lambda *_: None)
+        patch.setattr(running, "_save", lambda *_: None)
         patch.setattr(TransformerPolicy, "save_pretrained", killed)
         with pytest.raises(KeyboardInterrupt):
             train_ppo(_config(tmp_path))
