@@ -42,7 +42,8 @@ class LearnerConfig:
     final_rate: float = 0.1
     """What is left of the learning rate at the end, as a fraction. Higher keeps moving."""
     max_gradient_norm: float | None = 1.0
-    """Longer gradients are scaled down to this; None leaves them. Higher trusts odd batches."""
+    """Longer gradients are scaled down to this, a policy's and its critic's each by itself; None
+    leaves them. Higher trusts odd batches."""
     temperature: float = 1.0
     """Divides the logits in the sampler, the update and the reference alike. Higher explores."""
     top_k: int | None = None
@@ -56,6 +57,10 @@ class LearnerConfig:
     bf16: bool = False
     """Sample with bfloat16 weights, and run the update's and the reference's forward passes in
     bfloat16; the weights that learn stay float32. Faster, with log-probabilities good to 1e-2."""
+    importance_cap: float | None = None
+    """Weigh what was drawn by its probability in the update over that in the sampler, at most this
+    and at least 1, where the two differ: in bfloat16. None does not. Higher corrects more, and is
+    noisier."""
     seed: int = 0
     """Of the sampler, the minibatches and the order of the prompts."""
 
@@ -77,6 +82,8 @@ class LearnerConfig:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise ValueError(f"{name} must be above 0, got {value}")
+        if self.importance_cap is not None and not self.importance_cap >= 1:
+            raise ValueError(f"importance_cap must be at least 1, got {self.importance_cap}")
         if not 0 <= self.final_rate <= 1:
             raise ValueError(f"final_rate must be in [0, 1], got {self.final_rate}")
         _ = self.sampling
@@ -85,6 +92,11 @@ class LearnerConfig:
     def sampling(self) -> Sampling:
         """How actions are drawn."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+    @property
+    def learning_rates(self) -> tuple[float, float]:
+        """The highest of what acts, and of what gives values alone."""
+        return self.learning_rate, self.learning_rate
 
     @property
     def updates_on_policy(self) -> bool:

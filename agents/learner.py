@@ -165,13 +165,17 @@ class Learner:
                 order=zlib.crc32(repr(self.random.record()).encode()),
             )
         rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * rate
+        for group, highest in zip(
+            self.optimizer.param_groups, self.config.learning_rates, strict=True
+        ):
+            group["lr"] = highest * rate
         clock = PhaseClock(self.policy.device)
         with self._undone_on_failure():
             metrics, rollout = self.iterate(clock)
             # From the start alone: later it is what success looks like.
-            if metrics.get("gradient_norm") == 0.0 and self._without_gradient == self.iteration:
+            norms = [metrics.get(name, 0.0) for name in ("gradient_norm", "critic_gradient_norm")]
+            made = "gradient_norm" in metrics
+            if made and not any(norms) and self._without_gradient == self.iteration:
                 self._without_gradient += 1
                 require_progress(self._without_gradient)
         clock.move("collect", "environment", rollout.env_seconds)

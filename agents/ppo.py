@@ -32,6 +32,7 @@ from agents.maths.advantages import (
     standardise,
     to_unit_variance,
 )
+from agents.maths.importance import corrected
 from agents.maths.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.maths.running_scale import RunningScale
@@ -80,10 +81,15 @@ class PPOConfig(LearnerConfig):
     dual_clip: float | None = None
     """The probability ratio at which an action with a negative advantage stops costing more, above
     1; None for no such bound. Lower lets odd actions weigh less."""
+    critic_learning_rate: float | None = None
+    """Highest step size of the value head, and of a critic with weights of its own; None for the
+    learning rate. A critic that starts at nothing may need a higher one."""
     value_clip: float | None = None
     """How far a value prediction may move in one iteration; None leaves it free."""
     value_weight: float = 0.1
-    """Weight of the value loss. Higher pulls a shared trunk towards predicting returns."""
+    """Weight of the value loss. Higher pulls a shared trunk towards predicting returns, as larger
+    rewards do, whose squares it grows by: hold those with scale_rewards. A critic of its own hardly
+    knows it, as Adam's steps do not: see critic_learning_rate."""
     entropy_coefficient: float = 0.0
     """What an action's entropy pays in the loss, exactly and over what was legal. Higher keeps
     trying other actions for longer, and never settles for the best one."""
@@ -123,7 +129,15 @@ class PPOConfig(LearnerConfig):
             ValueError: If a setting is out of its range.
         """
         LearnerConfig.__post_init__(self)
-        positive = ("clip", "kl_target", "value_clip", "reward_clip", "target_kl", "adam_epsilon")
+        positive = (
+            "clip",
+            "critic_learning_rate",
+            "kl_target",
+            "value_clip",
+            "reward_clip",
+            "target_kl",
+            "adam_epsilon",
+        )
         for name in positive:
             if getattr(self, name) is not None and not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, got {getattr(self, name)}")
@@ -149,6 +163,11 @@ class PPOConfig(LearnerConfig):
                 "kl_target moves the price of KL by factors, and kl_coefficient=0 stays 0: start "
                 "above 0, or leave kl_target out"
             )
+
+    @property
+    def learning_rates(self) -> tuple[float, float]:
+        """The highest of what acts, and of what gives values alone."""
+        return self.learning_rate, self.critic_learning_rate or self.learning_rate
 
     @property
     def price_estimator(self) -> Callable[[Tensor], Tensor]:
@@ -248,7 +267,7 @@ class PPO(Learner):
         """Turns rewards and KL into advantages and returns."""
         config, mask = self.config, rollout.mask
         old_log_probs, old_values = rollout.log_probs, rollout.values
-        gap, is_own = 0.0, config.bf16 and config.updates_on_policy and old_values is not None
+        is_own = config.bf16 and config.updates_on_policy and old_values is not None
         if old_values is None or (config.bf16 and not is_own):
             old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
@@ -278,7 +297,6 @@ class PPO(Learner):
             "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
             "explained_variance": float(1 - residual / (variance + 1e-8)),
-            "sampler_gap": gap,
         }
         return _Batch(
             old_log_probs=None if is_own else old_log_probs,
@@ -328,7 +346,7 @@ class PPO(Learner):
             new.log_probs,
             old,
             batch.advantages[part],
-            weights,
+            corrected(weights, old - rollout.log_probs[part], config.importance_cap),
             config.clip,
             dual_clip=config.dual_clip,
         )
@@ -343,9 +361,6 @@ class PPO(Learner):
             price = config.price_estimator(log_ratio)
             loss = loss + self.kl_coefficient * weighted_sum(price, weights)
         measured = {"value_loss": value_loss, **policy.measured()}
-        if acted is None:
-            gap = (old - rollout.log_probs[part]).abs()
-            measured["sampler_gap"] = weighted_sum(gap, weights)
         if new.entropies is not None:
             measured["exact_entropy"] = weighted_sum(new.entropies, weights)
             loss = loss - config.entropy_coefficient * measured["exact_entropy"]

@@ -77,12 +77,11 @@ class LeanTrunk:
             device=parameter.device,
         )
 
-    def packed(self, pass_tokens: int, dtype: torch.dtype) -> tuple[Self, RunLayer]:
+    def packed(self, pass_tokens: int, dtype: torch.dtype) -> Self:
         """See ``agents.forward.trunk.Trunk``."""
         if not can_pack(next(self._base.parameters()).device, dtype):
-            return self, run_layer
-        run = PackedLayers(pass_tokens, dtype)
-        return type(self)(self._model, run), run
+            return self
+        return type(self)(self._model, PackedLayers(pass_tokens, dtype))
 
     def full(self, tokens: Tensor, selected: Tensor | None = None) -> Tensor:
         """See ``agents.forward.trunk.Trunk``."""

@@ -22,12 +22,9 @@ from agents.forward.kv_cache import KeyValueCache
 from agents.forward.lean_gpt2 import LeanGPT2
 from agents.forward.lean_llama import LeanLlama
 from agents.forward.lean_trunk import selected_states
-from agents.forward.onednn import run_layer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from agents.forward.onednn import RunLayer
 
 __all__ = ["TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
 
@@ -38,7 +35,7 @@ class Trunk(Protocol):
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""
 
-    def packed(self, pass_tokens: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:
+    def packed(self, pass_tokens: int, dtype: torch.dtype) -> Trunk:
         """Makes a trunk for passes without gradients, as long as the weights stay as they are.
 
         Args:
@@ -46,8 +43,7 @@ class Trunk(Protocol):
             dtype: Of its products; autocast's, if it is to run under that.
 
         Returns:
-            The trunk, which is this one where nothing is gained; and what runs the model's output
-            layer behind it.
+            The trunk, which is this one where nothing is gained.
         """
 
     def full(self, tokens: Tensor, selected: Tensor | None = None) -> Tensor:
@@ -151,9 +147,9 @@ class TransformersTrunk:
             device=layers[0].keys.device,
         )
 
-    def packed(self, pass_tokens: int, dtype: torch.dtype) -> tuple[Trunk, RunLayer]:  # noqa: ARG002 - the protocol's
+    def packed(self, pass_tokens: int, dtype: torch.dtype) -> Trunk:  # noqa: ARG002 - the protocol's
         """See ``Trunk``."""
-        return self, run_layer
+        return self
 
     def full(self, tokens: Tensor, selected: Tensor | None = None) -> Tensor:
         """See ``Trunk``."""

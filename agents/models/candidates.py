@@ -49,10 +49,14 @@ def candidate_logits_of_states(
     Returns:
         ``(M, K)`` float32, with gradients for ``hidden``, ``weight`` and ``bias``.
     """
-    rows = torch.nn.functional.embedding(candidates, weight)
-    picked = torch.einsum("mklw,mw->mkl", rows, hidden.to(rows.dtype)).float()
+    # The operands are as narrow as those of the whole output layer, and the sums as wide.
+    kind = hidden.device.type
+    dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    rows = torch.nn.functional.embedding(candidates, weight).to(dtype).float()
+    with torch.autocast(kind, enabled=False):
+        picked = torch.einsum("mklw,mw->mkl", rows, hidden.to(dtype).float())
     if bias is not None:
-        picked = picked + bias[candidates].float()
+        picked = picked + bias[candidates].to(dtype).float()
     return _mean_of_tokens(picked, candidates, pad_id)
 
 

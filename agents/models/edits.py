@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from agents.forward.output_product import OutputProduct
 from agents.maths.distributions import action_log_probs, entropies_of
 from agents.models.output_layer import chosen_log_probs
 
@@ -112,7 +113,7 @@ def edit_log_probs(
     # that depends on the text alone, so it changes no mean, and there is less noise.
     with torch.no_grad():
         likeliest = edit_head.token_states(hidden, lengths, of_places.argmax(dim=-1))
-        logits = policy_head(likeliest)
+        logits = OutputProduct.of(policy_head).logits(likeliest)
         every = torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device)
         usual = entropies_of(action_log_probs(logits, every, temperature))
     worth = (of_place - of_place.detach()) * (of_ids.detach() - usual)  # 0 but its gradient

@@ -13,9 +13,9 @@ from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from agents.forward.output_product import OutputProduct
 from agents.maths.distributions import shape_logits, unpack_mask
 
 __all__ = ["chosen_log_probs"]
@@ -47,8 +47,8 @@ def chosen_log_probs(
 
     Returns:
         Log-probabilities, and the entropies in nats or ``None``, ``(M,)`` float32, with gradients
-        for ``hidden``, ``weight`` and ``bias``. The matrix products run in bfloat16 under autocast;
-        all else is float32.
+        for ``hidden``, ``weight`` and ``bias``. Under autocast the operands of the matrix products
+        are rounded to bfloat16; their results and all else are float32.
     """
     kind = hidden.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
@@ -69,33 +69,24 @@ def _chunks(count: int, vocabulary: int) -> list[slice]:
 
 
 class _MaskedOutputLayer:
-    """The output layer in the dtype of its products, with mask and temperature behind it."""
+    """The output layer with mask and temperature behind it."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        legal: Tensor,
-        temperature: float,
-        dtype: torch.dtype,
-    ) -> None:
-        self.matrix, self._temperature = weight.to(dtype), temperature
-        self._bias = None if bias is None else bias.to(dtype)
-        self._legal, self._size = legal, len(weight)
+    def __init__(self, product: OutputProduct, legal: Tensor, temperature: float) -> None:
+        self._product, self._legal, self._temperature = product, legal, temperature
+        self._bias: Tensor | None = None
         # Where one mask holds for all actions and there is no temperature, it is part of the bias.
-        self._is_in_bias = legal.dtype == torch.bool and temperature == 1
-        if self._is_in_bias:
-            start = torch.zeros_like(self.matrix[:, 0]) if self._bias is None else self._bias
-            self._bias = start.masked_fill(~legal, -torch.inf)
+        if legal.dtype == torch.bool and temperature == 1:
+            own = 0.0 if product.bias is None else product.bias
+            self._bias = torch.where(legal, own, -torch.inf)
 
     def shaped_logits(self, states: Tensor, rows: slice) -> Tensor:
         """The logits that the softmax is taken of, ``(rows, V)``; see ``shape_logits``."""
-        logits = F.linear(states, self.matrix, self._bias)
-        if self._is_in_bias:
+        logits = self._product.logits(states, self._bias)
+        if self._bias is not None:
             return logits
         legal = self._legal
         if legal.dtype != torch.bool:
-            legal = unpack_mask(legal[rows], self._size)
+            legal = unpack_mask(legal[rows], logits.shape[-1])
         return shape_logits(logits, legal, self._temperature)
 
 
@@ -104,7 +95,7 @@ class _Settings(NamedTuple):
 
     temperature: float
     dtype: torch.dtype
-    """Of the matrix products."""
+    """Of the operands of the matrix products."""
     entropies: bool
     """Whether to give them."""
     most_kept: int
@@ -126,11 +117,11 @@ class _ChosenLogProbs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:
         """Keeps its inputs for the backward pass, and as many log-probabilities as it may."""
         chosen, entropies = (torch.zeros(len(hidden), device=hidden.device) for _ in range(2))
-        layer = _MaskedOutputLayer(weight, bias, legal, settings.temperature, settings.dtype)
+        product = OutputProduct(weight, bias, settings.dtype)
+        layer = _MaskedOutputLayer(product, legal, settings.temperature)
         kept, may_keep = list[Tensor](), settings.most_kept
         for rows in _chunks(len(hidden), len(weight)):
-            logits = layer.shaped_logits(hidden[rows].to(settings.dtype), rows)
-            log_probs = logits.log_softmax(dim=-1, dtype=torch.float32)
+            log_probs = layer.shaped_logits(hidden[rows], rows).log_softmax(dim=-1)
             chosen[rows] = log_probs.gather(-1, actions[rows, None]).squeeze(-1)
             if settings.entropies:
                 entropies[rows] = torch.special.entr(log_probs.exp()).sum(dim=-1)
@@ -150,17 +141,17 @@ class _ChosenLogProbs(torch.autograd.Function):
         """
         hidden, weight, bias, actions, legal, *kept = ctx.saved_tensors
         temperature, dtype, with_entropies, _ = ctx.settings
-        layer = _MaskedOutputLayer(weight, bias, legal, temperature, dtype)
+        product = OutputProduct(weight, bias, dtype)
+        layer = _MaskedOutputLayer(product, legal, temperature)
         for_hidden = torch.empty_like(hidden)
         # Where adapters learn the output layer does not, and its gradient is the widest product.
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
         for rows, log_probs in zip_longest(_chunks(len(hidden), len(weight)), kept):
-            states = hidden[rows].to(dtype)
+            states = hidden[rows]
             scale = (gradient[rows, None] / temperature).float()
             if log_probs is None:
-                logits = layer.shaped_logits(states, rows)
-                probs = logits.softmax(dim=-1, dtype=torch.float32)
+                probs = layer.shaped_logits(states, rows).softmax(dim=-1)
             else:
                 probs = log_probs.exp()
             entropy_slopes = torch.special.entr(probs) if with_entropies else None
@@ -171,10 +162,9 @@ class _ChosenLogProbs(torch.autograd.Function):
             for_logits.scatter_add_(-1, actions[rows, None], scale)
             if entropy_slopes is not None:
                 for_logits.addcmul_(entropy_slopes, for_entropies[rows, None] / temperature)
-            rounded = for_logits.to(dtype)
-            for_hidden[rows] = (rounded @ layer.matrix).to(hidden.dtype)
+            for_hidden[rows] = product.for_states(for_logits).to(hidden.dtype)
             if for_weight is not None:
-                for_weight += rounded.T @ states
+                for_weight += product.for_weight(for_logits, states)
             if for_bias is not None:
                 for_bias += for_logits.sum(dim=0).to(for_bias.dtype)
         return for_hidden, for_weight, for_bias, None, None, None

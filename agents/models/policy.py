@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from agents.forward.output_product import OutputProduct
 from agents.forward.trunk import Trunk, make_trunk, require_plain_head
 from agents.maths.distributions import unpack_mask
 from agents.models.candidates import chosen_candidates
@@ -276,8 +277,12 @@ class TransformerPolicy(nn.Module):
         return self.values_of(_last_states(trunk, tokens, lengths))
 
     def next_logits(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """The logits of the next token of texts, ``(N, V)``, with a forward pass of their own."""
-        return cast("Tensor", self.head(_last_states(self._trunk, tokens, lengths)))
+        """The logits of the next token of texts, ``(N, V)`` float32, by a pass of their own."""
+        return self.logits_of(_last_states(self._trunk, tokens, lengths))
+
+    def logits_of(self, hidden: Tensor) -> Tensor:
+        """The logits of last hidden states, ``(M, V)`` float32, without gradients."""
+        return OutputProduct.of(self.head).logits(hidden)
 
     def without_critic(self) -> TransformerPolicy:
         """The same language model and edit head for who asks for no values; nothing is copied.
@@ -298,7 +303,7 @@ class TransformerPolicy(nn.Module):
             dtype: Of the language model's products, see ``Trunk.packed``.
         """
         twin = copy.copy(self)
-        twin._trunk = self._trunk.packed(rows, dtype)[0]  # noqa: SLF001 - its own class
+        twin._trunk = self._trunk.packed(rows, dtype)  # noqa: SLF001 - its own class
         return twin
 
     def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:

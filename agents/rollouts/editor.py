@@ -56,7 +56,7 @@ def choose_edits(
     )
     there = tokens.gather(1, place[:, None]).squeeze(1)
     ids = legal_ids_at(legal[:, columns:], there, special)
-    logits = policy.head(head.token_states(hidden, lengths, place))
+    logits = policy.logits_of(head.token_states(hidden, lengths, place))
     token, log_prob, ids_kept = _draw(logits, ids, draws[1], sampling)
     value = None
     if policy.critic is None:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from agents.forward.output_product import OutputProduct
 from agents.maths.distributions import sample
 from agents.models.candidates import candidate_logits
 from agents.models.episodes import Act
@@ -39,7 +40,8 @@ class Actor:
             columns: The most tokens of a text.
         """
         self._policy = policy
-        self._trunk, self._run = policy.trunk.packed(rows, policy.dtype)
+        self._trunk = policy.trunk.packed(rows, policy.dtype)
+        self._output = OutputProduct.of(policy.head, pass_tokens=rows)
         self._cache = self._trunk.new_cache(rows, columns)
         width = policy.head.weight.shape[1]
         self._hidden = torch.empty((0, width), dtype=policy.dtype, device=policy.device)
@@ -74,8 +76,8 @@ class Actor:
         return source
 
     def logits(self) -> Tensor:
-        """The next token's logits in the open rows, ``(count, V)``."""
-        return self._run(self._policy.head, self._hidden)
+        """The next token's logits in the open rows, ``(count, V)`` float32."""
+        return self._output.logits(self._hidden)
 
     def values(self) -> Tensor | None:
         """The values of the open rows' states; see ``Act``."""

@@ -23,9 +23,10 @@ from agents.training.guards import (
     require_finite_gradient,
     require_unit_ratio,
 )
+from agents.training.sampler_gap import SamplerGap
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -83,6 +84,8 @@ class Updates:
         self._generator, self._processes, self._iteration = generator, processes, iteration
         self._figures: dict[str, Tensor] = {}  # of the minibatch so far, on the device
         self._history: list[dict[str, float]] = []
+        self._gap = SamplerGap(config.importance_cap, policy.device)
+        self._gap_figures: dict[str, float] = {}
         self._in_a_share = False  # whether the other processes wait to hear of this one
         self._stopped = False
 
@@ -150,10 +153,11 @@ class Updates:
                 "the policy is frozen: its log-probabilities require no gradient, so only values "
                 "would be learned"
             )
-        mask = rollout.mask[part]
+        mask, sampled = rollout.mask[part], rollout.log_probs[part]
+        self._gap.add(new.log_probs - sampled, mask)
         bf16 = self._config.bf16 or self._policy.dtype is torch.bfloat16
         if old_log_probs is None:
-            gap = (new.log_probs.detach() - rollout.log_probs[part]).abs()
+            gap = (new.log_probs.detach() - sampled).abs()
             require_agreement(float(masked_mean(gap, mask)), bf16=bf16)
         else:
             require_unit_ratio(new.log_probs, old_log_probs[part], mask, bf16=bf16)
@@ -197,14 +201,17 @@ class Updates:
         """Makes the gradient step of a minibatch.
 
         Returns:
-            Its measurements, ``gradient_norm`` among them.
+            Its measurements, ``gradient_norm`` among them, and ``critic_gradient_norm`` where
+            there is a critic.
 
         Raises:
             GuardError: If the gradient is not finite, or another process failed in its share.
         """
         figures = self.sum_gradient()
-        figures["gradient_norm"] = descend(
-            self._policy,
+        if not self._history:
+            self._gap_figures = self._gap.figures(self._processes)
+        figures |= descend(
+            _trained_apart(self._policy),
             self._optimizer,
             max_norm=self._config.max_gradient_norm,
             iteration=self._iteration + 1,
@@ -213,10 +220,13 @@ class Updates:
         return figures
 
     def means(self) -> dict[str, float]:
-        """The means of what the steps measured, and how many ``updates`` there were."""
+        """The means of what the steps measured, how many ``updates`` there were, the sampler's gap.
+
+        The last is of the first minibatch alone, see ``SamplerGap``.
+        """
         first = self._history[0] if self._history else {}
         means = {name: float(np.mean([each[name] for each in self._history])) for name in first}
-        return {**means, "updates": float(len(self._history))}
+        return {**means, **self._gap_figures, "updates": float(len(self._history))}
 
     def __enter__(self) -> Self:
         """Begins."""
@@ -290,34 +300,51 @@ class PhaseClock:
 
 
 def descend(
-    policy: TransformerPolicy,
+    trained: Mapping[str, Sequence[torch.nn.Parameter]],
     optimizer: torch.optim.Optimizer,
     *,
     max_norm: float | None,
     iteration: int,
-) -> float:
+) -> dict[str, float]:
     """Steps the optimiser by the accumulated gradient and clears it.
 
-    A gradient of exactly 0 makes no step, which Adam's momentum otherwise would: texts may have
-    nothing to tell apart, or all of their ratios at the clip.
+    A critic of its own has a gradient of its own: what it is wrong by must not shorten the policy's
+    steps. A gradient of exactly 0 makes no step, which Adam's momentum otherwise would: texts may
+    have nothing to tell apart, or all of their ratios at the clip.
 
     Args:
-        policy: What learns.
-        optimizer: Over its parameters.
-        max_norm: A longer gradient is scaled down to this; ``None`` leaves it as it is.
+        trained: Parameters that have a gradient, by the name of its norm: the policy's, and apart
+            from it a critic's.
+        optimizer: Over them.
+        max_norm: A longer gradient is scaled down to this, each by itself; ``None`` leaves them.
         iteration: For messages, from 1.
 
     Returns:
-        The gradient's norm before clipping.
+        The norms before clipping, by name.
 
     Raises:
-        GuardError: If the gradient is not finite.
+        GuardError: If a gradient is not finite.
     """
-    trained = [p for p in policy.parameters() if p.grad is not None]
-    limit = float("inf") if max_norm is None else max_norm
-    norm = float(torch.nn.utils.clip_grad_norm_(trained, limit))
-    if norm != 0.0:
-        require_finite_gradient(norm, iteration)
+    limit, norms = float("inf") if max_norm is None else max_norm, dict[str, float]()
+    for name, parameters in trained.items():
+        norms[name] = float(torch.nn.utils.clip_grad_norm_(parameters, limit))
+        require_finite_gradient(norms[name], iteration)
+        if norms[name] == 0.0:
+            for parameter in parameters:
+                parameter.grad = None
+    if any(norms.values()):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return norm
+    return norms
+
+
+def _trained_apart(policy: TransformerPolicy) -> dict[str, list[torch.nn.Parameter]]:
+    """What has a gradient, by the name of its norm; a trunk that both read has one for both."""
+    trained = [p for p in policy.parameters() if p.grad is not None]
+    if policy.critic is None:
+        return {"gradient_norm": trained}
+    valuing = {*policy.value_parameters()}
+    return {
+        "gradient_norm": [p for p in trained if p not in valuing],
+        "critic_gradient_norm": [p for p in trained if p in valuing],
+    }
