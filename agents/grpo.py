@@ -4,9 +4,14 @@ One iteration: write several completions of each prompt; compare each with the o
 update by PPO's clipped surrogate, in which every token has its completion's advantage, with the
 divergence from the reference in the loss.
 
-Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Options of its successors are settings here:
-``scale_by_spread=False`` and ``weigh="tokens"`` are close to Liu et al. 2025 (Dr. GRPO),
-``clip_high`` and ``weigh="tokens"`` are Yu et al. 2025 (DAPO).
+Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Its successors are settings here:
+
+| successor | settings |
+| --- | --- |
+| Dr. GRPO, Liu et al. 2025 | ``scale_by_spread=False, weigh="constant", kl_coefficient=0`` |
+| DAPO, Yu et al. 2025 | ``weigh="tokens", clip_high=0.28, kl_coefficient=0`` |
+| GSPO, Zheng et al. 2025 | ``ratio="text", clip=3e-4, clip_high=4e-4, kl_coefficient=0`` |
+| CISPO, MiniMax 2025 | ``surrogate="cispo", weigh="tokens", kl_coefficient=0`` |
 
 Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off;
 groups whose completions all have one score are kept, and teach nothing but the KL.
@@ -24,7 +29,15 @@ from agents.config import LearnerConfig, require_dual_clip, require_group_size, 
 from agents.learner import Learner
 from agents.maths.advantages import group_advantages
 from agents.maths.kl import ESTIMATORS, sequence_kl
-from agents.maths.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
+from agents.maths.losses import (
+    PolicyLoss,
+    cispo_loss,
+    clipped_policy_loss,
+    text_means,
+    text_weights,
+    token_weights,
+    weighted_sum,
+)
 from agents.rollouts.metrics import group_metrics
 
 if TYPE_CHECKING:
@@ -44,15 +57,25 @@ class GRPOConfig(LearnerConfig):
     """Completions of each prompt. More make a better baseline, of fewer prompts."""
     scale_by_spread: bool = True
     """Divide a group's advantages by their standard deviation."""
-    weigh: Literal["texts", "tokens"] = "texts"
-    """Whether each text counts the same in the loss, as in the paper, or each token."""
+    weigh: Literal["texts", "tokens", "constant"] = "texts"
+    """What counts the same in the loss: each text, as in the paper; each token, in the mean over a
+    minibatch's tokens; or each token of a whole run, by a constant: the sum over tokens is divided
+    by the texts of a minibatch times the most actions of a text."""
     kl_coefficient: float = 0.04
     """Weight of the divergence from the reference in the loss. Lower lets the reward be gamed; 0
     does without a reference."""
     kl_estimator: Literal["k2", "k3"] = "k3"
     """Its estimator; the paper's is k3."""
+    ratio: Literal["token", "text"] = "token"
+    """What has a probability ratio: each token, or the text as a whole: the geometric mean of its
+    tokens' ratios, which is clipped, and learned from, as one. It moves little, so its clips are
+    thousandths."""
+    surrogate: Literal["clip", "cispo"] = "clip"
+    """PPO's clipped surrogate, which lets go of what has moved far, or CISPO's: the log-probability
+    times a ratio without a gradient, at most 1 + ``clip_high`` and with no lower bound, so that no
+    token is let go."""
     clip: float = 0.2
-    """How far a probability ratio may fall below 1 before it stops paying."""
+    """How far a probability ratio may fall below 1 before it stops paying; not of CISPO."""
     clip_high: float | None = None
     """The same upwards; None for ``clip``. Higher lets rare tokens grow faster."""
     dual_clip: float | None = None
@@ -72,6 +95,8 @@ class GRPOConfig(LearnerConfig):
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not self.clip > 0 or not (self.clip_high is None or self.clip_high > 0):
             raise ValueError(f"clip must be above 0, got {self.clip} and {self.clip_high}")
+        if self.surrogate == "cispo" and self.dual_clip is not None:
+            raise ValueError("dual_clip is of the clipped surrogate: leave it out for cispo")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,29 +175,41 @@ class GRPO(Learner):
         """How much each action of a part counts in the loss of its minibatch."""
         if self.config.weigh == "texts":
             return text_weights(mask[part], len(minibatch))
-        return token_weights(mask[part], mask[minibatch].sum())
+        if self.config.weigh == "tokens":
+            return token_weights(mask[part], mask[minibatch].sum())
+        texts = self.episodes / self.config.minibatches
+        return token_weights(mask[part], texts * self.envs.max_actions)
 
     def _loss(
         self, new: Evaluation, rollout: Rollout, batch: _Batch, part: Tensor, weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A part's share of the loss, and of what is measured."""
-        config, acted, reference = self.config, batch.old_log_probs, batch.reference_log_probs
-        policy = clipped_policy_loss(
-            new.log_probs,
-            new.log_probs.detach() if acted is None else acted[part],
-            batch.advantages[part, None],
-            weights,
-            config.clip,
-            config.clip_high,
-            config.dual_clip,
-        )
+        config, reference = self.config, batch.reference_log_probs
+        policy = self._policy_loss(new, rollout.mask[part], batch, part, weights)
         measured = policy.measured()
         if reference is None:
             return policy.loss, measured
         log_ratio = new.legal_log_probs - reference[part]
         price = ESTIMATORS[config.kl_estimator](log_ratio)
         measured["kl_loss"] = config.kl_coefficient * weighted_sum(price, weights)
-        if acted is None:
+        if batch.old_log_probs is None:
             nats = torch.where(rollout.mask[part], log_ratio, 0.0)
             measured["kl"] = nats.sum() / len(rollout)
         return policy.loss + measured["kl_loss"], measured
+
+    def _policy_loss(
+        self, new: Evaluation, mask: Tensor, batch: _Batch, part: Tensor, weights: Tensor
+    ) -> PolicyLoss:
+        """A part's share of the surrogate, in which a text may be one action."""
+        config, now, acted = self.config, new.log_probs, batch.old_log_probs
+        acted = now.detach() if acted is None else acted[part]
+        if config.ratio == "text":
+            now, acted = text_means(now, mask), text_means(acted, mask)
+            weights = weights.sum(dim=1, keepdim=True)
+        advantages = batch.advantages[part, None]
+        if config.surrogate == "cispo":
+            high = config.clip if config.clip_high is None else config.clip_high
+            return cispo_loss(now, acted, advantages, weights, high)
+        return clipped_policy_loss(
+            now, acted, advantages, weights, config.clip, config.clip_high, config.dual_clip
+        )

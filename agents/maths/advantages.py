@@ -118,7 +118,8 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
 
     Shao et al. 2024 (DeepSeekMath), section 4.1.2: the score less the group's mean, divided by its
     standard deviation. Without ``scale``, prompts whose completions score nearly alike do not weigh
-    more than others (Liu et al. 2025, Dr. GRPO).
+    more than others (Liu et al. 2025, Dr. GRPO). The paper does not say of which deviation; others
+    divide by the sample's, which is larger by ``sqrt(n / (n - 1))``.
 
     Args:
         scores: ``(N,)``, the completions of a prompt next to each other.

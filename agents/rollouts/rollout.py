@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from agents.models.episodes import Episodes
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     from torch import Tensor
 
@@ -92,3 +92,22 @@ class Rollout(Episodes):
             name: None if each is None else each[:, :steps] for name, each in arrays.items()
         }
         return replace(self, tokens=self.tokens[:, :width], **cut)
+
+    def take(self, rows: Tensor) -> Rollout:
+        """Some of the episodes, in an order; seconds stay those of all.
+
+        Args:
+            rows: Their numbers, ``(n,)`` int64.
+        """
+        host = rows.cpu().numpy()
+        taken: dict[str, Any] = {}
+        for name, array in self.by_row().items():
+            taken[name] = array[host] if isinstance(array, np.ndarray) else array[rows]
+        return replace(self, **taken)
+
+    def by_row(self) -> dict[str, Any]:
+        """The arrays that have a row for each episode, by name."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.legal.ndim == 1:
+            del arrays["legal"]  # the same for all
+        return {n: a for n, a in arrays.items() if isinstance(a, torch.Tensor | np.ndarray)}
