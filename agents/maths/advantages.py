@@ -15,6 +15,7 @@ __all__ = [
     "group_advantages",
     "leave_one_out",
     "masked_mean",
+    "overlong_punishment",
     "standardise",
     "to_unit_variance",
 ]
@@ -158,3 +159,19 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     by_prompt = scores.reshape(-1, group).double()  # see standardise
     others = (by_prompt.sum(dim=1, keepdim=True) - by_prompt) / (group - 1)
     return (by_prompt - others).flatten().to(scores.dtype)
+
+
+def overlong_punishment(lengths: Tensor, most: int, buffer: int) -> Tensor:
+    """What long texts are paid besides: 0, and from the buffer on less and less, to -1 at the end.
+
+    Yu et al. 2025 (DAPO), equation 13.
+
+    Args:
+        lengths: Actions of texts, ``(N,)`` int64.
+        most: The most actions that a text can have.
+        buffer: How many of the last of these cost something, at least 1.
+
+    Returns:
+        ``(N,)`` float32.
+    """
+    return (most - buffer - lengths).float().clamp(max=0) / buffer

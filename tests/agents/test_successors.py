@@ -90,7 +90,12 @@ def test_a_successors_loss_is_its_papers_in_any_parts(name):
     agent = _learner(GRPO, config, rows=8)
     rollout, new = _moved(agent)
     scores = torch.linspace(-1.0, 2.0, 24).sin()
-    batch = _Batch(old_log_probs=rollout.log_probs, reference_log_probs=None, advantages=scores)
+    batch = _Batch(
+        old_log_probs=rollout.log_probs,
+        reference_log_probs=None,
+        advantages=scores,
+        counts=rollout.mask,
+    )
     rows = torch.arange(24)
     written, lengths, bound = [], rollout.mask.sum(dim=1).tolist(), 0
     for row, length in enumerate(lengths):
@@ -137,7 +142,10 @@ def test_dr_grpo_expects_the_gradient_of_the_reward():
         pairs = rollout.take(rows)
         advantages = group_advantages(scores[rows], 2, scale=False)
         batch = _Batch(
-            old_log_probs=pairs.log_probs, reference_log_probs=None, advantages=advantages
+            old_log_probs=pairs.log_probs,
+            reference_log_probs=None,
+            advantages=advantages,
+            counts=pairs.mask,
         )
         new = agent.policy.evaluate(pairs, torch.arange(450))
         weights = torch.cat(
