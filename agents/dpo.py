@@ -30,7 +30,7 @@ from agents.learner import Learner
 from agents.maths.kl import sequence_kl
 from agents.maths.losses import dpo_loss, ipo_loss
 from agents.rollouts.metrics import group_metrics
-from agents.rollouts.pairs import encode_pairs, fingerprint, take
+from agents.rollouts.pairs import encode_pairs, fingerprint
 from agents.training.guards import ROUNDING
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class DPO(Learner):
         rows = torch.tensor(numbers, device=self.policy.device).unsqueeze(1) * _PAIR
         rows = torch.cat([rows, rows + 1], dim=1).flatten()
         every = torch.arange(len(rows), device=rows.device)
-        return take(given, rows), every.reshape(-1, _PAIR), {}
+        return given.take(rows), every.reshape(-1, _PAIR), {}
 
     def _ranked(self, numbers: Sequence[int]) -> tuple[Rollout, Tensor, dict[str, float]]:
         """Writes a group a prompt; the rows of its better and worse texts, none of them cut off."""

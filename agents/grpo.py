@@ -1,15 +1,22 @@
 """Group relative policy optimisation: no critic, the other answers to a prompt are the baseline.
 
-One iteration: write several completions of each prompt; compare each with the others of its group;
-update by PPO's clipped surrogate, in which every token has its completion's advantage, with the
-divergence from the reference in the loss.
+One iteration: write several completions of each prompt, and of further prompts where groups without
+contrast are replaced; compare each with the others of its group; update by PPO's clipped surrogate,
+in which every token has its completion's advantage, with the divergence from the reference in the
+loss.
 
-Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Options of its successors are settings here:
-``scale_by_spread=False`` and ``weigh="tokens"`` are close to Liu et al. 2025 (Dr. GRPO),
-``clip_high`` and ``weigh="tokens"`` are Yu et al. 2025 (DAPO).
+Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Its successors are settings here:
+
+| successor | settings |
+| --- | --- |
+| Dr. GRPO, Liu et al. 2025 | ``scale_by_spread=False, weigh="constant", kl_coefficient=0`` |
+| DAPO, Yu et al. 2025 | ``weigh="tokens", clip_high=0.28, kl_coefficient=0``; ``draws``; |
+| | ``overlong="filter"`` or ``overlong_buffer`` |
+| GSPO, Zheng et al. 2025 | ``ratio="text", clip=3e-4, clip_high=4e-4, kl_coefficient=0`` |
+| CISPO, MiniMax 2025 | ``surrogate="cispo", weigh="tokens", kl_coefficient=0`` |
 
 Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off;
-groups whose completions all have one score are kept, and teach nothing but the KL.
+with ``draws=1`` groups whose completions all have one score are kept, and teach nothing but the KL.
 """
 
 from __future__ import annotations
@@ -22,18 +29,29 @@ from torch import Tensor
 
 from agents.config import LearnerConfig, require_dual_clip, require_group_size, require_whole_groups
 from agents.learner import Learner
-from agents.maths.advantages import group_advantages
+from agents.maths.advantages import group_advantages, overlong_punishment
 from agents.maths.kl import ESTIMATORS, sequence_kl
-from agents.maths.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
+from agents.maths.losses import (
+    PolicyLoss,
+    cispo_loss,
+    clipped_policy_loss,
+    text_means,
+    text_weights,
+    token_weights,
+    weighted_sum,
+)
 from agents.rollouts.metrics import group_metrics
+from agents.rollouts.rollout import Rollout
+from textgym.types import StopReason
 
 if TYPE_CHECKING:
     from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
-    from agents.rollouts.rollout import Rollout
     from agents.training.updates import PhaseClock
 
 __all__ = ["GRPO", "GRPOConfig"]
+
+_MEASURED = ("policy_loss", "clip_fraction", "approximate_kl", "bounded_fraction")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,17 +60,37 @@ class GRPOConfig(LearnerConfig):
 
     group_size: int = 8
     """Completions of each prompt. More make a better baseline, of fewer prompts."""
+    draws: int = 1
+    """How often an iteration writes its number of texts at most, until enough groups have scores
+    that differ; the others are then not learned from. More fill the batch more surely, at the price
+    of texts; with 1, it is taken as it is."""
+    overlong: Literal["keep", "filter"] = "keep"
+    """Whether texts that did not end by themselves are left out of the loss. They are compared with
+    either way."""
+    overlong_buffer: int | None = None
+    """How many of the last actions that a text may have cost something: the first one little, the
+    last one 1, in units of reward; None for none. More warn longer texts earlier."""
     scale_by_spread: bool = True
     """Divide a group's advantages by their standard deviation."""
-    weigh: Literal["texts", "tokens"] = "texts"
-    """Whether each text counts the same in the loss, as in the paper, or each token."""
+    weigh: Literal["texts", "tokens", "constant"] = "texts"
+    """What counts the same in the loss: each text, as in the paper; each token, in the mean over a
+    minibatch's tokens; or each token of a whole run, by a constant: the sum over tokens is divided
+    by the texts of a minibatch times the most actions of a text."""
     kl_coefficient: float = 0.04
     """Weight of the divergence from the reference in the loss. Lower lets the reward be gamed; 0
     does without a reference."""
     kl_estimator: Literal["k2", "k3"] = "k3"
     """Its estimator; the paper's is k3."""
+    ratio: Literal["token", "text"] = "token"
+    """What has a probability ratio: each token, or the text as a whole: the geometric mean of its
+    tokens' ratios, which is clipped, and learned from, as one. It moves little, so its clips are
+    thousandths."""
+    surrogate: Literal["clip", "cispo"] = "clip"
+    """PPO's clipped surrogate, which lets go of what has moved far, or CISPO's: the log-probability
+    times a ratio without a gradient, at most 1 + ``clip_high`` and with no lower bound, so that no
+    token is let go."""
     clip: float = 0.2
-    """How far a probability ratio may fall below 1 before it stops paying."""
+    """How far a probability ratio may fall below 1 before it stops paying; not of CISPO."""
     clip_high: float | None = None
     """The same upwards; None for ``clip``. Higher lets rare tokens grow faster."""
     dual_clip: float | None = None
@@ -72,6 +110,12 @@ class GRPOConfig(LearnerConfig):
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not self.clip > 0 or not (self.clip_high is None or self.clip_high > 0):
             raise ValueError(f"clip must be above 0, got {self.clip} and {self.clip_high}")
+        if self.surrogate == "cispo" and self.dual_clip is not None:
+            raise ValueError("dual_clip is of the clipped surrogate: leave it out for cispo")
+        for name in ("draws", "overlong_buffer"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +128,8 @@ class _Batch:
     """``(N, C)``; ``None`` where the divergence costs nothing."""
     advantages: Tensor
     """``(N,)``, of whole texts."""
+    counts: Tensor
+    """Which actions are learned from, ``(N, C)`` bool."""
 
 
 class GRPO(Learner):
@@ -119,20 +165,25 @@ class GRPO(Learner):
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Learner.iterate``."""
         config = self.config
-        prompts = self.next_examples(self.episodes // config.group_size)
         with clock.phase("collect"):
-            repeated = [i for i in prompts for _ in range(config.group_size)]
-            rollout = self.collect(repeated, group=config.group_size)
-        scores = rollout.rewards.sum(dim=1)
-        metrics = group_metrics(rollout, scores, config.group_size)
+            rollout = self.collected = written = self._write()
+            if config.draws > 1:
+                rollout = self._with_contrast(written)
+        metrics = group_metrics(written, self._scores(written), config.group_size)
+        metrics["draws"] = len(written) / self.episodes
+        metrics["texts_learned"] = float(len(rollout))
         with clock.phase("reference"):
-            is_own = config.bf16 and config.updates_on_policy
+            is_own = config.bf16 and (config.updates_on_policy or not len(rollout))
             old = None if is_own else self.old_log_probs(rollout)
             reference = self.reference_log_probs(rollout) if config.kl_coefficient > 0 else None
             if old is not None and reference is not None:
                 metrics["kl"] = float(sequence_kl(old - reference, rollout.mask))
-        advantages = group_advantages(scores, config.group_size, scale=config.scale_by_spread)
-        batch = _Batch(old_log_probs=old, reference_log_probs=reference, advantages=advantages)
+        batch = _Batch(
+            old_log_probs=old,
+            reference_log_probs=reference,
+            advantages=self._advantages(rollout),
+            counts=self._counts(rollout),
+        )
         with clock.phase("update"), self.updates() as updates:
             for _ in range(config.epochs):
                 for minibatch in updates.minibatches(len(rollout)):
@@ -141,38 +192,109 @@ class GRPO(Learner):
                             rollout, part, config.temperature, bf16=config.bf16
                         )
                         updates.require_unmoved(new, rollout, part, old)
-                        weights = self._weights(rollout.mask, minibatch, part)
+                        weights = self._weights(batch.counts, minibatch, part)
                         updates.backward(*self._loss(new, rollout, batch, part, weights))
                     updates.step()
-        return metrics | updates.means(), rollout
+        return {**self._nothing(), **metrics, **updates.means()}, written
 
-    def _weights(self, mask: Tensor, minibatch: Tensor, part: Tensor) -> Tensor:
+    @property
+    def most_texts(self) -> int:
+        """How many texts an iteration writes at most."""
+        return self.episodes * self.config.draws
+
+    def _write(self) -> Rollout:
+        """Writes groups, and again where too few of them have contrast; all that was written."""
+        written = self._draw()
+        for _ in range(1, self.config.draws):
+            if len(self._contrasting(written)) >= self.episodes // self.config.group_size:
+                break
+            written = Rollout.join([written, self._draw()])
+        return written
+
+    def _draw(self) -> Rollout:
+        """Writes the groups of the next prompts."""
+        size = self.config.group_size
+        prompts = self.next_examples(self.episodes // size)
+        return self.collect([i for i in prompts for _ in range(size)], group=size)
+
+    def _with_contrast(self, written: Rollout) -> Rollout:
+        """The first groups whose texts teach something, as many as an iteration has at most."""
+        size = self.config.group_size
+        groups = self._contrasting(written)[: self.episodes // size].unsqueeze(1)
+        return written.take((groups * size + torch.arange(size).to(groups)).flatten())
+
+    def _contrasting(self, rollout: Rollout) -> Tensor:
+        """The numbers of the groups in which any text has an advantage, in order."""
+        apart = self._advantages(rollout).reshape(-1, self.config.group_size)
+        return apart.any(dim=1).nonzero().flatten()
+
+    def _scores(self, rollout: Rollout) -> Tensor:
+        """What texts are compared by, ``(N,)``: what they were paid, less the cost of length."""
+        paid, buffer = rollout.rewards.sum(dim=1), self.config.overlong_buffer
+        if buffer is None:
+            return paid
+        lengths = rollout.mask.sum(dim=1)
+        return paid + overlong_punishment(lengths, self.envs.max_actions, buffer)
+
+    def _advantages(self, rollout: Rollout) -> Tensor:
+        """How much better each text is than the others of its group, ``(N,)``."""
+        config = self.config
+        return group_advantages(
+            self._scores(rollout), config.group_size, scale=config.scale_by_spread
+        )
+
+    def _counts(self, rollout: Rollout) -> Tensor:
+        """Which actions are learned from, ``(N, C)`` bool."""
+        if self.config.overlong == "keep":
+            return rollout.mask
+        ended = torch.from_numpy(rollout.stop_reasons == StopReason.END_OF_TEXT)
+        return rollout.mask & ended.to(rollout.mask.device).unsqueeze(1)
+
+    def _nothing(self) -> dict[str, float]:
+        """What is measured of updates, where no group had anything to teach."""
+        priced = ("kl_loss", "kl") if self.config.kl_coefficient > 0 else ()
+        return {**dict.fromkeys((*_MEASURED, *priced), float("nan")), "gradient_norm": 0.0}
+
+    def _weights(self, counts: Tensor, minibatch: Tensor, part: Tensor) -> Tensor:
         """How much each action of a part counts in the loss of its minibatch."""
         if self.config.weigh == "texts":
-            return text_weights(mask[part], len(minibatch))
-        return token_weights(mask[part], mask[minibatch].sum())
+            texts = counts[minibatch].any(dim=1).sum().clamp(min=1)
+            return text_weights(counts[part], texts)
+        if self.config.weigh == "tokens":
+            return token_weights(counts[part], counts[minibatch].sum().clamp(min=1))
+        each = self.episodes / self.config.minibatches
+        return token_weights(counts[part], each * self.envs.max_actions)
 
     def _loss(
         self, new: Evaluation, rollout: Rollout, batch: _Batch, part: Tensor, weights: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A part's share of the loss, and of what is measured."""
-        config, acted, reference = self.config, batch.old_log_probs, batch.reference_log_probs
-        policy = clipped_policy_loss(
-            new.log_probs,
-            new.log_probs.detach() if acted is None else acted[part],
-            batch.advantages[part, None],
-            weights,
-            config.clip,
-            config.clip_high,
-            config.dual_clip,
-        )
+        config, reference = self.config, batch.reference_log_probs
+        policy = self._policy_loss(new, rollout.mask[part], batch, part, weights)
         measured = policy.measured()
         if reference is None:
             return policy.loss, measured
         log_ratio = new.legal_log_probs - reference[part]
         price = ESTIMATORS[config.kl_estimator](log_ratio)
         measured["kl_loss"] = config.kl_coefficient * weighted_sum(price, weights)
-        if acted is None:
+        if batch.old_log_probs is None:
             nats = torch.where(rollout.mask[part], log_ratio, 0.0)
             measured["kl"] = nats.sum() / len(rollout)
         return policy.loss + measured["kl_loss"], measured
+
+    def _policy_loss(
+        self, new: Evaluation, mask: Tensor, batch: _Batch, part: Tensor, weights: Tensor
+    ) -> PolicyLoss:
+        """A part's share of the surrogate, in which a text may be one action."""
+        config, now, acted = self.config, new.log_probs, batch.old_log_probs
+        acted = now.detach() if acted is None else acted[part]
+        if config.ratio == "text":
+            now, acted = text_means(now, mask), text_means(acted, mask)
+            weights = weights.sum(dim=1, keepdim=True)
+        advantages = batch.advantages[part, None]
+        if config.surrogate == "cispo":
+            high = config.clip if config.clip_high is None else config.clip_high
+            return cispo_loss(now, acted, advantages, weights, high)
+        return clipped_policy_loss(
+            now, acted, advantages, weights, config.clip, config.clip_high, config.dual_clip
+        )

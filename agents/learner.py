@@ -214,7 +214,7 @@ class Learner:
         every: list[Any] = [callback]
         if total_steps is None:
             left = max(0, self.config.iterations - self.iteration)
-            total_steps = self.num_timesteps + left * self.episodes * self.envs.max_actions
+            total_steps = self.num_timesteps + left * self.most_texts * self.envs.max_actions
             every.append(lambda *_: self.iteration < self.config.iterations)
         elif not isinstance(total_steps, int | float):
             raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
@@ -336,6 +336,11 @@ class Learner:
     def num_prompts(self) -> int:
         """How many prompts there are to learn from."""
         return self.envs.num_examples
+
+    @property
+    def most_texts(self) -> int:
+        """How many texts an iteration writes at most."""
+        return self.episodes
 
     def next_examples(self, count: int) -> list[int]:
         """Takes the next prompts: every one is used once before any is used again."""

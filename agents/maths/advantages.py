@@ -15,6 +15,7 @@ __all__ = [
     "group_advantages",
     "leave_one_out",
     "masked_mean",
+    "overlong_punishment",
     "standardise",
     "to_unit_variance",
 ]
@@ -118,7 +119,8 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
 
     Shao et al. 2024 (DeepSeekMath), section 4.1.2: the score less the group's mean, divided by its
     standard deviation. Without ``scale``, prompts whose completions score nearly alike do not weigh
-    more than others (Liu et al. 2025, Dr. GRPO).
+    more than others (Liu et al. 2025, Dr. GRPO). The paper does not say of which deviation; others
+    divide by the sample's, which is larger by ``sqrt(n / (n - 1))``.
 
     Args:
         scores: ``(N,)``, the completions of a prompt next to each other.
@@ -157,3 +159,19 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     by_prompt = scores.reshape(-1, group).double()  # see standardise
     others = (by_prompt.sum(dim=1, keepdim=True) - by_prompt) / (group - 1)
     return (by_prompt - others).flatten().to(scores.dtype)
+
+
+def overlong_punishment(lengths: Tensor, most: int, buffer: int) -> Tensor:
+    """What long texts are paid besides: 0, and from the buffer on less and less, to -1 at the end.
+
+    Yu et al. 2025 (DAPO), equation 13.
+
+    Args:
+        lengths: Actions of texts, ``(N,)`` int64.
+        most: The most actions that a text can have.
+        buffer: How many of the last of these cost something, at least 1.
+
+    Returns:
+        ``(N,)`` float32.
+    """
+    return (most - buffer - lengths).float().clamp(max=0) / buffer

@@ -6,6 +6,9 @@ pairs of texts. ``weights`` says how much each action or pair counts, and is 0 w
 not means, so that a minibatch may be computed in parts of any size, on any number of devices, with
 the same gradient: a mean of the parts' means would give more weight to an action in a short part.
 
+A whole text is one action where arrays are ``(N, 1)``: ``clipped_policy_loss`` of sums of
+log-probabilities has ratios of whole texts, and of means (``text_means``) their geometric means.
+
 Source: Schulman et al., "Proximal Policy Optimization Algorithms" (2017), and the value clipping of
 OpenAI's baselines.
 """
@@ -22,10 +25,13 @@ from agents.maths.kl import LARGEST_LOG_RATIO
 
 __all__ = [
     "PolicyLoss",
+    "cispo_loss",
     "clipped_policy_loss",
     "clipped_value_loss",
     "dpo_loss",
     "ipo_loss",
+    "reinforce_loss",
+    "text_means",
     "text_weights",
     "token_weights",
     "weighted_sum",
@@ -39,7 +45,8 @@ class PolicyLoss(NamedTuple):
     clip_fraction_low: Tensor
     """Share of actions that had become less likely and whose gradient was clipped."""
     clip_fraction_high: Tensor
-    """Share of actions that had become more likely and whose gradient was clipped."""
+    """Share of actions that had become more likely and whose gradient was clipped, or, in
+    ``cispo_loss``, its importance weight."""
     approximate_kl: Tensor
     """KL from the collecting policy to the current one, by k3: the weighted mean over what
     ``log_probs`` holds, in nats per action, or per text where it holds whole texts."""
@@ -66,14 +73,28 @@ def token_weights(mask: Tensor, total: Tensor | float | None = None) -> Tensor:
     return mask.float() / (mask.sum() if total is None else total)
 
 
-def text_weights(mask: Tensor, texts: float | None = None) -> Tensor:
+def text_weights(mask: Tensor, texts: Tensor | float | None = None) -> Tensor:
     """Weights by which every text counts the same, however long, and within it every action.
 
     Args:
-        mask: ``(N, C)`` bools, true where an action was taken, somewhere in every row.
+        mask: ``(N, C)`` bools, true where an action counts; a row without one weighs nothing.
         texts: How many there are in all of the minibatch's parts; ``None`` for this one's.
     """
-    return mask.float() / (mask.sum(dim=1, keepdim=True) * (len(mask) if texts is None else texts))
+    actions = mask.sum(dim=1, keepdim=True).clamp(min=1)
+    return mask.float() / (actions * (len(mask) if texts is None else texts))
+
+
+def text_means(x: Tensor, mask: Tensor) -> Tensor:
+    """The mean of each text's actions, ``(N, 1)``.
+
+    Of log-ratios, its exponential is the ratio of whole texts to the power of one over their
+    lengths: Zheng et al., "Group Sequence Policy Optimization" (2025), equation 7.
+
+    Args:
+        x: ``(N, C)``; where the mask is false it may be anything.
+        mask: ``(N, C)`` bools, true somewhere in every row.
+    """
+    return torch.where(mask, x, 0.0).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True)
 
 
 def weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
@@ -106,8 +127,7 @@ def clipped_policy_loss(
             1; ``None`` for none. Source: Ye et al., "Mastering Complex Control in MOBA Games with
             Deep Reinforcement Learning" (2020), equation 5.
     """
-    plain_ratio = torch.where(weights != 0, log_probs - old_log_probs, 0.0)
-    log_ratio = plain_ratio.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    plain_ratio, log_ratio = _log_ratios(log_probs, old_log_probs, weights)
     ratio = log_ratio.exp()
     high = clip if clip_high is None else clip_high
     plain = -advantages * ratio
@@ -116,16 +136,82 @@ def clipped_policy_loss(
     if dual_clip is not None:
         bound = torch.where(advantages < 0, -advantages * dual_clip, torch.inf)
         worse = torch.minimum(worse, bound)
-    loss = weighted_sum(worse, weights)
-    with torch.no_grad():
-        active = clipped > plain
-        return PolicyLoss(
-            loss,
-            weighted_sum((active & (ratio < 1)).float(), weights),
-            weighted_sum((active & (ratio > 1)).float(), weights),
-            weighted_sum(torch.expm1(log_ratio) - log_ratio, weights),
-            weighted_sum((plain_ratio != log_ratio).float(), weights),
-        )
+    return _measured(weighted_sum(worse, weights), plain_ratio, clipped > plain, weights)
+
+
+def cispo_loss(
+    log_probs: Tensor,
+    old_log_probs: Tensor,
+    advantages: Tensor,
+    weights: Tensor,
+    clip_high: float,
+) -> PolicyLoss:
+    """The policy gradient by importance weights with a bound, ``-sum(w * A * min(r, b) * log p)``.
+
+    The importance weight, ``min(r, 1 + clip_high)``, has no gradient, so that every action keeps
+    its own, at most ``1 + clip_high`` times, where the clipped surrogate lets go of those that have
+    moved far. There is no lower bound. The value says nothing; its gradient is what is meant.
+
+    Source: MiniMax, "MiniMax-M1: Scaling Test-Time Compute Efficiently with Lightning Attention"
+    (2025), equations 4 and 5, with a lower bound so low that it never binds, as there.
+
+    Args:
+        log_probs: ``(N, C)``, of the actions under the current policy, with gradient.
+        old_log_probs: ``(N, C)``, under the policy that acted.
+        advantages: ``(N, C)``.
+        weights: ``(N, C)``.
+        clip_high: How far above 1 an importance weight may be.
+    """
+    plain_ratio, log_ratio = _log_ratios(log_probs.detach(), old_log_probs, weights)
+    ratio = log_ratio.exp()
+    importance = ratio.clamp(max=1 + clip_high)
+    loss = weighted_sum(-advantages * importance * log_probs, weights)
+    return _measured(loss, plain_ratio, ratio > importance, weights)
+
+
+def reinforce_loss(
+    log_probs: Tensor, old_log_probs: Tensor, advantages: Tensor, weights: Tensor
+) -> PolicyLoss:
+    """The policy gradient itself, ``-sum(w * A * log p)``, which knows no policy that acted.
+
+    Source: Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist
+    Reinforcement Learning" (1992).
+
+    Args:
+        log_probs: ``(N, C)``, of the actions under the current policy, with gradient.
+        old_log_probs: ``(N, C)``, under the policy that acted; for what is measured alone.
+        advantages: ``(N, C)``.
+        weights: ``(N, C)``.
+    """
+    plain_ratio, _ = _log_ratios(log_probs.detach(), old_log_probs, weights)
+    loss = weighted_sum(-advantages * log_probs, weights)
+    return _measured(loss, plain_ratio, torch.zeros_like(weights, dtype=torch.bool), weights)
+
+
+def _log_ratios(log_probs: Tensor, old_log_probs: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-ratios as they are, 0 where nothing counts, and those held within their bounds."""
+    plain = torch.where(weights != 0, log_probs - old_log_probs, 0.0)
+    return plain, plain.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+
+
+@torch.no_grad()
+def _measured(loss: Tensor, plain_ratio: Tensor, clipped: Tensor, weights: Tensor) -> PolicyLoss:
+    """A loss and what is measured beside it.
+
+    Args:
+        loss: A scalar with gradient.
+        plain_ratio: Log-ratios before they were held, ``(N, C)``.
+        clipped: Where the clip took hold, ``(N, C)`` bool.
+        weights: ``(N, C)``.
+    """
+    log_ratio = plain_ratio.clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
+    return PolicyLoss(
+        loss,
+        weighted_sum((clipped & (log_ratio < 0)).float(), weights),
+        weighted_sum((clipped & (log_ratio > 0)).float(), weights),
+        weighted_sum(torch.expm1(log_ratio) - log_ratio, weights),
+        weighted_sum((plain_ratio != log_ratio).float(), weights),
+    )
 
 
 def clipped_value_loss(

@@ -9,7 +9,6 @@ Simplifications: no conversations and no constraints, where what is legal depend
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,11 +20,9 @@ from textgym.tokenizers import legal_ids
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
-
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["EncodedPairs", "encode_pairs", "fingerprint", "take"]
+__all__ = ["EncodedPairs", "encode_pairs", "fingerprint"]
 
 _PARTS = 3  # prompt, chosen, rejected
 
@@ -132,34 +129,6 @@ def _laid_out(
         example_ids=numbers,
         env_seconds=0.0,
         reward_seconds=0.0,
-    )
-
-
-def take(rollout: Rollout, rows: Tensor) -> Rollout:
-    """Some rows of a rollout whose legal actions never change.
-
-    Args:
-        rollout: All of it.
-        rows: Their numbers, ``(n,)`` int64.
-    """
-    per_row = (
-        "tokens",
-        "prompt_lengths",
-        "lengths",
-        "places",
-        "actions",
-        "log_probs",
-        "rewards",
-        "mask",
-        "truncated",
-    )
-    host = rows.cpu().numpy()
-    return replace(
-        rollout,
-        **{name: getattr(rollout, name)[rows] for name in per_row},
-        **{
-            name: getattr(rollout, name)[host] for name in ("scores", "stop_reasons", "example_ids")
-        },
     )
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from agents.models.episodes import Episodes
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from torch import Tensor
 
@@ -92,3 +94,57 @@ class Rollout(Episodes):
             name: None if each is None else each[:, :steps] for name, each in arrays.items()
         }
         return replace(self, tokens=self.tokens[:, :width], **cut)
+
+    def take(self, rows: Tensor) -> Rollout:
+        """Some of the episodes, in an order; seconds stay those of all.
+
+        Args:
+            rows: Their numbers, ``(n,)`` int64.
+        """
+        host = rows.cpu().numpy()
+        taken: dict[str, Any] = {}
+        for name, array in self.by_row().items():
+            taken[name] = array[host] if isinstance(array, np.ndarray) else array[rows]
+        return replace(self, **taken)
+
+    @classmethod
+    def join(cls, rollouts: Sequence[Rollout]) -> Rollout:
+        """Episodes of one environment, one rollout's behind the other's, as wide as the widest.
+
+        Args:
+            rollouts: At least one.
+        """
+        first, *others = rollouts
+        if not others:
+            return first
+        joined: dict[str, Any] = {}
+        for name, array in first.by_row().items():
+            arrays = [array, *(getattr(each, name) for each in others)]
+            if isinstance(array, np.ndarray):
+                joined[name] = np.concatenate(arrays)
+            else:
+                is_text = name in {"tokens", "texts", "candidates"}
+                joined[name] = _stacked(arrays, first.pad_id if is_text else 0)
+        for name in ("env_seconds", "reward_seconds"):
+            joined[name] = sum(getattr(each, name) for each in rollouts)
+        return replace(first, **joined)
+
+    def by_row(self) -> dict[str, Any]:
+        """The arrays that have a row for each episode, by name."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.legal.ndim == 1:
+            del arrays["legal"]  # the same for all
+        return {n: a for n, a in arrays.items() if isinstance(a, torch.Tensor | np.ndarray)}
+
+
+def _stacked(arrays: Sequence[Tensor], fill: int) -> Tensor:
+    """Rows of several arrays, ``(n, C, ...)`` of several widths, filled up on the right."""
+    if arrays[0].ndim == 1:
+        return torch.cat([*arrays])
+    rows, width = sum(map(len, arrays)), max(each.shape[1] for each in arrays)
+    stacked = arrays[0].new_full((rows, width, *arrays[0].shape[2:]), fill)
+    at = 0
+    for each in arrays:
+        stacked[at : at + len(each), : each.shape[1]] = each
+        at += len(each)
+    return stacked

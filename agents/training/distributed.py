@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import os
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, distributed
 
@@ -199,12 +198,10 @@ class Processes:
         steps, width = map(max, zip(*self.exchange(own.longest()), strict=True))
         own = own.cut(steps, width)
         whole: dict[str, Any] = {}
-        for name in (field.name for field in fields(own)) if self.count > 1 else ():
-            value = getattr(own, name)
-            if isinstance(value, np.ndarray):
-                whole[name] = self.gather(torch.from_numpy(value), total).numpy()
-            elif isinstance(value, Tensor) and not (name == "legal" and value.ndim == 1):
-                whole[name] = self.gather(value, total)
+        for name, value in own.by_row().items() if self.count > 1 else ():
+            is_tensor = isinstance(value, Tensor)
+            gathered = self.gather(value if is_tensor else torch.from_numpy(value), total)
+            whole[name] = gathered if is_tensor else gathered.numpy()
         return replace(own, **whole)
 
     def sum_(self, tensors: Iterable[Tensor]) -> None:

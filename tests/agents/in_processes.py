@@ -42,6 +42,19 @@ CASES = {
     ),
     "ppo_few": (PPO, PPOConfig(episodes=TEXTS, minibatches=TEXTS, target_kl=1e-3, top_k=5)),
     "grpo": (GRPO, GRPOConfig(episodes=TEXTS, group_size=7, minibatches=2)),
+    "grpo_draws": (
+        GRPO,
+        GRPOConfig(
+            episodes=TEXTS,
+            group_size=2,
+            minibatches=2,
+            draws=3,
+            weigh="constant",
+            overlong="filter",
+            overlong_buffer=1,
+            ratio="text",
+        ),
+    ),
     "dpo": (DPO, DPOConfig(episodes=TEXTS, minibatches=2)),
     "edits": (GRPO, GRPOConfig(episodes=TEXTS, group_size=2, minibatches=3)),
 }

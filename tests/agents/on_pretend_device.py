@@ -200,6 +200,11 @@ CASES = {
     "ppo critic": partial(learning, kind=PPO, config=PPOConfig(**SMALL), critic=True, loads=True),
     "ppo cut off": partial(learning, kind=PPO, config=PPOConfig(**SMALL), max_episode_steps=3),
     "grpo": partial(learning, kind=GRPO, config=GRPOConfig(**SMALL, group_size=4)),
+    "grpo draws": partial(
+        learning,
+        kind=GRPO,
+        config=GRPOConfig(**SMALL, group_size=2, draws=3, overlong="filter", overlong_buffer=1),
+    ),
     "rloo": partial(learning, kind=RLOO, config=RLOOConfig(**SMALL, group_size=4)),
     "reinforce": partial(learning, kind=Reinforce, config=ReinforceConfig(**SMALL)),
     "dpo": partial(learning, kind=DPO, config=DPOConfig(**SMALL)),

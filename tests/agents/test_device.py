@@ -22,7 +22,7 @@ STEPPING = (
     *("step constrained append", "step constrained choose"),
 )
 LEARNERS = ("ppo", "ppo critic")
-MORE_LEARNERS = ("ppo cut off", "grpo", "rloo", "reinforce", "dpo")
+MORE_LEARNERS = ("ppo cut off", "grpo", "grpo draws", "rloo", "reinforce", "dpo")
 MORE = (
     *("kinds", "conversing", "branching", "adapting", "comparing"),
     *("proposing", "rewarding", "baselines"),

@@ -9,7 +9,7 @@ import torch
 
 from agents.dpo import DPO, DPOConfig
 from agents.models.policy import TransformerPolicy
-from agents.rollouts.pairs import encode_pairs, take
+from agents.rollouts.pairs import encode_pairs
 from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
 from textgym.pretrained.adapters import AdapterConfig, add_adapters
@@ -220,7 +220,7 @@ def test_the_pairs_of_a_group_give_the_gradient_that_they_give_apart(monkeypatch
     monkeypatch.setattr(together, "_ranked", lambda _: (written, pairs, {}))
     apart, rows = _dpo(dataclasses.replace(CONFIG, **plain, episodes=12)), pairs.flatten()
     _refer_to(apart, reference[rows])
-    laid_out = take(written, rows), torch.arange(12).reshape(6, 2), {}
+    laid_out = written.take(rows), torch.arange(12).reshape(6, 2), {}
     monkeypatch.setattr(apart, "_given", lambda *_: laid_out)
     (one, measured), (two, expected) = only_gradient(together), only_gradient(apart)
     assert expected["pairs"] == measured["pairs"] == 6

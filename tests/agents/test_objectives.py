@@ -63,14 +63,7 @@ def _every_episode(learner, played):
     ways = torch.where(rollout.mask[..., None], actions, -1)
     _, first = np.unique(ways.flatten(1).numpy(), axis=0, return_index=True)
     rows = torch.from_numpy(np.sort(first))
-    taken = {}
-    for field in dataclasses.fields(rollout):
-        value = getattr(rollout, field.name)
-        if isinstance(value, np.ndarray):
-            taken[field.name] = value[rows.numpy()]
-        elif isinstance(value, torch.Tensor) and len(value) == len(rollout):
-            taken[field.name] = value[rows]
-    return dataclasses.replace(rollout, **taken)
+    return rollout.take(rows)
 
 
 PHRASES = {"proposer": "list", "proposer_kwargs": {"phrases": ["a", "ba", "ab"]}}

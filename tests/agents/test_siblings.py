@@ -109,7 +109,12 @@ def test_an_only_update_in_bfloat16_need_not_ask_who_acted():
     advantages, results = torch.arange(8.0) - 3.5, []
     for old in (acted, None):
         new = agent.policy.evaluate(rollout, rows, 1.0, bf16=True)
-        batch = _Batch(old_log_probs=old, reference_log_probs=reference, advantages=advantages)
+        batch = _Batch(
+            old_log_probs=old,
+            reference_log_probs=reference,
+            advantages=advantages,
+            counts=rollout.mask,
+        )
         weights = agent._weights(rollout.mask, rows, rows)
         loss, measured = agent._loss(new, rollout, batch, rows, weights)
         gradient = torch.autograd.grad(loss, list(agent.policy.model.parameters()))

@@ -6,10 +6,13 @@ import pytest
 import torch
 
 from agents.maths.losses import (
+    cispo_loss,
     clipped_policy_loss,
     clipped_value_loss,
     dpo_loss,
     ipo_loss,
+    reinforce_loss,
+    text_means,
     text_weights,
     token_weights,
     weighted_sum,
@@ -165,3 +168,52 @@ def test_the_dual_clip_bounds_what_a_worse_action_costs():
     assert float(result.loss.detach()) == pytest.approx(1.5 * 2 + 1.5 * 3 - 1.5 * 1.2)
     result.loss.backward()
     torch.testing.assert_close(new.grad, torch.tensor([[3.0, 0.0, 0.0]]))
+
+
+def test_cispo_lets_no_action_go_and_none_weigh_much():
+    """Ratios 1.5, 1.5, 0.5 and 100 with 1.2 as the most: d loss / d log p = -A min(r, 1.2) / 4."""
+    old = torch.tensor([[-2.0, -2.0, -1.0, -9.0]])
+    log_probs = (old + torch.tensor([[1.5, 1.5, 0.5, 100.0]]).log()).requires_grad_()
+    advantages = torch.tensor([[1.0, -1.0, 1.0, -2.0]])
+    result = cispo_loss(log_probs, old, advantages, ALL, 0.2)
+    result.loss.backward()
+    expected = -torch.tensor([[1.2, -1.2, 0.5, -2.4]]) / 4
+    torch.testing.assert_close(log_probs.grad, expected)
+    assert float(result.clip_fraction_high) == 0.75
+    assert float(result.clip_fraction_low) == 0.0
+
+
+def test_reinforce_knows_no_policy_that_acted():
+    """d loss / d log p = -A / 4, however far the ratio has moved."""
+    log_probs = torch.tensor([[-1.0, -2.0, -3.0, -4.0]], requires_grad=True)
+    advantages = torch.tensor([[3.0, -1.0, 2.0, 0.0]])
+    result = reinforce_loss(log_probs, torch.full((1, 4), -30.0), advantages, ALL)
+    result.loss.backward()
+    torch.testing.assert_close(log_probs.grad, -advantages / 4)
+    assert result.loss.item() == pytest.approx((3 - 2 + 6) / 4)
+    assert float(result.bounded_fraction) == 1.0
+    assert float(result.clip_fraction_high) == 0.0
+
+
+@pytest.mark.parametrize("loss", [reinforce_loss, lambda *given: cispo_loss(*given, 0.2)])
+def test_rubbish_behind_a_text_is_not_learned_from(loss):
+    log_probs = torch.tensor([[-1.0, -torch.inf, torch.nan, -2.0]], requires_grad=True)
+    weights = token_weights(torch.tensor([[True, False, False, True]]))
+    result = loss(log_probs, torch.full((1, 4), -1.5), torch.ones(1, 4), weights)
+    result.loss.backward()
+    assert math.isfinite(result.loss.item())
+    assert log_probs.grad[0, 1:3].tolist() == [0.0, 0.0]
+
+
+def test_the_ratio_of_a_text_is_the_geometric_mean_of_its_actions():
+    """Ratios 2 and 8 make 4, a third is not of the text; its gradient is a half of it for each."""
+    log_ratios = torch.tensor([[2.0, 8.0, torch.nan]]).log().requires_grad_()
+    ratio = text_means(log_ratios, torch.tensor([[True, True, False]])).exp()
+    ratio.sum().backward()
+    assert ratio.tolist() == [[pytest.approx(4.0)]]
+    assert log_ratios.grad.tolist() == [[pytest.approx(2.0), pytest.approx(2.0), 0.0]]
+
+
+def test_a_text_that_does_not_count_weighs_nothing():
+    mask = torch.tensor([[True, True], [False, False]])
+    assert text_weights(mask, 1).tolist() == [[0.5, 0.5], [0.0, 0.0]]

@@ -120,11 +120,12 @@ def test_two_processes_learn_what_one_does(case, told):
 @pytest.mark.slow
 def test_the_cases_are_the_hard_ones(told):
     """The price of KL moves, updates stop early at the target, and groups have no contrast."""
-    ppo, few, grpo, dpo, _ = (told[0][case]["metrics"] for case in in_processes.CASES)
+    ppo, few, grpo, draws, dpo, _ = (told[0][case]["metrics"] for case in in_processes.CASES)
     assert ppo[0]["kl_coefficient"] != ppo[1]["kl_coefficient"]
     assert ppo[0]["updates"] == 8
     assert 1 < few[0]["updates"] < in_processes.TEXTS
     assert grpo[0]["reward_std"] > 0
+    assert max(each["draws"] for each in draws) > 1
     assert dpo[0]["updates"] == 2
 
 
