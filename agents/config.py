@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from agents.maths.distributions import Sampling
 from textgym.messages import did_you_mean, shown
+from textgym.pretrained.precision import Bfloat16  # noqa: TC001 - fields are checked by it
 
 __all__ = [
     "LearnerConfig",
@@ -54,9 +55,10 @@ class LearnerConfig:
     micro_batch_tokens: int = 4096
     """Tokens in one forward pass, padding included. It changes memory and speed, not the gradient:
     raise it on a GPU, lower it when memory runs out."""
-    bf16: bool = False
+    bf16: Bfloat16 = False
     """Sample with bfloat16 weights, and run the update's and the reference's forward passes in
-    bfloat16; the weights that learn stay float32. Faster, with log-probabilities good to 1e-2."""
+    bfloat16; the weights that learn stay float32. It is faster on some machines and slower on
+    others: auto tries for a second."""
     importance_cap: float | None = None
     """Weigh what was drawn by its probability in the update over that in the sampler, at most this
     and at least 1, where the two differ: in bfloat16. None does not. Higher corrects more, and is
@@ -147,6 +149,9 @@ def _require(name: str, value: Any, hint: Any) -> None:
     kind = next(each for each in kinds if each is not NoneType)
     if value is None and may_miss:
         return
+    words = [each for each in kinds if get_origin(each) is Literal]
+    if isinstance(value, str) and words:
+        kind = words[0]
     if get_origin(kind) is Literal:
         known = get_args(kind)
         if value not in known:

@@ -157,7 +157,7 @@ class DPO(Learner):
                     for part in updates.parts(chosen, lengths, tokens=size * lengths):
                         texts = self._texts_of(part)  # read once for all of their pairs
                         new = self.policy.evaluate(
-                            rollout, texts, config.temperature, bf16=config.bf16
+                            rollout, texts, config.temperature, bf16=self.bf16
                         )
                         log_probs = torch.zeros_like(reference)
                         whole = new.legal_log_probs.sum(dim=1)
@@ -243,7 +243,7 @@ class DPO(Learner):
 
         A margin within rounding is neither and counts as a half: before the first update all are.
         """
-        blind = margins.abs() <= ROUNDING[self.config.bf16]
+        blind = margins.abs() <= ROUNDING[self.bf16]
         return torch.where(blind, 0.5, (margins > 0).float())
 
     def record(self) -> dict[str, Any]:

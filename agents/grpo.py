@@ -30,6 +30,7 @@ from torch import Tensor
 from agents.config import LearnerConfig, require_dual_clip, require_group_size, require_whole_groups
 from agents.learner import Learner
 from agents.maths.advantages import group_advantages, overlong_punishment
+from agents.maths.importance import corrected
 from agents.maths.kl import ESTIMATORS, sequence_kl
 from agents.maths.losses import (
     PolicyLoss,
@@ -173,7 +174,7 @@ class GRPO(Learner):
         metrics["draws"] = len(written) / self.episodes
         metrics["texts_learned"] = float(len(rollout))
         with clock.phase("reference"):
-            is_own = config.bf16 and (config.updates_on_policy or not len(rollout))
+            is_own = self.bf16 and (config.updates_on_policy or not len(rollout))
             old = None if is_own else self.old_log_probs(rollout)
             reference = self.reference_log_probs(rollout) if config.kl_coefficient > 0 else None
             if old is not None and reference is not None:
@@ -189,7 +190,7 @@ class GRPO(Learner):
                 for minibatch in updates.minibatches(len(rollout)):
                     for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
                         new = self.policy.evaluate(
-                            rollout, part, config.temperature, bf16=config.bf16
+                            rollout, part, config.temperature, bf16=self.bf16
                         )
                         updates.require_unmoved(new, rollout, part, old)
                         weights = self._weights(batch.counts, minibatch, part)
@@ -270,7 +271,7 @@ class GRPO(Learner):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """A part's share of the loss, and of what is measured."""
         config, reference = self.config, batch.reference_log_probs
-        policy = self._policy_loss(new, rollout.mask[part], batch, part, weights)
+        policy = self._policy_loss(new, rollout, batch, part, weights)
         measured = policy.measured()
         if reference is None:
             return policy.loss, measured
@@ -283,15 +284,16 @@ class GRPO(Learner):
         return policy.loss + measured["kl_loss"], measured
 
     def _policy_loss(
-        self, new: Evaluation, mask: Tensor, batch: _Batch, part: Tensor, weights: Tensor
+        self, new: Evaluation, rollout: Rollout, batch: _Batch, part: Tensor, weights: Tensor
     ) -> PolicyLoss:
         """A part's share of the surrogate, in which a text may be one action."""
         config, now, acted = self.config, new.log_probs, batch.old_log_probs
-        acted = now.detach() if acted is None else acted[part]
+        acted, sampled = now.detach() if acted is None else acted[part], rollout.log_probs[part]
         if config.ratio == "text":
-            now, acted = text_means(now, mask), text_means(acted, mask)
+            mask = rollout.mask[part]
+            now, acted, sampled = (text_means(each, mask) for each in (now, acted, sampled))
             weights = weights.sum(dim=1, keepdim=True)
-        advantages = batch.advantages[part, None]
+        advantages = corrected(batch.advantages[part, None], acted - sampled, config.importance_cap)
         if config.surrogate == "cispo":
             high = config.clip if config.clip_high is None else config.clip_high
             return cispo_loss(now, acted, advantages, weights, high)

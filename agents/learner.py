@@ -33,6 +33,7 @@ from agents.training.guards import (
     save_failed_batch,
 )
 from agents.training.optimizers import adam
+from agents.training.precision import pinned_precision, require_float32
 from agents.training.randomness import RandomState
 from agents.training.reference import evaluate_all, frozen_reference
 from agents.training.updates import PhaseClock, Updates
@@ -66,6 +67,7 @@ class Learner:
             that is the policy without its adapters.
         envs: Where it acts.
         config: The settings.
+        bf16: Whether passes compute in bfloat16; also in ``config``, decided if that was ``auto``.
         optimizer: Adam; its second group is what gives values alone, its first what acts.
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
@@ -111,8 +113,10 @@ class Learner:
             )
         self.envs: TextVectorEnv = getattr(envs, "unwrapped", envs)
         require_fitting(self.envs, policy)
-        _require_float32(policy)
+        require_float32(policy)
         self.processes = current_processes(policy.device)
+        self.bf16 = self.processes.as_main(pinned_precision(config.bf16, policy))
+        config = replace(config, bf16=self.bf16)
         self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
         self.processes.start_alike(
             policy,
@@ -134,7 +138,7 @@ class Learner:
         self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
         self.actor = policy.without_critic()
-        self._sampler = self.actor.frozen_copy(torch.bfloat16) if config.bf16 else None
+        self._sampler = self.actor.frozen_copy(torch.bfloat16) if self.bf16 else None
         self.random = RandomState(config.seed, policy.device)
         self.collected: Rollout | None = None
 
@@ -183,7 +187,8 @@ class Learner:
         self.iteration += 1
         self.num_timesteps += rollout.num_actions
         seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
-        return {"iteration": float(self.iteration), **metrics, **seconds}, rollout
+        figures = {"iteration": float(self.iteration), **metrics, "bf16": float(self.bf16)}
+        return {**figures, **seconds}, rollout
 
     def learn(
         self,
@@ -286,7 +291,7 @@ class Learner:
                 policy,
                 rollout,
                 temperature=self.config.temperature,
-                bf16=self.config.bf16,
+                bf16=self.bf16,
                 most_tokens=self.config.micro_batch_tokens,
                 wanted=self.processes.deal(every, rollout.read_lengths),
             )
@@ -314,7 +319,7 @@ class Learner:
         Raises:
             GuardError: If they are not.
         """
-        if not self.config.bf16:
+        if not self.bf16:
             return rollout.log_probs
         log_probs = self.evaluate(self.policy, rollout).log_probs
         gap = masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask)
@@ -391,10 +396,10 @@ class Learner:
 
     def _packed(self, reference: TransformerPolicy) -> TransformerPolicy:
         config = self.config
-        if config.bf16 and not config.updates_on_policy:
+        if self.bf16 and not config.updates_on_policy:
             # What it is compared with is evaluated anew, and at the start is to be just the same.
             return reference
-        dtype = torch.bfloat16 if config.bf16 else reference.dtype
+        dtype = torch.bfloat16 if self.bf16 else reference.dtype
         return reference.packed(config.micro_batch_tokens, dtype)
 
     @contextmanager
@@ -431,14 +436,3 @@ class Learner:
         path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
         save_failed_batch(self.collected, path)
         return f" (the batch is in {path})"
-
-
-def _require_float32(policy: TransformerPolicy) -> None:
-    """Requires that what learns is float32: Adam's steps are rounded away in anything narrower."""
-    for name, parameter in policy.named_parameters():
-        if parameter.requires_grad and parameter.dtype is not torch.float32:
-            kind = str(parameter.dtype).removeprefix("torch.")
-            raise ValueError(
-                f"{name} is {kind}, in which a step of Adam is rounded away or overflows: load the "
-                "model in float32 and set bf16=True, or train adapters on it (lora=)"
-            )

@@ -243,7 +243,7 @@ class PPO(Learner):
                             rollout,
                             part,
                             config.temperature,
-                            bf16=config.bf16,
+                            bf16=self.bf16,
                             entropies=config.entropy_coefficient > 0,
                         )
                         updates.require_unmoved(new, rollout, part, batch.old_log_probs)
@@ -267,11 +267,11 @@ class PPO(Learner):
         """Turns rewards and KL into advantages and returns."""
         config, mask = self.config, rollout.mask
         old_log_probs, old_values = rollout.log_probs, rollout.values
-        is_own = config.bf16 and config.updates_on_policy and old_values is not None
-        if old_values is None or (config.bf16 and not is_own):
+        is_own = self.bf16 and config.updates_on_policy and old_values is not None
+        if old_values is None or (self.bf16 and not is_own):
             old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
-            require_agreement(gap, bf16=config.bf16)
+            require_agreement(gap, bf16=self.bf16)
             old_log_probs, old_values = old.log_probs, old.values
         log_ratio = torch.where(mask, old_log_probs - reference, 0.0)
         rewards = self._shaped(rollout)
@@ -345,8 +345,8 @@ class PPO(Learner):
         policy = clipped_policy_loss(
             new.log_probs,
             old,
-            batch.advantages[part],
-            corrected(weights, old - rollout.log_probs[part], config.importance_cap),
+            corrected(batch.advantages[part], old - rollout.log_probs[part], config.importance_cap),
+            weights,
             config.clip,
             dual_clip=config.dual_clip,
         )

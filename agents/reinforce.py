@@ -19,6 +19,7 @@ import torch
 from agents.config import LearnerConfig
 from agents.learner import Learner
 from agents.maths.advantages import generalised_advantages, standardise
+from agents.maths.importance import corrected
 from agents.maths.kl import sequence_kl
 from agents.maths.losses import clipped_policy_loss, token_weights
 from agents.rollouts.metrics import collection_metrics
@@ -97,13 +98,17 @@ class Reinforce(Learner):
                     actions = mask[minibatch].sum()
                     for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
                         new = self.policy.evaluate(
-                            rollout, part, config.temperature, bf16=config.bf16
+                            rollout, part, config.temperature, bf16=self.bf16
                         )
                         updates.require_unmoved(new, rollout, part, old)
                         policy = clipped_policy_loss(
                             new.log_probs,
                             old[part],
-                            advantages[part],
+                            corrected(
+                                advantages[part],
+                                old[part] - rollout.log_probs[part],
+                                config.importance_cap,
+                            ),
                             token_weights(mask[part], actions),
                             config.clip,
                         )

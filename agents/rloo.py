@@ -20,6 +20,7 @@ import torch
 from agents.config import LearnerConfig, require_group_size, require_whole_groups
 from agents.learner import Learner
 from agents.maths.advantages import leave_one_out, standardise
+from agents.maths.importance import corrected
 from agents.maths.losses import clipped_policy_loss
 from agents.rollouts.metrics import group_metrics
 
@@ -110,18 +111,19 @@ class RLOO(Learner):
                 for minibatch in updates.minibatches(len(rollout)):
                     for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
                         new = self.policy.evaluate(
-                            rollout, part, config.temperature, bf16=config.bf16
+                            rollout, part, config.temperature, bf16=self.bf16
                         )
                         updates.require_unmoved(new, rollout, part, old)
                         # A whole completion is one action: arrays of actions are (n, 1).
-                        whole, before = (
+                        whole, before, sampled = (
                             torch.where(rollout.mask[part], each, 0.0).sum(dim=1, keepdim=True)
-                            for each in (new.log_probs, old[part])
+                            for each in (new.log_probs, old[part], rollout.log_probs[part])
+                        )
+                        worth = corrected(
+                            advantages[part, None], before - sampled, config.importance_cap
                         )
                         weights = torch.full_like(before, 1 / len(minibatch))
-                        policy = clipped_policy_loss(
-                            whole, before, advantages[part, None], weights, config.clip
-                        )
+                        policy = clipped_policy_loss(whole, before, worth, weights, config.clip)
                         updates.backward(policy.loss, policy.measured())
                     updates.step()
         return metrics | updates.means(), rollout

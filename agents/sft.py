@@ -23,6 +23,7 @@ from transformers.trainer_callback import PrinterCallback
 from agents.models.loading import save_model
 from agents.training.optimizers import MuonWithAdamW
 from textgym.files import atomic_folder, last_checkpoint
+from textgym.pretrained.precision import Bfloat16, pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
 
 if TYPE_CHECKING:
@@ -65,8 +66,9 @@ class SFTConfig:
     """Share of the steps in which the learning rates rise from 0."""
     cooldown: float = 0.4
     """Share of the steps, the last ones, in which the learning rates fall to 0."""
-    bf16: bool = True
-    """Forward and backward passes in bfloat16; the weights stay float32."""
+    bf16: Bfloat16 = "auto"
+    """Forward and backward passes in bfloat16; the weights stay float32. It is faster on some
+    machines and slower on others: auto tries for a second."""
     save_steps: int = 100
     """Updates between checkpoints: at most so many are lost when a run is killed."""
     logging_steps: int = 10
@@ -136,7 +138,7 @@ def train_language_model(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _trapezoid(step, config))
     trainer = Trainer(
         model=model,
-        args=_arguments(config, checkpoints, device),
+        args=_arguments(config, checkpoints, device, bf16=_pinned_bf16(config, model, device)),
         train_dataset=rows,
         data_collator=lambda batch: _collate(batch, tokenizer.pad_id),
         optimizers=(optimizer, schedule),
@@ -196,7 +198,16 @@ def _trapezoid(step: int, config: SFTConfig) -> float:
     return max(0.0, min(1.0, rising, falling))
 
 
-def _arguments(config: SFTConfig, folder: Path, device: str) -> TrainingArguments:
+def _pinned_bf16(config: SFTConfig, model: GPT2LMHeadModel, device: str) -> bool:
+    def forward(ids: Tensor) -> Tensor:
+        logits: Tensor = model(input_ids=ids[:, : config.row_tokens]).logits
+        return logits
+
+    there = model.to(device)  # type: ignore[arg-type] # transformers' decorator hides the type
+    return pinned_bf16(config.bf16, there, forward, vocabulary=model.config.vocab_size)
+
+
+def _arguments(config: SFTConfig, folder: Path, device: str, *, bf16: bool) -> TrainingArguments:
     return training_arguments(
         folder,
         device=device,
@@ -205,7 +216,7 @@ def _arguments(config: SFTConfig, folder: Path, device: str) -> TrainingArgument
         data_seed=config.seed,
         max_steps=config.steps,
         max_grad_norm=1.0,
-        bf16=config.bf16,
+        bf16=bf16,
         save_strategy="steps",
         save_steps=config.save_steps,
         save_total_limit=2,

@@ -34,15 +34,17 @@ def truncated_weights(log_ratio: Tensor, cap: float) -> Tensor:
     return bounded.exp().clamp(max=cap)
 
 
-def corrected(weights: Tensor, log_ratio: Tensor, cap: float | None) -> Tensor:
-    """Weights of a policy's loss for actions that another function drew.
+def corrected(advantages: Tensor, log_ratio: Tensor, cap: float | None) -> Tensor:
+    """Advantages of actions that another function drew, times their importance weights.
+
+    A surrogate is a sum of terms that are proportional to them, so each term is weighed.
 
     Args:
-        weights: Of actions, or of whole texts, ``(N, C)``.
-        log_ratio: See above; of whole texts where the weights are.
-        cap: The largest factor; ``None`` leaves the weights as they are.
+        advantages: ``(N, C)``, or ``(N, 1)`` of whole texts.
+        log_ratio: See above; of whole texts where they are one action.
+        cap: The largest weight; ``None`` leaves the advantages as they are.
     """
-    return weights if cap is None else weights * truncated_weights(log_ratio, cap)
+    return advantages if cap is None else advantages * truncated_weights(log_ratio, cap)
 
 
 def effective_share(count: float, total: float, squares: float) -> float:

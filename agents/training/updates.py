@@ -155,7 +155,7 @@ class Updates:
             )
         mask, sampled = rollout.mask[part], rollout.log_probs[part]
         self._gap.add(new.log_probs - sampled, mask)
-        bf16 = self._config.bf16 or self._policy.dtype is torch.bfloat16
+        bf16 = bool(self._config.bf16) or self._policy.dtype is torch.bfloat16
         if old_log_probs is None:
             gap = (new.log_probs.detach() - sampled).abs()
             require_agreement(float(masked_mean(gap, mask)), bf16=bf16)

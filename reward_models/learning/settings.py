@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from textgym.pretrained.precision import Bfloat16  # noqa: TC001 - fields are checked by it
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -50,8 +52,9 @@ class RewardTrainingConfig:
     """AdamW's weight decay. More keeps weights smaller."""
     max_grad_norm: float = 1.0
     """Gradients are scaled down to this norm. More lets odd batches move the model further."""
-    bf16: bool = False
-    """Compute in bfloat16: faster wherever the processor has instructions for it."""
+    bf16: Bfloat16 = False
+    """Compute in bfloat16. It is faster on some machines and slower on others: auto tries for a
+    second."""
     seed: int = 0
     """Decides the first weights of what is new and the order of the comparisons."""
     save_steps: int = 100

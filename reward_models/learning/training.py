@@ -34,6 +34,7 @@ from reward_models.models.transformer import PreferenceModel
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
 from textgym.files import atomic_folder, last_checkpoint, write_json
+from textgym.pretrained.precision import pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
 
 if TYPE_CHECKING:
@@ -145,7 +146,12 @@ def fit_reward_model(
     threshold = _threshold(config, kind, learned)
     trainer = _ComparisonTrainer(
         model=_with(model, threshold),
-        args=_arguments(config, out / "checkpoints" / start, device),
+        args=_arguments(
+            config,
+            out / "checkpoints" / start,
+            device,
+            bf16=_pinned_bf16(config, model, tokenizer, device),
+        ),
         train_dataset=learned,
         data_collator=Collator(tokenizer.pad_id),
         callbacks=list(callbacks),
@@ -206,7 +212,21 @@ class _ComparisonTrainer(Trainer):
         super().log(logs, start_time)
 
 
-def _arguments(config: RewardTrainingConfig, folder: Path, device: str) -> TrainingArguments:
+def _pinned_bf16(config: RewardTrainingConfig, model: Any, tokenizer: Any, device: str) -> bool:
+    """Whether to compute in bfloat16, see ``textgym.pretrained.precision``."""
+
+    def forward(ids: torch.Tensor) -> torch.Tensor:
+        ids = ids[:, : model.config.max_tokens]
+        scores: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids))
+        return scores
+
+    vocabulary = tokenizer.vocab_size
+    return pinned_bf16(config.bf16, model.to(device), forward, vocabulary=vocabulary)
+
+
+def _arguments(
+    config: RewardTrainingConfig, folder: Path, device: str, *, bf16: bool
+) -> TrainingArguments:
     return training_arguments(
         folder,
         device=device,
@@ -217,7 +237,7 @@ def _arguments(config: RewardTrainingConfig, folder: Path, device: str) -> Train
         warmup_steps=config.warmup,
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        bf16=config.bf16,
+        bf16=bf16,
         save_steps=config.save_steps,
         save_total_limit=1,
         logging_steps=config.logging_steps,

@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from textgym.cli.parsing import CommandError
+from textgym.pretrained.precision import Bfloat16  # noqa: TC001 - the command line is made of it
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from textgym.cli.quickstart.plan import Plan
+    from textgym.cli.quickstart.run import Stage
 
 __all__ = ["QuickstartConfig", "quickstart"]
 
@@ -37,6 +41,9 @@ class QuickstartConfig:
     or as many threads as OMP_NUM_THREADS says."""
     smoke: bool = False
     """About a minute, to see every stage work; its models are too small to pass the gates."""
+    bf16: Bfloat16 = "auto"
+    """Compute in bfloat16: auto tries for a second which is faster here. Say which to have the same
+    numbers on another machine of this kind."""
     kl_target: float | None = 14.0
     """How far the policy may move from the language model, in nats a text: PPO adapts the price
     of moving to hold it. None keeps the price fixed."""
@@ -62,7 +69,7 @@ def quickstart(config: QuickstartConfig) -> None:
     from textgym.cli.console import keep_large_blocks, use_quiet_transformers
     from textgym.cli.quickstart import measuring, stages
     from textgym.cli.quickstart.plan import make_plan
-    from textgym.cli.quickstart.run import Run, Stage, run_stages
+    from textgym.cli.quickstart.run import Run, run_stages
 
     console = Console()
     device = _device(config.device)
@@ -77,6 +84,7 @@ def quickstart(config: QuickstartConfig) -> None:
             report_on=config.report_on,
             kl_coefficient=config.kl_coefficient,
             kl_target=config.kl_target,
+            bf16=config.bf16,
             smoke=config.smoke,
         )
     except ValueError as error:
@@ -86,18 +94,24 @@ def quickstart(config: QuickstartConfig) -> None:
     console.print(f"textgym quickstart, seed {config.seed}, on {device}, into {config.out}")
     run_stages(
         run,
-        [
-            Stage(name=name, title=title, work=functools.partial(work, plan=plan))
-            for name, title, work in (
-                ("tokenizer", "Tokenizer", stages.train_the_tokenizer),
-                ("judge", "Gold judge", stages.train_the_judge),
-                ("language_model", "Language model", stages.train_the_language_model),
-                ("preferences", "Preferences", stages.gather_preferences),
-                ("reward_model", "Reward model", stages.train_the_reward_model),
-                ("ppo", "PPO", stages.optimise),
-                ("evaluation", "Evaluation", measuring.evaluate),
-            )
-        ],
+        _stages(
+            plan,
+            ("tokenizer", "Tokenizer", stages.train_the_tokenizer),
+            ("judge", "Gold judge", stages.train_the_judge),
+            ("precision", "Precision", stages.try_precisions),
+        ),
+    )
+    plan = plan.computing_in(bf16=run.figures["precision"]["bf16"])
+    run_stages(
+        run,
+        _stages(
+            plan,
+            ("language_model", "Language model", stages.train_the_language_model),
+            ("preferences", "Preferences", stages.gather_preferences),
+            ("reward_model", "Reward model", stages.train_the_reward_model),
+            ("ppo", "PPO", stages.optimise),
+            ("evaluation", "Evaluation", measuring.evaluate),
+        ),
     )
     gates = measuring.gates(run)
     report = measuring.report(run, plan, gates)
@@ -118,6 +132,16 @@ def _device(name: str) -> str:
     if name == "cuda" and not available:
         raise RunError("there is no CUDA device here; use --device cpu")
     return name
+
+
+def _stages(plan: Plan, *stages: tuple[str, str, Callable[..., Mapping[str, Any]]]) -> list[Stage]:
+    """Stages from their names, titles and work."""
+    from textgym.cli.quickstart.run import Stage
+
+    return [
+        Stage(name=name, title=title, work=functools.partial(work, plan=plan))
+        for name, title, work in stages
+    ]
 
 
 def _settings(config: QuickstartConfig, plan: Plan) -> dict[str, Any]:

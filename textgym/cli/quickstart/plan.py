@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from agents.ppo import PPOConfig
 from agents.sft import SFTConfig
 from reward_models.learning.settings import RewardTrainingConfig
+
+if TYPE_CHECKING:
+    from textgym.pretrained.precision import Bfloat16
 
 __all__ = ["Plan", "make_plan"]
 
@@ -52,6 +56,15 @@ class Plan:
     reward_model: RewardTrainingConfig
     ppo: PPOConfig
 
+    def computing_in(self, *, bf16: bool) -> Plan:
+        """The same plan with one precision in every stage."""
+        return replace(
+            self,
+            language_model=replace(self.language_model, bf16=bf16),
+            reward_model=replace(self.reward_model, bf16=bf16),
+            ppo=replace(self.ppo, bf16=bf16),
+        )
+
 
 def make_plan(
     *,
@@ -60,11 +73,10 @@ def make_plan(
     report_on: str,
     kl_coefficient: float,
     kl_target: float | None,
+    bf16: Bfloat16,
     smoke: bool,
 ) -> Plan:
     """Sets every size.
-
-    bfloat16 halves the training time where the processor has instructions for it.
 
     Args:
         seed: Of every stage.
@@ -72,6 +84,7 @@ def make_plan(
         report_on: The split whose prompts the report is about.
         kl_coefficient: The price of moving that PPO starts from.
         kl_target: The KL, in nats a text, that it adapts the price to; None keeps the price.
+        bf16: Whether to compute in bfloat16, in every stage.
         smoke: Whether it shall take about a minute.
 
     Raises:
@@ -89,22 +102,22 @@ def make_plan(
             pair_batches=16,
             report_prompts=64,
             language_model=SFTConfig(
-                seed=seed, layers=2, width=64, heads=2, steps=60, save_steps=20
+                seed=seed, layers=2, width=64, heads=2, steps=60, save_steps=20, bf16=bf16
             ),
-            reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3),
+            reward_model=RewardTrainingConfig(seed=seed, bf16=bf16, learning_rate=1e-3),
             ppo=PPOConfig(
                 seed=seed,
                 kl_coefficient=kl_coefficient,
                 kl_target=kl_target,
                 iterations=4,
-                bf16=True,
+                bf16=bf16,
             ),
         )
     return Plan(
         seed=seed,
         device=device,
         report_on=report_on,
-        language_model=SFTConfig(seed=seed),
-        reward_model=RewardTrainingConfig(seed=seed, bf16=True, learning_rate=1e-3, save_steps=40),
-        ppo=PPOConfig(seed=seed, kl_coefficient=kl_coefficient, kl_target=kl_target, bf16=True),
+        language_model=SFTConfig(seed=seed, bf16=bf16),
+        reward_model=RewardTrainingConfig(seed=seed, bf16=bf16, learning_rate=1e-3, save_steps=40),
+        ppo=PPOConfig(seed=seed, kl_coefficient=kl_coefficient, kl_target=kl_target, bf16=bf16),
     )

@@ -15,7 +15,7 @@ from agents.measuring.metrics_log import MetricsLog
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO
 from agents.rollouts.collect import collect
-from agents.sft import perplexity, train_language_model
+from agents.sft import make_language_model, perplexity, train_language_model
 from agents.training.guards import GuardError, explained_memory
 from reward_models.learning.settings import RewardTrainingData
 from reward_models.learning.training import train_reward_model
@@ -33,6 +33,7 @@ from reward_models.preferences import (
 from textgym.cli.quickstart.run import Run, RunError
 from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
+from textgym.pretrained.precision import time_passes
 from textgym.tokenizers import load_tokenizer, train_tokenizer
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ __all__ = [
     "train_the_language_model",
     "train_the_reward_model",
     "train_the_tokenizer",
+    "try_precisions",
 ]
 
 _ENVIRONMENT = "TextGym/Sentiment-v0"
@@ -68,6 +70,21 @@ def train_the_tokenizer(run: Run, plan: Plan) -> Mapping[str, Any]:
     sample = texts[:500]
     ids = tokenizer.encode_batch(sample)
     return {"characters_per_token": sum(map(len, sample)) / sum(map(len, ids))}
+
+
+def try_precisions(run: Run, plan: Plan) -> Mapping[str, Any]:
+    """Decides, once for all later stages, whether to compute in bfloat16."""
+    chosen = plan.language_model.bf16
+    if chosen != "auto":
+        return {"bf16": chosen}
+    shape = plan.language_model
+    model = make_language_model(shape, load_tokenizer(run.out / "tokenizer.model"))
+    seconds = time_passes(
+        model.to(plan.device),  # type: ignore[arg-type] # transformers' decorator hides the type
+        lambda ids: model(input_ids=ids[:, : shape.row_tokens]).logits,
+        vocabulary=model.config.vocab_size,
+    )
+    return {"bf16": seconds.bf16, "speedup_of_bfloat16": seconds.speedup}
 
 
 def train_the_judge(run: Run, plan: Plan) -> Mapping[str, Any]:
