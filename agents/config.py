@@ -38,8 +38,9 @@ class LearnerConfig:
     """Passes over one collection. More use it better, and move further from where it was made."""
     minibatches: int = 1
     """Updates in a pass. More of them are smaller and noisier."""
-    learning_rate: float = 4e-4
-    """Highest step size of Adam. Higher learns faster until the KL divergence jumps."""
+    learning_rate: float | None = None
+    """Highest step size of Adam; None for what suits so many weights that learn, from 4e-4 of a few
+    million to 3e-6 of a billion. Higher learns faster until the KL divergence jumps."""
     final_rate: float = 0.1
     """What is left of the learning rate at the end, as a fraction. Higher keeps moving."""
     max_gradient_norm: float | None = 1.0
@@ -95,10 +96,14 @@ class LearnerConfig:
         """How actions are drawn."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
-    @property
-    def learning_rates(self) -> tuple[float, float]:
-        """The highest of what acts, and of what gives values alone."""
-        return self.learning_rate, self.learning_rate
+    def learning_rates(self, usual: float) -> tuple[float, float]:
+        """The highest of what acts, and of what gives values alone.
+
+        Args:
+            usual: What suits so many weights, see ``agents.training.optimizers.usual_rate``.
+        """
+        rate = self.learning_rate or usual
+        return rate, rate
 
     @property
     def updates_on_policy(self) -> bool:

@@ -57,7 +57,7 @@ _MEASURED = ("policy_loss", "clip_fraction", "approximate_kl", "bounded_fraction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GRPOConfig(LearnerConfig):
-    """Settings of GRPO. The defaults suit a model of a few million parameters."""
+    """Settings of GRPO. The defaults suit a pretrained model of any size."""
 
     group_size: int = 8
     """Completions of each prompt. More make a better baseline, of fewer prompts."""

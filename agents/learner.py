@@ -32,7 +32,7 @@ from agents.training.guards import (
     require_progress,
     save_failed_batch,
 )
-from agents.training.optimizers import adam
+from agents.training.optimizers import adam, usual_rate
 from agents.training.precision import pinned_precision, require_float32
 from agents.training.randomness import RandomState
 from agents.training.reference import evaluate_all, frozen_reference
@@ -68,6 +68,7 @@ class Learner:
         envs: Where it acts.
         config: The settings.
         bf16: Whether passes compute in bfloat16; also in ``config``, decided if that was ``auto``.
+        learning_rates: The highest of what acts, and of what gives values alone.
         optimizer: Adam; its second group is what gives values alone, its first what acts.
         iteration: How many iterations have been made.
         num_timesteps: How many actions have been taken in them.
@@ -130,7 +131,9 @@ class Learner:
         if reference is not None:
             self.processes.start_alike(reference)
         self.policy, self.reference, self.config = policy, reference, config
-        self.optimizer = adam(policy, config.learning_rate)
+        learns = sum(p.numel() for p in policy.parameters() if p.requires_grad)
+        self.learning_rates = config.learning_rates(usual_rate(learns))
+        self.optimizer = adam(policy, self.learning_rates[0])
         self.is_whole = True
         self._without_gradient = 0  # iterations, from the first on
         self.optimizer.register_step_pre_hook(self._begin_update)
@@ -169,9 +172,7 @@ class Learner:
                 order=zlib.crc32(repr(self.random.record()).encode()),
             )
         rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
-        for group, highest in zip(
-            self.optimizer.param_groups, self.config.learning_rates, strict=True
-        ):
+        for group, highest in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = highest * rate
         clock = PhaseClock(self.policy.device)
         with self._undone_on_failure():
@@ -188,6 +189,7 @@ class Learner:
         self.num_timesteps += rollout.num_actions
         seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
         figures = {"iteration": float(self.iteration), **metrics, "bf16": float(self.bf16)}
+        figures["learning_rate"] = self.learning_rates[0] * rate
         return {**figures, **seconds}, rollout
 
     def learn(

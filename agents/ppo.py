@@ -53,15 +53,13 @@ __all__ = ["PPO", "PPOConfig"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PPOConfig(LearnerConfig):
-    """Settings of PPO. The defaults suit a model of a few million parameters."""
+    """Settings of PPO. The defaults suit a pretrained model of any size."""
 
     epochs: int = 2
     """Passes over one collection. More use it better, and move further from where it was made."""
     minibatches: int = 4
     """Updates in a pass. More of them are smaller and noisier."""
-    temperature: float = 0.9
-    """Divides the logits in the sampler, the update and the reference alike. Higher explores."""
-    kl_coefficient: float = 0.19
+    kl_coefficient: float = 0.05
     """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed.
     With a target, only where the price starts."""
     kl_target: float | None = None
@@ -164,10 +162,10 @@ class PPOConfig(LearnerConfig):
                 "above 0, or leave kl_target out"
             )
 
-    @property
-    def learning_rates(self) -> tuple[float, float]:
-        """The highest of what acts, and of what gives values alone."""
-        return self.learning_rate, self.critic_learning_rate or self.learning_rate
+    def learning_rates(self, usual: float) -> tuple[float, float]:
+        """The highest of what acts, and of what gives values alone; see ``LearnerConfig``."""
+        rate = self.learning_rate or usual
+        return rate, self.critic_learning_rate or rate
 
     @property
     def price_estimator(self) -> Callable[[Tensor], Tensor]:

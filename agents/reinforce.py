@@ -34,7 +34,7 @@ __all__ = ["Reinforce", "ReinforceConfig"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReinforceConfig(LearnerConfig):
-    """Settings of REINFORCE++. The defaults suit a model of a few million parameters."""
+    """Settings of REINFORCE++. The defaults suit a pretrained model of any size."""
 
     kl_coefficient: float = 0.05
     """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed."""

@@ -34,7 +34,7 @@ __all__ = ["RLOO", "RLOOConfig"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RLOOConfig(LearnerConfig):
-    """Settings of RLOO. The defaults suit a model of a few million parameters."""
+    """Settings of RLOO. The defaults suit a pretrained model of any size."""
 
     group_size: int = 4
     """Completions of each prompt. More make a better baseline, of fewer prompts."""

@@ -1,8 +1,8 @@
-"""Llama's and Qwen2's trunk with little around it; see ``agents.forward.lean_trunk``.
+"""Llama's, Qwen2's and Qwen3's trunk with little around it; see ``agents.forward.lean_trunk``.
 
-Sources: Touvron et al., "LLaMA" (2023), Yang et al., "Qwen2 Technical Report" (2024), Su et al.,
-"RoFormer" (2021) for rotary positions, and transformers' implementations, which ours is tested
-against.
+Sources: Touvron et al., "LLaMA" (2023), Yang et al., "Qwen2 Technical Report" (2024) and "Qwen3
+Technical Report" (2025), Su et al., "RoFormer" (2021) for rotary positions, and transformers'
+implementations, which ours is tested against.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM
+from transformers import LlamaForCausalLM, PreTrainedModel, Qwen2ForCausalLM, Qwen3ForCausalLM
 
 from agents.forward.lean_trunk import LeanTrunk, selected_states
 
@@ -23,14 +23,17 @@ __all__ = ["LeanLlama"]
 
 
 class LeanLlama(LeanTrunk):
-    """Llama and Qwen2: rotary positions, grouped keys, gated SiLU, root-mean-square norms."""
+    """Llama and Qwen: rotary positions, grouped keys, gated SiLU, root-mean-square norms.
+
+    Qwen3 also normalises each head's queries and keys.
+    """
 
     @staticmethod
     def fits(model: PreTrainedModel) -> bool:
         """Whether ``model`` is one, without any of its rarer options."""
         config = model.config
         layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
-        return type(model) in (LlamaForCausalLM, Qwen2ForCausalLM) and (
+        return type(model) in (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM) and (
             config.hidden_act == "silu"
             and layer_types == {"full_attention"}
             and getattr(config, "pretraining_tp", 1) == 1
@@ -54,6 +57,9 @@ class LeanLlama(LeanTrunk):
         query = self._split_heads(self._run(attention.q_proj, normed), self._heads)
         key = self._split_heads(self._run(attention.k_proj, normed), self._key_heads)
         value = self._split_heads(self._run(attention.v_proj, normed), self._key_heads)
+        if hasattr(attention, "q_norm"):
+            query = _normalise_heads(attention.q_norm, query)
+            key = _normalise_heads(attention.k_norm, key)
         query, key = _rotate(query, *rotation), _rotate(key, *rotation)
         # Above its attention no state reads another, so the others need not be computed.
         attended = selected_states(attend(query, key, value), selected)
@@ -69,6 +75,12 @@ class LeanLlama(LeanTrunk):
 
 def _normalise(norm: Any, x: Tensor) -> Tensor:
     return F.rms_norm(x, norm.weight.shape, norm.weight, norm.variance_epsilon)
+
+
+def _normalise_heads(norm: Any, x: Tensor) -> Tensor:
+    # What a product rounded is normalised in float32, as transformers' is.
+    weight = norm.weight.float()
+    return F.rms_norm(x.float(), weight.shape, weight, norm.variance_epsilon).to(x.dtype)
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

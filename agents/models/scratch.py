@@ -5,7 +5,7 @@ Written in one line, so that JSON and a command line can hold it::
     scratch:gpt2?layers=4&width=256
     scratch:llama?layers=2&width=128&heads=4&kv_heads=2&seed=1
 
-Simplification: three kinds of model; what else transformers has is made with its own classes.
+Simplification: four kinds of model; what else transformers has is made with its own classes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from transformers import (
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ __all__ = ["SCRATCH_PREFIX", "ScratchConfig", "make_scratch_model"]
 SCRATCH_PREFIX = "scratch:"
 """Begins the line that describes a model with random weights."""
 
-Kind = Literal["gpt2", "llama", "qwen2"]
+Kind = Literal["gpt2", "llama", "qwen2", "qwen3"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +43,8 @@ class ScratchConfig:
     """The kind and size of a model with random weights."""
 
     kind: Kind = "gpt2"
-    """``gpt2`` learns positions, ``llama`` and ``qwen2`` rotate; ``qwen2`` has biases, too."""
+    """``gpt2`` learns positions, the others rotate; ``qwen2`` has biases, too, and ``qwen3``
+    normalises queries and keys."""
     layers: int = 4
     """Transformer blocks; the time that a token takes grows with them."""
     width: int = 256
@@ -134,7 +137,10 @@ def make_scratch_model(
             return GPT2LMHeadModel(GPT2Config(**shared, **_gpt2(config)))
         if config.kind == "llama":
             return LlamaForCausalLM(LlamaConfig(**shared, **_rotary(config)))
-        return Qwen2ForCausalLM(Qwen2Config(**shared, **_rotary(config)))
+        if config.kind == "qwen2":
+            return Qwen2ForCausalLM(Qwen2Config(**shared, **_rotary(config)))
+        head_size = config.width // config.heads
+        return Qwen3ForCausalLM(Qwen3Config(**shared, **_rotary(config), head_dim=head_size))
 
 
 def _gpt2(config: ScratchConfig) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from transformers import (
     MistralForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
 )
 
 import textgym  # noqa: F401 - registers the ids
@@ -40,6 +42,8 @@ def make_model(kind="gpt2", vocabulary=VOCABULARY, width=32, dropout=0.0, seed=0
         return MistralForCausalLM(MistralConfig(**small, sliding_window=None))
     if kind == "qwen2":
         return Qwen2ForCausalLM(Qwen2Config(**small))
+    if kind == "qwen3":  # whose heads may be wider than their share
+        return Qwen3ForCausalLM(Qwen3Config(**small, head_dim=width // 2))
     return GPT2LMHeadModel(
         GPT2Config(
             vocab_size=vocabulary,

@@ -28,7 +28,7 @@ def test_attention_by_products_is_the_fused_one():
 
 
 @pytest.mark.parametrize("longest", [0, 64], ids=["fused", "products"])
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, longest):
     monkeypatch.setitem(attention._LONGEST_BY_PRODUCTS, torch.bfloat16, longest)
     model = make_model(kind).eval()
@@ -39,7 +39,7 @@ def test_bfloat16_attends_as_float32_does_but_for_rounding(monkeypatch, kind, lo
     torch.testing.assert_close(expected, actual.float(), atol=0.05, rtol=0.05)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_float32_attends_alike_on_either_side_of_its_limit(monkeypatch, kind):
     model = make_model(kind).eval()
     weights, found = [*model.base_model.parameters()], []

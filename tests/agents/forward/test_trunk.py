@@ -26,6 +26,7 @@ TOKENS = torch.randint(3, VOCABULARY, (3, 9), generator=torch.Generator().manual
         ("gpt2", LeanGPT2),
         ("llama", LeanLlama),
         ("qwen2", LeanLlama),
+        ("qwen3", LeanLlama),
         ("mistral", TransformersTrunk),
     ],
 )
@@ -54,10 +55,10 @@ def test_what_the_house_makes_runs_lean(name):
 @pytest.mark.parametrize(
     "model",
     [
-        *(partial(make_model, kind) for kind in ("gpt2", "llama", "qwen2")),
+        *(partial(make_model, kind) for kind in ("gpt2", "llama", "qwen2", "qwen3")),
         *(partial(_house_model, name) for name in HOUSE_MODELS),
     ],
-    ids=["gpt2", "llama", "qwen2", *(f"house {name}" for name in HOUSE_MODELS)],
+    ids=["gpt2", "llama", "qwen2", "qwen3", *(f"house {name}" for name in HOUSE_MODELS)],
 )
 def test_lean_states_and_gradients_are_those_of_transformers(model):
     model = model().eval()
@@ -76,7 +77,7 @@ def test_lean_states_and_gradients_are_those_of_transformers(model):
         torch.testing.assert_close(other, mine, atol=2e-3, rtol=1e-3, msg=name)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3", "mistral"])
 def test_selected_states_are_those_of_all_and_teach_the_same(kind):
     """In any order, and one of them twice."""
     model = make_model(kind).eval()
@@ -92,7 +93,7 @@ def test_selected_states_are_those_of_all_and_teach_the_same(kind):
         torch.testing.assert_close(other, mine, atol=1e-5, rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3", "mistral"])
 def test_selected_states_of_a_prompt_are_those_of_all(kind):
     trunk, selected = make_trunk(make_model(kind).eval()), torch.tensor([8, 9 + 2, 18 + 5])
     states, caches = [], []
@@ -106,7 +107,7 @@ def test_selected_states_of_a_prompt_are_those_of_all(kind):
     torch.testing.assert_close(*caches)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_lean_and_transformers_write_the_same_cache(kind):
     """Reading, stepping, dropping and adding, in rows of different lengths."""
     model = make_model(kind).eval()

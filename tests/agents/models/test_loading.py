@@ -61,7 +61,7 @@ def _logits(model, tokens=8):
         return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_a_model_is_saved_with_its_tokenizer_and_loaded_by_its_folder(kind, tmp_path):
     words = train_tokenizer(TEXTS, vocab_size=280)
     model, _ = load_model(LINE.format(kind), words)
@@ -74,7 +74,7 @@ def test_a_model_is_saved_with_its_tokenizer_and_loaded_by_its_folder(kind, tmp_
     assert loaded.get_output_embeddings().weight is loaded.get_input_embeddings().weight
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_a_hub_like_folder_without_padding_acts_in_an_environment_with_its_own_tokenizer(
     kind, tmp_path
 ):

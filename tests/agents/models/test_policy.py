@@ -29,7 +29,7 @@ def _last(policy, tokens, lengths, count, temperature=1.0):
     return policy.evaluate(episodes(tokens, places, actions, every, legal), temperature=temperature)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3", "mistral"])
 @pytest.mark.parametrize("lengths", [[8, 8, 8], [1, 8, 3, 5]], ids=["even", "ragged"])
 def test_cached_decoding_equals_the_full_forward(kind, lengths):
     """Log-probabilities and values, learned and rotary positions, ragged prompts included."""
@@ -55,7 +55,7 @@ def test_cached_decoding_equals_the_full_forward(kind, lengths):
     torch.testing.assert_close(full.values, values, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3", "mistral"])
 def test_a_row_does_not_depend_on_its_neighbours(kind):
     """Beside long texts, and after others have come and gone, a short one is as if alone."""
     policy = TransformerPolicy(make_model(kind))

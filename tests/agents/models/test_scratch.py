@@ -24,16 +24,18 @@ def test_a_gpt2_has_the_size_that_was_asked_for():
     assert _count(_model(f"scratch:gpt2?{SMALL}")) == 11 * 32 + 16 * 32 + 2 * block + 64
 
 
-@pytest.mark.parametrize(("kind", "biases"), [("llama", 0), ("qwen2", 32 + 16 + 16)])
-def test_a_rotary_model_has_the_size_that_was_asked_for(kind, biases):
+@pytest.mark.parametrize(
+    ("kind", "more"), [("llama", 0), ("qwen2", 32 + 16 + 16), ("qwen3", 8 + 8)]
+)
+def test_a_rotary_model_has_the_size_that_was_asked_for(kind, more):
     """Two of four heads keep keys and values; three matrices of 32 x 48 in the network."""
-    attention = 2 * 32 * 32 + 2 * 32 * 16 + biases
+    attention = 2 * 32 * 32 + 2 * 32 * 16 + more
     block = attention + 3 * 32 * 48 + 2 * 32
     model = _model(f"scratch:{kind}?{SMALL}&kv_heads=2&inner=48")
     assert _count(model) == 11 * 32 + 2 * block + 32
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_a_line_gives_the_same_weights_again_and_leaves_the_global_generator(kind):
     torch.manual_seed(5)
     expected = torch.rand(1)
@@ -46,7 +48,7 @@ def test_a_line_gives_the_same_weights_again_and_leaves_the_global_generator(kin
     assert torch.equal(expected, torch.rand(1))
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_the_output_layer_is_the_embedding_and_the_special_ids_are_the_tokenizer_s(kind):
     model = _model(f"scratch:{kind}?{SMALL}")
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight

@@ -48,7 +48,7 @@ def _tied(model):
     return model.get_input_embeddings().weight is model.get_output_embeddings().weight
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_padding_gets_a_row_that_changes_no_other(kind):
     model = make_model(kind).eval()
     before, tied = _logits(model), _tied(model)
@@ -146,7 +146,7 @@ def test_a_model_that_reads_ahead_is_refused():
 
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
 def test_a_decoder_does_not_read_ahead_however_it_computes(kind, attention, dtype):
     model = make_model(kind).to(dtype).eval()
     model.set_attn_implementation(attention)

@@ -102,7 +102,7 @@ def test_a_vocabulary_that_does_not_fit_is_refused():
         _collect(policy, make_toy())
 
 
-@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "mistral"])
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3", "mistral"])
 @pytest.mark.parametrize(
     "sampling",
     [Sampling(), Sampling(temperature=0.5, top_k=3), Sampling(top_p=0.7)],

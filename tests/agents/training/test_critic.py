@@ -5,6 +5,7 @@ import torch
 
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
+from agents.training.optimizers import usual_rate
 from tests.agents.learners import only_gradient
 from tests.agents.toys import make_model, make_toy
 
@@ -88,7 +89,8 @@ def test_the_critics_rate_moves_what_gives_values_alone(critic):
     assert float(_moved(other, valuing).abs().max()) == pytest.approx(1e-5, rel=0.05)
     again = _learner(critic=critic), _learner(critic=critic, critic_learning_rate=1e-5)
     assert torch.equal(_moved(again[0]), _moved(again[1]))
-    assert [group["lr"] for group in other.optimizer.param_groups] == [4e-4, 1e-5]
+    rates = [group["lr"] for group in other.optimizer.param_groups]
+    assert rates == pytest.approx([4e-4, 1e-5])
 
 
 def test_a_long_warm_up_of_a_critic_is_no_broken_run():
@@ -101,3 +103,27 @@ def test_a_long_warm_up_of_a_critic_is_no_broken_run():
         assert metrics["critic_gradient_norm"] > 0.0
     assert all(torch.equal(start[name], p) for name, p in learner.policy.model.named_parameters())
     assert learner.step()[0]["gradient_norm"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("weights", "rate"),
+    [(30_000, 4e-4), (4_000_000, 4e-4), (124_000_000, 1e-5), (10**9, 3e-6)],
+)
+def test_the_usual_rate_goes_through_what_was_published(weights, rate):
+    assert usual_rate(weights) == pytest.approx(rate)
+
+
+def test_the_usual_rate_falls_with_every_weight_more():
+    """By one straight line beyond the last point: a factor of 8 lowers it as 8 before does."""
+    rates = [usual_rate(count) for count in (10**7, 5 * 10**7, 5 * 10**8, 2 * 10**9, 8 * 10**9)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(3e-6**2 / usual_rate(10**9 // 8), rel=1e-6)
+
+
+def test_without_a_rate_a_learner_takes_the_usual_one_of_what_learns():
+    assert _learner().learning_rates == pytest.approx((4e-4, 4e-4))
+    assert _learner(critic_learning_rate=1e-3).learning_rates == pytest.approx((4e-4, 1e-3))
+    learner = _learner(learning_rate=1e-2)
+    assert learner.learning_rates == (1e-2, 1e-2)
+    rates = [learner.step()[0]["learning_rate"] for _ in range(2)]
+    assert rates == [1e-2, pytest.approx(1e-2 * (1 - 0.9 / 36))]

@@ -20,7 +20,7 @@ from textgym.pretrained.adapters import (
 
 peft = pytest.importorskip("peft", reason="the extra lora is not installed")
 
-KINDS = ["gpt2", "llama", "qwen2"]
+KINDS = ["gpt2", "llama", "qwen2", "qwen3"]
 IDS = torch.arange(24).reshape(3, 8) % VOCABULARY
 
 

@@ -90,6 +90,15 @@ def make_plan(
     Raises:
         ValueError: If the price or the target is out of its range.
     """
+    # What suits a model of four million weights that is trained for a minute.
+    ppo = PPOConfig(
+        seed=seed,
+        learning_rate=4e-4,
+        temperature=0.9,
+        kl_coefficient=kl_coefficient,
+        kl_target=kl_target,
+        bf16=bf16,
+    )
     if smoke:
         return Plan(
             seed=seed,
@@ -105,13 +114,7 @@ def make_plan(
                 seed=seed, layers=2, width=64, heads=2, steps=60, save_steps=20, bf16=bf16
             ),
             reward_model=RewardTrainingConfig(seed=seed, bf16=bf16, learning_rate=1e-3),
-            ppo=PPOConfig(
-                seed=seed,
-                kl_coefficient=kl_coefficient,
-                kl_target=kl_target,
-                iterations=4,
-                bf16=bf16,
-            ),
+            ppo=replace(ppo, iterations=4),
         )
     return Plan(
         seed=seed,
@@ -119,5 +122,5 @@ def make_plan(
         report_on=report_on,
         language_model=SFTConfig(seed=seed, bf16=bf16),
         reward_model=RewardTrainingConfig(seed=seed, bf16=bf16, learning_rate=1e-3, save_steps=40),
-        ppo=PPOConfig(seed=seed, kl_coefficient=kl_coefficient, kl_target=kl_target, bf16=bf16),
+        ppo=ppo,
     )
