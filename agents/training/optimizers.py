@@ -28,7 +28,11 @@ def adam(policy: TransformerPolicy, rate: float) -> torch.optim.Adam:
 
     Returns:
         Adam; its first group is what acts, its second what gives values alone.
+
+    Raises:
+        ValueError: If what learns is not float32.
     """
+    _require_float32(policy)
     valuing = {*policy.value_parameters()}
     learns = [p for p in policy.parameters() if p.requires_grad]
     groups = [
@@ -36,6 +40,17 @@ def adam(policy: TransformerPolicy, rate: float) -> torch.optim.Adam:
         {"params": [p for p in learns if p in valuing]},
     ]
     return torch.optim.Adam(groups, lr=rate, eps=1e-5)
+
+
+def _require_float32(policy: TransformerPolicy) -> None:
+    """Requires that what learns is float32: Adam's steps are rounded away in anything narrower."""
+    for name, parameter in policy.named_parameters():
+        if parameter.requires_grad and parameter.dtype is not torch.float32:
+            kind = str(parameter.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"{name} is {kind}, in which a step of Adam is rounded away or overflows: load the "
+                "model in float32 and set bf16=True, or train adapters on it (lora=)"
+            )
 
 
 class MuonWithAdamW(torch.optim.Optimizer):
