@@ -96,15 +96,6 @@ class LearnerConfig:
         """How actions are drawn."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
 
-    def learning_rates(self, usual: float) -> tuple[float, float]:
-        """The highest of what acts, and of what gives values alone.
-
-        Args:
-            usual: What suits so many weights, see ``agents.training.optimizers.usual_rate``.
-        """
-        rate = self.learning_rate or usual
-        return rate, rate
-
     @property
     def updates_on_policy(self) -> bool:
         """Whether the policy that learns is always the one that acted, rounding apart.

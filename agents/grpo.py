@@ -43,6 +43,7 @@ from agents.maths.losses import (
 )
 from agents.rollouts.metrics import group_metrics
 from agents.rollouts.rollout import Rollout
+from agents.training.sampler_gap import GAP_FIGURES
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
@@ -254,7 +255,8 @@ class GRPO(Learner):
     def _nothing(self) -> dict[str, float]:
         """What is measured of updates, where no group had anything to teach."""
         priced = ("kl_loss", "kl") if self.config.kl_coefficient > 0 else ()
-        return {**dict.fromkeys((*_MEASURED, *priced), float("nan")), "gradient_norm": 0.0}
+        unknown = dict.fromkeys((*_MEASURED, *GAP_FIGURES, *priced), float("nan"))
+        return {**unknown, "gradient_norm": 0.0}
 
     def _weights(self, counts: Tensor, minibatch: Tensor, part: Tensor) -> Tensor:
         """How much each action of a part counts in the loss of its minibatch."""

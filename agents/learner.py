@@ -32,6 +32,7 @@ from agents.training.guards import (
     require_progress,
     save_failed_batch,
 )
+from agents.training.loop import Functions, only_functions, run
 from agents.training.optimizers import adam, usual_rate
 from agents.training.precision import pinned_precision, require_float32
 from agents.training.randomness import RandomState
@@ -67,11 +68,11 @@ class Learner:
             that is the policy without its adapters.
         envs: Where it acts.
         config: The settings.
-        bf16: Whether passes compute in bfloat16; also in ``config``, decided if that was ``auto``.
+        bf16: Whether passes compute in bfloat16, as decided where the setting was ``auto``.
         learning_rates: The highest of what acts, and of what gives values alone.
         optimizer: Adam; its second group is what gives values alone, its first what acts.
         iteration: How many iterations have been made.
-        num_timesteps: How many actions have been taken in them.
+        num_timesteps: How many actions have been taken, since ``learn`` last counted from 0.
         random: The generators, and the prompts that wait.
         collected: What the latest iteration has collected; ``None`` until it has.
         failure_folder: Where the batch goes that a guard refuses.
@@ -131,14 +132,11 @@ class Learner:
         if reference is not None:
             self.processes.start_alike(reference)
         self.policy, self.reference, self.config = policy, reference, config
-        learns = sum(p.numel() for p in policy.parameters() if p.requires_grad)
-        self.learning_rates = config.learning_rates(usual_rate(learns))
-        self.optimizer = adam(policy, self.learning_rates[0])
+        self.optimizer = adam(policy)
+        self.learning_rates = (config.learning_rate or usual_rate(policy),) * 2
         self.is_whole = True
-        self._without_gradient = 0  # iterations, from the first on
+        self._without_gradient = self.iteration = self.num_timesteps = 0
         self.optimizer.register_step_pre_hook(self._begin_update)
-        self.iteration = 0
-        self.num_timesteps = 0
         self.failure_folder = Path(tempfile.gettempdir())
         self.actor = policy.without_critic()
         self._sampler = self.actor.frozen_copy(torch.bfloat16) if self.bf16 else None
@@ -178,9 +176,8 @@ class Learner:
         with self._undone_on_failure():
             metrics, rollout = self.iterate(clock)
             # From the start alone: later it is what success looks like.
-            norms = [metrics.get(name, 0.0) for name in ("gradient_norm", "critic_gradient_norm")]
-            made = "gradient_norm" in metrics
-            if made and not any(norms) and self._without_gradient == self.iteration:
+            still = metrics.get("gradient_norm") == 0.0 == metrics.get("critic_gradient_norm", 0.0)
+            if still and self._without_gradient == self.iteration:
                 self._without_gradient += 1
                 require_progress(self._without_gradient)
         clock.move("collect", "environment", rollout.env_seconds)
@@ -189,43 +186,56 @@ class Learner:
         self.num_timesteps += rollout.num_actions
         seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
         figures = {"iteration": float(self.iteration), **metrics, "bf16": float(self.bf16)}
-        figures["learning_rate"] = self.learning_rates[0] * rate
+        figures["learning_rate"] = rate * self.learning_rates[0]
         return {**figures, **seconds}, rollout
 
     def learn(
         self,
-        total_steps: int | None = None,
+        total_timesteps: int | None = None,
         callback: MaybeCallback = None,
         *,
         logger: Logger | None = None,
+        reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Trains until so many actions have been taken, or a callback says stop.
+        """Trains until this call has taken so many actions, or a callback says stop.
 
         Callbacks are called, and logs written, in the main process alone, and the others wait.
 
         Args:
-            total_steps: Actions in all, those before a ``load`` included; the last iteration is
-                finished. ``None`` runs the config's iterations.
-            callback: Of Stable-Baselines3, see ``agents.bridges.sb3.callbacks`` for which of them
-            work.
+            total_timesteps: Actions of this call, as of Stable-Baselines3's; the last iteration is
+                finished. ``None`` makes the iterations that are left of the config's.
+            callback: A function of ``locals`` and ``globals`` that returns whether to go on, see
+                ``agents.training.loop``; one of Stable-Baselines3's, see
+                ``agents.bridges.sb3.callbacks`` for which of them work; or a list.
             logger: Of Stable-Baselines3's ``configure``.
+            reset_num_timesteps: Whether ``num_timesteps``, and so the log, counts from 0 again.
+                Iterations, and with them the learning rate, go on in any case.
             progress_bar: Whether to show tokens per second, reward and KL.
 
         Raises:
-            TypeError: If ``total_steps`` is no number, or ``callback`` no callback.
+            TypeError: If ``total_timesteps`` is no number, or ``callback`` no callback.
         """
-        # Stable-Baselines3 takes a second to import, and only this needs it.
+        every: list[Any] = [callback]
+        if total_timesteps is None:
+            left = max(0, self.config.iterations - self.iteration)
+            total_timesteps = left * self.most_texts * self.envs.max_actions
+            every.append(lambda *_: self.iteration < self.config.iterations)
+        elif not isinstance(total_timesteps, int | float):
+            raise TypeError(
+                f"total_timesteps must be a number of actions, got {shown(total_timesteps)}"
+            )
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        last, functions = self.num_timesteps + total_timesteps, only_functions(every)
+        if functions is not None and logger is None:
+            listener = Functions(functions)
+            run(self, last, listener, progress_bar=progress_bar, processes=self.processes)
+            return self
+        # Stable-Baselines3 takes a second to import, and only what is its own needs it.
         from agents.bridges.sb3.callbacks import drive
 
-        every: list[Any] = [callback]
-        if total_steps is None:
-            left = max(0, self.config.iterations - self.iteration)
-            total_steps = self.num_timesteps + left * self.most_texts * self.envs.max_actions
-            every.append(lambda *_: self.iteration < self.config.iterations)
-        elif not isinstance(total_steps, int | float):
-            raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
-        drive(self, total_steps, every, logger, progress_bar=progress_bar, processes=self.processes)
+        drive(self, last, every, logger, progress_bar=progress_bar, processes=self.processes)
         return self
 
     def predict(
@@ -383,13 +393,13 @@ class Learner:
         return self
 
     @classmethod
-    def load(cls, folder: str | Path, envs: Any, device: str = "cpu") -> Self:
+    def load(cls, folder: str | Path, envs: Any, device: str | None = None) -> Self:
         """Makes the agent anew from a checkpoint, and goes on where ``save`` left off.
 
         Args:
             folder: What ``save`` wrote.
             envs: The environment to go on in.
-            device: Where to put the weights.
+            device: Where to put the weights; ``None`` for where the environment is.
         """
         return load_learner(cls, Path(folder), envs, device)
 

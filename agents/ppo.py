@@ -27,6 +27,7 @@ from torch import Tensor
 from agents.config import LearnerConfig, require_dual_clip
 from agents.learner import Learner
 from agents.maths.advantages import (
+    explained_variance,
     generalised_advantages,
     masked_mean,
     standardise,
@@ -162,11 +163,6 @@ class PPOConfig(LearnerConfig):
                 "above 0, or leave kl_target out"
             )
 
-    def learning_rates(self, usual: float) -> tuple[float, float]:
-        """The highest of what acts, and of what gives values alone; see ``LearnerConfig``."""
-        rate = self.learning_rate or usual
-        return rate, self.critic_learning_rate or rate
-
     @property
     def price_estimator(self) -> Callable[[Tensor], Tensor]:
         """From log-ratios to what is paid for them."""
@@ -219,6 +215,8 @@ class PPO(Learner):
         """
         config = PPOConfig() if config is None else config
         super().__init__(policy, envs, config, reference=reference)
+        if config.critic_learning_rate is not None:
+            self.learning_rates = (self.learning_rates[0], config.critic_learning_rate)
         self.kl_coefficient = config.kl_coefficient
         self._scale = RunningScale()
 
@@ -243,6 +241,7 @@ class PPO(Learner):
                             config.temperature,
                             bf16=self.bf16,
                             entropies=config.entropy_coefficient > 0,
+                            detach_values=self._warms_up,
                         )
                         updates.require_unmoved(new, rollout, part, batch.old_log_probs)
                         weights = token_weights(rollout.mask[part], actions)
@@ -254,7 +253,7 @@ class PPO(Learner):
                     ):
                         updates.stop()
         metrics |= updates.means()
-        if config.kl_target is not None and self.iteration >= config.critic_warmup:
+        if config.kl_target is not None and not self._warms_up:
             self.kl_coefficient = adapted_coefficient(
                 self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
             )
@@ -285,8 +284,6 @@ class PPO(Learner):
             lam=config.lam,
             bootstrap=self._bootstrap(rollout),
         )
-        variance = masked_mean((returns - masked_mean(returns, mask)) ** 2, mask)
-        residual = masked_mean((returns - old_values) ** 2, mask)
         if config.whiten_advantages == "batch":
             advantages = standardise(advantages, mask)
         metrics = {
@@ -294,7 +291,7 @@ class PPO(Learner):
             "kl": float(sequence_kl(log_ratio, mask)),
             "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
-            "explained_variance": float(1 - residual / (variance + 1e-8)),
+            "explained_variance": float(explained_variance(old_values, returns, mask)),
         }
         return _Batch(
             old_log_probs=None if is_own else old_log_probs,
@@ -351,28 +348,28 @@ class PPO(Learner):
         value_loss = clipped_value_loss(
             new.values, batch.old_values[part], batch.returns[part], weights, config.value_clip
         )
-        loss = config.value_weight * value_loss
-        if self.iteration >= config.critic_warmup:
-            loss = loss + policy.loss
+        measured = {"value_loss": value_loss, **policy.measured()}
+        loss = policy.loss + config.value_weight * value_loss
         if config.kl_in == "loss":
             log_ratio = new.legal_log_probs - batch.reference_log_probs[part]
             price = config.price_estimator(log_ratio)
             loss = loss + self.kl_coefficient * weighted_sum(price, weights)
-        measured = {"value_loss": value_loss, **policy.measured()}
         if new.entropies is not None:
             measured["exact_entropy"] = weighted_sum(new.entropies, weights)
             loss = loss - config.entropy_coefficient * measured["exact_entropy"]
-        return loss, measured
+        return config.value_weight * value_loss if self._warms_up else loss, measured
+
+    @property
+    def _warms_up(self) -> bool:
+        """Whether the value function learns alone."""
+        return self.iteration < self.config.critic_warmup
 
     def _prepare_step(self) -> None:
-        """Lets nothing but the value function learn while it warms up, and gives Adam its epsilon.
+        """Gives Adam its epsilon.
 
         TensorFlow's epsilon is added before the bias is corrected, which is that of the steps that
         a group's own weights have made.
         """
-        if self.iteration < self.config.critic_warmup:
-            for parameter in self.optimizer.param_groups[0]["params"]:
-                parameter.grad = None
         for group in self.optimizer.param_groups:
             group["eps"] = self.config.adam_epsilon
             if self.config.adam == "tensorflow":

@@ -20,15 +20,15 @@ __all__ = ["MuonWithAdamW", "adam", "usual_rate"]
 _MATRIX = 2  # dimensions
 
 
-def adam(policy: TransformerPolicy, rate: float) -> torch.optim.Adam:
+def adam(policy: TransformerPolicy) -> torch.optim.Adam:
     """Makes the optimiser of what learns in a policy.
 
     Args:
         policy: Whose frozen parameters are left out.
-        rate: Step size.
 
     Returns:
-        Adam; its first group is what acts, its second what gives values alone.
+        Adam, whose rates are set before each iteration; its first group is what acts, its second
+        what gives values alone.
     """
     valuing = {*policy.value_parameters()}
     learns = [p for p in policy.parameters() if p.requires_grad]
@@ -36,11 +36,11 @@ def adam(policy: TransformerPolicy, rate: float) -> torch.optim.Adam:
         {"params": [p for p in learns if p not in valuing]},
         {"params": [p for p in learns if p in valuing]},
     ]
-    return torch.optim.Adam(groups, lr=rate, eps=1e-5)
+    return torch.optim.Adam(groups, eps=1e-5)
 
 
-def usual_rate(weights: int) -> float:
-    """The step size of Adam that is usual for so many weights that learn, by interpolation.
+def usual_rate(policy: torch.nn.Module) -> float:
+    """The step size of Adam that is usual for so many weights as learn, by interpolation.
 
     Three points are known and joined by straight lines of logarithms, the last of which goes on: it
     is about 1e-6 for 8 billion. With adapters, they alone count.
@@ -49,9 +49,10 @@ def usual_rate(weights: int) -> float:
     examples of PPO for a billion.
 
     Args:
-        weights: How many learn.
+        policy: What learns; frozen weights do not count.
     """
     sizes, rates = np.log([4e6, 124e6, 1e9]), np.log([4e-4, 1e-5, 3e-6])
+    weights = sum(p.numel() for p in policy.parameters() if p.requires_grad)
     size = np.log(max(weights, 4e6))
     if size <= sizes[-1]:
         return float(np.exp(np.interp(size, sizes, rates)))

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from agents.training.distributed import Processes
 
-__all__ = ["SamplerGap"]
+__all__ = ["GAP_FIGURES", "SamplerGap"]
+
+GAP_FIGURES = ("sampler_gap", "sampler_gap_max", "importance_clipped", "importance_ess")
+"""The names of the figures, see ``SamplerGap.figures``."""
 
 _UNCOMMON = 2.0  # a weight beyond it is counted where no cap is set
 
@@ -65,9 +68,5 @@ class SamplerGap:
         count, gap, total, squares, clipped = map(sum, sums)
         if not count:
             return {}
-        return {
-            "sampler_gap": gap / count,
-            "sampler_gap_max": max(largest for _, largest in found),
-            "importance_clipped": clipped / count,
-            "importance_ess": effective_share(count, total, squares),
-        }
+        most, share = max(largest for _, largest in found), effective_share(count, total, squares)
+        return dict(zip(GAP_FIGURES, (gap / count, most, clipped / count, share), strict=True))

@@ -68,7 +68,7 @@ def learning(device, waits, *, kind, config, critic=False, loads=False, **world)
     with tempfile.TemporaryDirectory() as folder:
         agent.save(folder)
         if loads:
-            twin = kind.load(folder, envs, device)
+            twin = kind.load(folder, envs)  # where the environment is
         else:
             twin = kind(make_policy(device, critic=critic), envs, config).restore(folder)
     metrics, again = (
@@ -116,7 +116,7 @@ def updating(device, waits):
     settings = PPOConfig(micro_batch_tokens=6)
     updates = Updates(
         policy,
-        adam(policy, 1.0),
+        adam(policy),
         settings,
         generator=generator,
         processes=Processes(device=torch.device(device)),
@@ -152,6 +152,8 @@ def mistaken(device, waits):
         "made": lambda: torch.tensor([1, 2], device=device),
         "repeated": lambda: numbers.repeat_interleave(numbers),
         "chosen": lambda: numbers[here],
+        "wide": numbers.double,
+        "sent wide": lambda: here.double().to(device),
         "sent soon": lambda: here.to(device, non_blocking=True),
         "doubled": lambda: numbers * torch.tensor(2),
         "filled": lambda: numbers.masked_fill(mask, 0),
@@ -163,7 +165,7 @@ def mistaken(device, waits):
         before = len(waits)
         try:
             attempt()
-        except RuntimeError:
+        except (RuntimeError, TypeError):
             noticed[name] = "refused"
         else:
             noticed[name] = len(waits) - before

@@ -224,6 +224,21 @@ def test_with_a_critic_values_come_from_it_and_the_policys_trunk_hears_nothing_o
     assert not torch.equal(before["model.lm_head.weight"], _weights(ppo)["model.lm_head.weight"])
 
 
+def test_a_shared_trunk_is_not_gone_back_through_while_the_values_warm_up():
+    """Its gradient was computed, and thrown away; the head's is the same as with it."""
+    settings = {"kl_in": "loss", "value_weight": 1.0, "max_gradient_norm": None}
+    config = dataclasses.replace(CONFIG, epochs=1, minibatches=1, **settings)
+    walked, gradients = [], []
+    for warmup in (1, 0):
+        ppo = _ppo(dataclasses.replace(config, critic_warmup=warmup, entropy_coefficient=0.1))
+        ppo.policy.model.transformer.wte.weight.register_hook(lambda _, w=warmup: walked.append(w))
+        gradients.append(only_gradient(ppo)[0])
+    assert set(walked) == {0}
+    alone, together = gradients
+    assert alone.keys() == {"value_head.weight", "value_head.bias"}
+    assert all(torch.equal(alone[name], together[name]) for name in alone)
+
+
 def test_every_prompt_is_used_once_before_any_is_used_again():
     """Eight examples in batches of 4: two batches are one permutation."""
     ppo = _ppo(envs=make_toy(rows=4))
@@ -515,12 +530,30 @@ def test_a_gradient_that_is_too_long_is_scaled_down(most, step):
     assert layer.weight.grad is None
 
 
-def test_learn_runs_to_the_steps_or_to_the_iterations():
-    ppo = _ppo().learn(40)
-    assert 40 <= ppo.num_timesteps < 40 + 8 * 4
-    done = ppo.iteration
-    assert ppo.learn().iteration == CONFIG.iterations > done
-    assert ppo.learn().iteration == CONFIG.iterations
+def test_learn_counts_the_actions_of_each_call_as_stable_baselines3_does():
+    """Eight texts of at most four actions: one iteration too many adds at most 32."""
+    ppo = _ppo().learn(total_timesteps=40)
+    first, made = ppo.num_timesteps, ppo.iteration
+    assert 40 <= first < 40 + 8 * 4
+    ppo.learn(40)
+    assert 40 <= ppo.num_timesteps < 40 + 8 * 4  # counted from 0, and iterations are not
+    assert ppo.iteration > made
+    counted = ppo.num_timesteps
+    ppo.learn(40, reset_num_timesteps=False)
+    assert counted + 40 <= ppo.num_timesteps < counted + 40 + 8 * 4
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_learn_without_a_number_makes_what_is_left_of_the_iterations(reset):
+    ppo = _ppo()
+    _, rollout = ppo.step()
+    ppo.learn(reset_num_timesteps=reset)
+    assert ppo.iteration == CONFIG.iterations > 1
+    counted = ppo.num_timesteps
+    assert ppo.learn(reset_num_timesteps=False).iteration == CONFIG.iterations
+    assert ppo.num_timesteps == counted
+    again = _ppo().learn()
+    assert again.num_timesteps == counted + (rollout.num_actions if reset else 0)
 
 
 def test_predict_is_the_policy_for_one_text_or_many():

@@ -11,7 +11,7 @@ import shlex
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path  # noqa: TC003  the command line is made from the annotations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
@@ -53,6 +53,7 @@ FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, Ass
 """What a wrong word of a command raises; torch has the last two for a device that is not there."""
 
 _KEPT = 2  # checkpoints
+_SAME = ("env", "env_kwargs", "num_envs", "policy", "lora", "critic", "dtype", "attention")
 _SHOWN, _LETTERS = 3, 80  # texts at the end, and of each side of the bar
 
 
@@ -78,8 +79,17 @@ class Training:
     critic: bool = False
     """Give the values a trunk of their own, which starts as a copy of the policy. It doubles memory
     and time, and keeps returns out of the policy's trunk."""
-    total_steps: int | None = None
-    """Tokens to write in all; None makes the learner's iterations. More train longer."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the policy's weights; None takes what its folder was saved with, and else float32. What
+    learns must be float32: bfloat16 is for the model below --lora, and --ppo.bf16 for the passes
+    of float32 weights."""
+    attention: str | None = None
+    """How attention is computed, by its name in transformers, such as eager or sdpa; None takes
+    what the policy's folder was saved with, and else eager, the fastest for a few million weights
+    on a CPU. sdpa is for a GPU, long texts and large models."""
+    total_timesteps: int | None = None
+    """Tokens to write in all, those before a stop included; None makes the learner's iterations.
+    More train longer."""
     save_every: int = 10
     """Iterations between checkpoints. More lose more at a kill, and write less."""
     device: str = "cpu"
@@ -153,7 +163,13 @@ def _learn(learner: Learner, config: Training, console: Console) -> list[Mapping
             return not stop.asked
 
         try:
-            learner.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
+            learner.learn(
+                _tokens_left(learner, config),
+                after_iteration,
+                logger=logger,
+                reset_num_timesteps=False,
+                progress_bar=True,
+            )
         except _UNWRITTEN:
             raise
         except BaseException as error:
@@ -209,7 +225,13 @@ def _make_learner(
         device=config.device,
     )
     policy = make_policy(
-        config.policy, envs, device=config.device, lora=config.lora, critic=config.critic
+        config.policy,
+        envs,
+        device=config.device,
+        lora=config.lora,
+        critic=config.critic,
+        dtype=config.dtype,
+        attention=config.attention,
     )
     return make(policy, envs)
 
@@ -217,13 +239,19 @@ def _make_learner(
 def _follow(learner: Learner, config: Training) -> None:
     """Trains as one of the processes that are not the main one."""
     try:
-        learner.learn(config.total_steps)
+        learner.learn(_tokens_left(learner, config), reset_num_timesteps=False)
     except GuardError as error:
         raise CommandError(str(error)) from error
     except RewardError:
         # A launcher ends all processes once one has ended, and the main one is saving.
         learner.processes.exchange(None)
         raise
+
+
+def _tokens_left(learner: Learner, config: Training) -> int | None:
+    """What a run has still to write, also after a stop; ``None`` if it is to make iterations."""
+    total = config.total_timesteps
+    return None if total is None else max(0, total - learner.num_timesteps)
 
 
 def _as_json(config: Training) -> dict[str, Any]:
@@ -236,7 +264,7 @@ def _require_same(config: Training) -> None:
     Raises:
         ValueError: If it was not, or a number is out of its range.
     """
-    for name in ("save_every", "total_steps"):
+    for name in ("save_every", "total_timesteps"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
@@ -249,7 +277,7 @@ def _require_same(config: Training) -> None:
         raise ValueError(
             f"{path} is damaged ({error}): remove it, and the same command goes on"
         ) from error
-    for name in ("env", "env_kwargs", "num_envs", "policy", "lora", "critic"):
+    for name in _SAME:
         if before.get(name) != now[name]:
             raise ValueError(
                 f"{config.out} was made with --{name.replace('_', '-')} {before.get(name)}, not "
