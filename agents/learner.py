@@ -71,7 +71,7 @@ class Learner:
         learning_rates: The highest of what acts, and of what gives values alone.
         optimizer: Adam; its second group is what gives values alone, its first what acts.
         iteration: How many iterations have been made.
-        num_timesteps: How many actions have been taken in them.
+        num_timesteps: How many actions have been taken, since ``learn`` last counted from 0.
         random: The generators, and the prompts that wait.
         collected: What the latest iteration has collected; ``None`` until it has.
         failure_folder: Where the batch goes that a guard refuses.
@@ -194,38 +194,46 @@ class Learner:
 
     def learn(
         self,
-        total_steps: int | None = None,
+        total_timesteps: int | None = None,
         callback: MaybeCallback = None,
         *,
         logger: Logger | None = None,
+        reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> Self:
-        """Trains until so many actions have been taken, or a callback says stop.
+        """Trains until this call has taken so many actions, or a callback says stop.
 
         Callbacks are called, and logs written, in the main process alone, and the others wait.
 
         Args:
-            total_steps: Actions in all, those before a ``load`` included; the last iteration is
-                finished. ``None`` runs the config's iterations.
+            total_timesteps: Actions of this call, as of Stable-Baselines3's; the last iteration is
+                finished. ``None`` makes the iterations that are left of the config's.
             callback: Of Stable-Baselines3, see ``agents.bridges.sb3.callbacks`` for which of them
-            work.
+                work.
             logger: Of Stable-Baselines3's ``configure``.
+            reset_num_timesteps: Whether ``num_timesteps``, and so the log, counts from 0 again.
+                Iterations, and with them the learning rate, go on in any case.
             progress_bar: Whether to show tokens per second, reward and KL.
 
         Raises:
-            TypeError: If ``total_steps`` is no number, or ``callback`` no callback.
+            TypeError: If ``total_timesteps`` is no number, or ``callback`` no callback.
         """
         # Stable-Baselines3 takes a second to import, and only this needs it.
         from agents.bridges.sb3.callbacks import drive
 
         every: list[Any] = [callback]
-        if total_steps is None:
+        if total_timesteps is None:
             left = max(0, self.config.iterations - self.iteration)
-            total_steps = self.num_timesteps + left * self.most_texts * self.envs.max_actions
+            total_timesteps = left * self.most_texts * self.envs.max_actions
             every.append(lambda *_: self.iteration < self.config.iterations)
-        elif not isinstance(total_steps, int | float):
-            raise TypeError(f"total_steps must be a number of actions, got {shown(total_steps)}")
-        drive(self, total_steps, every, logger, progress_bar=progress_bar, processes=self.processes)
+        elif not isinstance(total_timesteps, int | float):
+            raise TypeError(
+                f"total_timesteps must be a number of actions, got {shown(total_timesteps)}"
+            )
+        if reset_num_timesteps:
+            self.num_timesteps = 0
+        last = self.num_timesteps + total_timesteps
+        drive(self, last, every, logger, progress_bar=progress_bar, processes=self.processes)
         return self
 
     def predict(

@@ -113,7 +113,7 @@ def test_a_whole_number_is_a_number():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"total_steps": "100"}, "total_steps must be a number of actions, got '100'"),
+        ({"total_timesteps": "100"}, "total_timesteps must be a number of actions, got '100'"),
         ({"callback": "eval"}, "a callback is an instance of"),
         ({"callback": [dict]}, "a callback is an instance of"),
     ],

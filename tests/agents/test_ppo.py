@@ -515,12 +515,30 @@ def test_a_gradient_that_is_too_long_is_scaled_down(most, step):
     assert layer.weight.grad is None
 
 
-def test_learn_runs_to_the_steps_or_to_the_iterations():
-    ppo = _ppo().learn(40)
-    assert 40 <= ppo.num_timesteps < 40 + 8 * 4
-    done = ppo.iteration
-    assert ppo.learn().iteration == CONFIG.iterations > done
-    assert ppo.learn().iteration == CONFIG.iterations
+def test_learn_counts_the_actions_of_each_call_as_stable_baselines3_does():
+    """Eight texts of at most four actions: one iteration too many adds at most 32."""
+    ppo = _ppo().learn(total_timesteps=40)
+    first, made = ppo.num_timesteps, ppo.iteration
+    assert 40 <= first < 40 + 8 * 4
+    ppo.learn(40)
+    assert 40 <= ppo.num_timesteps < 40 + 8 * 4  # counted from 0, and iterations are not
+    assert ppo.iteration > made
+    counted = ppo.num_timesteps
+    ppo.learn(40, reset_num_timesteps=False)
+    assert counted + 40 <= ppo.num_timesteps < counted + 40 + 8 * 4
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_learn_without_a_number_makes_what_is_left_of_the_iterations(reset):
+    ppo = _ppo()
+    _, rollout = ppo.step()
+    ppo.learn(reset_num_timesteps=reset)
+    assert ppo.iteration == CONFIG.iterations > 1
+    counted = ppo.num_timesteps
+    assert ppo.learn(reset_num_timesteps=False).iteration == CONFIG.iterations
+    assert ppo.num_timesteps == counted
+    again = _ppo().learn()
+    assert again.num_timesteps == counted + (rollout.num_actions if reset else 0)
 
 
 def test_predict_is_the_policy_for_one_text_or_many():

@@ -167,7 +167,7 @@ class LearnerView:
 
 def drive(
     learner: Drivable,
-    total_steps: int,
+    total_timesteps: int,
     callback: MaybeCallback = None,
     logger: Logger | None = None,
     *,
@@ -179,8 +179,8 @@ def drive(
 
     Args:
         learner: What learns.
-        total_steps: Its ``num_timesteps`` at the end, those of earlier calls and of the checkpoint
-            included; the last iteration is finished, so it may become a few more.
+        total_timesteps: Its ``num_timesteps`` at the end, those that it begins with included; the
+            last iteration is finished, so it may become a few more.
         callback: A callback of Stable-Baselines3, a list of them, or a function of ``locals`` and
             ``globals`` that returns whether to go on.
         logger: Of ``agents.bridges.sb3.logger.open_logger``, or of Stable-Baselines3's
@@ -203,10 +203,14 @@ def drive(
     called, first = as_callback(callback), learner.num_timesteps
     _initialise(called, view)
     started, iteration, goes_on = time.monotonic(), 0, True
-    known = {"self": view, "total_timesteps": total_steps, "tb_log_name": type(learner).__name__}
+    known = {
+        "self": view,
+        "total_timesteps": total_timesteps,
+        "tb_log_name": type(learner).__name__,
+    }
     called.on_training_start(known, globals())
-    with training_bar(total_steps, start=first, visible=progress_bar) as bar:
-        while goes_on and learner.num_timesteps < total_steps:
+    with training_bar(total_timesteps, start=first, visible=progress_bar) as bar:
+        while goes_on and learner.num_timesteps < total_timesteps:
             before, iteration = learner.num_timesteps, iteration + 1
             called.on_rollout_start()
             metrics, rollout = learner.step()
@@ -227,7 +231,7 @@ def drive(
             goes_on = processes.as_main(goes_on)
             _correct_bars(called, tokens - first)
             called.on_rollout_end()
-            last = not goes_on or tokens >= total_steps
+            last = not goes_on or tokens >= total_timesteps
             if log_interval is not None and (last or iteration % log_interval == 0):
                 view.dump_logs()
     called.on_training_end()

@@ -78,8 +78,9 @@ class Training:
     critic: bool = False
     """Give the values a trunk of their own, which starts as a copy of the policy. It doubles memory
     and time, and keeps returns out of the policy's trunk."""
-    total_steps: int | None = None
-    """Tokens to write in all; None makes the learner's iterations. More train longer."""
+    total_timesteps: int | None = None
+    """Tokens to write in all, those before a stop included; None makes the learner's iterations.
+    More train longer."""
     save_every: int = 10
     """Iterations between checkpoints. More lose more at a kill, and write less."""
     device: str = "cpu"
@@ -153,7 +154,13 @@ def _learn(learner: Learner, config: Training, console: Console) -> list[Mapping
             return not stop.asked
 
         try:
-            learner.learn(config.total_steps, after_iteration, logger=logger, progress_bar=True)
+            learner.learn(
+                _tokens_left(learner, config),
+                after_iteration,
+                logger=logger,
+                reset_num_timesteps=False,
+                progress_bar=True,
+            )
         except _UNWRITTEN:
             raise
         except BaseException as error:
@@ -217,13 +224,19 @@ def _make_learner(
 def _follow(learner: Learner, config: Training) -> None:
     """Trains as one of the processes that are not the main one."""
     try:
-        learner.learn(config.total_steps)
+        learner.learn(_tokens_left(learner, config), reset_num_timesteps=False)
     except GuardError as error:
         raise CommandError(str(error)) from error
     except RewardError:
         # A launcher ends all processes once one has ended, and the main one is saving.
         learner.processes.exchange(None)
         raise
+
+
+def _tokens_left(learner: Learner, config: Training) -> int | None:
+    """What a run has still to write, also after a stop; ``None`` if it is to make iterations."""
+    total = config.total_timesteps
+    return None if total is None else max(0, total - learner.num_timesteps)
 
 
 def _as_json(config: Training) -> dict[str, Any]:
@@ -236,7 +249,7 @@ def _require_same(config: Training) -> None:
     Raises:
         ValueError: If it was not, or a number is out of its range.
     """
-    for name in ("save_every", "total_steps"):
+    for name in ("save_every", "total_timesteps"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")

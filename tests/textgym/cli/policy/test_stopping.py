@@ -124,7 +124,7 @@ def test_a_full_disk_is_one_line_and_goes_on(kind, tmp_path, capsys, monkeypatch
 
 
 def test_prompts_that_the_tokenizer_cannot_read_are_one_line(tmp_path, capsys):
-    _run(train_ppo, _config(tmp_path / "letters", total_steps=1), capsys)
+    _run(train_ppo, _config(tmp_path / "letters", total_timesteps=1), capsys)
     config = _config(
         tmp_path / "out",
         policy=str(tmp_path / "letters" / "policy"),

@@ -1,7 +1,9 @@
 """``textgym train``: what it leaves behind, how it goes on, and how it refuses."""
 
+import dataclasses
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -61,18 +63,25 @@ def test_ppo_leaves_a_policy_checkpoints_and_logs(tmp_path, capsys):
     assert json.loads((tmp_path / "config.json").read_text())["ppo"]["iterations"] == 4
 
 
-def test_the_same_command_goes_on_from_the_last_checkpoint(tmp_path, capsys):
-    """Stopped after two of four iterations: the same weights as without a stop."""
-    _run(train_ppo, _config(tmp_path / "straight"), capsys)
-    _run(train_ppo, _config(tmp_path / "stopped", total_steps=1), capsys)
-    said = _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+@pytest.mark.parametrize("total", [None, 150])
+def test_the_same_command_goes_on_from_the_last_checkpoint(total, tmp_path, capsys):
+    """Stopped after one iteration: the same weights, and as many tokens, as without a stop.
+
+    The number of tokens is the whole run's, that of ``learn`` one call's.
+    """
+    straight = _config(tmp_path / "straight", total_timesteps=total)
+    stopped = _config(tmp_path / "stopped", total_timesteps=total)
+    expected = _run(train_ppo, straight, capsys)
+    _run(train_ppo, dataclasses.replace(stopped, total_timesteps=1), capsys)
+    said = _run(train_ppo, stopped, capsys)
     assert "goes on after iteration 1" in said
-    straight, stopped = (
-        TransformerPolicy.from_pretrained(tmp_path / name / "policy").state_dict()
-        for name in ("straight", "stopped")
+    assert re.search(r"[\d,]+ tokens", expected)[0] == re.search(r"[\d,]+ tokens", said)[0]
+    weights, again = (
+        TransformerPolicy.from_pretrained(config.out / "policy").state_dict()
+        for config in (straight, stopped)
     )
-    assert all((value == stopped[name]).all() for name, value in straight.items())
-    assert "nothing to do" in _run(train_ppo, _config(tmp_path / "stopped"), capsys)
+    assert all((value == again[name]).all() for name, value in weights.items())
+    assert "nothing to do" in _run(train_ppo, stopped, capsys)
 
 
 CALLS = []
@@ -103,9 +112,9 @@ def test_a_reward_that_fails_loses_nothing(tmp_path, capsys):
     [
         (GRPOTraining, train_grpo, {"grpo": GRPOConfig(iterations=2, group_size=4)}),
         (RLOOTraining, train_rloo, {"rloo": RLOOConfig(iterations=2)}),
-        (ReinforceTraining, train_reinforce, {"total_steps": 20}),
-        (PPOTraining, train_ppo, {"critic": True, "total_steps": 20}),
-        (PPOTraining, train_ppo, {"env": "TextGym/Alphabet-Edit-v0", "total_steps": 20}),
+        (ReinforceTraining, train_reinforce, {"total_timesteps": 20}),
+        (PPOTraining, train_ppo, {"critic": True, "total_timesteps": 20}),
+        (PPOTraining, train_ppo, {"env": "TextGym/Alphabet-Edit-v0", "total_timesteps": 20}),
     ],
     ids=["grpo", "rloo", "reinforce", "critic", "edits"],
 )
@@ -122,7 +131,7 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
         ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
         ({"policy": f"{SMALL}&positions=4"}, "4"),
         ({"save_every": 0}, "--save-every must be at least 1"),
-        ({"total_steps": -5}, "--total-steps must be at least 1"),
+        ({"total_timesteps": -5}, "--total-timesteps must be at least 1"),
         ({"device": "tpu"}, "device"),
         ({"num_envs": 1}, "fewer than its 2 minibatches"),
     ],
@@ -135,7 +144,7 @@ def test_bad_input_is_one_line(settings, message, tmp_path):
 
 
 def test_a_preset_is_a_learner_s_settings(tmp_path, capsys):
-    settings = {"preset": "trl", "ppo": PPOConfig(), "num_envs": 2, "total_steps": 1}
+    settings = {"preset": "trl", "ppo": PPOConfig(), "num_envs": 2, "total_timesteps": 1}
     said = _run(train_ppo, _config(tmp_path, **settings), capsys)
     assert "512 texts an iteration" in said
     assert "1 iterations" in said
@@ -176,7 +185,7 @@ def test_every_example_in_the_help_is_a_command():
 def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
     tmp_path, capsys, monkeypatch
 ):
-    _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
+    _run(train_ppo, _config(tmp_path, total_timesteps=1), capsys)
     before = (tmp_path / "policy" / "model.safetensors").read_bytes()
 
     def killed(policy, folder, tokenizer):
@@ -192,7 +201,7 @@ def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
 
 
 def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
-    _run(train_ppo, _config(tmp_path, total_steps=1), capsys)
+    _run(train_ppo, _config(tmp_path, total_timesteps=1), capsys)
     other = _config(tmp_path, ppo=PPOConfig(iterations=4, minibatches=2, clip=0.3))
     with pytest.raises(CommandError, match=r"made with clip 0\.2, not 0\.3"):
         train_ppo(other)
@@ -203,7 +212,7 @@ def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
 def test_the_last_line_shows_what_the_policy_writes(tmp_path, capsys):
     """With the environment's arguments, without which another reward would score."""
     given = '{"reward": "reward_models.metrics:length", "completion_tokens": 4}'
-    said = _run(train_ppo, _config(tmp_path, env_kwargs=given, total_steps=1), capsys)
+    said = _run(train_ppo, _config(tmp_path, env_kwargs=given, total_timesteps=1), capsys)
     words = shlex.split(said.splitlines()[-1])
     assert words[:2] == ["textgym", "generate"]
     config = COMMANDS["generate"].parse("generate", words[2:])
