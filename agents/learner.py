@@ -32,6 +32,7 @@ from agents.training.guards import (
     require_progress,
     save_failed_batch,
 )
+from agents.training.loop import Functions, only_functions, run
 from agents.training.optimizers import adam, usual_rate
 from agents.training.precision import pinned_precision, require_float32
 from agents.training.randomness import RandomState
@@ -208,8 +209,9 @@ class Learner:
         Args:
             total_timesteps: Actions of this call, as of Stable-Baselines3's; the last iteration is
                 finished. ``None`` makes the iterations that are left of the config's.
-            callback: Of Stable-Baselines3, see ``agents.bridges.sb3.callbacks`` for which of them
-                work.
+            callback: A function of ``locals`` and ``globals`` that returns whether to go on, see
+                ``agents.training.loop``; one of Stable-Baselines3's, see
+                ``agents.bridges.sb3.callbacks`` for which of them work; or a list.
             logger: Of Stable-Baselines3's ``configure``.
             reset_num_timesteps: Whether ``num_timesteps``, and so the log, counts from 0 again.
                 Iterations, and with them the learning rate, go on in any case.
@@ -218,9 +220,6 @@ class Learner:
         Raises:
             TypeError: If ``total_timesteps`` is no number, or ``callback`` no callback.
         """
-        # Stable-Baselines3 takes a second to import, and only this needs it.
-        from agents.bridges.sb3.callbacks import drive
-
         every: list[Any] = [callback]
         if total_timesteps is None:
             left = max(0, self.config.iterations - self.iteration)
@@ -232,7 +231,14 @@ class Learner:
             )
         if reset_num_timesteps:
             self.num_timesteps = 0
-        last = self.num_timesteps + total_timesteps
+        last, functions = self.num_timesteps + total_timesteps, only_functions(every)
+        if functions is not None and logger is None:
+            listener = Functions(functions)
+            run(self, last, listener, progress_bar=progress_bar, processes=self.processes)
+            return self
+        # Stable-Baselines3 takes a second to import, and only what is its own needs it.
+        from agents.bridges.sb3.callbacks import drive
+
         drive(self, last, every, logger, progress_bar=progress_bar, processes=self.processes)
         return self
 

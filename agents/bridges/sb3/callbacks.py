@@ -27,7 +27,6 @@ call an environment step, or on the rollout buffer of Stable-Baselines3.
 
 from __future__ import annotations
 
-import time
 import warnings
 from collections import deque
 from pathlib import Path
@@ -42,20 +41,19 @@ from stable_baselines3.common.callbacks import (
 
 from agents.bridges.sb3.logger import quiet_logger, record_iteration
 from agents.bridges.sb3.vec_env import TextVecEnv
-from agents.reports.progress import training_bar
-from agents.training.distributed import Processes
+from agents.training.loop import Steppable, run
 from textgym.files import atomic_folder
 from textgym.messages import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     import numpy as np
     import numpy.typing as npt
     from stable_baselines3.common.logger import Logger
     from stable_baselines3.common.type_aliases import MaybeCallback
 
-    from agents.rollouts.rollout import Rollout
+    from agents.training.distributed import Processes
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["Drivable", "LearnerView", "as_callback", "drive"]
@@ -63,19 +61,12 @@ __all__ = ["Drivable", "LearnerView", "as_callback", "drive"]
 _KEPT_EPISODES = 100
 
 
-class Drivable(Protocol):
+class Drivable(Steppable, Protocol):
     """What a learner needs to have so that ``drive`` can run it."""
-
-    @property
-    def num_timesteps(self) -> int:
-        """Actions taken so far, which are tokens; a checkpoint keeps the number."""
 
     @property
     def envs(self) -> TextVectorEnv:
         """Where it learns, with autoreset disabled."""
-
-    def step(self) -> tuple[Mapping[str, float], Rollout | None]:
-        """Runs one iteration; returns its metrics and, if there was one, its collection."""
 
     def save(self, folder: Path) -> None:
         """Writes a checkpoint into ``folder``, which exists and is empty."""
@@ -194,47 +185,50 @@ def drive(
         ValueError: If ``log_interval`` is not positive.
         RuntimeError: If an iteration leaves ``num_timesteps`` as it was.
     """
-    if log_interval is not None and log_interval < 1:
-        raise ValueError(f"log_interval must be at least 1, got {log_interval}")
-    processes = Processes() if processes is None else processes
-    if not processes.is_main:
-        callback, logger, progress_bar = None, None, False
-    view = LearnerView(learner, quiet_logger() if logger is None else logger)
-    called, first = as_callback(callback), learner.num_timesteps
-    _initialise(called, view)
-    started, iteration, goes_on = time.monotonic(), 0, True
-    known = {
-        "self": view,
-        "total_timesteps": total_timesteps,
-        "tb_log_name": type(learner).__name__,
-    }
-    called.on_training_start(known, globals())
-    with training_bar(total_timesteps, start=first, visible=progress_bar) as bar:
-        while goes_on and learner.num_timesteps < total_timesteps:
-            before, iteration = learner.num_timesteps, iteration + 1
-            called.on_rollout_start()
-            metrics, rollout = learner.step()
-            tokens, seconds = learner.num_timesteps, time.monotonic() - started
-            if tokens <= before:
-                raise RuntimeError(
-                    f"{type(learner).__name__}.step() left num_timesteps at {tokens}; it must "
-                    "count the actions that it takes"
-                )
-            bar.update(tokens, metrics)
-            called.update_locals({"metrics": metrics, "rollout": rollout, "iteration": iteration})
-            called.update_locals(_episodes(rollout, seconds, view))
-            record_iteration(
-                view.logger, metrics, tokens=tokens, new=tokens - first, seconds=seconds
-            )
-            with processes.together():
-                goes_on = called.on_step()
-            goes_on = processes.as_main(goes_on)
-            _correct_bars(called, tokens - first)
-            called.on_rollout_end()
-            last = not goes_on or tokens >= total_timesteps
-            if log_interval is not None and (last or iteration % log_interval == 0):
-                view.dump_logs()
-    called.on_training_end()
+    listener = _Listener(learner, callback, logger, log_interval)
+    run(learner, total_timesteps, listener, progress_bar=progress_bar, processes=processes)
+
+
+class _Listener:
+    """Callbacks and a logger of Stable-Baselines3 that are told of a run."""
+
+    def __init__(
+        self,
+        learner: Drivable,
+        callback: MaybeCallback,
+        logger: Logger | None,
+        log_interval: int | None,
+    ) -> None:
+        if log_interval is not None and log_interval < 1:
+            raise ValueError(f"log_interval must be at least 1, got {log_interval}")
+        self._callback, self._interval = as_callback(callback), log_interval
+        self._view = LearnerView(learner, quiet_logger() if logger is None else logger)
+        self._first = self._total = 0
+
+    def begin(self, known: dict[str, Any]) -> None:
+        self._first, self._total = self._view.num_timesteps, known["total_timesteps"]
+        _initialise(self._callback, self._view)
+        self._callback.on_training_start(known | {"self": self._view}, globals())
+
+    def before_iteration(self) -> None:
+        self._callback.on_rollout_start()
+
+    def after_iteration(self, known: dict[str, Any]) -> bool:
+        view, callback, tokens = self._view, self._callback, self._view.num_timesteps
+        view.ep_info_buffer.extend(info["episode"] for info in known.get("infos", ()))
+        new, seconds = tokens - self._first, known["seconds"]
+        record_iteration(view.logger, known["metrics"], tokens=tokens, new=new, seconds=seconds)
+        callback.update_locals(known)
+        goes_on = callback.on_step()
+        _correct_bars(callback, new)
+        callback.on_rollout_end()
+        last = not goes_on or tokens >= self._total
+        if self._interval is not None and (last or known["iteration"] % self._interval == 0):
+            view.dump_logs()
+        return goes_on
+
+    def end(self) -> None:
+        self._callback.on_training_end()
 
 
 def as_callback(callback: MaybeCallback) -> BaseCallback:
@@ -262,28 +256,6 @@ def _initialise(callback: BaseCallback, view: LearnerView) -> None:
         # Training is batched natively, and evaluation may well not be.
         warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
         callback.init_callback(view)  # type: ignore[arg-type] # it has what callbacks use
-
-
-def _episodes(rollout: Rollout | None, seconds: float, view: LearnerView) -> dict[str, Any]:
-    """What callbacks expect of an environment's step, with one entry for each whole episode."""
-    if rollout is None:
-        return {}
-    returns = (rollout.rewards * rollout.mask).sum(dim=1).cpu().numpy()
-    lengths = rollout.mask.sum(dim=1).cpu().numpy()
-    cut = rollout.truncated.cpu().numpy()
-    infos: list[dict[str, Any]] = []
-    for row, (paid, length) in enumerate(zip(returns, lengths, strict=True)):
-        episode = {"r": float(paid), "l": int(length), "t": seconds}
-        view.ep_info_buffer.append(episode)
-        infos.append(
-            {
-                "episode": episode,
-                "score": float(rollout.scores[row]),
-                "stop_reason": int(rollout.stop_reasons[row]),
-                "TimeLimit.truncated": bool(cut[row]),
-            }
-        )
-    return {"dones": lengths > 0, "rewards": returns, "infos": infos}
 
 
 def _correct_bars(callback: BaseCallback, tokens: int) -> None:

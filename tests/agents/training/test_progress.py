@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from agents.reports.progress import training_bar
+from agents.training.progress import training_bar
 
 
 def _draw(terminal, visible=True):
