@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agents.rloo import RLOO, RLOOConfig
     from agents.rollouts.collect import collect
     from agents.rollouts.rollout import Rollout
+    from agents.rollouts.texts import generate
     from textgym.pretrained.adapters import AdapterConfig
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "best_of_n",
     "collect",
     "evaluate_policy",
+    "generate",
     "load_model",
     "presets",
 ]
@@ -67,6 +69,7 @@ _MODULES = {
     "TransformerPolicy": "agents.models.policy",
     "collect": "agents.rollouts.collect",
     "evaluate_policy": "agents.measuring.evaluation",
+    "generate": "agents.rollouts.texts",
     "load_model": "agents.models.loading",
 }
 

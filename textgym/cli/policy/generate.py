@@ -14,8 +14,8 @@ from rich.console import Console
 from agents.maths.distributions import Sampling
 from agents.models.loading import tokenizer_of
 from agents.models.tokenizer_fit import WidthError
+from agents.rollouts.texts import prompt_envs, write_texts
 from agents.training.guards import explained_memory
-from textgym import Example
 from textgym.cli.console import use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
@@ -26,15 +26,12 @@ from textgym.cli.policy.policies import (
     require_no_run,
 )
 from textgym.cli.policy.running import FORESEEABLE
-from textgym.cli.policy.writing import play, writer
-from textgym.envs.vector import TextVectorEnv
+from textgym.cli.policy.writing import writer
 from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from agents.models.policy import TransformerPolicy
-    from textgym.types import Tokenizer
+    from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["GenerateConfig", "generate"]
 
@@ -88,32 +85,6 @@ class GenerateConfig:
     """Where the policy runs."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """A task of prompts that nobody scores."""
-
-    prompts: Sequence[str]
-    prompt_tokens: int
-    completion_tokens: int
-    tokenizer: Tokenizer
-    name: str = "Given"
-    reward: str = "textgym.cli.policy.generate:unscored"
-    splits: tuple[str, ...] = ("train",)
-
-    def examples(self, split: str) -> list[Example]:  # noqa: ARG002 - a task's signature
-        """One for each prompt."""
-        return [Example(prompt=prompt) for prompt in self.prompts]
-
-
-def unscored(
-    prompts: Sequence[str],
-    completions: Sequence[str],  # noqa: ARG001 - a reward's signature
-    **columns: Sequence[object],  # noqa: ARG001 - as above
-) -> list[float]:
-    """The reward of what nobody scores: 0 for all."""
-    return [0.0] * len(prompts)
-
-
 def generate(config: GenerateConfig, console: Console | None = None) -> None:
     """Writes texts and prints them.
 
@@ -137,7 +108,7 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
         raise CommandError(" ".join(str(error).split())) from error
     scored = config.env is not None
     with writer(len(ids), console, config.out, scored=scored) as texts:
-        for piece in play(envs, policy, ids, sampling=sampling, generator=generator):
+        for piece in write_texts(envs, policy, ids, sampling=sampling, generator=generator):
             texts.add(piece)
     texts.say_end()
 
@@ -190,26 +161,21 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy,
     tokenizer = load_tokenizer(name)
     prompts = _all_prompts(config)
     ids = [number for number in range(len(prompts)) for _ in range(config.count)]
-    longest = 1 + max(len(ids) for ids in tokenizer.encode_batch(prompts))
 
     def made(tokens: int) -> tuple[TextVectorEnv, TransformerPolicy, list[int]]:
-        envs = TextVectorEnv(
-            task=_Given(
-                prompts=prompts,
-                prompt_tokens=longest,
-                completion_tokens=tokens,
-                tokenizer=tokenizer,
-            ),
-            num_envs=min(config.rows, len(ids)),
-            backend="torch",
+        envs = prompt_envs(
+            prompts,
+            tokenizer,
+            completion_tokens=tokens,
+            rows=min(config.rows, len(ids)),
             device=config.device,
-            autoreset_mode="Disabled",
         )
         return envs, make_policy(config.policy, envs, device=config.device), ids
 
     try:
         return made(config.tokens or _TOKENS)
     except WidthError as error:
+        longest = 1 + max(len(ids) for ids in tokenizer.encode_batch(prompts))
         room = error.most - longest
         if config.tokens is None and room > 0:
             return made(room)

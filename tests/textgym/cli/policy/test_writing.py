@@ -1,65 +1,18 @@
-"""Texts piece by piece: those of a single batch, written in order, and kept at a stop."""
+"""Texts are printed or written into a file piece by piece, and kept at a stop."""
 
 import io
 import json
 
 import pytest
-import torch
 from rich.console import Console
 
-from agents.maths.distributions import Sampling
+from agents.rollouts import texts
 from textgym import RewardError
 from textgym.cli.parsing import CommandError
-from textgym.cli.policy import writing
 from textgym.cli.policy.generate import GenerateConfig, generate
-from textgym.cli.policy.policies import make_envs, make_policy
 
 SCRATCH = "scratch:gpt2?layers=1&width=16&heads=2"
 ALPHABET = {"policy": SCRATCH, "env": "TextGym/Alphabet-v0"}
-
-
-def _play(rows, total=50, env="TextGym/Alphabet-v0", **arguments):
-    """Its texts, and the environment as it is at the end."""
-    envs = make_envs(env, arguments, num_envs=rows, device="cpu")
-    policy = make_policy(SCRATCH, envs, device="cpu")
-    ids = [number % envs.num_examples for number in range(total)]
-    generator = torch.Generator().manual_seed(0)
-    played = writing.play(envs, policy, ids, sampling=Sampling(), generator=generator)
-    return list(played), envs
-
-
-@pytest.mark.parametrize("rows", [1, 3, 12])
-def test_texts_in_pieces_are_those_of_one_batch(rows):
-    """And no piece is larger than it has to be, nor smaller than there are rows."""
-    ((*expected,),), _ = _play(50)
-    pieces, _ = _play(rows)
-    assert expected == [text for piece in pieces for text in piece]
-    assert {rows <= len(piece) < 8 * rows for piece in pieces} == {True}
-    assert len({text.completion for text in expected}) > 10
-
-
-@pytest.mark.parametrize(
-    ("env", "arguments"),
-    [
-        ("TextGym/Alphabet-Edit-v0", {"drafter_kwargs": {"rate": 0.8}}),
-        ("TextGym/Alphabet-Choose-v0", {"proposer": "list"}),
-        ("TextGym/Guess-v0", {"completion_tokens": 24}),
-        ("TextGym/Guess-Choose-v0", {"completion_tokens": 24, "proposer": "list"}),
-    ],
-)
-def test_completions_are_what_the_environment_says_of_them(env, arguments):
-    """Also of what was chosen, and of a conversation, where the other side's turns are left out."""
-    if "proposer" in arguments:
-        phrases = ["ab", "cde", "f"] if "Alphabet" in env else ["12", "345", "6", "78"]
-        arguments = {**arguments, "proposer_kwargs": {"phrases": phrases}}
-    (piece,), envs = _play(40, 40, env, **arguments)
-    prompts, completions = envs.texts()
-    assert (prompts, completions) == (
-        [text.prompt for text in piece],
-        [text.completion for text in piece],
-    )
-    if "Guess" in env:
-        assert max(completion.count("\n") for completion in completions) > 1
 
 
 def _written(path):
@@ -102,11 +55,12 @@ def test_texts_of_ones_own_prompts_have_no_score(tmp_path):
         (KeyboardInterrupt(), KeyboardInterrupt),
         (RewardError("it failed"), RewardError),
         (ValueError("something is wrong"), CommandError),
+        (MemoryError(), CommandError),
     ],
 )
 def test_a_stop_keeps_the_pieces_before_it_and_says_how_many(error, kind, tmp_path, monkeypatch):
     """Everything was lost, as it was written at the end alone."""
-    path, calls, collect = tmp_path / "texts.jsonl", [], writing.collect
+    path, calls, collect = tmp_path / "texts.jsonl", [], texts.collect
 
     def third_stops(*args, **kwargs):
         calls.append(len(kwargs["example_ids"]))
@@ -114,9 +68,11 @@ def test_a_stop_keeps_the_pieces_before_it_and_says_how_many(error, kind, tmp_pa
             raise error
         return collect(*args, **kwargs)
 
-    monkeypatch.setattr(writing, "collect", third_stops)
+    monkeypatch.setattr(texts, "collect", third_stops)
     config = GenerateConfig(**ALPHABET, count=40, rows=2, out=path)
-    with pytest.raises(kind, match=rf"16 of 40 texts are in {path}"):
+    with pytest.raises(kind, match=rf"16 of 40 texts are in {path}") as caught:
         generate(config, Console(file=io.StringIO()))
+    if isinstance(error, MemoryError):
+        assert "out of memory: lower --rows; 16 of 40 texts" in str(caught.value)
     assert calls == [8, 8, 8]
     assert len(_written(path)) == 16
