@@ -5,7 +5,7 @@ share of distinct bigrams and by how often they repeat themselves, and the polic
 divergence from the reference. Perplexity under the reference is reported and is not a sign of
 quality: it *falls* when text turns into stock phrases.
 
-Simplification: KL and perplexity are means over batches of ``num_envs`` texts.
+KL is a mean over texts and perplexity one over tokens, of all texts together.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from agents.maths.advantages import masked_mean
 from agents.maths.distributions import Sampling
 from agents.maths.kl import sequence_kl
 from agents.rollouts.collect import collect
+from agents.rollouts.texts import completions
 from agents.training.guards import explained_memory
 from agents.training.reference import evaluate_all
 
@@ -100,7 +101,6 @@ def evaluate_policy(
     example_ids: Sequence[int],
     temperature: float,
     seed: int,
-    on_batch: Callable[[int], None] = lambda _: None,
 ) -> PolicyReport:
     """Writes one completion for each example, and measures them.
 
@@ -109,49 +109,36 @@ def evaluate_policy(
         reference: What KL and perplexity are measured against; may be ``policy`` itself.
         envs: A text environment with the torch backend and autoreset disabled.
         gold: From completions to their scores by a reward that is not trained on, ``(N,)``.
-        example_ids: Which examples of the environment's split; a multiple of ``num_envs``.
+        example_ids: Which examples of the environment's split, at least ``num_envs``.
         temperature: The sampler's.
         seed: The sampler's. With equal seeds two policies draw with the same random numbers.
-        on_batch: Called after each batch with its number of texts, to show progress.
 
     Raises:
-        ValueError: If the number of examples is not a multiple of ``num_envs``.
+        ValueError: If there are fewer examples than rows, or environment and policy do not fit.
+        GuardError: If memory runs out.
     """
-    if not example_ids or len(example_ids) % envs.num_envs:
-        raise ValueError(
-            f"{len(example_ids)} examples do not fill batches of {envs.num_envs} rows: give a "
-            "positive multiple"
+    with explained_memory("num_envs, then the number of examples"):
+        rollout = collect(
+            envs,
+            policy,
+            sampling=Sampling(temperature=temperature),
+            generator=torch.Generator(policy.device).manual_seed(seed),
+            example_ids=example_ids,
         )
-    reference = reference.without_critic()
-    generator = torch.Generator(policy.device).manual_seed(seed)
-    ids: list[list[int]] = []
-    texts: list[str] = []
-    rewards, divergences, surprisals = [], [], []
-    for start in range(0, len(example_ids), envs.num_envs):
-        batch = example_ids[start : start + envs.num_envs]
-        with explained_memory("num_envs"):
-            rollout = collect(
-                envs,
-                policy,
-                sampling=Sampling(temperature=temperature),
-                generator=generator,
-                example_ids=batch,
-            )
         under_reference = evaluate_all(
-            reference, rollout, temperature=temperature, bf16=False, most_tokens=_TOKENS_AT_ONCE
+            reference.without_critic(),
+            rollout,
+            temperature=temperature,
+            bf16=False,
+            most_tokens=_TOKENS_AT_ONCE,
         ).log_probs
-        divergences.append(float(sequence_kl(rollout.log_probs - under_reference, rollout.mask)))
-        surprisals.append(float(masked_mean(-under_reference, rollout.mask)))
-        rewards.append(rollout.scores)
-        ids += rollout.completions()
-        texts += envs.texts()[1]
-        on_batch(len(batch))
+    ids, texts = rollout.completions(), completions(envs, rollout)
     return PolicyReport(
         completions=texts,
-        rewards=np.concatenate(rewards),
+        rewards=rollout.scores,
         gold=np.asarray(gold(texts) if gold else [math.nan] * len(texts), dtype=np.float64),
-        kl=float(np.mean(divergences)),
-        perplexity=math.exp(float(np.mean(surprisals))),
+        kl=float(sequence_kl(rollout.log_probs - under_reference, rollout.mask)),
+        perplexity=math.exp(float(masked_mean(-under_reference, rollout.mask))),
         distinct_2=distinct_n(ids, 2),
         repeated_bigrams=repeated_bigrams(ids),
         mean_length=float(np.mean([len(row) for row in ids])),

@@ -40,29 +40,23 @@ def evaluate(run: Run, plan: Plan) -> Mapping[str, Any]:
     judge = GoldJudge.load(run.out / "judge")
     start = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device)
     trained = TransformerPolicy.from_pretrained(run.out / "policy", plan.device)
-    usable = min(plan.report_prompts, envs.num_examples)
-    ids = list(range(usable - usable % envs.num_envs))
-    done = 0
+    ids = list(range(min(plan.report_prompts, envs.num_examples)))
+    reports = []
     with run.bar("Evaluation") as bar:
-
-        def advance(texts: int) -> None:
-            nonlocal done
-            done += texts
-            bar.update(done, 2 * len(ids))
-
-        before, after = (
-            evaluate_policy(
-                policy,
-                start,
-                envs,
-                judge.score,
-                example_ids=ids,
-                temperature=plan.ppo.temperature,
-                seed=plan.seed,
-                on_batch=advance,
+        for policy in (start, trained):
+            reports.append(
+                evaluate_policy(
+                    policy,
+                    start,
+                    envs,
+                    judge.score,
+                    example_ids=ids,
+                    temperature=plan.ppo.temperature,
+                    seed=plan.seed,
+                )
             )
-            for policy in (start, trained)
-        )
+            bar.update(len(reports) * len(ids), 2 * len(ids))
+    before, after = reports
     examples = envs.task.examples(plan.report_on)[: len(ids)]
     write_json(
         run.out / "samples.json",
