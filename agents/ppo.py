@@ -27,6 +27,7 @@ from torch import Tensor
 from agents.config import LearnerConfig, require_dual_clip
 from agents.learner import Learner
 from agents.maths.advantages import (
+    explained_variance,
     generalised_advantages,
     masked_mean,
     standardise,
@@ -285,8 +286,6 @@ class PPO(Learner):
             lam=config.lam,
             bootstrap=self._bootstrap(rollout),
         )
-        variance = masked_mean((returns - masked_mean(returns, mask)) ** 2, mask)
-        residual = masked_mean((returns - old_values) ** 2, mask)
         if config.whiten_advantages == "batch":
             advantages = standardise(advantages, mask)
         metrics = {
@@ -294,7 +293,7 @@ class PPO(Learner):
             "kl": float(sequence_kl(log_ratio, mask)),
             "kl_coefficient": self.kl_coefficient,
             "kl_k3": float(sequence_kl(k3(log_ratio), mask)),
-            "explained_variance": float(1 - residual / (variance + 1e-8)),
+            "explained_variance": float(explained_variance(old_values, returns, mask)),
         }
         return _Batch(
             old_log_probs=None if is_own else old_log_probs,

@@ -5,7 +5,7 @@ subtract the mean of the others of the group; one gradient step for log-probabil
 completions.
 
 Source: Ahmadian et al. 2024, "Back to Basics". With more than one update an iteration the ratio of
-whole completions is clipped, as in PPO.
+whole completions is clipped, as in PPO; the logged ``approximate_kl`` is per action, as everywhere.
 
 Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off.
 """
@@ -21,7 +21,8 @@ from agents.config import LearnerConfig, require_group_size, require_whole_group
 from agents.learner import Learner
 from agents.maths.advantages import leave_one_out, standardise
 from agents.maths.importance import corrected
-from agents.maths.losses import clipped_policy_loss
+from agents.maths.kl import k3
+from agents.maths.losses import clipped_policy_loss, token_weights, weighted_sum
 from agents.rollouts.metrics import group_metrics
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class RLOO(Learner):
         with clock.phase("update"), self.updates() as updates:
             for _ in range(config.epochs):
                 for minibatch in updates.minibatches(len(rollout)):
+                    actions = rollout.mask[minibatch].sum()
                     for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
                         new = self.policy.evaluate(
                             rollout, part, config.temperature, bf16=self.bf16
@@ -124,6 +126,9 @@ class RLOO(Learner):
                         )
                         weights = torch.full_like(before, 1 / len(minibatch))
                         policy = clipped_policy_loss(whole, before, worth, weights, config.clip)
-                        updates.backward(policy.loss, policy.measured())
+                        moved = k3(old[part] - new.log_probs.detach())
+                        counts = token_weights(rollout.mask[part], actions)
+                        measured = {"approximate_kl": weighted_sum(moved, counts)}
+                        updates.backward(policy.loss, policy.measured() | measured)
                     updates.step()
         return metrics | updates.means(), rollout

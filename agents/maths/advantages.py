@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "explained_variance",
     "generalised_advantages",
     "group_advantages",
     "leave_one_out",
@@ -79,6 +80,25 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
         A scalar.
     """
     return torch.where(mask, x, 0.0).sum() / mask.sum()
+
+
+def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
+    """How much of the returns' variance values foresee: ``1 - Var(returns - values) / Var(returns)``.
+
+    As Stable-Baselines3 has it: values that are all off by the same lose nothing.
+
+    Args:
+        values: Predictions, of any shape; where the mask is false they may be anything.
+        returns: What came, of the same shape, likewise.
+        mask: Bools of the same shape, at least one of them true.
+
+    Returns:
+        A scalar: 1 for the best, 0 for a constant, below 0 for what is worse than one.
+    """
+    left, variance = (
+        masked_mean((x - masked_mean(x, mask)) ** 2, mask) for x in (returns - values, returns)
+    )
+    return 1 - left / (variance + 1e-8)
 
 
 def standardise(x: Tensor, mask: Tensor) -> Tensor:

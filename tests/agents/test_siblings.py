@@ -231,3 +231,27 @@ def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings, 
         assert young.step()[0]["gradient_norm"] == 0.0
     with pytest.raises(GuardError, match="exactly 0 in the first 10 iterations"):
         young.step()
+
+
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [(RLOO, RLOOConfig(epochs=2, learning_rate=1e-2)), (Reinforce, ReinforceConfig(epochs=2))],
+    ids=["rloo", "reinforce"],
+)
+def test_the_policy_s_own_divergence_is_per_action_also_where_ratios_are_of_texts(kind, config):
+    """Two updates, of which the first finds 0; RLOO's was per text, several times as much."""
+    learner, before = _make(kind, config), []
+    learner.optimizer.register_step_pre_hook(
+        lambda *_: before.append({n: p.clone() for n, p in learner.policy.state_dict().items()})
+    )
+    metrics, rollout = learner.step()
+    learner.policy.load_state_dict(before[1])  # what the second update read the texts by
+    logits = learner.policy.model(input_ids=rollout.tokens).logits.detach()
+    logits = logits.masked_fill(~rollout.legal, -torch.inf)
+    text, column = rollout.mask.nonzero(as_tuple=True)
+    actions = rollout.actions[text, column]
+    now = logits.log_softmax(-1)[text, rollout.places[text, column], actions]
+    moved = now - rollout.log_probs[text, column]
+    expected = float((moved.exp() - 1 - moved).mean())
+    assert 2 * metrics["approximate_kl"] == pytest.approx(expected, rel=1e-3)
+    assert expected > 1e-5

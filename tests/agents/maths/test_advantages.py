@@ -5,8 +5,14 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from stable_baselines3.common.utils import explained_variance as theirs
 
-from agents.maths.advantages import generalised_advantages, masked_mean, standardise
+from agents.maths.advantages import (
+    explained_variance,
+    generalised_advantages,
+    masked_mean,
+    standardise,
+)
 
 
 def _episodes(seed, rows=5, steps=7):
@@ -79,3 +85,24 @@ def test_standardise_of_equal_values_is_zero():
         for shape in ((3, 2), (13, 7), (64, 33)):
             result = standardise(torch.full(shape, value), torch.ones(shape, dtype=torch.bool))
             assert not result.any(), (value, shape)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1.0, 2.0, 3.0, 6.0], 1.0),
+        ([11.0, 12.0, 13.0, 16.0], 1.0),  # off by the same everywhere: it was below -20
+        ([3.0, 3.0, 3.0, 3.0], 0.0),
+        ([-1.0, -2.0, -3.0, -6.0], -3.0),
+        ([0.0, 2.0, 4.0, 6.0], 1 - 0.5 / 3.5),  # left are 1, 0, -1, 0
+    ],
+)
+def test_explained_variance_by_hand_and_as_stable_baselines3_has_it(values, expected):
+    returns, predicted = torch.tensor([1.0, 2.0, 3.0, 6.0]), torch.tensor(values)
+    assert theirs(predicted.numpy(), returns.numpy()) == pytest.approx(expected)
+    apart = torch.tensor([[True] * 4 + [False]])
+    returns, predicted = (
+        torch.cat([x, torch.tensor([torch.nan])])[None] for x in (returns, predicted)
+    )
+    found = explained_variance(predicted, returns, apart)
+    assert float(found) == pytest.approx(expected, abs=1e-6)
