@@ -50,7 +50,7 @@ class LanguageModelProposer:
             path: The model's folder.
             num_candidates: K.
             tokenizer: The tokenizer that the model was trained with.
-            device: Where the model runs.
+            device: Where the model runs; the host instead of what has no float64.
 
         Raises:
             FileNotFoundError: If there is no model.
@@ -120,7 +120,7 @@ class LanguageModelDrafter:
                 prompt the model reads the end, as the agent does.
             completion_tokens: The allowance, and the length of a draft at most.
             temperature: Divides the logits, above 0.
-            device: Where the model runs.
+            device: Where the model runs; the host instead of what has no float64.
 
         Raises:
             FileNotFoundError: If there is no model.
@@ -180,7 +180,7 @@ class _NextToken:
 
     def __init__(self, path: str | Path, tokenizer: Tokenizer, device: str) -> None:
         self._path = path
-        self._policy = TransformerPolicy.from_pretrained(path, device).double()
+        self._policy = TransformerPolicy.from_pretrained(path, _with_float64(device)).double()
         size = self._policy.vocab_size
         legal = torch.zeros(max(size, tokenizer.vocab_size), dtype=torch.bool)
         legal[: tokenizer.vocab_size] = torch.from_numpy(legal_ids(tokenizer))
@@ -189,7 +189,7 @@ class _NextToken:
                 f"the model in {path} knows {size} ids and the tokenizer has "
                 f"{tokenizer.vocab_size}; give the model that belongs to this tokenizer"
             )
-        self._legal = legal[:size].to(device)
+        self._legal = legal[:size].to(self._policy.device)
         config = self._policy.model.config.get_text_config()
         self._most_tokens: int | None = getattr(config, "max_position_embeddings", None)
 
@@ -209,3 +209,12 @@ class _NextToken:
         tokens = torch.where(positions < length[:, None], tokens[:, :width], 0).to(device)
         logits = self._policy.next_logits(tokens, length.to(device))
         return logits.masked_fill(~self._legal, -torch.inf)
+
+
+def _with_float64(device: str) -> str:
+    """The device; the host's where that has no float64, as Metal has none."""
+    try:
+        torch.empty(0, dtype=torch.float64, device=device)
+    except TypeError:
+        return "cpu"
+    return device

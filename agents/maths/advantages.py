@@ -83,7 +83,7 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor) -> Tensor:
-    """How much of the returns' variance values foresee: ``1 - Var(returns - values) / Var(returns)``.
+    """How much values foresee of returns: ``1 - Var(returns - values) / Var(returns)``.
 
     As Stable-Baselines3 has it: values that are all off by the same lose nothing.
 
@@ -112,10 +112,11 @@ def standardise(x: Tensor, mask: Tensor) -> Tensor:
     Returns:
         The same shape, 0 outside the mask.
     """
-    wide = x.double()  # in float64 the mean of equal float32 numbers is the number itself
-    centred = wide - masked_mean(wide, mask)
+    highest = torch.where(mask, x, -torch.inf).amax()
+    below = torch.where(mask, x - highest, 0.0)  # see _below_highest
+    centred = below - masked_mean(below, mask)
     variance = masked_mean(centred**2, mask)
-    return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0).to(x.dtype)
+    return torch.where(mask, centred * torch.rsqrt(variance + 1e-8), 0.0)
 
 
 def to_unit_variance(x: Tensor, mask: Tensor) -> Tensor:
@@ -150,13 +151,14 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
     Returns:
         ``(N,)``; 0 where all of a group have the same score.
     """
-    by_prompt = scores.reshape(-1, group).double()  # see standardise
-    centred = by_prompt - by_prompt.mean(dim=1, keepdim=True)
+    by_prompt = scores.reshape(-1, group)
+    below = _below_highest(by_prompt)
+    centred = below - below.mean(dim=1, keepdim=True)
     if scale:
         spread = centred.square().mean(dim=1, keepdim=True).sqrt()
         rounding = _NO_SPREAD * by_prompt.abs().amax(dim=1, keepdim=True).clamp(min=1)
         centred = torch.where(spread > rounding, centred / spread.clamp(min=_NO_SPREAD), 0.0)
-    return centred.flatten().to(scores.dtype)
+    return centred.flatten()
 
 
 def leave_one_out(scores: Tensor, group: int) -> Tensor:
@@ -176,9 +178,17 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     """
     if group == 1:
         raise ValueError("leave-one-out needs at least 2 completions of a prompt, got 1")
-    by_prompt = scores.reshape(-1, group).double()  # see standardise
-    others = (by_prompt.sum(dim=1, keepdim=True) - by_prompt) / (group - 1)
-    return (by_prompt - others).flatten().to(scores.dtype)
+    below = _below_highest(scores.reshape(-1, group))
+    others = (below.sum(dim=1, keepdim=True) - below) / (group - 1)
+    return (below - others).flatten()
+
+
+def _below_highest(by_prompt: Tensor) -> Tensor:
+    """How far each number is below the highest of its row: exactly 0 in a row of equal ones.
+
+    Their mean is then 0 as well, where the mean of equal float32 numbers may be the next number.
+    """
+    return by_prompt - by_prompt.amax(dim=1, keepdim=True)
 
 
 def overlong_punishment(lengths: Tensor, most: int, buffer: int) -> Tensor:

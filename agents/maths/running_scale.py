@@ -30,8 +30,8 @@ class RunningScale:
     squares: float = 0.0
 
     def add(self, numbers: Tensor) -> None:
-        """Adds numbers, ``(N,)`` of any floating dtype; they are summed in float64."""
-        batch = numbers.double()
+        """Adds numbers, ``(N,)`` of any floating dtype; the host sums them in float64."""
+        batch = numbers.cpu().double()  # not every device has float64
         mean, added = float(batch.mean()), len(batch)
         total, shift = self.count + added, mean - self.mean
         self.squares += float(((batch - mean) ** 2).sum()) + shift**2 * self.count * added / total

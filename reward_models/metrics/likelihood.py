@@ -253,11 +253,7 @@ def _scored(
     scored = (places >= first[:, None]) & (places < lengths[:, None])
     # Only what is scored, ids in the last dimension: anything else copies all of the logits.
     rows, before = scored[:, 1:].nonzero(as_tuple=True)
-    losses = F.cross_entropy(
-        logits[rows, before].float(), ids[rows, before + 1], reduction="none"
-    ).double()
-    return (
-        torch.zeros(len(ids), dtype=torch.float64, device=ids.device)
-        .index_add(0, rows, -losses)
-        .cpu()
-    )
+    losses = F.cross_entropy(logits[rows, before].float(), ids[rows, before + 1], reduction="none")
+    # The host adds them up: not every device has float64.
+    totals = torch.zeros(len(ids), dtype=torch.float64)
+    return totals.index_add(0, rows.cpu(), -losses.cpu().double())

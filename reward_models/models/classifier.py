@@ -146,7 +146,7 @@ class ClassifierReward:
         if "token_type_ids" in self.reader.tokenizer.model_input_names:
             given["token_type_ids"], _ = pad_rows([[kind for _, kind in row] for row in rows], 0)
         logits = self.model(**{k: v.to(self.model.device) for k, v in given.items()}).logits
-        odds = _log_odds(logits.double(), self.label, self.model.config.problem_type)
+        odds = _log_odds(logits.cpu().double(), self.label, self.model.config.problem_type)
         return torch.sigmoid(odds) if self.config.output == "probability" else odds
 
 

@@ -233,7 +233,9 @@ class ProcessReward:
             ):
                 ids, mask = pad_rows([rows[row] for row in batch], self.tokenizer.pad_id)
                 raw = self.model(ids.to(self.model.device), mask.to(self.model.device))
-                for row, values in zip(batch, self.model.normalise(raw.double()), strict=True):
+                for row, values in zip(
+                    batch, self.model.normalise(raw.cpu().double()), strict=True
+                ):
                     scores[row] = values[: len(rows[row])].tolist()
         return scores
 

@@ -119,5 +119,5 @@ def score_rows(
     scores = torch.zeros(len(different), dtype=torch.float64)
     with torch.inference_mode():
         for batch in batches([len(row) for row in different], batch_size, spare):
-            scores[batch] = forward([different[row] for row in batch]).double().cpu()
+            scores[batch] = forward([different[row] for row in batch]).cpu().double()
     return scores[which]

@@ -152,6 +152,8 @@ def mistaken(device, waits):
         "made": lambda: torch.tensor([1, 2], device=device),
         "repeated": lambda: numbers.repeat_interleave(numbers),
         "chosen": lambda: numbers[here],
+        "wide": numbers.double,
+        "sent wide": lambda: here.double().to(device),
         "sent soon": lambda: here.to(device, non_blocking=True),
         "doubled": lambda: numbers * torch.tensor(2),
         "filled": lambda: numbers.masked_fill(mask, 0),
@@ -163,7 +165,7 @@ def mistaken(device, waits):
         before = len(waits)
         try:
             attempt()
-        except RuntimeError:
+        except (RuntimeError, TypeError):
             noticed[name] = "refused"
         else:
             noticed[name] = len(waits) - before

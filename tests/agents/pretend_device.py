@@ -3,7 +3,7 @@
 Its tensors are the host's, wrapped: whatever is computed with them is computed on the host, by the
 same kernels. But as on CUDA they do not mix with the host's own, but for single numbers, and
 whatever makes the host wait for the device is noted: values that are read, sizes that depend on
-values, and copies that block.
+values, and copies that block. As Metal, it has no float64.
 
 Simplifications: what a kernel of CUDA does inside is not seen; ``torch.inference_mode`` becomes
 ``no_grad``; of autocast there is nothing. Importing this registers the device for good, with what
@@ -165,6 +165,9 @@ class PretendDevice(TorchDispatchMode):
         result = function(*tree_map(_inner, args), **tree_map(_inner, kwargs))
         if not to_there:
             return args[0] if name == "aten::copy_" else result
+        wide = [getattr(each, "dtype", None) == torch.float64 for each in tree_leaves(result)]
+        if any(wide):
+            raise TypeError(f"{name}: the device has no float64")
         return tree_map(lambda each: _outer(each, wrapped), result)
 
     def _check(self, name, args, leaves):

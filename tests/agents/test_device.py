@@ -74,7 +74,9 @@ def _require_same(here, there):
 
 def test_the_device_refuses_and_notes_what_cuda_would(told):
     """Without this nothing below could fail."""
-    refused = dict.fromkeys(("added", "looked up", "written", "stacked"), "refused")
+    refused = dict.fromkeys(
+        ("added", "looked up", "written", "stacked", "wide", "sent wide"), "refused"
+    )
     waits = dict.fromkeys(("read", "asked", "masked", "sent", "made", "repeated", "chosen"), 1)
     none = dict.fromkeys(("sent soon", "doubled", "filled", "taken", "counted"), 0)
     assert refused | waits | none == _result(told, "mistaken")["there"]
