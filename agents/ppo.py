@@ -244,6 +244,7 @@ class PPO(Learner):
                             config.temperature,
                             bf16=self.bf16,
                             entropies=config.entropy_coefficient > 0,
+                            detach_values=self._warms_up,
                         )
                         updates.require_unmoved(new, rollout, part, batch.old_log_probs)
                         weights = token_weights(rollout.mask[part], actions)
@@ -255,7 +256,7 @@ class PPO(Learner):
                     ):
                         updates.stop()
         metrics |= updates.means()
-        if config.kl_target is not None and self.iteration >= config.critic_warmup:
+        if config.kl_target is not None and not self._warms_up:
             self.kl_coefficient = adapted_coefficient(
                 self.kl_coefficient, metrics["kl"], target=config.kl_target, gain=config.kl_gain
             )
@@ -350,28 +351,28 @@ class PPO(Learner):
         value_loss = clipped_value_loss(
             new.values, batch.old_values[part], batch.returns[part], weights, config.value_clip
         )
-        loss = config.value_weight * value_loss
-        if self.iteration >= config.critic_warmup:
-            loss = loss + policy.loss
+        measured = {"value_loss": value_loss, **policy.measured()}
+        loss = policy.loss + config.value_weight * value_loss
         if config.kl_in == "loss":
             log_ratio = new.legal_log_probs - batch.reference_log_probs[part]
             price = config.price_estimator(log_ratio)
             loss = loss + self.kl_coefficient * weighted_sum(price, weights)
-        measured = {"value_loss": value_loss, **policy.measured()}
         if new.entropies is not None:
             measured["exact_entropy"] = weighted_sum(new.entropies, weights)
             loss = loss - config.entropy_coefficient * measured["exact_entropy"]
-        return loss, measured
+        return config.value_weight * value_loss if self._warms_up else loss, measured
+
+    @property
+    def _warms_up(self) -> bool:
+        """Whether the value function learns alone."""
+        return self.iteration < self.config.critic_warmup
 
     def _prepare_step(self) -> None:
-        """Lets nothing but the value function learn while it warms up, and gives Adam its epsilon.
+        """Gives Adam its epsilon.
 
         TensorFlow's epsilon is added before the bias is corrected, which is that of the steps that
         a group's own weights have made.
         """
-        if self.iteration < self.config.critic_warmup:
-            for parameter in self.optimizer.param_groups[0]["params"]:
-                parameter.grad = None
         for group in self.optimizer.param_groups:
             group["eps"] = self.config.adam_epsilon
             if self.config.adam == "tensorflow":

@@ -154,6 +154,7 @@ class TransformerPolicy(nn.Module):
         *,
         bf16: bool = False,
         entropies: bool = False,
+        detach_values: bool = False,
     ) -> Evaluation:
         """Log-probabilities and values of the actions of whole texts, in one forward pass.
 
@@ -165,16 +166,26 @@ class TransformerPolicy(nn.Module):
             temperature: The sampler's.
             bf16: Whether to compute in bfloat16.
             entropies: Whether to give the entropies of the distributions as well.
+            detach_values: Whether the gradient of values ends at their head, or in the critic, and
+                never goes back through the trunk that acts.
 
         Returns:
             ``(n, C)`` arrays; see ``Evaluation``.
         """
         evaluate = self._evaluate_grown if episodes.texts is None else self._evaluate_edited
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
-            return evaluate(episodes, rows, temperature, entropies=entropies)
+            return evaluate(
+                episodes, rows, temperature, entropies=entropies, detach_values=detach_values
+            )
 
     def _evaluate_grown(
-        self, episodes: Episodes, rows: Tensor | slice, temperature: float, *, entropies: bool
+        self,
+        episodes: Episodes,
+        rows: Tensor | slice,
+        temperature: float,
+        *,
+        entropies: bool,
+        detach_values: bool,
     ) -> Evaluation:
         """``evaluate`` for texts that grew: the final text holds all that was there before."""
         mask, places = episodes.mask[rows], episodes.places[rows]
@@ -199,11 +210,18 @@ class TransformerPolicy(nn.Module):
         unlimited = None
         if episodes.kept is not None:
             unlimited, chosen = chosen, figures(episodes.kept[rows][at], entropies=False)[0]
-        values = self.values_at(tokens, text, last, hidden)
+        read = hidden.detach() if detach_values else hidden
+        values = self.values_at(tokens, text, last, read)
         return Evaluation.of_actions(mask.shape, at, chosen, values, every, unlimited)
 
     def _evaluate_edited(
-        self, episodes: Episodes, rows: Tensor | slice, temperature: float, *, entropies: bool
+        self,
+        episodes: Episodes,
+        rows: Tensor | slice,
+        temperature: float,
+        *,
+        entropies: bool,
+        detach_values: bool,
     ) -> Evaluation:
         """``evaluate`` for texts that were edited, each read as it was before every edit."""
         mask, texts = episodes.mask[rows], cast("Tensor", episodes.texts)[rows]
@@ -229,7 +247,8 @@ class TransformerPolicy(nn.Module):
         if episodes.kept is not None:
             unlimited, chosen = chosen, figures(episodes.kept[rows][at], entropies=False)[0]
         edits = torch.arange(len(last), device=last.device)
-        values = self.values_at(tokens, edits, last, hidden[edits, last])
+        read = hidden.detach() if detach_values else hidden
+        values = self.values_at(tokens, edits, last, read[edits, last])
         return Evaluation.of_actions(mask.shape, at, chosen, values, every, unlimited)
 
     def require_edit_head(self) -> EditHead:

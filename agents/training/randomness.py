@@ -32,7 +32,9 @@ class RandomState:
             device: Of the policy.
         """
         self.sampler = torch.Generator(device).manual_seed(seed)
-        self.predict = torch.Generator(device).manual_seed(seed)
+        # Another seed than the sampler's, or both would draw the same numbers.
+        (other,) = np.random.SeedSequence(seed).generate_state(1).tolist()
+        self.predict = torch.Generator(device).manual_seed(other)
         self._order = np.random.default_rng(seed)
         self._queue: list[int] = []
 

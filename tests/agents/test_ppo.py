@@ -224,6 +224,21 @@ def test_with_a_critic_values_come_from_it_and_the_policys_trunk_hears_nothing_o
     assert not torch.equal(before["model.lm_head.weight"], _weights(ppo)["model.lm_head.weight"])
 
 
+def test_a_shared_trunk_is_not_gone_back_through_while_the_values_warm_up():
+    """Its gradient was computed, and thrown away; the head's is the same as with it."""
+    settings = {"kl_in": "loss", "value_weight": 1.0, "max_gradient_norm": None}
+    config = dataclasses.replace(CONFIG, epochs=1, minibatches=1, **settings)
+    walked, gradients = [], []
+    for warmup in (1, 0):
+        ppo = _ppo(dataclasses.replace(config, critic_warmup=warmup, entropy_coefficient=0.1))
+        ppo.policy.model.transformer.wte.weight.register_hook(lambda _, w=warmup: walked.append(w))
+        gradients.append(only_gradient(ppo)[0])
+    assert set(walked) == {0}
+    alone, together = gradients
+    assert alone.keys() == {"value_head.weight", "value_head.bias"}
+    assert all(torch.equal(alone[name], together[name]) for name in alone)
+
+
 def test_every_prompt_is_used_once_before_any_is_used_again():
     """Eight examples in batches of 4: two batches are one permutation."""
     ppo = _ppo(envs=make_toy(rows=4))

@@ -396,8 +396,8 @@ def test_adapters_and_an_edit_head_are_resumed_together(settings, tmp_path):
 
 def test_a_warming_critic_leaves_the_edit_head_alone():
     """Which an entropy bonus would flatten, as it would the language model."""
-    config = dataclasses.replace(CONFIG, critic_warmup=1, entropy_coefficient=0.1)
-    ppo = PPO(_policy(), _drafts(), config)
+    settings = {"critic_warmup": 1, "entropy_coefficient": 0.1, "kl_in": "loss"}
+    ppo = PPO(_policy(), _drafts(), dataclasses.replace(CONFIG, **settings))
     before = {name: value.clone() for name, value in ppo.policy.state_dict().items()}
 
     def moved():
