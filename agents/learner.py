@@ -397,13 +397,13 @@ class Learner:
         return self
 
     @classmethod
-    def load(cls, folder: str | Path, envs: Any, device: str = "cpu") -> Self:
+    def load(cls, folder: str | Path, envs: Any, device: str | None = None) -> Self:
         """Makes the agent anew from a checkpoint, and goes on where ``save`` left off.
 
         Args:
             folder: What ``save`` wrote.
             envs: The environment to go on in.
-            device: Where to put the weights.
+            device: Where to put the weights; ``None`` for where the environment is.
         """
         return load_learner(cls, Path(folder), envs, device)
 

@@ -13,6 +13,7 @@ is how a policy wants it. Weights are read from safetensors only.
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,6 +28,7 @@ from agents.models.tokenizer_fit import (
     require_width,
     use_special_ids,
 )
+from textgym.files import write_json
 from textgym.messages import shown
 from textgym.pretrained.adapters import (
     AdapterConfig,
@@ -37,7 +39,12 @@ from textgym.pretrained.adapters import (
     save_adapters,
 )
 from textgym.pretrained.checkpoints import HUB_PREFIX, cached_checkpoint
-from textgym.pretrained.models import open_causal_model, open_config, without_dropout
+from textgym.pretrained.models import (
+    PLAIN_ATTENTION,
+    open_causal_model,
+    open_config,
+    without_dropout,
+)
 from textgym.pretrained.smollm2 import SMOLLM2, smollm2_folder
 from textgym.tokenizers import load_tokenizer, save_tokenizer
 from textgym.types import Tokenizer
@@ -49,6 +56,9 @@ if TYPE_CHECKING:
 
 __all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_of"]
 
+_MANNER = (
+    "loading.json"  # in a model's folder: what transformers does not keep of how it was loaded
+)
 _TOKENIZERS = ("tokenizer.model", "alphabet.json", "tokenizer.json")  # in a model's folder
 
 
@@ -57,10 +67,10 @@ def load_model(
     tokenizer: Tokenizer | str | Path | None = None,
     *,
     device: str | torch.device = "cpu",
-    dtype: str | torch.dtype = "float32",
+    dtype: str | torch.dtype | None = None,
     lora: AdapterConfig | None = None,
     width: int | None = None,
-    attention: str = "eager",
+    attention: str | None = None,
     trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, Tokenizer]:
     """Makes a causal language model and its tokenizer.
@@ -70,13 +80,15 @@ def load_model(
         tokenizer: What ``load_tokenizer`` takes, or a tokenizer: the environment's. ``None`` for
             the one that came with the model.
         device: Where to put it.
-        dtype: Of the weights, by its name in torch.
+        dtype: Of the weights, by its name in torch; ``None`` for what it had when it was saved
+            here, and else float32.
         lora: Adapters to put on it; the model itself is then frozen. Without, saved adapters are
             loaded where ``spec`` has some, and all else learns.
         width: The longest text that it must read: an environment's ``prompt_tokens`` and
             ``completion_tokens`` together.
-        attention: transformers' name of how attention is computed. At a few million weights
-            ``eager`` is the fastest on a CPU; ``sdpa`` is on a GPU.
+        attention: transformers' name of how attention is computed; ``None`` for how it was when it
+            was saved here, and else ``eager``, which at a few million weights is the fastest on a
+            CPU; ``sdpa`` is on a GPU.
         trust_remote_code: Whether code that came with a model of the hub may be run.
 
     Returns:
@@ -92,8 +104,8 @@ def load_model(
     """
     if not isinstance(spec, str | Path):
         raise TypeError(f"a model is given by a folder's path or a line, got {shown(spec)}")
-    precision = _dtype(dtype)
     base, adapters = _base_and_adapters(spec)
+    precision, attention = _manner(Path(base) if adapters is None else adapters, dtype, attention)
     if lora is not None and adapters is not None:
         raise ValueError(f"{spec} has adapters already: leave lora out, or load {base}")
     if isinstance(tokenizer, str | Path):
@@ -102,12 +114,13 @@ def load_model(
         raise TypeError(
             f"{shown(tokenizer)} is no tokenizer: give a name, a path, or envs.unwrapped.tokenizer"
         )
-    if base.startswith(SCRATCH_PREFIX):
-        if tokenizer is None:
-            raise ValueError(f"{spec} has no tokenizer of its own: give one")
-        model = make_scratch_model(ScratchConfig.parse(base), tokenizer, attention)
-    else:
-        model, tokenizer = _pretrained(base, tokenizer, precision, attention, trust_remote_code)
+    with _attention_explained(attention):
+        if base.startswith(SCRATCH_PREFIX):
+            if tokenizer is None:
+                raise ValueError(f"{spec} has no tokenizer of its own: give one")
+            model = make_scratch_model(ScratchConfig.parse(base), tokenizer, attention)
+        else:
+            model, tokenizer = _pretrained(base, tokenizer, precision, attention, trust_remote_code)
     if width is not None:
         require_width(model, width, name=base)
     model = cast("Any", model).to(device=device)
@@ -126,7 +139,12 @@ def cast_weights(module: torch.nn.Module, dtype: torch.dtype) -> None:
 
 
 def load_saved(
-    folder: str | Path, device: str, tokenizer: Tokenizer | None = None
+    folder: str | Path,
+    device: str,
+    tokenizer: Tokenizer | None = None,
+    *,
+    dtype: str | torch.dtype | None = None,
+    attention: str | None = None,
 ) -> PreTrainedModel:
     """Loads a model as it was saved, whatever its tokenizer.
 
@@ -134,15 +152,20 @@ def load_saved(
         folder: What ``save_model`` wrote.
         device: Where to put it.
         tokenizer: The environment's; needed for adapters alone.
+        dtype: As of ``load_model``.
+        attention: As of ``load_model``.
 
     Raises:
         FileNotFoundError: If there is no model.
         ValueError: If its weights are damaged.
     """
     if base_of(Path(folder)) is not None:
-        return load_model(folder, tokenizer, device=device)[0]
-    with _no_bars():
-        model: Any = open_causal_model(folder, dtype=torch.float32, attention="eager")
+        given: dict[str, Any] = {"dtype": dtype, "attention": attention}
+        return load_model(folder, tokenizer, device=device, **given)[0]
+    precision, attention = _manner(Path(folder), dtype, attention)
+    with _no_bars(), _attention_explained(attention):
+        model: Any = open_causal_model(folder, dtype=precision, attention=attention)
+    cast_weights(model, precision)
     return cast("PreTrainedModel", model.to(device))
 
 
@@ -173,8 +196,54 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None
     else:
         with _no_bars():
             model.save_pretrained(folder)
+    weight = cast("torch.nn.Embedding", model.get_input_embeddings()).weight  # no adapter's
+    manner = {
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "attention": model.config._attn_implementation,  # noqa: SLF001 - transformers saves it nowhere
+    }
+    write_json(folder / _MANNER, manner)
     if tokenizer is not None:
         save_tokenizer(tokenizer, folder)
+
+
+def _manner(
+    folder: Path, dtype: str | torch.dtype | None, attention: str | None
+) -> tuple[torch.dtype, str]:
+    """How to load a model: as is said, or else as it was when it was saved.
+
+    Raises:
+        ValueError: If what was saved of it is damaged, or is no attention of torch's own: other
+            names may stand for code that is fetched and run.
+    """
+    path = folder / _MANNER
+    saved = {"dtype": "float32", "attention": "eager"}
+    if path.is_file():
+        try:
+            saved = {**saved, **json.loads(path.read_text(encoding="utf-8"))}
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"cannot read {path}: {error}") from error
+    if attention is None and saved["attention"] not in PLAIN_ATTENTION:
+        raise ValueError(
+            f"{folder} was saved with attention {shown(saved['attention'])}, which torch does not "
+            "compute by itself: give attention=, that or another"
+        )
+    return _dtype(saved["dtype"] if dtype is None else dtype), attention or saved["attention"]
+
+
+@contextmanager
+def _attention_explained(attention: str) -> Iterator[None]:
+    """Says which attention lacks a package here.
+
+    Raises:
+        ValueError: Instead of what transformers raises.
+    """
+    try:
+        yield
+    except ImportError as error:
+        if attention in PLAIN_ATTENTION:
+            raise
+        said = " ".join(str(error).split())
+        raise ValueError(f"attention {attention!r} cannot be computed here: {said}") from error
 
 
 def tokenizer_of(spec: str | Path) -> str | None:

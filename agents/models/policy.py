@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import torch
 from safetensors import SafetensorError
@@ -378,6 +378,8 @@ class TransformerPolicy(nn.Module):
         critic: str | Path | None = None,
         tokenizer: Tokenizer | None = None,
         edits: bool = False,
+        dtype: str | torch.dtype | None = None,
+        attention: str | None = None,
     ) -> TransformerPolicy:
         """Loads a language model, and the heads and the critic where they were saved with it.
 
@@ -388,6 +390,9 @@ class TransformerPolicy(nn.Module):
                 policy's is the usual choice. ``None`` for that in ``folder``, if there is one.
             tokenizer: The environment's; needed for a folder of adapters alone.
             edits: Whether to add an edit head where none was saved.
+            dtype: Of the models' weights, by its name in torch; ``None`` for what they were saved
+                with. Heads are float32.
+            attention: How attention is computed, see ``load_model``; ``None`` likewise.
 
         Raises:
             FileNotFoundError: If there is no model in ``folder``.
@@ -397,9 +402,10 @@ class TransformerPolicy(nn.Module):
         own_critic = folder / _CRITIC_FOLDER
         if critic is None and own_critic.is_dir():
             critic = own_critic
+        manner: dict[str, Any] = {"dtype": dtype, "attention": attention}
         policy = cls(
-            load_saved(folder, device, tokenizer),
-            None if critic is None else load_saved(critic, device, tokenizer),
+            load_saved(folder, device, tokenizer, **manner),
+            None if critic is None else load_saved(critic, device, tokenizer, **manner),
             edits=edits or (folder / _EDIT_FILE).is_file(),
         )
         policy.load_heads(folder)

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -18,6 +17,8 @@ from textgym.files import atomic_folder, write_json
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+
+    import torch
 
     from agents.config import LearnerConfig
     from agents.training.randomness import RandomState
@@ -97,7 +98,6 @@ def save_learner(learner: Resumable, folder: Path) -> None:
         "algorithm": type(learner).__name__,
         "iteration": learner.iteration,
         "num_timesteps": learner.num_timesteps,
-        "dtype": str(learner.policy.dtype).removeprefix("torch."),
         **learner.random.record(),
         "config": asdict(learner.config),
         **learner.record(),
@@ -141,14 +141,16 @@ def restore_learner(learner: Resumable, folder: Path) -> None:
     learner.recall(record)
 
 
-def load_learner(kind: type[_LearnerT], folder: Path, envs: Any, device: str) -> _LearnerT:
+def load_learner(
+    kind: type[_LearnerT], folder: Path, envs: Any, device: str | None = None
+) -> _LearnerT:
     """Makes a learner anew from a checkpoint.
 
     Args:
         kind: What it is.
         folder: What ``save_learner`` wrote.
         envs: The environment to go on in.
-        device: Where to put the weights.
+        device: Where to put the weights; ``None`` for where the environment is.
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
@@ -159,11 +161,8 @@ def load_learner(kind: type[_LearnerT], folder: Path, envs: Any, device: str) ->
     require_batch(envs)
 
     def loaded(name: str) -> TransformerPolicy:
-        policy = TransformerPolicy.from_pretrained(
-            folder / name, device, tokenizer=envs.unwrapped.tokenizer
-        )
-        _cast(policy, getattr(torch, record["dtype"]))
-        return policy
+        there, tokenizer = device or str(envs.unwrapped.device), envs.unwrapped.tokenizer
+        return TransformerPolicy.from_pretrained(folder / name, there, tokenizer=tokenizer)
 
     with _damage_explained(folder):
         policy = loaded(_POLICY)
@@ -195,13 +194,6 @@ def _restore_weights(learner: Resumable, folder: Path, tensors: Mapping[str, tor
             learner.optimizer.state[parameter] = moments
 
 
-def _cast(policy: TransformerPolicy, dtype: torch.dtype) -> None:
-    """Gives a model's weights the dtype that they had; adapters and heads stay float32."""
-    for name, parameter in policy.named_parameters():
-        if name.startswith(("model.", "critic.")) and "lora_" not in name:
-            parameter.data = parameter.data.to(dtype)
-
-
 def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
     return {name: p for name, p in policy.named_parameters() if p.requires_grad}
 
@@ -210,7 +202,12 @@ def _reference(folder: Path, learner: Resumable) -> TransformerPolicy | None:
     if learner.reference is None:
         return None
     there, tokenizer = str(learner.reference.device), learner.envs.tokenizer
-    return TransformerPolicy.from_pretrained(folder / _REFERENCE, there, tokenizer=tokenizer)
+    return TransformerPolicy.from_pretrained(
+        folder / _REFERENCE,
+        there,
+        tokenizer=tokenizer,
+        attention="eager",  # it is read for its weights alone
+    )
 
 
 def _has_something(path: Path) -> bool:
@@ -224,7 +221,7 @@ def _read_record(folder: Path, algorithm: str) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint in {folder}: {_RECORD} is missing there")
     with _damage_explained(folder):
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        missing = {"algorithm", "config", "iteration", "num_timesteps", "dtype"} - set(record)
+        missing = {"algorithm", "config", "iteration", "num_timesteps"} - set(record)
         if missing:
             raise ValueError(f"{_RECORD} lacks {', '.join(sorted(missing))}")
     if record["algorithm"] != algorithm:

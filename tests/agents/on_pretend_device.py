@@ -68,7 +68,7 @@ def learning(device, waits, *, kind, config, critic=False, loads=False, **world)
     with tempfile.TemporaryDirectory() as folder:
         agent.save(folder)
         if loads:
-            twin = kind.load(folder, envs, device)
+            twin = kind.load(folder, envs)  # where the environment is
         else:
             twin = kind(make_policy(device, critic=critic), envs, config).restore(folder)
     metrics, again = (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
+    "PLAIN_ATTENTION",
     "make_trunk",
     "open_causal_model",
     "open_classifier",
@@ -39,7 +40,8 @@ __all__ = [
 ]
 
 _CAUSAL = "language model"
-_PLAIN_ATTENTION = (None, "eager", "sdpa")  # what transformers computes with torch alone
+PLAIN_ATTENTION = ("eager", "sdpa")
+"""What transformers computes with torch alone; other names may stand for code of the hub."""
 
 
 def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
@@ -86,7 +88,7 @@ def open_config(
         config: PretrainedConfig = AutoConfig.from_pretrained(
             name, local_files_only=local, trust_remote_code=trust_remote_code
         )
-    if getattr(config, "_attn_implementation", None) not in _PLAIN_ATTENTION:
+    if getattr(config, "_attn_implementation", None) not in {None, *PLAIN_ATTENTION}:
         # A file may name code on the hub there.
         config._attn_implementation = None  # noqa: SLF001 - transformers has no other way to say it
     return config

@@ -432,3 +432,77 @@ def test_code_that_comes_with_a_model_is_run_only_when_asked(tmp_path, monkeypat
     monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
     with pytest.raises(RuntimeError, match="it was run"):
         load_model(tmp_path, LETTERS, trust_remote_code=True)
+
+
+MANNER = {"dtype": "bfloat16", "attention": "sdpa"}
+
+
+def _manner(policy):
+    """What the models of a policy are and how they attend, and the adapters' own dtype."""
+    found = set()
+    for model in filter(None, (policy.model, policy.critic)):
+        base = {p.dtype for name, p in model.named_parameters() if "lora_" not in name}
+        found |= {(*base, model.config._attn_implementation)}
+    return found
+
+
+@pytest.mark.parametrize("kind", ["whole", "adapters", "critic"])
+def test_a_folder_keeps_dtype_and_attention(kind, tmp_path):
+    """Both were forgotten: what was loaded with sdpa came back eager, another numeric run."""
+    spec = "scratch:llama?layers=1&width=16&heads=2"
+    if kind == "adapters":
+        pytest.importorskip("peft", reason="the extra lora is not installed")
+    lora = AdapterConfig(rank=2) if kind == "adapters" else None
+    model, _ = load_model(spec, LETTERS, lora=lora, **MANNER)
+    critic = load_model(spec, LETTERS, **MANNER)[0] if kind == "critic" else None
+    TransformerPolicy(model, critic).save_pretrained(tmp_path, LETTERS)
+    expected = {(torch.bfloat16, "sdpa")}
+    assert _manner(TransformerPolicy(load_model(tmp_path, LETTERS)[0])) == expected
+    assert _manner(TransformerPolicy.from_pretrained(tmp_path, tokenizer=LETTERS)) == expected
+    given = {"dtype": "float32", "attention": "eager"}
+    for policy in (
+        TransformerPolicy(load_model(tmp_path, LETTERS, **given)[0]),
+        TransformerPolicy.from_pretrained(tmp_path, tokenizer=LETTERS, **given),
+    ):
+        assert _manner(policy) == {(torch.float32, "eager")}
+
+
+def test_a_resumed_learner_attends_as_it_did(tmp_path):
+    envs = make_toy()
+    model, _ = load_model(
+        "scratch:gpt2?layers=1&width=16&heads=2", envs.tokenizer, attention="sdpa"
+    )
+    ppo = PPO(TransformerPolicy(model), envs, PPOConfig(iterations=4))
+    ppo.step()
+    ppo.save(tmp_path / "checkpoint")
+    again = PPO.load(tmp_path / "checkpoint", make_toy())
+    assert _manner(again.policy) == _manner(again.reference) == {(torch.float32, "sdpa")}
+    expected, actual = ppo.step()[0], again.step()[0]
+    assert expected["policy_loss"] == actual["policy_loss"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot read .*loading.json"),
+        ("[]", "cannot read .*loading.json"),
+        ('{"attention": "owner/code"}', "torch does not compute by itself: give attention="),
+        ('{"dtype": "int8"}', "dtype is 'int8'"),
+    ],
+)
+def test_how_a_model_was_loaded_may_be_damaged_and_runs_no_code_of_the_hub(
+    content, message, tmp_path
+):
+    """A name with a slash is code that transformers fetches and runs."""
+    TransformerPolicy(make_model()).save_pretrained(tmp_path, LETTERS)
+    (tmp_path / "loading.json").write_text(content)
+    for load in (load_model, TransformerPolicy.from_pretrained):
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path)
+
+
+def test_an_attention_that_lacks_its_package_is_named():
+    """Asked for, such a name is looked up; nothing here has the package."""
+    for name in ("owner/code", "fast"):
+        with pytest.raises(ValueError, match=name):
+            load_model("scratch:gpt2?layers=1&width=16&heads=2", LETTERS, attention=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 import tyro
@@ -83,6 +83,11 @@ class GenerateConfig:
     environment's, score. It must not be there yet."""
     device: str = "cpu"
     """Where the policy runs."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the policy's weights; None takes what its folder was saved with, and else float32."""
+    attention: str | None = None
+    """How attention is computed, by its name in transformers, such as eager or sdpa; None takes
+    what the policy's folder was saved with, and else eager."""
 
 
 def generate(config: GenerateConfig, console: Console | None = None) -> None:
@@ -170,7 +175,7 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy,
             rows=min(config.rows, len(ids)),
             device=config.device,
         )
-        return envs, make_policy(config.policy, envs, device=config.device), ids
+        return envs, _policy(config, envs), ids
 
     try:
         return made(config.tokens or _TOKENS)
@@ -194,4 +199,14 @@ def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPoli
     rows = min(config.rows, config.count)
     envs = make_envs(str(config.env), arguments, num_envs=rows, device=config.device)
     ids = [number % envs.num_examples for number in range(config.count)]
-    return envs, make_policy(config.policy, envs, device=config.device), ids
+    return envs, _policy(config, envs), ids
+
+
+def _policy(config: GenerateConfig, envs: TextVectorEnv) -> TransformerPolicy:
+    return make_policy(
+        config.policy,
+        envs,
+        device=config.device,
+        dtype=config.dtype,
+        attention=config.attention,
+    )

@@ -136,6 +136,8 @@ def make_policy(
     device: str,
     lora: int | None = None,
     critic: bool = False,
+    dtype: str | None = None,
+    attention: str | None = None,
 ) -> TransformerPolicy:
     """Makes a policy for an environment, with the heads and the critic that its folder keeps.
 
@@ -145,9 +147,16 @@ def make_policy(
         device: Where it is.
         lora: Rank of adapters to put on it; ``None`` for none.
         critic: Whether its values have a trunk of their own: the one in its folder, or a copy.
+        dtype: Of its weights, see ``load_model``.
+        attention: How attention is computed, see ``load_model``.
     """
     width = envs.prompt_tokens + envs.completion_tokens
-    settings: dict[str, Any] = {"device": device, "width": width}
+    settings: dict[str, Any] = {
+        "device": device,
+        "width": width,
+        "dtype": dtype,
+        "attention": attention,
+    }
     adapters = None if lora is None else AdapterConfig(rank=lora)
     model, _ = load_model(spec, envs.tokenizer, lora=adapters, **settings)
     own_critic = None

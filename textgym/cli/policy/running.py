@@ -11,7 +11,7 @@ import shlex
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path  # noqa: TC003  the command line is made from the annotations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
@@ -53,6 +53,7 @@ FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, Ass
 """What a wrong word of a command raises; torch has the last two for a device that is not there."""
 
 _KEPT = 2  # checkpoints
+_SAME = ("env", "env_kwargs", "num_envs", "policy", "lora", "critic", "dtype", "attention")
 _SHOWN, _LETTERS = 3, 80  # texts at the end, and of each side of the bar
 
 
@@ -78,6 +79,14 @@ class Training:
     critic: bool = False
     """Give the values a trunk of their own, which starts as a copy of the policy. It doubles memory
     and time, and keeps returns out of the policy's trunk."""
+    dtype: Literal["float32", "bfloat16"] | None = None
+    """Of the policy's weights; None takes what its folder was saved with, and else float32. What
+    learns must be float32: bfloat16 is for the model below --lora, and --ppo.bf16 for the passes
+    of float32 weights."""
+    attention: str | None = None
+    """How attention is computed, by its name in transformers, such as eager or sdpa; None takes
+    what the policy's folder was saved with, and else eager, the fastest for a few million weights
+    on a CPU. sdpa is for a GPU, long texts and large models."""
     total_timesteps: int | None = None
     """Tokens to write in all, those before a stop included; None makes the learner's iterations.
     More train longer."""
@@ -216,7 +225,13 @@ def _make_learner(
         device=config.device,
     )
     policy = make_policy(
-        config.policy, envs, device=config.device, lora=config.lora, critic=config.critic
+        config.policy,
+        envs,
+        device=config.device,
+        lora=config.lora,
+        critic=config.critic,
+        dtype=config.dtype,
+        attention=config.attention,
     )
     return make(policy, envs)
 
@@ -262,7 +277,7 @@ def _require_same(config: Training) -> None:
         raise ValueError(
             f"{path} is damaged ({error}): remove it, and the same command goes on"
         ) from error
-    for name in ("env", "env_kwargs", "num_envs", "policy", "lora", "critic"):
+    for name in _SAME:
         if before.get(name) != now[name]:
             raise ValueError(
                 f"{config.out} was made with --{name.replace('_', '-')} {before.get(name)}, not "

@@ -11,6 +11,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
+from agents.rollouts import texts
 from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.generate import GenerateConfig, generate
@@ -142,3 +143,17 @@ def test_bad_input_is_one_line(settings, message, folder):
     with pytest.raises(CommandError, match=message) as caught:
         generate(GenerateConfig(**{"policy": folder, **settings}))
     assert "\n" not in str(caught.value)
+
+
+def test_dtype_and_attention_can_be_named(folder, capsys, monkeypatch):
+    made, collect = [], texts.collect
+
+    def noted(envs, policy, **settings):
+        made.append((policy.dtype, policy.model.config._attn_implementation))
+        return collect(envs, policy, **settings)
+
+    monkeypatch.setattr(texts, "collect", noted)
+    given = {"policy": folder, "prompt": ("ab",), "tokens": 3}
+    _lines(capsys, **given)
+    _lines(capsys, **given, dtype="bfloat16", attention="sdpa")
+    assert made == [(torch.float32, "eager"), (torch.bfloat16, "sdpa")]

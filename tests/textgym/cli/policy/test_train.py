@@ -274,3 +274,20 @@ def test_two_launched_processes_train_one_policy(tmp_path, capsys):
     )
     for name, value in one.items():
         torch.testing.assert_close(value, two[name], atol=1e-6, rtol=0)
+
+
+def test_attention_is_kept_and_must_stay_as_it_was(tmp_path, capsys):
+    config = _config(tmp_path, attention="sdpa", total_timesteps=1)
+    _run(train_ppo, config, capsys)
+    for folder in (tmp_path / "policy", *(tmp_path / "checkpoints").glob("*/policy")):
+        policy = TransformerPolicy.from_pretrained(folder)
+        assert policy.model.config._attn_implementation == "sdpa"
+    with pytest.raises(CommandError, match="was made with --attention sdpa, not eager"):
+        train_ppo(dataclasses.replace(config, attention="eager"))
+    with pytest.raises(CommandError, match="attention 'owner/code' cannot be computed here"):
+        train_ppo(_config(tmp_path / "other", attention="owner/code"))
+
+
+def test_weights_that_would_not_learn_are_refused(tmp_path):
+    with pytest.raises(CommandError, match="is bfloat16, in which a step of Adam is rounded away"):
+        train_ppo(_config(tmp_path, dtype="bfloat16"))
