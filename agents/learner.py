@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import tempfile
 import zlib
-from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -22,18 +21,21 @@ from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
 from agents.rollouts.collect import play
 from agents.rollouts.predict import predict_actions
-from agents.training.checkpoint import load_learner, restore_learner, save_learner
+from agents.training.checkpoint import (
+    load_learner,
+    restore_learner,
+    save_learner,
+    undone_on_failure,
+)
 from agents.training.distributed import current_processes, fingerprint
 from agents.training.guards import (
     SMALLER_PASSES,
-    GuardError,
     explained_memory,
     require_agreement,
     require_progress,
-    save_failed_batch,
 )
 from agents.training.loop import Functions, only_functions, run
-from agents.training.optimizers import adam, usual_rate
+from agents.training.optimizers import adam, share_of_rate, usual_rate
 from agents.training.precision import pinned_precision, require_float32
 from agents.training.randomness import RandomState
 from agents.training.reference import evaluate_all, frozen_reference
@@ -42,7 +44,7 @@ from textgym.messages import shown
 from textgym.pretrained.adapters import adapters_off
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
     import numpy.typing as npt
@@ -76,6 +78,7 @@ class Learner:
         random: The generators, and the prompts that wait.
         collected: What the latest iteration has collected; ``None`` until it has.
         failure_folder: Where the batch goes that a guard refuses.
+        changes: What of the settings is not as it was in the checkpoint that was gone on from.
         is_whole: Whether the weights are those between two iterations. A failure before the first
             update of one leaves it so, and all else as it was, to be saved or gone on from.
         processes: Who trains the same policy, see ``agents.training.distributed``; found out
@@ -134,7 +137,7 @@ class Learner:
         self.policy, self.reference, self.config = policy, reference, config
         self.optimizer = adam(policy)
         self.learning_rates = (config.learning_rate or usual_rate(policy),) * 2
-        self.is_whole = True
+        self.is_whole, self.changes = True, list[str]()
         self._without_gradient = self.iteration = self.num_timesteps = 0
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.failure_folder = Path(tempfile.gettempdir())
@@ -169,11 +172,11 @@ class Learner:
                 weights=fingerprint(self.policy),
                 order=zlib.crc32(repr(self.random.record()).encode()),
             )
-        rate = 1 - (1 - self.config.final_rate) * min(1.0, self.iteration / self.config.iterations)
+        share = share_of_rate(self.config, self.iteration)
         for group, highest in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
-            group["lr"] = highest * rate
+            group["lr"] = highest * share
         clock = PhaseClock(self.policy.device)
-        with self._undone_on_failure():
+        with undone_on_failure(self):
             metrics, rollout = self.iterate(clock)
             # From the start alone: later it is what success looks like.
             still = metrics.get("gradient_norm") == 0.0 == metrics.get("critic_gradient_norm", 0.0)
@@ -186,7 +189,7 @@ class Learner:
         self.num_timesteps += rollout.num_actions
         seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
         figures = {"iteration": float(self.iteration), **metrics, "bf16": float(self.bf16)}
-        figures["learning_rate"] = rate * self.learning_rates[0]
+        figures["learning_rate"] = self.learning_rates[0] * share
         return {**figures, **seconds}, rollout
 
     def learn(
@@ -383,25 +386,34 @@ class Learner:
             save_learner(self, Path(folder))
 
     def restore(self, folder: str | Path) -> Self:
-        """Goes on where ``save`` left off, bit for bit.
+        """Goes on where ``save`` left off, bit for bit if no setting has changed.
 
         Raises:
             FileNotFoundError: If there is no checkpoint.
-            ValueError: If it was made by another algorithm, model or config.
+            ValueError: If it was made by another algorithm or model, or with a setting that must
+                stay, see ``agents.training.changes``.
         """
         restore_learner(self, Path(folder))
         return self
 
     @classmethod
-    def load(cls, folder: str | Path, envs: Any, device: str | None = None) -> Self:
+    def load(
+        cls,
+        folder: str | Path,
+        envs: Any,
+        device: str | None = None,
+        *,
+        config: LearnerConfig | None = None,
+    ) -> Self:
         """Makes the agent anew from a checkpoint, and goes on where ``save`` left off.
 
         Args:
             folder: What ``save`` wrote.
             envs: The environment to go on in.
             device: Where to put the weights; ``None`` for where the environment is.
+            config: What to go on with, see ``restore``; ``None`` for the checkpoint's settings.
         """
-        return load_learner(cls, Path(folder), envs, device)
+        return load_learner(cls, Path(folder), envs, device, config)
 
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False
@@ -413,38 +425,3 @@ class Learner:
             return reference
         dtype = torch.bfloat16 if self.bf16 else reference.dtype
         return reference.packed(config.micro_batch_tokens, dtype)
-
-    @contextmanager
-    def _undone_on_failure(self) -> Iterator[None]:
-        """Goes back to before the iteration in a ``with`` block, if that fails.
-
-        Prompts and draws come again. What the algorithm remembers is put back as well, unless
-        weights have moved: they stay, and the learner is not whole.
-
-        Raises:
-            GuardError: If an invariant of training is broken, or memory runs out; the message says
-                which, and where the batch was saved.
-        """
-        draws, known = self.random.before_iteration(), self.record()
-        self.collected = None
-        try:
-            with explained_memory():
-                yield
-        except BaseException as error:
-            self.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
-            self.random.go_back(draws)
-            if self.is_whole:
-                self.recall(known)
-            if not isinstance(error, GuardError):
-                raise
-            where = self._save_failed_batch()
-            raise GuardError(f"iteration {self.iteration + 1}: {error}{where}") from error
-        self.is_whole = True
-
-    def _save_failed_batch(self) -> str:
-        """Saves the batch that a guard refused; returns where, as the end of a message."""
-        if self.collected is None or not self.processes.is_main:
-            return ""
-        path = self.failure_folder / f"failed-batch-{self.iteration + 1}.safetensors"
-        save_failed_batch(self.collected, path)
-        return f" (the batch is in {path})"

@@ -1,4 +1,7 @@
-"""What a resumed run needs to go on as if it had never stopped, in safetensors and JSON."""
+"""What a run needs to go on as if it had never stopped, or as if an iteration had never begun.
+
+Checkpoints are in safetensors and JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.checks import require_batch
+from agents.training.changes import changed_settings
+from agents.training.guards import GuardError, explained_memory, save_failed_batch
 from textgym.files import atomic_folder, write_json
 
 if TYPE_CHECKING:
@@ -21,26 +26,34 @@ if TYPE_CHECKING:
     import torch
 
     from agents.config import LearnerConfig
+    from agents.rollouts.rollout import Rollout
+    from agents.training.distributed import Processes
     from agents.training.randomness import RandomState
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Resumable", "load_learner", "restore_learner", "save_learner"]
+__all__ = ["Resumable", "load_learner", "restore_learner", "save_learner", "undone_on_failure"]
 
 _LearnerT = TypeVar("_LearnerT", bound="Resumable")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
-_MAY_DIFFER = {"micro_batch_tokens"}  # it changes memory and speed alone
 _SAME = "give the same settings, or begin anew in another folder"
 
 
 class Resumable(Protocol):
-    """What a checkpoint keeps of a learner."""
+    """What a checkpoint, or a failed iteration, needs of a ``Learner``."""
 
     config_type: ClassVar[type[LearnerConfig]]
     iteration: int
     num_timesteps: int
     is_whole: bool
+    changes: list[str]
+    collected: Rollout | None
+    failure_folder: Path
+
+    @property
+    def processes(self) -> Processes:
+        """Who trains the same policy."""
 
     @property
     def policy(self) -> TransformerPolicy:
@@ -115,17 +128,14 @@ def restore_learner(learner: Resumable, folder: Path) -> None:
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If it was made by another algorithm, model or config, but for what changes
-            memory and speed alone, or is damaged; nothing has been changed then.
+        ValueError: If it was made by another algorithm or model, or with a setting that must stay,
+            see ``agents.training.changes``, or is damaged; nothing has been changed then.
     """
     record = _read_record(folder, type(learner).__name__)
-    made_with, config = record["config"], asdict(learner.config)
-    changed = sorted(
-        name for name in config.keys() - _MAY_DIFFER if made_with.get(name) != config[name]
-    )
-    if changed:
-        differs = ", ".join(f"{name} {made_with.get(name)}, not {config[name]}" for name in changed)
-        raise ValueError(f"checkpoint {folder} was made with {differs}: {_SAME}")
+    try:
+        changes = changed_settings(record["config"], asdict(learner.config))
+    except ValueError as error:
+        raise ValueError(f"checkpoint {folder} was {error}: {_SAME}") from error
     with _damage_explained(folder):
         tensors = load_file(folder / _TENSORS, device=str(learner.policy.device))
         reference = _reference(folder, learner)
@@ -137,12 +147,16 @@ def restore_learner(learner: Resumable, folder: Path) -> None:
         generator.set_state(states[name])
     learner.random.recall(record)
     learner.iteration, learner.num_timesteps = record["iteration"], record["num_timesteps"]
-    learner.is_whole = True
+    learner.is_whole, learner.changes = True, changes
     learner.recall(record)
 
 
 def load_learner(
-    kind: type[_LearnerT], folder: Path, envs: Any, device: str | None = None
+    kind: type[_LearnerT],
+    folder: Path,
+    envs: Any,
+    device: str | None = None,
+    config: LearnerConfig | None = None,
 ) -> _LearnerT:
     """Makes a learner anew from a checkpoint.
 
@@ -151,13 +165,15 @@ def load_learner(
         folder: What ``save_learner`` wrote.
         envs: The environment to go on in.
         device: Where to put the weights; ``None`` for where the environment is.
+        config: What to go on with; ``None`` for the settings in the checkpoint.
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
-        ValueError: If it was made by another algorithm, or is damaged.
+        ValueError: If it was made by another algorithm or with a setting that must stay, or is
+            damaged.
     """
     record = _read_record(folder, kind.__name__)
-    config = kind.config_type(**record["config"])
+    settings = kind.config_type(**record["config"]) if config is None else config
     require_batch(envs)
 
     def loaded(name: str) -> TransformerPolicy:
@@ -167,9 +183,44 @@ def load_learner(
     with _damage_explained(folder):
         policy = loaded(_POLICY)
         reference = loaded(_REFERENCE) if (folder / _REFERENCE).is_dir() else None
-    learner = cast("_LearnerT", cast("Any", kind)(policy, envs, config, reference=reference))
+    learner = cast("_LearnerT", cast("Any", kind)(policy, envs, settings, reference=reference))
     restore_learner(learner, folder)
     return learner
+
+
+@contextmanager
+def undone_on_failure(learner: Resumable) -> Iterator[None]:
+    """Goes back to before the iteration in a ``with`` block, if that fails.
+
+    Prompts and draws come again. What the algorithm remembers is put back as well, unless weights
+    have moved: they stay, and the learner is not whole.
+
+    Args:
+        learner: Whose iteration it is.
+
+    Raises:
+        GuardError: If an invariant of training is broken, or memory runs out; the message says
+            which, and where the batch was saved.
+    """
+    draws, known = learner.random.before_iteration(), learner.record()
+    learner.collected = None
+    try:
+        with explained_memory():
+            yield
+    except BaseException as error:
+        learner.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
+        learner.random.go_back(draws)
+        if learner.is_whole:
+            learner.recall(known)
+        if not isinstance(error, GuardError):
+            raise
+        number, where = learner.iteration + 1, ""
+        if learner.collected is not None and learner.processes.is_main:
+            path = learner.failure_folder / f"failed-batch-{number}.safetensors"
+            save_failed_batch(learner.collected, path)
+            where = f" (the batch is in {path})"
+        raise GuardError(f"iteration {number}: {error}{where}") from error
+    learner.is_whole = True
 
 
 def _restore_weights(learner: Resumable, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:

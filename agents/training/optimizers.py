@@ -13,9 +13,10 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedModel
 
+    from agents.config import LearnerConfig
     from agents.models.policy import TransformerPolicy
 
-__all__ = ["MuonWithAdamW", "adam", "usual_rate"]
+__all__ = ["MuonWithAdamW", "adam", "share_of_rate", "usual_rate"]
 
 _MATRIX = 2  # dimensions
 
@@ -37,6 +38,16 @@ def adam(policy: TransformerPolicy) -> torch.optim.Adam:
         {"params": [p for p in learns if p in valuing]},
     ]
     return torch.optim.Adam(groups, eps=1e-5)
+
+
+def share_of_rate(config: LearnerConfig, iteration: int) -> float:
+    """How much of the highest step size an iteration has: it falls in equal steps.
+
+    Args:
+        config: Of the run.
+        iteration: Its number, from 0.
+    """
+    return 1 - (1 - config.final_rate) * min(1.0, iteration / config.iterations)
 
 
 def usual_rate(policy: torch.nn.Module) -> float:

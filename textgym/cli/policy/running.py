@@ -135,6 +135,8 @@ def run_training(
         _follow(learner, config)
         return
     _introduce(learner, config, console)
+    for line in learner.changes:
+        console.print(line, highlight=False, soft_wrap=True)
     with _explained(config):
         write_json(config.out / "config.json", _as_json(config))
         history = _learn(learner, config, console)

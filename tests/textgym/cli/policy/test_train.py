@@ -202,8 +202,8 @@ def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
 
 def test_other_settings_do_not_go_on_from_a_checkpoint(tmp_path, capsys):
     _run(train_ppo, _config(tmp_path, total_timesteps=1), capsys)
-    other = _config(tmp_path, ppo=PPOConfig(iterations=4, minibatches=2, clip=0.3))
-    with pytest.raises(CommandError, match=r"made with clip 0\.2, not 0\.3"):
+    other = _config(tmp_path, ppo=dataclasses.replace(PPO, temperature=0.3))
+    with pytest.raises(CommandError, match=r"made with temperature 1\.0, not 0\.3 \(what is drawn"):
         train_ppo(other)
     with pytest.raises(CommandError, match="was made with --num-envs 8, not 16"):
         train_ppo(_config(tmp_path, num_envs=16))
@@ -291,3 +291,19 @@ def test_attention_is_kept_and_must_stay_as_it_was(tmp_path, capsys):
 def test_weights_that_would_not_learn_are_refused(tmp_path):
     with pytest.raises(CommandError, match="is bfloat16, in which a step of Adam is rounded away"):
         train_ppo(_config(tmp_path, dtype="bfloat16"))
+
+
+def test_what_may_change_where_a_run_goes_on_is_said_in_a_line_each(tmp_path, capsys):
+    """A rate could not be lowered, nor a schedule lengthened, without beginning anew."""
+    assert "from here on" not in _run(train_ppo, _config(tmp_path), capsys)
+    longer = dataclasses.replace(PPO, iterations=6, learning_rate=1e-5, clip=0.1)
+    said = _run(train_ppo, _config(tmp_path, ppo=longer), capsys).splitlines()
+    for line in (
+        "iterations is 6 from here on, and was 4",
+        "learning_rate is 1e-05 from here on, and was None",
+        "clip is 0.1 from here on, and was 0.2",
+    ):
+        assert line in said
+    assert any("of 2 iterations" in line for line in said)
+    assert json.loads((tmp_path / "config.json").read_text())["ppo"]["iterations"] == 6
+    assert "from here on" not in _run(train_ppo, _config(tmp_path, ppo=longer), capsys)
