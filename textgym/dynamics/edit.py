@@ -13,7 +13,7 @@ from textgym.dynamics.states import (
     stop_reasons,
 )
 
-__all__ = ["edit", "legal_edits", "permits_edit"]
+__all__ = ["edit", "legal_edits", "legal_pairs", "permits_edit"]
 
 
 def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
@@ -66,15 +66,37 @@ def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None
 
 def permits_edit(state: State, action: Array, rules: Rules) -> Array:
     """Returns whether each row's edit is one that ``edit`` lists, ``(N,)`` bool."""
-    place, token = action[:, 0], action[:, 1]
-    inside = (place >= state.prompt_length) & (place < state.length)
-    room = state.length - state.prompt_length < rules.completion_tokens
+    return _permits(state, action[:, :1, None], action[:, 1:, None], rules)[:, 0, 0]
+
+
+def legal_pairs(state: State, rules: Rules) -> Array:
+    """Returns which pairs of a place and an id ``edit`` lists, ``(N, T, V)`` bool.
+
+    Exact, where ``legal_edits`` speaks of each part by itself: the end of text stops at any place,
+    and nothing is deleted or inserted behind the last token.
+    """
+    places = arange_like(state.tokens, rules.width)[None, :, None]
+    return _permits(state, places, arange_like(state.tokens, len(rules.legal))[None, None], rules)
+
+
+def _permits(state: State, place: Array, token: Array, rules: Rules) -> Array:
+    """Whether edits are listed, ``(N, P, I)`` bool.
+
+    Args:
+        state: N rows.
+        place: P places, of each row or of all, ``(N, P, 1)`` or ``(1, P, 1)``.
+        token: I ids, likewise, ``(N, 1, I)`` or ``(1, 1, I)``.
+        rules: The rules.
+    """
+    start, length = state.prompt_length[:, None, None], state.length[:, None, None]
+    inside = (place >= start) & (place < length)
+    room = length - start < rules.completion_tokens
     stops = token == rules.eos_id
     plain = rules.legal[token] & ~stops
-    rows = arange_like(state.tokens, len(state.tokens))
+    rows = arange_like(state.tokens, len(state.tokens))[:, None, None]
     doubles = room & rules.legal[state.tokens[rows, place]]
     inserts, deletes = (token == rules.bos_id) & doubles, token == rules.pad_id
-    behind = (place == state.length) & room & plain
+    behind = (place == length) & room & plain
     return stops | behind | (inside & (plain | deletes | inserts))
 
 
@@ -82,7 +104,7 @@ def legal_edits(state: State, rules: Rules) -> Array:
     """Returns the legal places, then the legal ids, ``(N, T + V)`` bool.
 
     A place and an id can each be legal and not go together: nothing can be deleted or inserted
-    behind the last token. Such a pair has no effect.
+    behind the last token. Such a pair has no effect; ``legal_pairs`` leaves it out.
     """
     xp = namespace(state.tokens)
     columns = arange_like(state.tokens, state.tokens.shape[1])[None, :]

@@ -200,6 +200,18 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         """
         return self._moves.legal(self._require_row())
 
+    def pair_masks(self) -> npt.NDArray[np.bool_]:
+        """Returns which edits are legal, ``(T, V)`` bool: each place with each id, exactly.
+
+        ``action_masks()`` speaks of places and ids by themselves, and some of them do not go
+        together.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+            ValueError: If no text is edited.
+        """
+        return self._moves.pairs(self._require_row())
+
     def text(self) -> tuple[str, str]:
         """Returns the prompt and the completion so far.
 
@@ -364,6 +376,10 @@ class RowMoves:
     def legal(self, row: Row) -> npt.NDArray[np.bool_]:
         """Returns which actions are legal, ``(A,)`` bool; at least one is."""
         return self._moves.legal(row.state())[0]  # type: ignore[no-any-return] # a state's arrays are Any
+
+    def pairs(self, row: Row) -> npt.NDArray[np.bool_]:
+        """Returns which edits are legal, ``(T, V)`` bool; see ``Moves.pairs``."""
+        return self._moves.pairs(row.state())[0]  # type: ignore[no-any-return] # a state's arrays are Any
 
     def append(self, row: Row, action: Any, example: Example) -> Row:  # noqa: ARG002 - as move
         """Appends a token, if ``appends``: the way of most steps, without other arrays.

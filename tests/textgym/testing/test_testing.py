@@ -212,6 +212,52 @@ def test_broken_masks_of_several_parts_are_found_out(broken, finding):
         check_vector_env(broken())
 
 
+class Pairs(TextVectorEnv):
+    """Edits, which raise unless they are legal."""
+
+    def __init__(self):
+        super().__init__(
+            task="Alphabet", action_kind="edit", num_envs=3, invalid_action="raise", max_actions=9
+        )
+
+
+class PartsAsPairs(Pairs):
+    """Every place that is legal with every id that is."""
+
+    def pair_masks(self, *, at_end=False):
+        masks = self.action_masks()
+        return masks[:, :8, None] & masks[:, None, 8:]
+
+
+class LonelyPlaces(Pairs):
+    """Allows places that no id goes with."""
+
+    def pair_masks(self, *, at_end=False):
+        return super().pair_masks() & (np.arange(8) == 3)[:, None]
+
+
+class NumberedPairs(Pairs):
+    def pair_masks(self, *, at_end=False):
+        return super().pair_masks().astype(np.int8)
+
+
+def test_actions_of_two_parts_are_drawn_by_pairs_where_they_are_known():
+    check_vector_env(Pairs())
+
+
+@pytest.mark.parametrize(
+    ("broken", "finding"),
+    [
+        (PartsAsPairs, r"it raised ValueError: row \d: action \[\d \d\] is illegal"),
+        (LonelyPlaces, r"allows \d for part 0 of row \d's action, and no pair in pair_masks\(\)"),
+        (NumberedPairs, r"pair_masks\(\) returns int8 of shape \(3, 8, 11\), not bool of"),
+    ],
+)
+def test_broken_pairs_are_found_out(broken, finding):
+    with pytest.raises(AssertionError, match=finding):
+        check_vector_env(broken())
+
+
 def test_what_gymnasium_s_own_vector_environment_lacks():
     """And nothing else: so the check knows what a sound environment of another kind looks like."""
     envs = gym.make_vec("CartPole-v1", num_envs=3, vectorization_mode="sync")
