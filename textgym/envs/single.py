@@ -18,7 +18,7 @@ from gymnasium.error import ResetNeeded
 from textgym.dynamics.append import append_to_row
 from textgym.dynamics.states import Row, observe, read_only
 from textgym.envs.settings import RENDER_MODES, Settings
-from textgym.envs.snapshots import Snapshot, kinship, require_kin
+from textgym.envs.snapshots import Snapshot, require_fit
 from textgym.envs.starts import read_row_options, restored_on_failure
 from textgym.envs.view import WorldView, rendered, spans_of
 from textgym.envs.world import build_world
@@ -242,21 +242,24 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             score=self._score,
             potential=self._potential,
             previous=self._previous,
-            taken_from=kinship(self._world),
+            taken_from=self._kin(),
             generator=copy.deepcopy(self.np_random.bit_generator.state),
+            seed=self._np_random_seed,
         )
 
     def restore_state(self, snapshot: Snapshot) -> None:
         """Goes back to a moment that was saved, of this environment or of one like it.
 
         Raises:
-            ValueError: If the snapshot is of an environment of another kind.
+            TypeError: If it is no snapshot of a single text.
+            ValueError: If it is of another world; the message says in what they differ.
         """
-        require_kin(snapshot.taken_from, kinship(self._world))
+        require_fit(snapshot, Snapshot, self._kin())
+        self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
+        self._np_random_seed = snapshot.seed
         self._row, self._previous = snapshot.row, snapshot.previous
         self._example, self._example_id = snapshot.example, snapshot.example_id
         self._score, self._potential = snapshot.score, snapshot.potential
-        self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
 
     def render(self) -> Any:
         """Returns the text with its score.

@@ -38,7 +38,7 @@ from textgym.envs.backends import Backend, make_backend
 from textgym.envs.batch_moves import BatchMoves
 from textgym.envs.episodes import Episodes, Turnover
 from textgym.envs.settings import RENDER_MODES, Settings, read_mode, read_size
-from textgym.envs.snapshots import BatchSnapshot, kinship, read_sources, require_kin
+from textgym.envs.snapshots import BatchSnapshot, read_sources, require_fit
 from textgym.envs.starts import Draws, Starts, read_options, read_seeds
 from textgym.envs.view import WorldView, rendered, spans_of
 from textgym.envs.world import build_world
@@ -110,17 +110,8 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         self.single_action_space = self._world.action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        chosen = self._world.settings
-        self._growth = Growth(
-            self._rules,
-            in_place=backend == "numpy"
-            and self.action_kind == "append"
-            and self._moves.on_device.plain
-            and chosen.obs_mode == "tokens"
-            and chosen.render_mode != "human"
-            and not (chosen.dense or chosen.shows_mask or self.converses),
-        )
-        self._shows_mask = chosen.shows_mask
+        self._growth = Growth(self._rules, in_place=backend == "numpy" and self._world.just_grows)
+        self._shows_mask = self._world.settings.shows_mask
         self._previous: State | None = None
         self._at_end: State | None = None
         self._has_stepped = False
@@ -346,23 +337,29 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             state=self._require_state(),
             previous=self._previous,
             episodes=self._episodes.take(np.arange(self.num_envs)),
+            at_end=self._at_end,
+            has_stepped=self._has_stepped,
             generators=self._draws.states(),
-            taken_from=self._kinship(),
+            seeds=self._draws.seeds,
+            taken_from=self._kin(),
         )
 
     def restore_state(self, snapshot: BatchSnapshot) -> None:
         """Goes back to a moment that was saved, of this environment or of one like it.
 
+        ``reward_seconds`` are not turned back.
+
         Raises:
-            ValueError: If the snapshot has another number of rows, or is of another kind.
+            TypeError: If it is no snapshot of a batch.
+            ValueError: If it is of another world or batch; the message says in what they differ.
         """
-        rows = len(snapshot.generators)
-        if rows != self.num_envs:
-            raise ValueError(f"the snapshot has {rows} rows, this environment {self.num_envs}")
-        require_kin(snapshot.taken_from, self._kinship())
+        require_fit(snapshot, BatchSnapshot, self._kin())
         self._state, self._previous = snapshot.state, snapshot.previous
-        self._episodes = snapshot.episodes.take(np.arange(rows))
-        self._draws.go_to(snapshot.generators)
+        self._at_end, self._has_stepped = snapshot.at_end, snapshot.has_stepped
+        seconds = self._episodes.reward_seconds
+        self._episodes = snapshot.episodes.take(np.arange(self.num_envs))
+        self._episodes.reward_seconds = seconds
+        self._draws.go_to(snapshot.generators, snapshot.seeds)
 
     def fork(self, sources: Sequence[int] | npt.NDArray[np.int64]) -> Any:
         """Makes every row a copy of another row's episode, as it is now.
@@ -429,8 +426,13 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._state
 
-    def _kinship(self) -> tuple[str, ...]:
-        return kinship(self._world, type(self._backend).__name__, str(self.autoreset_mode))
+    def _kin(self) -> dict[str, str]:
+        return super()._kin() | {
+            "num_envs": str(self.num_envs),
+            "backend": f"{type(self._backend).__name__} on {self.device}",
+            "autoreset_mode": self.autoreset_mode.value,
+            "max_episode_steps": str(self._rules.step_limit),
+        }
 
     def _spans(self) -> list[list[Span]]:
         prompts = [example.prompt for example in self._episodes.examples]

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from textgym.dynamics.masks import action_parts
 from textgym.dynamics.states import on_device_of
 from textgym.testing.findings import require, run_checks
+from textgym.testing.moments import check_copies, check_snapshots, pickled
 from textgym.testing.parity import check_parity
 from textgym.testing.rolls import (
     draw_actions,
@@ -57,7 +58,9 @@ def check_vector_env(
     length N with ``_key`` masks; that nothing returned is written to again; that a seed repeats an
     episode and row i has the seed ``seed + i``; that ``options`` are left alone; what the autoreset
     mode promises; masks; that an action outside the space raises and changes nothing, in no row,
-    where actions are numbers. With ``single``, also that every row is bit for bit such an
+    where actions are numbers; that deep copies and pickles of it, where they can be made, go on as
+    it does, and that ``restore_state``, if it has it, goes back to where ``save_state`` was called,
+    all in the middle of episodes. With ``single``, also that every row is bit for bit such an
     environment, as in Gymnasium's ``SyncVectorEnv``.
 
     Args:
@@ -77,6 +80,9 @@ def check_vector_env(
         _check_autoreset,
         _check_masks,
         _check_refusals,
+        partial(check_copies, make=copy.deepcopy, name="deep copy"),
+        partial(check_copies, make=pickled, name="pickle"),
+        check_snapshots,
     ]
     if single is not None:
         checks.append(partial(check_parity, single=single))

@@ -1,5 +1,7 @@
 """The shipped checks: what keeps a contract passes, and each way to break it is found."""
 
+import copy
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -136,6 +138,61 @@ class HalfDone(Sound):
         return super().step(actions)
 
 
+class Shallow(Sound):
+    """Its copies share its episodes with it."""
+
+    def __deepcopy__(self, memo):
+        return copy.copy(self)
+
+
+class Reseeded(Sound):
+    """Its pickle draws other examples from then on."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._draws.__init__(3, 8)
+
+
+class TwoBuffers(Sound):
+    """Writes into a view of what it shows; a copy of it writes into what nobody shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = np.zeros((3, 8), dtype=np.int64)
+        self.written = self.shown.reshape(-1)
+
+    def step(self, actions):
+        observation, *rest = super().step(actions)
+        self.written[:] = observation.reshape(-1)
+        return (self.shown.copy(), *rest)
+
+
+class Unrestored(Sound):
+    """Goes back to the texts, not to the generators."""
+
+    def restore_state(self, snapshot):
+        generators = self.save_state().generators
+        super().restore_state(dataclasses.replace(snapshot, generators=generators))
+
+
+class WornOut(Sound):
+    """A snapshot is good for one time: it is what is stepped from then on."""
+
+    def restore_state(self, snapshot):
+        super().restore_state(snapshot)
+        self._episodes = snapshot.episodes
+
+
+class Unrepeatable(Sound):
+    """Taking a snapshot draws."""
+
+    def save_state(self):
+        snapshot = super().save_state()
+        for generator in self.np_random:
+            generator.random()
+        return snapshot
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_a_sound_environment_passes(mode):
     check_vector_env(Sound(autoreset_mode=mode))
@@ -160,6 +217,21 @@ def test_a_sound_environment_passes(mode):
         (WideMasks, r"infos\['action_mask'\] is float64"),
         (Wrapping, r"the action -\d+ is outside the space, and taken"),
         (LookedUpTwice, r"the action -\d+ is outside the space, and taken"),
+        (
+            Shallow,
+            "stepping a deep copy that was taken in the middle of episodes, after step 1, has",
+        ),
+        (Reseeded, "a pickle that is taken in the middle of episodes, after step 1, goes on in"),
+        (TwoBuffers, "a deep copy that is taken in the middle of episodes, after step 1, goes on"),
+        (
+            Unrestored,
+            "after going back to a snapshot that was taken in the middle of episodes, aft",
+        ),
+        (WornOut, "after going back to a snapshot that was taken in the middle of episodes, after"),
+        (
+            Unrepeatable,
+            "a snapshot that was taken in the middle of episodes, after step 1, has cha",
+        ),
         (HalfDone, "a step that raised, for an action outside the space, has changed something"),
     ],
 )
