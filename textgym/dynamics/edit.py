@@ -15,6 +15,8 @@ from textgym.dynamics.states import (
 
 __all__ = ["edit", "legal_edits", "legal_pairs", "permits_edit"]
 
+_APPENDS, _REPLACES, _DOUBLES = 1, 2, 3
+
 
 def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
     """Changes one place of every open row's completion, or ends the text as it stands.
@@ -66,7 +68,8 @@ def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None
 
 def permits_edit(state: State, action: Array, rules: Rules) -> Array:
     """Returns whether each row's edit is one that ``edit`` lists, ``(N,)`` bool."""
-    return _permits(state, action[:, :1, None], action[:, 1:, None], rules)[:, 0, 0]
+    place, token = action[:, :1], action[:, 1]
+    return _goes_with(_kinds_of_place(state, place, rules)[:, 0], token, rules)
 
 
 def legal_pairs(state: State, rules: Rules) -> Array:
@@ -75,29 +78,33 @@ def legal_pairs(state: State, rules: Rules) -> Array:
     Exact, where ``legal_edits`` speaks of each part by itself: the end of text stops at any place,
     and nothing is deleted or inserted behind the last token.
     """
-    places = arange_like(state.tokens, rules.width)[None, :, None]
-    return _permits(state, places, arange_like(state.tokens, len(rules.legal))[None, None], rules)
+    kinds = arange_like(state.tokens, _DOUBLES + 1)[:, None]
+    ids = arange_like(state.tokens, len(rules.legal))[None, :]
+    places = arange_like(state.tokens, rules.width)[None, :]
+    # Rows of a small table are copied faster than the same is worked out for every pair.
+    return _goes_with(kinds, ids, rules)[_kinds_of_place(state, places, rules)]
 
 
-def _permits(state: State, place: Array, token: Array, rules: Rules) -> Array:
-    """Whether edits are listed, ``(N, P, I)`` bool.
+def _kinds_of_place(state: State, place: Array, rules: Rules) -> Array:
+    """What can be done at places ``(N or 1, P)`` beside stopping, ``(N, P)`` int64, from 0 on.
 
-    Args:
-        state: N rows.
-        place: P places, of each row or of all, ``(N, P, 1)`` or ``(1, P, 1)``.
-        token: I ids, likewise, ``(N, 1, I)`` or ``(1, 1, I)``.
-        rules: The rules.
+    Nothing, appending, replacing and deleting, or these two and inserting as well.
     """
-    start, length = state.prompt_length[:, None, None], state.length[:, None, None]
+    start, length = state.prompt_length[:, None], state.length[:, None]
     inside = (place >= start) & (place < length)
     room = length - start < rules.completion_tokens
+    rows = arange_like(state.tokens, len(state.tokens))[:, None]
+    doubles = inside & room & rules.legal[state.tokens[rows, place]]
+    return ((place == length) & room) * _APPENDS + inside * _REPLACES + doubles * 1
+
+
+def _goes_with(kind: Array, token: Array, rules: Rules) -> Array:
+    """Whether an id can be chosen at a place of some kind, elementwise, bool."""
     stops = token == rules.eos_id
-    plain = rules.legal[token] & ~stops
-    rows = arange_like(state.tokens, len(state.tokens))[:, None, None]
-    doubles = room & rules.legal[state.tokens[rows, place]]
-    inserts, deletes = (token == rules.bos_id) & doubles, token == rules.pad_id
-    behind = (place == length) & room & plain
-    return stops | behind | (inside & (plain | deletes | inserts))
+    writes = (kind >= _APPENDS) & rules.legal[token]
+    deletes = (kind >= _REPLACES) & (token == rules.pad_id)
+    inserts = (kind >= _DOUBLES) & (token == rules.bos_id)
+    return stops | writes | deletes | inserts
 
 
 def legal_edits(state: State, rules: Rules) -> Array:
