@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from textgym.registration import register_ids, registered_ids
+from textgym.registration import register_ids, register_task, registered_ids
 
 if TYPE_CHECKING:
     from textgym.envs.single import TextEnv
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from textgym.recording.rescoring import rescore, rescore_many
     from textgym.recording.trajectories import Trajectory, read_trajectories
     from textgym.rewards import RewardError, known_rewards, register_reward
-    from textgym.tasks import get_task, is_available, known_tasks, register_task, required_packages
+    from textgym.tasks import get_task, is_available, known_tasks, required_packages
     from textgym.tokenizers import load_tokenizer, train_tokenizer
     from textgym.types import Conversation, Example, RewardFunction, StopReason, Task, Tokenizer
 
@@ -59,7 +59,6 @@ _MODULES = {
         "get_task",
         "is_available",
         "known_tasks",
-        "register_task",
         "required_packages",
     ),
     "textgym.tokenizers": ("load_tokenizer", "train_tokenizer"),

@@ -1,15 +1,18 @@
-"""What a text is, and how messages show one that may be anything, and long."""
+"""What a text and an integer are, and how messages show what may be anything, and long."""
 
 from __future__ import annotations
 
 import difflib
+import operator
 import reprlib
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "require_text", "require_texts", "shown"]
+__all__ = ["did_you_mean", "require_text", "require_texts", "shown", "whole_number"]
 
 _SHOWN = 80
 
@@ -26,6 +29,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the end of a message about an unknown word: the known one that is nearest, or ""."""
     near = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {near[0]}?)" if near else ""
+
+
+def whole_number(value: Any) -> int | None:
+    """Returns an integer of any kind as one of Python's; ``None`` for all else, bools included."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def require_text(text: Any, what: str = "the text") -> None:

@@ -19,7 +19,7 @@ from textgym.constraints.automata import (
     automaton_of_regex,
     distances,
 )
-from textgym.messages import require_text, require_texts, shown
+from textgym.messages import require_text, require_texts, shown, whole_number
 
 if TYPE_CHECKING:
     from textgym.types import Tokenizer
@@ -49,9 +49,11 @@ def check_keys(spec: Mapping[str, Any]) -> None:
 
 def minimum_of(spec: Mapping[str, Any], completion_tokens: int) -> int:
     """Returns how many tokens a completion has at least."""
-    minimum = spec.get("min_tokens", 0)
-    if isinstance(minimum, bool) or not isinstance(minimum, int) or minimum < 0:
-        raise ValueError(f"constraints: min_tokens must be an integer from 0 on, got {minimum!r}")
+    minimum = whole_number(spec.get("min_tokens", 0))
+    if minimum is None or minimum < 0:
+        raise ValueError(
+            f"constraints: min_tokens must be an integer from 0 on, got {spec['min_tokens']!r}"
+        )
     if minimum > completion_tokens:
         raise ValueError(
             f"constraints: min_tokens {minimum} is more than the allowance of {completion_tokens}"
@@ -94,12 +96,13 @@ def _id(key: str, item: Any, tokenizer: Tokenizer) -> int:
                 f"{shown(parts)} (ids {shown(ids)}); give tokens, or use regex or choices for texts"
             )
         return ids[0]
-    if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < tokenizer.vocab_size:
+    token = whole_number(item)
+    if token is None or not 0 <= token < tokenizer.vocab_size:
         raise ValueError(
             f"constraints: {key}: {item!r} is neither a text nor an id from 0 to "
             f"{tokenizer.vocab_size - 1}"
         )
-    return item
+    return token
 
 
 def automaton_of(spec: Mapping[str, Any]) -> ByteAutomaton:

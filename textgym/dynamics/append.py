@@ -180,27 +180,30 @@ class _Stretch:
         left: How many more there can be before an allowance or an outside limit is used up.
     """
 
-    __slots__ = ("_before", "_flat", "_places", "_taken", "_tokens", "left")
+    __slots__ = ("_before", "_flat", "_places", "_taken", "left")
 
     def __init__(self, before: State, left: int) -> None:
         self._before, self._taken, self.left = before, 0, left
-        self._tokens: npt.NDArray[np.integer] = before.tokens.copy()
-        self._flat = self._tokens.reshape(-1)
-        self._places = before.length + np.arange(0, self._tokens.size, self._tokens.shape[1])
+        # One array and no view of it: a copy of both, or a pickle, would be of two arrays.
+        self._flat: npt.NDArray[np.integer] = before.tokens.flatten()
+        self._places = before.length + np.arange(0, self._flat.size, before.tokens.shape[1])
 
     def append(self, tokens: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         self._flat[self._places] = tokens
         self._places += 1
         self._taken += 1
         self.left -= 1
-        return self._tokens.astype(np.int64)
+        return self._tokens().astype(np.int64)
 
     def state(self) -> State:
         """Gives the tokens away; no more can be appended."""
         before, taken = self._before, self._taken
         return dataclasses.replace(
-            before, tokens=self._tokens, length=before.length + taken, steps=before.steps + taken
+            before, tokens=self._tokens(), length=before.length + taken, steps=before.steps + taken
         )
+
+    def _tokens(self) -> npt.NDArray[np.integer]:
+        return self._flat.reshape(self._before.tokens.shape)
 
 
 def _written(array: Array, places: Array, values: Array, where: Array) -> Array:

@@ -13,7 +13,9 @@ from textgym.dynamics.states import (
     stop_reasons,
 )
 
-__all__ = ["edit", "legal_edits", "permits_edit"]
+__all__ = ["edit", "legal_edits", "legal_pairs", "permits_edit"]
+
+_APPENDS, _REPLACES, _DOUBLES = 1, 2, 3
 
 
 def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None) -> State:
@@ -66,23 +68,50 @@ def edit(state: State, action: Array, rules: Rules, allowed: Array | None = None
 
 def permits_edit(state: State, action: Array, rules: Rules) -> Array:
     """Returns whether each row's edit is one that ``edit`` lists, ``(N,)`` bool."""
-    place, token = action[:, 0], action[:, 1]
-    inside = (place >= state.prompt_length) & (place < state.length)
-    room = state.length - state.prompt_length < rules.completion_tokens
+    place, token = action[:, :1], action[:, 1]
+    return _goes_with(_kinds_of_place(state, place, rules)[:, 0], token, rules)
+
+
+def legal_pairs(state: State, rules: Rules) -> Array:
+    """Returns which pairs of a place and an id ``edit`` lists, ``(N, T, V)`` bool.
+
+    Exact, where ``legal_edits`` speaks of each part by itself: the end of text stops at any place,
+    and nothing is deleted or inserted behind the last token.
+    """
+    kinds = arange_like(state.tokens, _DOUBLES + 1)[:, None]
+    ids = arange_like(state.tokens, len(rules.legal))[None, :]
+    places = arange_like(state.tokens, rules.width)[None, :]
+    # Rows of a small table are copied faster than the same is worked out for every pair.
+    return _goes_with(kinds, ids, rules)[_kinds_of_place(state, places, rules)]
+
+
+def _kinds_of_place(state: State, place: Array, rules: Rules) -> Array:
+    """What can be done at places ``(N or 1, P)`` beside stopping, ``(N, P)`` int64, from 0 on.
+
+    Nothing, appending, replacing and deleting, or these two and inserting as well.
+    """
+    start, length = state.prompt_length[:, None], state.length[:, None]
+    inside = (place >= start) & (place < length)
+    room = length - start < rules.completion_tokens
+    rows = arange_like(state.tokens, len(state.tokens))[:, None]
+    doubles = inside & room & rules.legal[state.tokens[rows, place]]
+    return ((place == length) & room) * _APPENDS + inside * _REPLACES + doubles * 1
+
+
+def _goes_with(kind: Array, token: Array, rules: Rules) -> Array:
+    """Whether an id can be chosen at a place of some kind, elementwise, bool."""
     stops = token == rules.eos_id
-    plain = rules.legal[token] & ~stops
-    rows = arange_like(state.tokens, len(state.tokens))
-    doubles = room & rules.legal[state.tokens[rows, place]]
-    inserts, deletes = (token == rules.bos_id) & doubles, token == rules.pad_id
-    behind = (place == state.length) & room & plain
-    return stops | behind | (inside & (plain | deletes | inserts))
+    writes = (kind >= _APPENDS) & rules.legal[token]
+    deletes = (kind >= _REPLACES) & (token == rules.pad_id)
+    inserts = (kind >= _DOUBLES) & (token == rules.bos_id)
+    return stops | writes | deletes | inserts
 
 
 def legal_edits(state: State, rules: Rules) -> Array:
     """Returns the legal places, then the legal ids, ``(N, T + V)`` bool.
 
     A place and an id can each be legal and not go together: nothing can be deleted or inserted
-    behind the last token. Such a pair has no effect.
+    behind the last token. Such a pair has no effect; ``legal_pairs`` leaves it out.
     """
     xp = namespace(state.tokens)
     columns = arange_like(state.tokens, state.tokens.shape[1])[None, :]

@@ -23,7 +23,7 @@ import numpy as np
 
 from textgym.dynamics.append import append, legal_appends, permits_append
 from textgym.dynamics.choose import choose, legal_choices, permits_choice
-from textgym.dynamics.edit import edit, legal_edits, permits_edit
+from textgym.dynamics.edit import edit, legal_edits, legal_pairs, permits_edit
 from textgym.dynamics.states import Array, arange_like, namespace, on_device_of, to_host
 
 if TYPE_CHECKING:
@@ -129,6 +129,16 @@ class Moves:
         # Where no candidate fits, the first one, the end of text, is the way out.
         legal[:, 0] = legal[:, 0] | ~legal.any(1)
         return legal
+
+    def pairs(self, state: State) -> Array:
+        """Returns which pairs of a place and an id are legal, ``(N, T, V)`` bool.
+
+        Raises:
+            ValueError: If no text is edited, so that an action is no pair.
+        """
+        if self._kind.move is not edit:
+            raise ValueError("only an edit is a pair; action_masks() says what is legal")
+        return legal_pairs(state, self._rules)
 
     def propose(self, state: State) -> State:
         """Puts the end of text first, and what the proposer proposes behind it."""

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from textgym.dynamics.states import to_host
+from textgym.dynamics.states import replace_rows, take_rows, to_host
 from textgym.envs.backends import NumpyBackend, check_actions
+from textgym.types import StopReason
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -42,6 +43,7 @@ class BatchMoves:
             backend: Where they are.
         """
         self.on_device = world.moves(rules)
+        self._world = world
         self._backend, self._raises = backend, world.settings.invalid_action == "raise"
         self._sizes = world.action_sizes()
         self._sent_sizes = backend.send(self._sizes)
@@ -95,6 +97,33 @@ class BatchMoves:
         state = self._backend.send_state(host, grows=False)
         self._last = state, host
         return state, host
+
+    def answer(
+        self,
+        state: State,
+        host: State,
+        open_rows: npt.NDArray[np.bool_],
+        examples: npt.NDArray[np.object_],
+    ) -> tuple[State, State]:
+        """Lets the other side reply where a turn has just ended.
+
+        Args:
+            state: All rows after a move, where they are.
+            host: The same in numpy.
+            open_rows: Which rows were open before it, ``(N,)``.
+            examples: What each row started with, ``(N,)``.
+
+        Returns:
+            Both with the replies in them.
+        """
+        rows = np.flatnonzero(open_rows & (host.stop_reason == int(StopReason.END_OF_TEXT)))
+        if not rows.size:
+            return state, host
+        answered = self._world.answer(take_rows(host, rows), examples[rows].tolist())
+        grows = self._world.settings.action_kind == "append"
+        sent = self._backend.send_state(answered, grows=grows)
+        state = self.on_device.propose(replace_rows(state, self._backend.send(rows), sent))
+        return state, replace_rows(host, rows, answered)
 
     def legal(self, state: State) -> Array:
         """Returns which actions are legal, ``(N, A)`` bool, where the states are."""

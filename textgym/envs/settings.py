@@ -10,15 +10,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gymnasium.vector import AutoresetMode
+
 from textgym.dynamics.moves import ACTION_KINDS
-from textgym.messages import did_you_mean
+from textgym.messages import did_you_mean, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from textgym.types import Task, Tokenizer
 
-__all__ = ["RENDER_MODES", "Handle", "Settings", "hold", "release"]
+__all__ = ["RENDER_MODES", "Handle", "Settings", "hold", "read_mode", "read_size", "release"]
 
 RENDER_MODES = ("ansi", "human", "rgb_array")
 _CHOICES = {
@@ -108,14 +110,13 @@ class Settings:
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; known: {known}")
         for name in _SIZES:
-            size = getattr(self, name)
-            if size is not None and (
-                isinstance(size, bool) or not isinstance(size, int) or size < 1
-            ):
-                raise ValueError(f"{name} must be a positive integer or None, got {size!r}")
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, read_size(name, getattr(self, name)))
         for name in ("dense", "emit_mask"):
-            if getattr(self, name) not in (True, False):
-                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(  # noqa: TRY004 - a setting is wrong, not an argument
+                    f"{name} must be True or False, got {getattr(self, name)!r}"
+                )
         self._check_kind()
 
     @property
@@ -152,6 +153,33 @@ class Settings:
                     f"{did_you_mean(name, known)}; textgym.envs.settings.Settings has them all"
                 )
         return cls(**{key: release(value) for key, value in arguments.items()})
+
+
+def read_size(name: str, value: Any) -> int:
+    """Returns a size as a plain integer, also one of numpy's.
+
+    Raises:
+        ValueError: If it is no positive integer.
+    """
+    size = whole_number(value)
+    if size is None or size < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    return size
+
+
+def read_mode(value: str | AutoresetMode) -> AutoresetMode:
+    """Returns an autoreset mode, which may be given by its name.
+
+    Raises:
+        ValueError: If there is none of that name; the message lists the known ones.
+    """
+    modes = [mode.value for mode in AutoresetMode]
+    if value not in (*modes, *AutoresetMode):
+        raise ValueError(
+            f"unknown autoreset_mode {value!r}; known: {', '.join(modes)}"
+            f"{did_you_mean(str(value).title(), modes)}"
+        )
+    return AutoresetMode(value)
 
 
 class Handle:

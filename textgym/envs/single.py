@@ -18,7 +18,7 @@ from gymnasium.error import ResetNeeded
 from textgym.dynamics.append import append_to_row
 from textgym.dynamics.states import Row, observe, read_only
 from textgym.envs.settings import RENDER_MODES, Settings
-from textgym.envs.snapshots import Snapshot, kinship, require_kin
+from textgym.envs.snapshots import Snapshot, require_fit
 from textgym.envs.starts import read_row_options, restored_on_failure
 from textgym.envs.view import WorldView, rendered, spans_of
 from textgym.envs.world import build_world
@@ -200,6 +200,18 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         """
         return self._moves.legal(self._require_row())
 
+    def pair_masks(self) -> npt.NDArray[np.bool_]:
+        """Returns which edits are legal, ``(T, V)`` bool: each place with each id, exactly.
+
+        ``action_masks()`` speaks of places and ids by themselves, and some of them do not go
+        together.
+
+        Raises:
+            ResetNeeded: If there is no episode yet.
+            ValueError: If no text is edited.
+        """
+        return self._moves.pairs(self._require_row())
+
     def text(self) -> tuple[str, str]:
         """Returns the prompt and the completion so far.
 
@@ -230,21 +242,24 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             score=self._score,
             potential=self._potential,
             previous=self._previous,
-            taken_from=kinship(self._world),
+            taken_from=self._kin(),
             generator=copy.deepcopy(self.np_random.bit_generator.state),
+            seed=self._np_random_seed,
         )
 
     def restore_state(self, snapshot: Snapshot) -> None:
         """Goes back to a moment that was saved, of this environment or of one like it.
 
         Raises:
-            ValueError: If the snapshot is of an environment of another kind.
+            TypeError: If it is no snapshot of a single text.
+            ValueError: If it is of another world; the message says in what they differ.
         """
-        require_kin(snapshot.taken_from, kinship(self._world))
+        require_fit(snapshot, Snapshot, self._kin())
+        self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
+        self._np_random_seed = snapshot.seed
         self._row, self._previous = snapshot.row, snapshot.previous
         self._example, self._example_id = snapshot.example, snapshot.example_id
         self._score, self._potential = snapshot.score, snapshot.potential
-        self.np_random.bit_generator.state = copy.deepcopy(snapshot.generator)
 
     def render(self) -> Any:
         """Returns the text with its score.
@@ -364,6 +379,10 @@ class RowMoves:
     def legal(self, row: Row) -> npt.NDArray[np.bool_]:
         """Returns which actions are legal, ``(A,)`` bool; at least one is."""
         return self._moves.legal(row.state())[0]  # type: ignore[no-any-return] # a state's arrays are Any
+
+    def pairs(self, row: Row) -> npt.NDArray[np.bool_]:
+        """Returns which edits are legal, ``(T, V)`` bool; see ``Moves.pairs``."""
+        return self._moves.pairs(row.state())[0]  # type: ignore[no-any-return] # a state's arrays are Any
 
     def append(self, row: Row, action: Any, example: Example) -> Row:  # noqa: ARG002 - as move
         """Appends a token, if ``appends``: the way of most steps, without other arrays.

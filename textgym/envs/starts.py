@@ -205,11 +205,13 @@ class Draws:
             copy.deepcopy(generator.bit_generator.state) for generator, _ in self._generators
         )
 
-    def go_to(self, states: Sequence[Mapping[str, Any]]) -> None:
-        """Puts the generators where they were when ``states`` was called."""
+    def go_to(self, states: Sequence[Mapping[str, Any]], seeds: Sequence[int]) -> None:
+        """Puts the generators where they were when ``states`` was called, seeded by ``seeds``."""
         self._next[:] = _AHEAD
-        for (generator, _), state in zip(self._generators, states, strict=True):
+        for row, (state, seed) in enumerate(zip(states, seeds, strict=True)):
+            generator = self._generators[row][0]
             generator.bit_generator.state = copy.deepcopy(state)
+            self._generators[row] = generator, seed
 
     @contextlib.contextmanager
     def seeded(self, seeds: Mapping[int, int]) -> Iterator[None]:

@@ -32,19 +32,16 @@ from textgym.dynamics.states import (
     is_truncated,
     observe,
     read_only,
-    replace_rows,
     take_rows,
 )
 from textgym.envs.backends import Backend, make_backend
 from textgym.envs.batch_moves import BatchMoves
 from textgym.envs.episodes import Episodes, Turnover
-from textgym.envs.settings import RENDER_MODES, Settings
-from textgym.envs.snapshots import BatchSnapshot, kinship, read_sources, require_kin
+from textgym.envs.settings import RENDER_MODES, Settings, read_mode, read_size
+from textgym.envs.snapshots import BatchSnapshot, read_sources, require_fit
 from textgym.envs.starts import Draws, Starts, read_options, read_seeds
 from textgym.envs.view import WorldView, rendered, spans_of
 from textgym.envs.world import build_world
-from textgym.messages import did_you_mean
-from textgym.types import StopReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,18 +87,10 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             ValueError: If a name or choice is unknown; the message lists the known ones.
             ModuleNotFoundError: If a package is missing; the message says how to get it.
         """
-        for name, value in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
-            whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if value is not None and (not whole or value < 1):
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        modes = [mode.value for mode in AutoresetMode]
-        if autoreset_mode not in (*modes, *AutoresetMode):
-            raise ValueError(
-                f"unknown autoreset_mode {autoreset_mode!r}; known: {', '.join(modes)}"
-                f"{did_you_mean(str(autoreset_mode).title(), modes)}"
-            )
-        self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.num_envs = num_envs
+        self.num_envs = num_envs = read_size("num_envs", num_envs)
+        if max_episode_steps is not None:
+            max_episode_steps = read_size("max_episode_steps", max_episode_steps)
+        self.autoreset_mode = read_mode(autoreset_mode)
         self._backend: Backend = make_backend(backend, device)
         super().__init__(build_world(Settings.of(settings)))
         self.render_mode = self._world.settings.render_mode
@@ -121,19 +110,10 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         self.single_action_space = self._world.action_space()
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        chosen = self._world.settings
-        self._growth = Growth(
-            self._rules,
-            in_place=backend == "numpy"
-            and self.action_kind == "append"
-            and self._moves.on_device.plain
-            and chosen.obs_mode == "tokens"
-            and chosen.render_mode != "human"
-            and not (chosen.dense or chosen.shows_mask or self.converses),
-        )
-        self._shows_mask = chosen.shows_mask
+        self._growth = Growth(self._rules, in_place=backend == "numpy" and self._world.just_grows)
+        self._shows_mask = self._world.settings.shows_mask
         self._previous: State | None = None
-        self._authored_at_end: Array | None = None
+        self._at_end: State | None = None
         self._has_stepped = False
         self._draws = Draws(num_envs, len(self._world.examples))
         self._starts = Starts(self._world, self._moves.on_device, self._backend, self._draws)
@@ -219,7 +199,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         """
         grown = self._growth.append(actions, self._episodes.closed)
         if grown is not None:
-            self._previous, self._has_stepped = None, True
+            self._previous, self._at_end, self._has_stepped = None, None, True
             return grown, np.zeros(self.num_envs), *np.zeros((2, self.num_envs), np.bool_), {}
         before = self._require_state()
         moved, host = self._move(before, actions)
@@ -231,7 +211,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
                 moved, host, self._episodes
             )
         self._state, self._previous = state, before
-        self._authored_at_end, self._has_stepped = moved.authored, True
+        self._at_end, self._has_stepped = moved, True
         if self._shows_mask:
             self._turnover.show_mask(infos, state)
         self._print()
@@ -287,9 +267,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         Raises:
             ResetNeeded: If no step has been taken yet.
         """
-        if not self._has_stepped:
-            raise ResetNeeded("no step has been taken yet; call reset() and step() first")
-        return read_only(self._authored_at_end)
+        return read_only(self._left().authored)
 
     def action_masks(self) -> Array:
         """Returns which actions are legal, ``(N, A)`` bool; at least one is.
@@ -300,6 +278,22 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             ResetNeeded: If there is no episode yet.
         """
         return self._moves.legal(self._require_state())
+
+    def pair_masks(self, *, at_end: bool = False) -> Array:
+        """Returns which edits are legal, ``(N, T, V)`` bool: each place with each id, exactly.
+
+        ``action_masks()`` speaks of places and ids by themselves, and some of them do not go
+        together. This may be large: with a thousand ids, a megabyte for a thousand places.
+
+        Args:
+            at_end: Of the texts as the last step's actions left them, before it started any row
+                anew.
+
+        Raises:
+            ResetNeeded: If there is no episode yet, or no step has been taken yet.
+            ValueError: If no text is edited.
+        """
+        return self._moves.on_device.pairs(self._left() if at_end else self._require_state())
 
     def texts(self) -> tuple[list[str], list[str]]:
         """Returns the prompts and the completions so far, N each.
@@ -343,23 +337,29 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             state=self._require_state(),
             previous=self._previous,
             episodes=self._episodes.take(np.arange(self.num_envs)),
+            at_end=self._at_end,
+            has_stepped=self._has_stepped,
             generators=self._draws.states(),
-            taken_from=self._kinship(),
+            seeds=self._draws.seeds,
+            taken_from=self._kin(),
         )
 
     def restore_state(self, snapshot: BatchSnapshot) -> None:
         """Goes back to a moment that was saved, of this environment or of one like it.
 
+        ``reward_seconds`` are not turned back.
+
         Raises:
-            ValueError: If the snapshot has another number of rows, or is of another kind.
+            TypeError: If it is no snapshot of a batch.
+            ValueError: If it is of another world or batch; the message says in what they differ.
         """
-        rows = len(snapshot.generators)
-        if rows != self.num_envs:
-            raise ValueError(f"the snapshot has {rows} rows, this environment {self.num_envs}")
-        require_kin(snapshot.taken_from, self._kinship())
+        require_fit(snapshot, BatchSnapshot, self._kin())
         self._state, self._previous = snapshot.state, snapshot.previous
-        self._episodes = snapshot.episodes.take(np.arange(rows))
-        self._draws.go_to(snapshot.generators)
+        self._at_end, self._has_stepped = snapshot.at_end, snapshot.has_stepped
+        seconds = self._episodes.reward_seconds
+        self._episodes = snapshot.episodes.take(np.arange(self.num_envs))
+        self._episodes.reward_seconds = seconds
+        self._draws.go_to(snapshot.generators, snapshot.seeds)
 
     def fork(self, sources: Sequence[int] | npt.NDArray[np.int64]) -> Any:
         """Makes every row a copy of another row's episode, as it is now.
@@ -381,6 +381,8 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         self._state = take_rows(state, sent)
         if self._previous is not None:
             self._previous = take_rows(self._previous, sent)
+        if self._at_end is not None:
+            self._at_end = take_rows(self._at_end, sent)
         self._episodes = self._episodes.take(rows)
         return observe(self._state, self._world.settings.obs_mode)
 
@@ -397,7 +399,9 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         """Checks actions and takes them; returns the state after them, and the same in numpy."""
         open_rows = ~self._episodes.closed
         state, host = self._moves(before, actions, open_rows)
-        return self._answer(state, host, open_rows) if self._rules.converses else (state, host)
+        if not self._rules.converses:
+            return state, host
+        return self._moves.answer(state, host, open_rows, self._episodes.examples)
 
     def _is_uneventful(self, before: State, host: State) -> bool:
         """Whether no text ends, starts or is paid for."""
@@ -410,26 +414,25 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
             and not np.count_nonzero(self._episodes.closed)
         )
 
-    def _answer(
-        self, state: State, host: State, open_rows: npt.NDArray[np.bool_]
-    ) -> tuple[State, State]:
-        """Lets the other side reply where a turn has just ended."""
-        rows = np.flatnonzero(open_rows & (host.stop_reason == int(StopReason.END_OF_TEXT)))
-        if not rows.size:
-            return state, host
-        examples = self._episodes.examples[rows].tolist()
-        answered = self._world.answer(take_rows(host, rows), examples)
-        sent = self._backend.send_state(answered, grows=self.action_kind == "append")
-        state = self._moves.on_device.propose(replace_rows(state, self._backend.send(rows), sent))
-        return state, replace_rows(host, rows, answered)
+    def _left(self) -> State:
+        """All rows as the last step's actions left them, before it started any anew."""
+        if not self._has_stepped:
+            raise ResetNeeded("no step has been taken yet; call reset() and step() first")
+        # Where all texts just grew, nothing has ended.
+        return self._require_state() if self._at_end is None else self._at_end
 
     def _require_state(self) -> State:
         if self._state is None:
             raise ResetNeeded("there is no episode yet; call reset() first")
         return self._state
 
-    def _kinship(self) -> tuple[str, ...]:
-        return kinship(self._world, type(self._backend).__name__, str(self.autoreset_mode))
+    def _kin(self) -> dict[str, str]:
+        return super()._kin() | {
+            "num_envs": str(self.num_envs),
+            "backend": f"{type(self._backend).__name__} on {self.device}",
+            "autoreset_mode": self.autoreset_mode.value,
+            "max_episode_steps": str(self._rules.step_limit),
+        }
 
     def _spans(self) -> list[list[Span]]:
         prompts = [example.prompt for example in self._episodes.examples]

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.envs.settings import hold
+from textgym.envs.snapshots import kinship
 from textgym.rendering.spans import conversation_spans, edit_spans, text_spans, to_ansi
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import numpy.typing as npt
     from gymnasium.envs.registration import EnvSpec
@@ -31,6 +32,7 @@ class WorldView:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._kinship: Mapping[str, str] | None = None
         self._spec: EnvSpec | None = None
 
     @property
@@ -43,6 +45,12 @@ class WorldView:
         if value is not None:
             value.kwargs = hold(value.kwargs)
         self._spec = value
+
+    def _kin(self) -> dict[str, str]:
+        """What a snapshot must be of; worked out when it is first asked for."""
+        if self._kinship is None:
+            self._kinship = kinship(self._world)
+        return dict(self._kinship)
 
     @property
     def task(self) -> Task:

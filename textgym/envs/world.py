@@ -67,6 +67,19 @@ class World:
     drafter: Drafter | None = None
     constraint: Constraint | None = None
 
+    @property
+    def just_grows(self) -> bool:
+        """Whether the usual step appends a token, shows the text, and has nothing else to do."""
+        chosen = self.settings
+        return (
+            chosen.action_kind == "append"
+            and self.constraint is None
+            and not self.rules.converses
+            and chosen.obs_mode == "tokens"
+            and chosen.render_mode != "human"
+            and not (chosen.dense or chosen.shows_mask)
+        )
+
     def moves(self, rules: Rules) -> Moves:
         """Makes the moves of this world under its rules, whose arrays may be on a device."""
         return Moves(self.settings.action_kind, rules, self.proposer, self.constraint)

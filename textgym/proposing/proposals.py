@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from textgym.messages import require_texts, shown
+from textgym.messages import require_texts, shown, whole_number
 from textgym.rewards.factories import load_factory
 from textgym.tokenizers import legal_ids
 
@@ -190,11 +190,8 @@ def resolve_proposer(
         ModuleNotFoundError: If a package is missing; the message names it.
     """
     kwargs = dict(proposer_kwargs or {})
-    if (
-        isinstance(num_candidates, bool)
-        or not isinstance(num_candidates, int)
-        or num_candidates < 1
-    ):
+    count = whole_number(num_candidates)
+    if count is None or count < 1:
         raise ValueError(f"num_candidates must be a positive integer, got {num_candidates!r}")
     if proposer == "list":
         phrases = kwargs.pop("phrases", getattr(task, "phrases", None))

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = [
     "FileTask",
     "Package",
+    "add_task",
     "get_task",
     "is_available",
     "known_tasks",
-    "register_task",
     "required_packages",
     "task_from_path",
 ]
@@ -102,13 +102,11 @@ def get_task(name: str) -> Task:
     )
 
 
-def register_task(
-    name: str, factory: Callable[[], Task], packages: tuple[Package, ...] = ()
-) -> None:
-    """Makes a task known by name, so that an environment can be asked for it in JSON.
+def add_task(name: str, factory: Callable[[], Task], packages: tuple[Package, ...] = ()) -> None:
+    """Makes a task known by name; ``textgym.register_task`` gives it its ids as well.
 
     Args:
-        name: The task's name; CamelCase by convention.
+        name: The task's name.
         factory: Returns the task; called whenever the name is used.
         packages: The packages that the task needs.
 

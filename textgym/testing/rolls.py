@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from gymnasium.spaces import MultiDiscrete
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import iterate
 
@@ -26,17 +27,21 @@ __all__ = [
     "host",
     "map_leaves",
     "masks_of",
+    "pair_masks_of",
     "reset_finished",
     "roll",
     "rows_of_observation",
 ]
+
+_PAIR = 2
 
 
 def draw_actions(envs: VectorEnv[Any, Any, Any]) -> Any:
     """Draws an action for each row, by the action space's own generator.
 
     With ``action_masks`` each part of an action is moved on to a legal one, where there is one. A
-    mask speaks of each part of a ``MultiDiscrete`` by itself.
+    mask speaks of each part of a ``MultiDiscrete`` by itself; with ``pair_masks``, which speak of
+    both parts together, an action is moved on to a legal pair.
 
     Returns:
         The actions; a tensor on the environment's device if it says that it is one of torch.
@@ -44,7 +49,10 @@ def draw_actions(envs: VectorEnv[Any, Any, Any]) -> Any:
     masks = masks_of(envs)
     actions = envs.action_space.sample()
     parts = action_parts(envs.single_action_space)
-    if masks is not None and parts is not None:
+    pairs = pair_masks_of(envs)
+    if pairs is not None:
+        actions = _moved_to_pairs(actions, pairs)
+    elif masks is not None and parts is not None:
         actions = moved_to_legal(actions, masks, *parts)
     if envs.metadata.get("torch"):
         import torch
@@ -59,6 +67,17 @@ def masks_of(envs: VectorEnv[Any, Any, Any]) -> npt.NDArray[Any] | None:
     return None if method is None else host(method())
 
 
+def pair_masks_of(envs: VectorEnv[Any, Any, Any]) -> npt.NDArray[Any] | None:
+    """Returns what ``pair_masks()`` returns, on the host, where actions have two parts.
+
+    ``None`` if they have not, or there is no such method.
+    """
+    space, method = envs.single_action_space, getattr(envs, "pair_masks", None)
+    if method is None or not isinstance(space, MultiDiscrete) or space.shape != (_PAIR,):
+        return None
+    return host(method())  # type: ignore[no-any-return] # as all that an environment returns
+
+
 def roll(envs: VectorEnv[Any, Any, Any], steps: int) -> list[Any]:
     """Steps with drawn actions; returns what each step returned."""
     returned = []
@@ -66,6 +85,15 @@ def roll(envs: VectorEnv[Any, Any, Any], steps: int) -> list[Any]:
         returned.append(envs.step(draw_actions(envs)))
         reset_finished(envs, host(returned[-1][2]) | host(returned[-1][3]))
     return returned
+
+
+def _moved_to_pairs(actions: npt.NDArray[Any], pairs: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Moves drawn actions, ``(N, 2)``, on to legal ones, by ``(N, A, B)`` bool."""
+    size = pairs.shape[-1]
+    flat = pairs.reshape(len(pairs), -1)
+    numbers = actions[:, 0] * size + actions[:, 1]
+    moved = moved_to_legal(numbers, flat, np.array([flat.shape[1]]), np.array([0]))
+    return np.stack(np.divmod(moved, size), axis=1)
 
 
 def reset_finished(envs: VectorEnv[Any, Any, Any], ended: npt.NDArray[np.bool_]) -> None:

@@ -16,6 +16,7 @@ from gymnasium.vector.utils import batch_space
 from textgym.dynamics.masks import action_parts
 from textgym.dynamics.states import on_device_of
 from textgym.testing.findings import require, run_checks
+from textgym.testing.moments import check_copies, check_snapshots, pickled
 from textgym.testing.parity import check_parity
 from textgym.testing.rolls import (
     draw_actions,
@@ -23,6 +24,7 @@ from textgym.testing.rolls import (
     host,
     map_leaves,
     masks_of,
+    pair_masks_of,
     reset_finished,
     roll,
     rows_of_observation,
@@ -51,13 +53,15 @@ def check_vector_env(
     """Checks a vector environment against Gymnasium's conventions, the unwritten ones included.
 
     It is reset and stepped with random actions (legal ones, if it has ``action_masks``, also for
-    ``MultiDiscrete``) and left in no particular state. What is checked: the spaces and their
-    batches; shapes and dtypes; that infos are arrays of length N with ``_key`` masks; that nothing
-    returned is written to again; that a seed repeats an episode and row i has the seed
-    ``seed + i``; that ``options`` are left alone; what the autoreset mode promises; masks; that an
-    action outside the space raises and changes nothing, in no row, where actions are numbers. With
-    ``single``, also that every row is bit for bit such an environment, as in Gymnasium's
-    ``SyncVectorEnv``.
+    ``MultiDiscrete``, and legal pairs, if it has ``pair_masks``) and left in no particular state.
+    What is checked: the spaces and their batches; shapes and dtypes; that infos are arrays of
+    length N with ``_key`` masks; that nothing returned is written to again; that a seed repeats an
+    episode and row i has the seed ``seed + i``; that ``options`` are left alone; what the autoreset
+    mode promises; masks; that an action outside the space raises and changes nothing, in no row,
+    where actions are numbers; that deep copies and pickles of it, where they can be made, go on as
+    it does, and that ``restore_state``, if it has it, goes back to where ``save_state`` was called,
+    all in the middle of episodes. With ``single``, also that every row is bit for bit such an
+    environment, as in Gymnasium's ``SyncVectorEnv``.
 
     Args:
         envs: The environment.
@@ -76,6 +80,9 @@ def check_vector_env(
         _check_autoreset,
         _check_masks,
         _check_refusals,
+        partial(check_copies, make=copy.deepcopy, name="deep copy"),
+        partial(check_copies, make=pickled, name="pickle"),
+        check_snapshots,
     ]
     if single is not None:
         checks.append(partial(check_parity, single=single))
@@ -204,6 +211,28 @@ def _check_mask(envs: VectorEnv[Any, Any, Any], infos: Mapping[str, Any]) -> Non
         rows = host(infos["_action_mask"])
         same = np.array_equal(host(infos["action_mask"])[rows], masks[rows])
         require(same, "infos['action_mask'] and action_masks() differ")
+    pairs = pair_masks_of(envs)
+    if pairs is not None:
+        _check_pairs(masks, pairs, sizes)
+
+
+def _check_pairs(
+    masks: npt.NDArray[np.bool_], pairs: npt.NDArray[Any], sizes: npt.NDArray[np.int64]
+) -> None:
+    """That pairs are legal is asked by the actions that are drawn: they must not be refused."""
+    shape = (len(masks), *sizes.tolist())
+    require(
+        pairs.dtype == np.bool_ and pairs.shape == shape,
+        f"pair_masks() returns {pairs.dtype} of shape {pairs.shape}, not bool of {shape}",
+    )
+    together = np.concatenate([pairs.any(axis=2), pairs.any(axis=1)], axis=1)
+    for row, place in np.argwhere(masks & ~together).tolist():
+        part, value = (0, place) if place < sizes[0] else (1, place - int(sizes[0]))
+        require(
+            condition=False,
+            message=f"action_masks() allows {value} for part {part} of row {row}'s action, and no "
+            "pair in pair_masks() has it",
+        )
 
 
 def _check_refusals(envs: VectorEnv[Any, Any, Any], steps: int) -> None:

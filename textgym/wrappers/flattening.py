@@ -45,8 +45,10 @@ def flatten_mask(mask: Any, first: int) -> Any:
 class FlattenAction(RecordConstructorArgs, gym.ActionWrapper[Any, Any, Any]):
     """Makes ``Discrete(A * B)`` of ``MultiDiscrete([A, B])``: action n is ``(n // B, n % B)``.
 
-    ``action_masks()`` is of pairs: a pair is legal if both of its parts are. An ``action_mask``
-    in the infos becomes one of pairs as well.
+    ``action_masks()`` is of pairs, and an ``action_mask`` in the infos becomes one of pairs as
+    well. Where the environment has ``pair_masks()``, as ``TextEnv`` has, a pair is legal if it is
+    so there; elsewhere, if both of its parts are. A mask has A * B places: with large vocabularies
+    it is what takes memory.
     """
 
     def __init__(self, env: gym.Env[Any, Any]) -> None:
@@ -88,10 +90,14 @@ class FlattenAction(RecordConstructorArgs, gym.ActionWrapper[Any, Any, Any]):
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """Returns which pairs are legal, ``(A * B,)`` bool."""
+        if self.env.has_wrapper_attr("pair_masks"):
+            return self.env.get_wrapper_attr("pair_masks")().reshape(-1)  # type: ignore[no-any-return] # numpy's
         mask = self.env.get_wrapper_attr("action_masks")()
         return flatten_mask(mask, self._first)  # type: ignore[no-any-return] # numpy in, numpy out
 
     def _flat(self, info: dict[str, Any]) -> dict[str, Any]:
-        if "action_mask" in info:
-            info = {**info, "action_mask": flatten_mask(info["action_mask"], self._first)}
-        return info
+        if "action_mask" not in info:
+            return info
+        if self.env.has_wrapper_attr("pair_masks"):
+            return {**info, "action_mask": self.action_masks().astype(np.int8)}
+        return {**info, "action_mask": flatten_mask(info["action_mask"], self._first)}

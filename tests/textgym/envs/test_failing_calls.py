@@ -267,17 +267,6 @@ def test_each_row_gets_what_is_its_own():
     assert np.array_equal(np.stack(envs.call("action_masks")), envs.action_masks())
 
 
-@pytest.mark.parametrize(
-    "other", [{"task": "Bandit"}, {"autoreset_mode": "SameStep"}, {"backend": "torch"}]
-)
-def test_a_snapshot_of_another_kind_is_refused(other):
-    one = TextVectorEnv(task="Alphabet", num_envs=2)
-    one.reset(seed=0)
-    two = TextVectorEnv(**{"task": "Alphabet", "num_envs": 2, **other})
-    with pytest.raises(ValueError, match="the snapshot is of Alphabet append"):
-        two.restore_state(one.save_state())
-
-
 def test_numbers_of_numpy_are_numbers():
     envs = TextVectorEnv(task="Alphabet", num_envs=np.int64(4), backend="torch")
     envs.reset(seed=0, options={"group": np.int64(2)})

@@ -3,6 +3,10 @@
 import copy
 from pathlib import Path
 
+import numpy as np
+import pytest
+
+from textgym import TextEnv, TextVectorEnv
 from textgym.envs.settings import Handle, Settings, hold, release
 
 
@@ -46,3 +50,45 @@ def test_infos_show_masks_on_request_and_under_constraints():
         }.items()
     }
     assert shows == {"neither": False, "request": True, "constraints": True}
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"prompt_tokens": 4, "completion_tokens": 5},
+        {"action_kind": "choose", "num_choices": 3, "max_actions": 4},
+        {"constraints": {"min_tokens": 2, "forbid": [4]}},
+    ],
+)
+def test_numpy_s_integers_are_integers(kwargs):
+    """They were refused here and taken there; what is computed is no integer of Python's."""
+
+    def of_numpy(value):
+        if isinstance(value, dict):
+            return {key: of_numpy(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [of_numpy(item) for item in value]
+        return np.int64(value) if isinstance(value, int) else value
+
+    expected, actual = (TextEnv(task="Alphabet", **given) for given in (kwargs, of_numpy(kwargs)))
+    assert expected.observation_space == actual.observation_space
+    assert expected.action_space == actual.action_space
+    assert expected.max_actions == actual.max_actions
+    for env in (expected, actual):
+        env.reset(seed=0)
+    np.testing.assert_array_equal(expected.action_masks(), actual.action_masks())
+    envs = TextVectorEnv(task="Alphabet", num_envs=np.int32(2), max_episode_steps=np.uint8(3))
+    assert (envs.num_envs, type(envs.num_envs)) == (2, int)
+
+
+@pytest.mark.parametrize("size", [True, np.True_, 2.0, "2", np.float64(2), 0, -1, np.int64(0)])
+@pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
+def test_what_is_no_positive_integer_is_no_size(name, size):
+    with pytest.raises(ValueError, match=f"{name} must be a positive integer, got"):
+        Settings(task="Alphabet", **{name: size})
+
+
+@pytest.mark.parametrize("name", ["dense", "emit_mask"])
+def test_a_number_is_no_yes_or_no(name):
+    with pytest.raises(ValueError, match=f"{name} must be True or False, got 1"):
+        Settings(task="Alphabet", **{name: 1})

@@ -94,7 +94,7 @@ def test_going_back_forgets_what_was_drawn_ahead():
     draw(draws)
     moment = draws.states()
     first = [draw(draws) for _ in range(100)]
-    draws.go_to(moment)
+    draws.go_to(moment, draws.seeds)
     assert first == [draw(draws) for _ in range(100)]
 
 

@@ -15,7 +15,6 @@ from textgym.tasks import (
     get_task,
     is_available,
     known_tasks,
-    register_task,
     required_packages,
 )
 from textgym.tasks.splits import SPLITS
@@ -128,28 +127,53 @@ def test_an_unknown_task_lists_the_known_ones():
         get_task("Sentimnt")
 
 
-def test_a_user_s_task_is_known_by_name_and_gets_an_id(monkeypatch):
-    class Letters(Alphabet):
-        """A task of somebody else's, by the name of the class."""
+class Letters(Alphabet):
+    """A task of somebody else's, by the name of the class."""
 
+
+@pytest.fixture
+def registries(monkeypatch):
+    """Both registries as they were, afterwards."""
     monkeypatch.setattr("textgym.tasks._FACTORIES", dict(textgym.tasks._FACTORIES))
     monkeypatch.setattr("textgym.tasks._PACKAGES", dict(textgym.tasks._PACKAGES))
+    before = dict(gym.registry)
+    yield
+    gym.registry.clear()
+    gym.registry.update(before)
+
+
+@pytest.mark.usefixtures("registries")
+def test_a_user_s_task_is_known_by_name_and_gets_its_ids():
+    """By one call: the ids had to be asked for by another."""
     absent = Package(module="nobody_has_this", pip="nobody-has-this")
-    register_task("Letters", Letters, packages=(absent,))
+    textgym.register_task("Letters", Letters, packages=(absent,))
     assert required_packages("letters") == (absent,)
     assert not is_available("Letters")
-    textgym.register_ids()
-    try:
-        env = gym.make("TextGym/Letters-v0")
+    for suffix, kind in (("", "append"), ("-Choose", "choose"), ("-Edit", "edit")):
+        env = gym.make(f"TextGym/Letters{suffix}-v0")
         assert isinstance(env.unwrapped.task, Letters)
-    finally:
-        for suffix in ("", "-Choose", "-Edit"):
-            del gym.registry[f"TextGym/Letters{suffix}-v0"]
+        assert env.unwrapped.action_kind == kind
+    textgym.register_task("Letters", Letters)  # once more, as when a notebook's cell is run again
 
 
-def test_a_name_that_is_taken_is_refused():
-    with pytest.raises(ValueError, match="there is a task 'Bandit' already"):
-        register_task("bandit", Alphabet)
+@pytest.mark.usefixtures("registries")
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("bandit", "there is a task 'Bandit' already"),
+        ("My Letters", r"a task's name is a part of its ids, .*; got 'My Letters'"),
+        ("Other/Letters", "a part of its ids"),
+        ("Letters!", "a part of its ids"),
+        ("", "a part of its ids"),
+        (3, "a part of its ids, .*; got 3"),
+        ("Alphabet-Edit", "there is an environment 'TextGym/Alphabet-Edit-v0' already"),
+    ],
+)
+def test_a_name_that_is_taken_or_can_be_none_is_refused_and_nothing_changes(name, finding):
+    before = known_tasks(), sorted(gym.registry)
+    with pytest.raises(ValueError, match=finding):
+        textgym.register_task(name, Letters)
+    assert before == (known_tasks(), sorted(gym.registry))
 
 
 def test_a_prompt_and_its_reference_begin_the_review():

@@ -1,5 +1,7 @@
 """The shipped checks: what keeps a contract passes, and each way to break it is found."""
 
+import copy
+import dataclasses
 import math
 from dataclasses import dataclass, field
 
@@ -136,6 +138,61 @@ class HalfDone(Sound):
         return super().step(actions)
 
 
+class Shallow(Sound):
+    """Its copies share its episodes with it."""
+
+    def __deepcopy__(self, memo):
+        return copy.copy(self)
+
+
+class Reseeded(Sound):
+    """Its pickle draws other examples from then on."""
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        self._draws.__init__(3, 8)
+
+
+class TwoBuffers(Sound):
+    """Writes into a view of what it shows; a copy of it writes into what nobody shows."""
+
+    def __init__(self):
+        super().__init__()
+        self.shown = np.zeros((3, 8), dtype=np.int64)
+        self.written = self.shown.reshape(-1)
+
+    def step(self, actions):
+        observation, *rest = super().step(actions)
+        self.written[:] = observation.reshape(-1)
+        return (self.shown.copy(), *rest)
+
+
+class Unrestored(Sound):
+    """Goes back to the texts, not to the generators."""
+
+    def restore_state(self, snapshot):
+        generators = self.save_state().generators
+        super().restore_state(dataclasses.replace(snapshot, generators=generators))
+
+
+class WornOut(Sound):
+    """A snapshot is good for one time: it is what is stepped from then on."""
+
+    def restore_state(self, snapshot):
+        super().restore_state(snapshot)
+        self._episodes = snapshot.episodes
+
+
+class Unrepeatable(Sound):
+    """Taking a snapshot draws."""
+
+    def save_state(self):
+        snapshot = super().save_state()
+        for generator in self.np_random:
+            generator.random()
+        return snapshot
+
+
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_a_sound_environment_passes(mode):
     check_vector_env(Sound(autoreset_mode=mode))
@@ -160,6 +217,21 @@ def test_a_sound_environment_passes(mode):
         (WideMasks, r"infos\['action_mask'\] is float64"),
         (Wrapping, r"the action -\d+ is outside the space, and taken"),
         (LookedUpTwice, r"the action -\d+ is outside the space, and taken"),
+        (
+            Shallow,
+            "stepping a deep copy that was taken in the middle of episodes, after step 1, has",
+        ),
+        (Reseeded, "a pickle that is taken in the middle of episodes, after step 1, goes on in"),
+        (TwoBuffers, "a deep copy that is taken in the middle of episodes, after step 1, goes on"),
+        (
+            Unrestored,
+            "after going back to a snapshot that was taken in the middle of episodes, aft",
+        ),
+        (WornOut, "after going back to a snapshot that was taken in the middle of episodes, after"),
+        (
+            Unrepeatable,
+            "a snapshot that was taken in the middle of episodes, after step 1, has cha",
+        ),
         (HalfDone, "a step that raised, for an action outside the space, has changed something"),
     ],
 )
@@ -208,6 +280,52 @@ class StaleMasks(TilesBatch):
     ],
 )
 def test_broken_masks_of_several_parts_are_found_out(broken, finding):
+    with pytest.raises(AssertionError, match=finding):
+        check_vector_env(broken())
+
+
+class Pairs(TextVectorEnv):
+    """Edits, which raise unless they are legal."""
+
+    def __init__(self):
+        super().__init__(
+            task="Alphabet", action_kind="edit", num_envs=3, invalid_action="raise", max_actions=9
+        )
+
+
+class PartsAsPairs(Pairs):
+    """Every place that is legal with every id that is."""
+
+    def pair_masks(self, *, at_end=False):
+        masks = self.action_masks()
+        return masks[:, :8, None] & masks[:, None, 8:]
+
+
+class LonelyPlaces(Pairs):
+    """Allows places that no id goes with."""
+
+    def pair_masks(self, *, at_end=False):
+        return super().pair_masks() & (np.arange(8) == 3)[:, None]
+
+
+class NumberedPairs(Pairs):
+    def pair_masks(self, *, at_end=False):
+        return super().pair_masks().astype(np.int8)
+
+
+def test_actions_of_two_parts_are_drawn_by_pairs_where_they_are_known():
+    check_vector_env(Pairs())
+
+
+@pytest.mark.parametrize(
+    ("broken", "finding"),
+    [
+        (PartsAsPairs, r"it raised ValueError: row \d: action \[\d \d\] is illegal"),
+        (LonelyPlaces, r"allows \d for part 0 of row \d's action, and no pair in pair_masks\(\)"),
+        (NumberedPairs, r"pair_masks\(\) returns int8 of shape \(3, 8, 11\), not bool of"),
+    ],
+)
+def test_broken_pairs_are_found_out(broken, finding):
     with pytest.raises(AssertionError, match=finding):
         check_vector_env(broken())
 

@@ -19,7 +19,10 @@ __all__ = ["FlattenAction"]
 
 
 class FlattenAction(Batch):
-    """Makes ``Discrete(A * B)`` of ``MultiDiscrete([A, B])``, as the single wrapper does."""
+    """Makes ``Discrete(A * B)`` of ``MultiDiscrete([A, B])``, as the single wrapper does.
+
+    Masks of pairs are exact over a ``TextVectorEnv``, whose ``pair_masks()`` says which are legal.
+    """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
         """Wraps a vector environment.
@@ -54,12 +57,22 @@ class FlattenAction(Batch):
 
     def action_masks(self) -> Any:
         """Returns which pairs are legal, ``(N, A * B)`` bool."""
+        inner: Any = self.env.unwrapped
+        if hasattr(inner, "pair_masks"):
+            return inner.pair_masks().reshape(self.num_envs, -1)
         return flatten_mask(self.env.action_masks(), self._first)  # type: ignore[attr-defined] # an environment without masks says so itself
 
-    def _flat(self, infos: dict[str, Any]) -> dict[str, Any]:
-        flat = dict(infos)
+    def _flat(self, infos: dict[str, Any], *, at_end: bool = False) -> dict[str, Any]:
+        flat, inner = dict(infos), self.env.unwrapped
         if "action_mask" in flat:
-            flat["action_mask"] = flatten_mask(flat["action_mask"], self._first)
+            mask = flat["action_mask"]
+            pairs = flatten_mask(mask, self._first)
+            if hasattr(inner, "pair_masks"):
+                # Rows that the infos are not of have a mask of zeros, which stays one.
+                legal = inner.pair_masks(at_end=at_end) & mask.any(-1)[:, None, None]
+                as_int8 = legal.astype(np.int8) if isinstance(mask, np.ndarray) else legal.char()
+                pairs = as_int8.reshape(self.num_envs, -1)
+            flat["action_mask"] = pairs
         if "final_info" in flat:
-            flat["final_info"] = self._flat(flat["final_info"])
+            flat["final_info"] = self._flat(flat["final_info"], at_end=True)
         return flat
