@@ -14,6 +14,7 @@ __all__ = [
     "generalised_advantages",
     "group_advantages",
     "leave_one_out",
+    "less_group_mean",
     "masked_mean",
     "overlong_punishment",
     "standardise",
@@ -159,6 +160,25 @@ def leave_one_out(scores: Tensor, group: int) -> Tensor:
     by_prompt = scores.reshape(-1, group).double()  # see standardise
     others = (by_prompt.sum(dim=1, keepdim=True) - by_prompt) / (group - 1)
     return (by_prompt - others).flatten().to(scores.dtype)
+
+
+def less_group_mean(rewards: Tensor, mask: Tensor, group: int) -> Tensor:
+    """Takes the mean of what the texts of a prompt were paid off the last reward of each.
+
+    Hu et al. 2025 (REINFORCE++), the variant with a baseline, before it is scaled over the batch.
+
+    Args:
+        rewards: ``(N, C)``, the completions of a prompt next to each other.
+        mask: ``(N, C)`` bools, true somewhere in every row.
+        group: Completions of one prompt, a divisor of N.
+
+    Returns:
+        ``(N, C)``.
+    """
+    paid = torch.where(mask, rewards, 0.0).double().sum(dim=1)
+    means = paid.reshape(-1, group).mean(dim=1).repeat_interleave(group).to(rewards.dtype)
+    is_last = mask.cumsum(dim=1) == mask.sum(dim=1, keepdim=True)
+    return rewards - torch.where(mask & is_last, means.unsqueeze(1), 0.0)
 
 
 def overlong_punishment(lengths: Tensor, most: int, buffer: int) -> Tensor:

@@ -13,16 +13,23 @@ from tests.agents.toys import make_model, make_toy
 pytestmark = pytest.mark.learning
 
 COMMON = {"iterations": 50, "learning_rate": 3e-3, "kl_coefficient": 0.0}
+OFTEN = {**COMMON, "epochs": 4, "minibatches": 2}
+LONGER = {**OFTEN, "iterations": 80, "learning_rate": 2e-3}  # where no ratio is let go
 
 
 @pytest.mark.parametrize(
     ("kind", "config"),
     [
-        (GRPO, GRPOConfig(**COMMON, epochs=4, minibatches=2)),
-        (RLOO, RLOOConfig(**COMMON, group_size=8, epochs=4, minibatches=2)),
-        (Reinforce, ReinforceConfig(**COMMON, epochs=4, minibatches=2)),
+        (GRPO, GRPOConfig(**OFTEN)),
+        (RLOO, RLOOConfig(**OFTEN, group_size=8)),
+        (Reinforce, ReinforceConfig(**OFTEN)),
+        (Reinforce, ReinforceConfig(**OFTEN, group_size=8, kl_in="loss")),
+        (GRPO, GRPOConfig(**OFTEN, weigh="constant", scale_by_spread=False)),
+        (GRPO, GRPOConfig(**OFTEN, ratio="text", clip=0.05)),
+        (GRPO, GRPOConfig(**LONGER, surrogate="cispo", weigh="tokens")),
+        (GRPO, GRPOConfig(**OFTEN, weigh="tokens", draws=3, clip_high=0.28, overlong_buffer=1)),
     ],
-    ids=["grpo", "rloo", "reinforce"],
+    ids=["grpo", "rloo", "reinforce", "reinforce, groups", "dr. grpo", "gspo", "cispo", "dapo"],
 )
 def test_recites_the_alphabet_and_stops(kind, config):
     """Three letters and the end, each at its place: the optimum is 1, chance is 0.094."""
