@@ -234,10 +234,14 @@ def _text_loss(ratio, advantage, low, high):
     return -min(ratio * advantage, min(1 + high, max(1 - low, ratio)) * advantage)
 
 
+@pytest.mark.parametrize("clip", [None, 0.05])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_rloo_by_plain_loops(normalise, monkeypatch):
-    """Scores less their price of KL, against the others' mean; ratios of whole texts."""
-    config = RLOOConfig(group_size=4, kl_coefficient=0.3, normalise=normalise, clip=0.05)
+def test_rloo_by_plain_loops(normalise, clip, monkeypatch):
+    """Scores less their price of KL, against the others' mean; the likelihood of whole texts.
+
+    Without a clip it is the paper's loss, in which there is no ratio, however far the policy moved.
+    """
+    config = RLOOConfig(group_size=4, kl_coefficient=0.3, normalise=normalise, clip=clip)
     agent = _learner(RLOO, config, rows=8)
     given = _intercepted(agent, monkeypatch)
     paid = [
@@ -252,7 +256,7 @@ def test_rloo_by_plain_loops(normalise, monkeypatch):
         expected = (np.array(expected) - np.mean(expected)) / np.std(expected)
     np.testing.assert_allclose(given["advantages"], expected, atol=1e-3)
     terms = [
-        _text_loss(np.exp((now - old).sum()), a, 0.05, 0.05)
+        -a * now.sum() if clip is None else _text_loss(np.exp((now - old).sum()), a, clip, clip)
         for now, old, a in zip(given["new"], given["old"], expected, strict=True)
     ]
     assert given["loss"] == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-4)
@@ -328,11 +332,8 @@ def test_grpo_by_plain_loops(weigh, scale, monkeypatch):
 def _intercepted(agent, monkeypatch):
     """Runs an iteration of one update, whose loss is computed where the policy has moved."""
     seen, module = {}, sys.modules[type(agent).__module__]
-    evaluate, surrogate, backward = (
-        agent.policy.evaluate,
-        module.clipped_policy_loss,
-        Updates.backward,
-    )
+    name = "reinforce_loss" if agent.config.clip is None else "clipped_policy_loss"
+    evaluate, surrogate, backward = agent.policy.evaluate, getattr(module, name), Updates.backward
     weight = agent.policy.model.lm_head.weight
 
     def elsewhere(rollout, rows, *args, **kwargs):
@@ -355,7 +356,7 @@ def _intercepted(agent, monkeypatch):
         backward(updates, loss, figures)
 
     agent.policy.evaluate = elsewhere
-    monkeypatch.setattr(module, "clipped_policy_loss", looking)
+    monkeypatch.setattr(module, name, looking)
     monkeypatch.setattr(Updates, "backward", noted)
     monkeypatch.setattr(Updates, "require_unmoved", lambda *_: None)
     agent.step()

@@ -153,9 +153,11 @@ def test_an_only_update_in_bfloat16_still_stops_for_another_sampler(monkeypatch,
         agent.step()
 
 
-def test_the_gradient_of_rloo_is_that_of_reinforce():
-    """At ratio 1: minus the mean over texts of advantage times the gradient of the whole text."""
-    agent = _make(RLOO, RLOOConfig(group_size=2, kl_coefficient=0.0, max_gradient_norm=None))
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_the_first_gradient_of_rloo_is_that_of_reinforce(clip):
+    """Minus the mean over texts of advantage times the gradient of the whole text, clip or none."""
+    config = RLOOConfig(group_size=2, kl_coefficient=0.0, max_gradient_norm=None, clip=clip)
+    agent = _make(RLOO, config)
     rollout = agent.collect([0, 0, 1, 1, 2, 2, 3, 3])
     rewards = torch.zeros_like(rollout.rewards)
     rewards[:, 0] = torch.arange(8.0) ** 2
@@ -177,6 +179,7 @@ def test_the_gradient_of_rloo_is_that_of_reinforce():
         (GRPOConfig, {"group_size": 1}),
         (GRPOConfig, {"clip_high": 0.0}),
         (RLOOConfig, {"kl_coefficient": -1.0}),
+        (RLOOConfig, {"clip": 0.0}),
         (ReinforceConfig, {"gamma": 1.5}),
         (ReinforceConfig, {"group_size": 0}),
         (ReinforceConfig, {"clip": 0.0}),
