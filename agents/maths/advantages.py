@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "decoupled_advantages",
     "generalised_advantages",
     "group_advantages",
+    "has_contrast",
     "leave_one_out",
     "less_group_mean",
     "masked_mean",
@@ -138,6 +140,42 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
         rounding = _NO_SPREAD * by_prompt.abs().amax(dim=1, keepdim=True).clamp(min=1)
         centred = torch.where(spread > rounding, centred / spread.clamp(min=_NO_SPREAD), 0.0)
     return centred.flatten().to(scores.dtype)
+
+
+def has_contrast(scores: Tensor, group: int) -> Tensor:
+    """Which groups have completions that are not all scored alike, ``(N / group,)`` bool.
+
+    Args:
+        scores: ``(N,)``, the completions of a prompt next to each other, or several of each,
+            ``(N, K)``.
+        group: Completions of one prompt, a divisor of N.
+    """
+    apart = scores.reshape(len(scores) // group, group, -1)
+    return (apart != apart[:, :1]).flatten(1).any(dim=1)
+
+
+def decoupled_advantages(scores: Tensor, weights: Tensor, group: int, *, scale: bool) -> Tensor:
+    """How much better each completion is than the others of its prompt, each part of it apart.
+
+    The advantages of a prompt's completions by each part, by ``group_advantages``, are added with
+    weights, and then scaled to mean 0 and variance 1 over the whole batch. Parts of any size so
+    count as they are weighed, and completions that are good at different things are told apart.
+
+    Source: Liu et al. 2026, "GDPO: Group reward-Decoupled Normalization Policy Optimization for
+    Multi-reward RL Optimization".
+
+    Args:
+        scores: ``(N, K)``, the completions of a prompt next to each other, without weights.
+        weights: ``(K,)``.
+        group: Completions of one prompt, a divisor of N.
+        scale: Whether to divide each part by its (population) standard deviation in the group.
+
+    Returns:
+        ``(N,)``.
+    """
+    parts = [group_advantages(part, group, scale=scale) for part in scores.unbind(dim=1)]
+    summed = (torch.stack(parts, dim=1) * weights).sum(dim=1)
+    return standardise(summed, torch.ones_like(summed, dtype=torch.bool))
 
 
 def leave_one_out(scores: Tensor, group: int) -> Tensor:

@@ -6,7 +6,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.maths.advantages import generalised_advantages, masked_mean, standardise
+from agents.maths.advantages import (
+    decoupled_advantages,
+    generalised_advantages,
+    has_contrast,
+    masked_mean,
+    standardise,
+)
 
 
 def _episodes(seed, rows=5, steps=7):
@@ -79,3 +85,31 @@ def test_standardise_of_equal_values_is_zero():
         for shape in ((3, 2), (13, 7), (64, 33)):
             result = standardise(torch.full(shape, value), torch.ones(shape, dtype=torch.bool))
             assert not result.any(), (value, shape)
+
+
+def test_parts_are_compared_apart_and_then_scaled_over_the_batch_by_hand():
+    """Two groups of two, and parts whose sizes differ a hundredfold, weighed 1 and 3.
+
+    By the first part -1 1 0 0, by the second 1 -1 1 -1: in all 2 -2 3 -3, of deviation sqrt(6.5).
+    What is summed first has the first part's say in the first group alone: -1 1.
+    """
+    scores = torch.tensor([[0.0, 0.02], [100.0, 0.01], [7.0, 0.9], [7.0, 0.3]])
+    weights = torch.tensor([1.0, 3.0])
+    expected = torch.tensor([2.0, -2.0, 3.0, -3.0]) / 6.5**0.5
+    torch.testing.assert_close(decoupled_advantages(scores, weights, 2, scale=True), expected)
+    centred = torch.tensor([-50 + 0.015, 50 - 0.015, 0.9, -0.9])
+    expected = centred / centred.square().mean().sqrt()
+    torch.testing.assert_close(decoupled_advantages(scores, weights, 2, scale=False), expected)
+
+
+def test_where_no_part_tells_texts_apart_nothing_is_an_advantage():
+    scores = torch.tensor([[0.1, 0.7]]).repeat(6, 1)
+    assert not decoupled_advantages(scores, torch.ones(2), 3, scale=True).any()
+    assert not has_contrast(scores, 3).any()
+
+
+def test_a_group_has_contrast_where_any_part_tells_two_of_its_texts_apart():
+    scores = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0], [1.0, 3.0], [0.0, 0.0], [2.0, 0.0]])
+    assert has_contrast(scores, 2).tolist() == [False, True, True]
+    assert has_contrast(scores[:, 0], 2).tolist() == [False, False, True]
+    assert has_contrast(scores.sum(dim=1), 3).tolist() == [False, True]
