@@ -7,12 +7,14 @@ one's, each counted from there.
 
 Source: Rafailov et al., "Direct Preference Optimization: Your Language Model is Secretly a Reward
 Model" (2023), equation 7. Online: Guo et al., "Direct Language Model Alignment from Online AI
-Feedback" (2024), with the environment as the annotator and two completions of a prompt.
+Feedback" (2024), with the environment as the annotator and two completions of a prompt. With
+``sft_weight``: Pang et al., "Iterative Reasoning Preference Optimization" (2024), equation 1.
 
 What to know: only the difference within a pair is learned, so both log-probabilities may fall;
-``chosen_log_prob`` shows it. The optimum is the reference times ``exp(reward / beta)``, as PPO's,
-where answers follow Bradley-Terry and every two completions can be compared. No clip bounds how far
-an iteration moves: the size and number of its steps do, and beta.
+``chosen_log_prob`` shows it, and ``sft_weight`` is against it. The optimum is the reference times
+``exp(reward / beta)``, as PPO's, where answers follow Bradley-Terry and every two completions can
+be compared. No clip bounds how far an iteration moves: the size and number of its steps do, and
+beta.
 
 Simplifications: pairs of equal score teach nothing and are left out; every pair counts the same.
 """
@@ -45,6 +47,7 @@ __all__ = ["DPO", "DPOConfig"]
 _PAIR = 2
 _MEASURED = (
     "loss",
+    "sft_loss",
     "accuracy",
     "margin",
     "chosen_log_prob",
@@ -65,6 +68,9 @@ class DPOConfig(LearnerConfig):
     More compare a text with more others, so that chance has less say, on fewer prompts."""
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     """DPO's own, or the square of IPO, which does not run away from answers that never differ."""
+    sft_weight: float = 0.0
+    """Weight of the chosen texts' negative log-probability, in nats an action, beside the loss of
+    pairs. Higher keeps the chosen texts likely, and learns more from them than from comparing."""
     label_smoothing: float = 0.0
     """Share of the answers taken to be the wrong way round; only of the sigmoid. Higher trusts each
     of them less."""
@@ -79,6 +85,8 @@ class DPOConfig(LearnerConfig):
         require_group_size(self.group_size)
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
+        if self.sft_weight < 0:
+            raise ValueError(f"sft_weight must not be negative, got {self.sft_weight}")
         if not 0 <= self.label_smoothing < 0.5:  # noqa: PLR2004 - at a half, answers say nothing
             raise ValueError(f"label_smoothing must be in [0, 0.5), got {self.label_smoothing}")
         if self.loss == "ipo" and self.label_smoothing:
@@ -126,6 +134,7 @@ class DPO(Learner):
         self._group = self.config.group_size if pairs is None else _PAIR
         require_whole_groups(self.episodes, self._group)
         self.pairs: Rollout | None = None
+        self._reference_of_pairs: Tensor | None = None
         self.dropped = 0
         if pairs is not None:
             self.pairs, self.dropped = encode_pairs(self.envs, pairs, policy.device)
@@ -140,11 +149,14 @@ class DPO(Learner):
             else:
                 rollout, pairs, metrics = self._given(self.pairs, numbers)
         with clock.phase("reference"):
-            reference = self.reference_log_probs(rollout)
             if self.pairs is None:
-                log_ratio = self.old_log_probs(rollout) - reference
+                by_action = self.reference_log_probs(rollout)
+                log_ratio = self.old_log_probs(rollout) - by_action
                 metrics["kl"] = float(sequence_kl(log_ratio, rollout.mask))
-        reference = reference.sum(dim=1)
+                reference = by_action.sum(dim=1)
+            else:
+                reference = self._given_reference(self.pairs, numbers)
+        actions = rollout.mask.sum(dim=1)
         group_of_pair = pairs[:, 0] // size
         counts = group_of_pair.bincount()
         groups = counts.nonzero().flatten()
@@ -163,7 +175,8 @@ class DPO(Learner):
                         whole = new.legal_log_probs.sum(dim=1)
                         log_probs = log_probs.index_copy(0, texts, whole)
                         few = pairs[torch.isin(group_of_pair, part)]
-                        updates.backward(*self._loss(log_probs[few], reference[few], total))
+                        share = self._loss(log_probs[few], reference[few], actions[few], total)
+                        updates.backward(*share)
                     updates.step()
         nothing = dict.fromkeys(_MEASURED, float("nan"))
         return {"pairs": float(len(pairs)), **metrics, **nothing, **updates.means()}, rollout
@@ -193,10 +206,22 @@ class DPO(Learner):
         self, given: Rollout, numbers: Sequence[int]
     ) -> tuple[Rollout, Tensor, dict[str, float]]:
         """Given pairs: their texts, and the rows of chosen and rejected ones, ``(P, 2)``."""
-        rows = torch.tensor(numbers, device=self.policy.device).unsqueeze(1) * _PAIR
-        rows = torch.cat([rows, rows + 1], dim=1).flatten()
+        rows = self._texts_of(torch.tensor(numbers, device=self.policy.device))
         every = torch.arange(len(rows), device=rows.device)
         return given.take(rows), every.reshape(-1, _PAIR), {}
+
+    def _given_reference(self, given: Rollout, numbers: Sequence[int]) -> Tensor:
+        """The reference's log-probabilities of given pairs' texts, ``(2 * P,)``.
+
+        Where a run reads pairs more than once, the reference reads all of them in its first
+        iteration, and no more.
+        """
+        rows = self._texts_of(torch.tensor(numbers, device=self.policy.device))
+        if self.config.iterations * self.episodes <= len(given):
+            return self.reference_log_probs(given.take(rows)).sum(dim=1)
+        if self._reference_of_pairs is None:
+            self._reference_of_pairs = self.reference_log_probs(given).sum(dim=1)
+        return self._reference_of_pairs[rows]
 
     def _ranked(self, numbers: Sequence[int]) -> tuple[Rollout, Tensor, dict[str, float]]:
         """Writes a group a prompt; the rows of its better and worse texts, none of them cut off."""
@@ -214,13 +239,14 @@ class DPO(Learner):
         return (first + torch.arange(self._group).to(groups)).flatten()
 
     def _loss(
-        self, log_probs: Tensor, reference: Tensor, total: int
+        self, log_probs: Tensor, reference: Tensor, actions: Tensor, total: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The share of some pairs in the loss of a minibatch, and in what is measured.
 
         Args:
             log_probs: Of the chosen and the rejected texts, ``(P, 2)``, with gradient.
             reference: The same under the reference, ``(P, 2)``.
+            actions: How many they have, ``(P, 2)`` int64.
             total: How many pairs the minibatch has.
         """
         config, raised = self.config, log_probs - reference
@@ -230,8 +256,10 @@ class DPO(Learner):
             loss = ipo_loss(margins, weights, config.beta)
         else:
             loss = dpo_loss(margins, weights, config.beta, config.label_smoothing)
-        return loss, {
+        imitation = -(log_probs[:, 0] / actions[:, 0]).sum() / total
+        return loss + config.sft_weight * imitation, {
             "loss": loss,
+            "sft_loss": imitation,
             "accuracy": self._told_apart(margins).sum() / total,
             "margin": config.beta * margins.sum() / total,
             "chosen_log_prob": log_probs[:, 0].sum() / total,
@@ -251,7 +279,7 @@ class DPO(Learner):
         return {"pairs": None if self.pairs is None else fingerprint(self.pairs)}
 
     def recall(self, record: Mapping[str, Any]) -> None:
-        """Requires the same pairs.
+        """Requires the same pairs, and forgets what another reference said of them.
 
         Raises:
             ValueError: If others were given, or none.
@@ -261,3 +289,4 @@ class DPO(Learner):
                 "the checkpoint was made with other pairs: make the agent with the same ones, then "
                 "restore"
             )
+        self._reference_of_pairs = None

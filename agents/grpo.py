@@ -14,6 +14,7 @@ Source: Shao et al. 2024 (DeepSeekMath), section 4.1. Its successors are setting
 | | ``overlong="filter"`` or ``overlong_buffer`` |
 | GSPO, Zheng et al. 2025 | ``ratio="text", clip=3e-4, clip_high=4e-4, kl_coefficient=0`` |
 | CISPO, MiniMax 2025 | ``surrogate="cispo", weigh="tokens", kl_coefficient=0`` |
+| GDPO, Liu et al. 2026 | ``parts="apart"``, for a reward that is a weighted sum |
 
 Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off;
 with ``draws=1`` groups whose completions all have one score are kept, and teach nothing but the KL.
@@ -29,7 +30,12 @@ from torch import Tensor
 
 from agents.config import LearnerConfig, require_dual_clip, require_group_size, require_whole_groups
 from agents.learner import Learner
-from agents.maths.advantages import group_advantages, overlong_punishment
+from agents.maths.advantages import (
+    decoupled_advantages,
+    group_advantages,
+    has_contrast,
+    overlong_punishment,
+)
 from agents.maths.importance import corrected
 from agents.maths.kl import ESTIMATORS, sequence_kl
 from agents.maths.losses import (
@@ -72,6 +78,10 @@ class GRPOConfig(LearnerConfig):
     overlong_buffer: int | None = None
     """How many of the last actions that a text may have cost something: the first one little, the
     last one 1, in units of reward; None for none. More warn longer texts earlier."""
+    parts: Literal["sum", "apart"] = "sum"
+    """Whether texts are compared by their score, or, where that is a weighted sum, by each part of
+    it apart, after which advantages are added with its weights and scaled over the batch. A price
+    of length is a part of weight 1."""
     scale_by_spread: bool = True
     """Divide a group's advantages by their standard deviation."""
     weigh: Literal["texts", "tokens", "constant"] = "texts"
@@ -157,12 +167,18 @@ class GRPO(Learner):
             reference: See ``Learner``.
 
         Raises:
-            ValueError: As ``Learner``, or if the texts of an iteration are no whole groups.
+            ValueError: As ``Learner``, or if the texts of an iteration are no whole groups, or a
+                reward that is to be taken apart is no weighted sum.
         """
         config = GRPOConfig() if config is None else config
         priced = config.kl_coefficient > 0
         super().__init__(policy, envs, config, reference=reference, needs_reference=priced)
         require_whole_groups(self.episodes, config.group_size)
+        if config.parts == "apart" and self.envs.reward_weights is None:
+            raise ValueError(
+                "the environment's reward is no weighted sum of rewards, which parts='apart' takes "
+                "apart: make it with reward=[['length', 1.0], ['repetition', -0.5]] or the like"
+            )
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Learner.iterate``."""
@@ -226,23 +242,29 @@ class GRPO(Learner):
         return written.take((groups * size + torch.arange(size).to(groups)).flatten())
 
     def _contrasting(self, rollout: Rollout) -> Tensor:
-        """The numbers of the groups in which any text has an advantage, in order."""
-        apart = self._advantages(rollout).reshape(-1, self.config.group_size)
-        return apart.any(dim=1).nonzero().flatten()
+        """The numbers of the groups whose texts are not all scored alike, in order."""
+        return has_contrast(self._scores(rollout), self.config.group_size).nonzero().flatten()
 
     def _scores(self, rollout: Rollout) -> Tensor:
-        """What texts are compared by, ``(N,)``: what they were paid, less the cost of length."""
-        paid, buffer = rollout.rewards.sum(dim=1), self.config.overlong_buffer
-        if buffer is None:
-            return paid
-        lengths = rollout.mask.sum(dim=1)
-        return paid + overlong_punishment(lengths, self.envs.max_actions, buffer)
+        """What texts are compared by, ``(N,)``, or ``(N, K)``, less the cost of length."""
+        scores, buffer = rollout.rewards.sum(dim=1), self.config.overlong_buffer
+        cost = torch.zeros_like(scores)
+        if buffer is not None:
+            cost = overlong_punishment(rollout.mask.sum(dim=1), self.envs.max_actions, buffer)
+        if self.config.parts == "sum":
+            return scores + cost
+        # What was cut off by an outside limit was paid nothing.
+        terms = torch.from_numpy(rollout.terms).nan_to_num().to(scores)
+        return torch.cat([terms, cost.unsqueeze(1)], dim=1)
 
     def _advantages(self, rollout: Rollout) -> Tensor:
         """How much better each text is than the others of its group, ``(N,)``."""
-        config = self.config
-        return group_advantages(
-            self._scores(rollout), config.group_size, scale=config.scale_by_spread
+        config, scores = self.config, self._scores(rollout)
+        if config.parts == "sum":
+            return group_advantages(scores, config.group_size, scale=config.scale_by_spread)
+        weights = torch.tensor([*(self.envs.reward_weights or ()), 1.0]).to(scores)
+        return decoupled_advantages(
+            scores, weights, config.group_size, scale=config.scale_by_spread
         )
 
     def _counts(self, rollout: Rollout) -> Tensor:

@@ -1,9 +1,13 @@
 """REINFORCE++: PPO's clipped surrogate and per-token KL, without a critic.
 
-One iteration: write a completion of each prompt; an action's return is what is paid from it on, the
-price of KL included; scale all returns of the batch to mean 0 and variance 1; update.
+One iteration: write a completion of each prompt, or a group of them; an action's return is what is
+paid from it on, the price of KL included, less the mean of its group; scale all returns of the
+batch to mean 0 and variance 1; update.
 
-Source: Hu et al. 2025, "REINFORCE++", section 3. It is PPO with values of 0 and lambda of 1.
+Source: Hu et al. 2025, "REINFORCE++: Stabilizing Critic-Free Policy Optimization with Global
+Advantage Normalization". It is PPO with values of 0 and lambda of 1, but for its loss, which is the
+mean over texts of the means over their actions (equation 1). Its other variant, REINFORCE++ with a
+baseline, is ``group_size=8, kl_in="loss"``.
 
 Simplifications: what an outside limit cut off is worth 0, as there is no critic to ask; no reward
 model's normalisation of its own; use a combinator of rewards.
@@ -12,19 +16,22 @@ model's normalisation of its own; use a combinator of rewards.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 
-from agents.config import LearnerConfig
+from agents.config import LearnerConfig, require_whole_groups
 from agents.learner import Learner
-from agents.maths.advantages import generalised_advantages, standardise
+from agents.maths.advantages import generalised_advantages, less_group_mean, standardise
 from agents.maths.importance import corrected
-from agents.maths.kl import sequence_kl
-from agents.maths.losses import clipped_policy_loss, token_weights
-from agents.rollouts.metrics import collection_metrics
+from agents.maths.kl import k2, sequence_kl
+from agents.maths.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
+from agents.rollouts.metrics import collection_metrics, group_metrics
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
     from agents.training.updates import PhaseClock
@@ -36,6 +43,14 @@ __all__ = ["Reinforce", "ReinforceConfig"]
 class ReinforceConfig(LearnerConfig):
     """Settings of REINFORCE++. The defaults suit a pretrained model of any size."""
 
+    group_size: int = 1
+    """Completions of each prompt; above 1, the mean of their scores is taken off each. More make a
+    better baseline, of fewer prompts."""
+    weigh: Literal["texts", "tokens"] = "texts"
+    """Whether each text counts the same in the loss, as in the paper, or each token."""
+    kl_in: Literal["reward", "loss"] = "reward"
+    """Where KL is paid: in the reward, by k1, or in the loss, by k2, as the paper does where there
+    are groups."""
     kl_coefficient: float = 0.05
     """Price of one nat from the reference, in units of reward. Lower lets the reward be gamed."""
     gamma: float = 1.0
@@ -50,6 +65,8 @@ class ReinforceConfig(LearnerConfig):
             ValueError: If a setting is out of its range.
         """
         LearnerConfig.__post_init__(self)
+        if self.group_size < 1:
+            raise ValueError(f"group_size must be at least 1, got {self.group_size}")
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
         if not 0 <= self.gamma <= 1:
@@ -72,46 +89,71 @@ class Reinforce(Learner):
         *,
         reference: TransformerPolicy | None = None,
     ) -> None:
-        """Prepares training; see ``Learner`` for the arguments and what is raised."""
+        """Prepares training; see ``Learner`` for the arguments and what else is raised.
+
+        Raises:
+            ValueError: If the texts of an iteration are no whole groups.
+        """
         config = ReinforceConfig() if config is None else config
         super().__init__(policy, envs, config, reference=reference)
+        require_whole_groups(self.episodes, config.group_size)
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Learner.iterate``."""
-        config = self.config
+        config, size = self.config, self.config.group_size
+        prompts = self.next_examples(self.episodes // size)
         with clock.phase("collect"):
-            rollout = self.collect()
+            rollout = self.collect([i for i in prompts for _ in range(size)], group=size)
         mask = rollout.mask
         with clock.phase("reference"):
             old = self.old_log_probs(rollout)
             reference = self.reference_log_probs(rollout)
         log_ratio = torch.where(mask, old - reference, 0.0)
-        rewards = rollout.rewards - config.kl_coefficient * log_ratio
+        rewards = rollout.rewards if size == 1 else less_group_mean(rollout.rewards, mask, size)
+        if config.kl_in == "reward":
+            rewards = rewards - config.kl_coefficient * log_ratio
         no_values = torch.zeros_like(rewards)
         _, returns = generalised_advantages(rewards, no_values, mask, gamma=config.gamma, lam=1.0)
         advantages = standardise(returns, mask)
-        metrics = collection_metrics(rollout)
+        metrics = self._metrics(rollout)
         metrics["kl"] = float(sequence_kl(log_ratio, mask))
         with clock.phase("update"), self.updates() as updates:
             for _ in range(config.epochs):
                 for minibatch in updates.minibatches(len(rollout)):
-                    actions = mask[minibatch].sum()
                     for part in updates.parts(minibatch, rollout.read_lengths[minibatch]):
                         new = self.policy.evaluate(
                             rollout, part, config.temperature, bf16=self.bf16
                         )
                         updates.require_unmoved(new, rollout, part, old)
+                        weights = self._weights(mask, minibatch, part)
+                        gap = old[part] - rollout.log_probs[part]
+                        worth = corrected(advantages[part], gap, config.importance_cap)
                         policy = clipped_policy_loss(
-                            new.log_probs,
-                            old[part],
-                            corrected(
-                                advantages[part],
-                                old[part] - rollout.log_probs[part],
-                                config.importance_cap,
-                            ),
-                            token_weights(mask[part], actions),
-                            config.clip,
+                            new.log_probs, old[part], worth, weights, config.clip
                         )
-                        updates.backward(policy.loss, policy.measured())
+                        price, measured = self._price(new, reference[part], weights)
+                        updates.backward(policy.loss + price, policy.measured() | measured)
                     updates.step()
         return metrics | updates.means(), rollout
+
+    def _metrics(self, rollout: Rollout) -> dict[str, float]:
+        """What is logged of a collection, in groups or not."""
+        if self.config.group_size == 1:
+            return collection_metrics(rollout)
+        return group_metrics(rollout, rollout.rewards.sum(dim=1), self.config.group_size)
+
+    def _weights(self, mask: Tensor, minibatch: Tensor, part: Tensor) -> Tensor:
+        """How much each action of a part counts in the loss of its minibatch."""
+        if self.config.weigh == "texts":
+            return text_weights(mask[part], len(minibatch))
+        return token_weights(mask[part], mask[minibatch].sum())
+
+    def _price(
+        self, new: Evaluation, reference: Tensor, weights: Tensor
+    ) -> tuple[Tensor | float, dict[str, Tensor]]:
+        """What KL adds to the loss of a part, and to what is measured: nothing, if rewards pay."""
+        if self.config.kl_in == "reward":
+            return 0.0, {}
+        price = weighted_sum(k2(new.legal_log_probs - reference), weights)
+        price = self.config.kl_coefficient * price
+        return price, {"kl_loss": price}

@@ -4,8 +4,9 @@ One iteration: write several completions of each prompt; take the price of KL of
 subtract the mean of the others of the group; one gradient step for log-probabilities of whole
 completions.
 
-Source: Ahmadian et al. 2024, "Back to Basics". With more than one update an iteration the ratio of
-whole completions is clipped, as in PPO; the logged ``approximate_kl`` is per action, as everywhere.
+Source: Ahmadian et al. 2024, "Back to Basics", which has neither ratios nor a clip. A ``clip`` is
+for more than one update an iteration, of which the first is the same with and without it. The
+logged ``approximate_kl`` is per action, as everywhere.
 
 Simplifications: the reward is the whole episode's, which is 0 where an outside limit cut it off.
 """
@@ -22,10 +23,18 @@ from agents.learner import Learner
 from agents.maths.advantages import leave_one_out, standardise
 from agents.maths.importance import corrected
 from agents.maths.kl import k3
-from agents.maths.losses import clipped_policy_loss, token_weights, weighted_sum
+from agents.maths.losses import (
+    PolicyLoss,
+    clipped_policy_loss,
+    reinforce_loss,
+    token_weights,
+    weighted_sum,
+)
 from agents.rollouts.metrics import group_metrics
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
     from agents.training.updates import PhaseClock
@@ -44,8 +53,10 @@ class RLOOConfig(LearnerConfig):
     normalise: bool = False
     """Scale an iteration's advantages to mean 0 and variance 1, so that one learning rate suits
     rewards of any size."""
-    clip: float = 0.2
-    """How far the ratio of a whole completion may move from 1 before it stops paying."""
+    clip: float | None = None
+    """How far the ratio of a whole completion may move from 1 before it stops paying; None for the
+    paper's plain log-probability. Give one for several updates an iteration: without it they go as
+    far as the learning rate lets them."""
 
     def __post_init__(self) -> None:
         """Checks the ranges.
@@ -57,7 +68,7 @@ class RLOOConfig(LearnerConfig):
         require_group_size(self.group_size)
         if self.kl_coefficient < 0:
             raise ValueError(f"kl_coefficient must not be negative, got {self.kl_coefficient}")
-        if not self.clip > 0:
+        if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip must be above 0, got {self.clip}")
 
 
@@ -125,10 +136,18 @@ class RLOO(Learner):
                             advantages[part, None], before - sampled, config.importance_cap
                         )
                         weights = torch.full_like(before, 1 / len(minibatch))
-                        policy = clipped_policy_loss(whole, before, worth, weights, config.clip)
+                        policy = self._loss(whole, before, worth, weights)
                         moved = k3(old[part] - new.log_probs.detach())
                         counts = token_weights(rollout.mask[part], actions)
                         measured = {"approximate_kl": weighted_sum(moved, counts)}
                         updates.backward(policy.loss, policy.measured() | measured)
                     updates.step()
         return metrics | updates.means(), rollout
+
+    def _loss(
+        self, whole: Tensor, before: Tensor, advantages: Tensor, weights: Tensor
+    ) -> PolicyLoss:
+        """A part's share of the loss; each array is ``(n, 1)``."""
+        if self.config.clip is None:
+            return reinforce_loss(whole, before, advantages, weights)
+        return clipped_policy_loss(whole, before, advantages, weights, self.config.clip)

@@ -11,10 +11,13 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "decoupled_advantages",
     "explained_variance",
     "generalised_advantages",
     "group_advantages",
+    "has_contrast",
     "leave_one_out",
+    "less_group_mean",
     "masked_mean",
     "overlong_punishment",
     "standardise",
@@ -161,6 +164,42 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
     return centred.flatten()
 
 
+def has_contrast(scores: Tensor, group: int) -> Tensor:
+    """Which groups have completions that are not all scored alike, ``(N / group,)`` bool.
+
+    Args:
+        scores: ``(N,)``, the completions of a prompt next to each other, or several of each,
+            ``(N, K)``.
+        group: Completions of one prompt, a divisor of N.
+    """
+    apart = scores.reshape(len(scores) // group, group, -1)
+    return (apart != apart[:, :1]).flatten(1).any(dim=1)
+
+
+def decoupled_advantages(scores: Tensor, weights: Tensor, group: int, *, scale: bool) -> Tensor:
+    """How much better each completion is than the others of its prompt, each part of it apart.
+
+    The advantages of a prompt's completions by each part, by ``group_advantages``, are added with
+    weights, and then scaled to mean 0 and variance 1 over the whole batch. Parts of any size so
+    count as they are weighed, and completions that are good at different things are told apart.
+
+    Source: Liu et al. 2026, "GDPO: Group reward-Decoupled Normalization Policy Optimization for
+    Multi-reward RL Optimization".
+
+    Args:
+        scores: ``(N, K)``, the completions of a prompt next to each other, without weights.
+        weights: ``(K,)``.
+        group: Completions of one prompt, a divisor of N.
+        scale: Whether to divide each part by its (population) standard deviation in the group.
+
+    Returns:
+        ``(N,)``.
+    """
+    parts = [group_advantages(part, group, scale=scale) for part in scores.unbind(dim=1)]
+    summed = (torch.stack(parts, dim=1) * weights).sum(dim=1)
+    return standardise(summed, torch.ones_like(summed, dtype=torch.bool))
+
+
 def leave_one_out(scores: Tensor, group: int) -> Tensor:
     """Each completion's score less the mean score of the others of its prompt.
 
@@ -189,6 +228,25 @@ def _below_highest(by_prompt: Tensor) -> Tensor:
     Their mean is then 0 as well, where the mean of equal float32 numbers may be the next number.
     """
     return by_prompt - by_prompt.amax(dim=1, keepdim=True)
+
+
+def less_group_mean(rewards: Tensor, mask: Tensor, group: int) -> Tensor:
+    """Takes the mean of what the texts of a prompt were paid off the last reward of each.
+
+    Hu et al. 2025 (REINFORCE++), the variant with a baseline, before it is scaled over the batch.
+
+    Args:
+        rewards: ``(N, C)``, the completions of a prompt next to each other.
+        mask: ``(N, C)`` bools, true somewhere in every row.
+        group: Completions of one prompt, a divisor of N.
+
+    Returns:
+        ``(N, C)``.
+    """
+    paid = torch.where(mask, rewards, 0.0).double().sum(dim=1)
+    means = paid.reshape(-1, group).mean(dim=1).repeat_interleave(group).to(rewards.dtype)
+    is_last = mask.cumsum(dim=1) == mask.sum(dim=1, keepdim=True)
+    return rewards - torch.where(mask & is_last, means.unsqueeze(1), 0.0)
 
 
 def overlong_punishment(lengths: Tensor, most: int, buffer: int) -> Tensor:

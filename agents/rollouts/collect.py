@@ -255,7 +255,13 @@ class _Collection:
         ended = infos.get("_score")
         if ended is not None:
             episodes = self._episode[ended]
-            self._recorder.score(episodes, infos["score"][ended], infos["stop_reason"][ended])
+            terms = infos.get("reward_terms", {})
+            self._recorder.score(
+                episodes,
+                infos["score"][ended],
+                infos["stop_reason"][ended],
+                [term[ended] for name, term in terms.items() if not name.startswith("_")],
+            )
         reward: Tensor = rewards[self._actor.rows]
         return reward
 

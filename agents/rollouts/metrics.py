@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from agents.maths.advantages import masked_mean
+from agents.maths.advantages import has_contrast, masked_mean
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
@@ -40,12 +40,11 @@ def group_metrics(rollout: Rollout, scores: Tensor, group: int) -> dict[str, flo
 
     Args:
         rollout: The collection, the completions of a prompt next to each other.
-        scores: What each episode was paid, ``(N,)``.
+        scores: What each episode was paid, ``(N,)``, or for what, ``(N, K)``.
         group: Completions of one prompt.
 
     Returns:
         ``collection_metrics``, and the share of groups whose completions all have one score.
     """
-    apart = scores.reshape(-1, group)
-    equal = (apart == apart[:, :1]).all(dim=1).float().mean()
+    equal = (~has_contrast(scores, group)).float().mean()
     return {**collection_metrics(rollout), "groups_without_contrast": float(equal)}

@@ -125,6 +125,7 @@ def _laid_out(
         pad_id=envs.tokenizer.pad_id,
         truncated=torch.zeros(count, dtype=torch.bool, device=device),
         scores=np.full(count, np.nan),
+        terms=None,
         stop_reasons=np.zeros(count, dtype=np.int64),
         example_ids=numbers,
         env_seconds=0.0,

@@ -11,6 +11,8 @@ from agents.maths.distributions import pack_mask
 from agents.rollouts.rollout import Rollout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
     from torch import Tensor
 
@@ -65,6 +67,8 @@ class Recorder:
         self._tokens = self._whole(total, self._width) + self._pad_id
         self._prompt_lengths, self._lengths = self._whole(total), self._whole(total)
         self._scores = np.full(total, np.nan)
+        weights = envs.reward_weights
+        self._terms = None if weights is None else np.full((total, len(weights)), np.nan)
         self._stop_reasons, self._example_ids = np.zeros((2, total), dtype=np.int64)
 
     def _whole(self, *shape: int) -> Tensor:
@@ -125,9 +129,12 @@ class Recorder:
         episodes: npt.NDArray[np.int64],
         scores: npt.NDArray[np.float64],
         stop_reasons: npt.NDArray[np.int64],
+        terms: Sequence[npt.NDArray[np.float64]],
     ) -> None:
-        """Notes what the reward said of finished texts."""
+        """Notes what the reward said of finished texts, and each of its parts."""
         self._scores[episodes], self._stop_reasons[episodes] = scores, stop_reasons
+        if self._terms is not None:
+            self._terms[episodes] = np.stack(terms, axis=1)
 
     def finish(self, episodes: Tensor, tokens: Tensor, lengths: Tensor) -> None:
         """Takes the texts of episodes that have ended."""
@@ -152,6 +159,7 @@ class Recorder:
             pad_id=self._pad_id,
             truncated=torch.from_numpy(np.isnan(self._scores)).to(self._device),
             scores=self._scores,
+            terms=self._terms,
             stop_reasons=self._stop_reasons,
             example_ids=self._example_ids,
             env_seconds=env_seconds,

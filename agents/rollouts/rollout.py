@@ -33,6 +33,8 @@ class Rollout(Episodes):
         rewards: ``(N, C)`` float32.
         truncated: Episodes that an outside limit cut off, ``(N,)`` bool.
         scores: What the reward said of each finished text, ``(N,)`` float64, NaN if truncated.
+        terms: What the parts of the reward said, without their weights, ``(N, K)`` float64, NaN if
+            truncated; ``None`` unless the reward is a weighted sum of K.
         stop_reasons: ``(N,)`` int64, see ``StopReason``.
         example_ids: Where each episode started, ``(N,)`` int64.
         env_seconds: Time spent in the environment, its reward included.
@@ -46,6 +48,7 @@ class Rollout(Episodes):
     rewards: Tensor
     truncated: Tensor
     scores: npt.NDArray[np.float64]
+    terms: npt.NDArray[np.float64] | None
     stop_reasons: npt.NDArray[np.int64]
     example_ids: npt.NDArray[np.int64]
     env_seconds: float

@@ -53,6 +53,7 @@ CASES = {
             overlong="filter",
             overlong_buffer=1,
             ratio="text",
+            parts="apart",
         ),
     ),
     "dpo": (DPO, DPOConfig(episodes=TEXTS, minibatches=2)),
@@ -66,6 +67,8 @@ def make(case, rows, seed=0, **kwargs):
     edits = case == "edits"
     policy = TransformerPolicy(make_model(seed=seed), edits=edits)
     reference = TransformerPolicy(make_model(seed=7)) if case == "ppo" else None
+    if case == "grpo_draws":
+        kwargs["reward"] = [["textgym.tasks.toys:alphabet_score", 1.0], ["length", 0.1]]
     envs = make_toy("Alphabet-Edit" if edits else "Alphabet", rows=rows, **kwargs)
     return kind(policy, envs, config, reference=reference)
 

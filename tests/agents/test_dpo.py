@@ -112,12 +112,17 @@ def test_a_pass_has_as_many_updates_as_were_asked_for(minibatches, updates):
     assert dpo.step()[0]["updates"] == updates
 
 
-@pytest.mark.parametrize("config", [CONFIG, dataclasses.replace(CONFIG, loss="ipo")])
-def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
-    """Against one pass over all texts with the loss written out, in parts of a pair and of all."""
+@pytest.mark.parametrize("settings", [{}, {"loss": "ipo"}, {"sft_weight": 0.7}])
+def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(settings):
+    """Against one pass over all texts with the loss written out, in parts of a pair and of all.
+
+    The likelihood of the chosen texts is taken per action, and so long ones count no more.
+    """
+    config = dataclasses.replace(CONFIG, **settings)
     plain = {"epochs": 1, "minibatches": 1, "episodes": 12, "max_gradient_norm": None}
-    whole = _dpo(dataclasses.replace(config, **plain))
-    cut = _dpo(dataclasses.replace(config, **plain, micro_batch_tokens=1))
+    pairs = [(p, b, a) if p in "bdf" else (p, a, b) for p, a, b in PAIRS]
+    whole = _dpo(dataclasses.replace(config, **plain), pairs)
+    cut = _dpo(dataclasses.replace(config, **plain, micro_batch_tokens=1), pairs)
     gradients = []
     for dpo in (cut, whole):
         _refer_to(dpo, torch.linspace(-9.0, -5.0, 12))
@@ -130,12 +135,49 @@ def test_the_gradient_is_that_of_the_whole_minibatch_however_it_is_cut(config):
         loss = ((margins - 1 / 0.6) ** 2).mean()
     else:
         loss = torch.log1p(torch.exp(-0.3 * margins)).mean()
+    lengths = [len(ids) for ids in rollout.completions()[::2]]
+    assert len(set(lengths)) > 2
+    each = [log_prob / count for log_prob, count in zip(log_probs[::2], lengths, strict=True)]
+    loss = loss - config.sft_weight * sum(each) / 6
     loss.backward()
     for name, parameter in policy.named_parameters():
         if not name.startswith("value_head"):
             one, two = (gradient[name] for gradient in gradients)
             torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
             torch.testing.assert_close(two, parameter.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_reference_reads_given_pairs_once_a_run():
+    """All of them at once, and what it says of each goes with it however they are ordered."""
+    dpo, read = _dpo(dataclasses.replace(CONFIG, learning_rate=1e-2)), []
+    ask = dpo.reference_log_probs
+    dpo.reference_log_probs = lambda rollout: read.append(len(rollout)) or ask(rollout)
+    for _ in range(4):
+        numbers = dpo.next_examples(4)
+        now = dpo._given_reference(dpo.pairs, numbers)
+        texts = dpo._given(dpo.pairs, numbers)[0]
+        torch.testing.assert_close(now, ask(texts).sum(dim=1))
+        dpo.step()
+    assert read == [12]
+
+
+def test_pairs_that_a_run_does_not_come_back_to_are_read_when_they_come():
+    dpo, read = _dpo(dataclasses.replace(CONFIG, iterations=1)), []
+    ask = dpo.reference_log_probs
+    dpo.reference_log_probs = lambda rollout: read.append(len(rollout)) or ask(rollout)
+    dpo.step()
+    assert read == [8]
+
+
+def test_another_reference_is_asked_again(tmp_path):
+    """A checkpoint brings its own, also to a learner that has asked another one."""
+    first = _dpo(dataclasses.replace(CONFIG, learning_rate=1e-2))
+    first.step()
+    first.save(tmp_path / "checkpoint")
+    other = _dpo(dataclasses.replace(CONFIG, learning_rate=1e-2), seed=9)
+    other.step()
+    other.restore(tmp_path / "checkpoint")
+    np.testing.assert_equal(_figures(other.step()[0]), _figures(first.step()[0]))
 
 
 @pytest.mark.parametrize(
@@ -222,6 +264,7 @@ def test_the_pairs_of_a_group_give_the_gradient_that_they_give_apart(monkeypatch
     _refer_to(apart, reference[rows])
     laid_out = written.take(rows), torch.arange(12).reshape(6, 2), {}
     monkeypatch.setattr(apart, "_given", lambda *_: laid_out)
+    monkeypatch.setattr(apart, "_given_reference", lambda *_: reference[rows])
     (one, measured), (two, expected) = only_gradient(together), only_gradient(apart)
     assert expected["pairs"] == measured["pairs"] == 6
     for name in ("loss", "accuracy", "margin", "chosen_log_prob", "rejected_log_prob"):
@@ -289,6 +332,7 @@ def test_what_cannot_be_learned_from_is_refused():
         {"beta": 0.0},
         {"group_size": 1},
         {"label_smoothing": 0.5},
+        {"sft_weight": -1.0},
         {"loss": "hinge"},
         {"loss": "ipo", "label_smoothing": 0.1},
     ],

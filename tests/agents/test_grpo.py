@@ -214,6 +214,64 @@ def test_where_no_text_ended_nothing_is_learned(weigh):
     assert (metrics["gradient_norm"], metrics["policy_loss"]) == (0, 0)
 
 
+PARTS = [[f"{HERE}:length", 0.1], [[[f"{HERE}:letters_a", 4.0]], -0.5]]
+
+
+def letters_a(prompts, completions, **columns):
+    """The number of letters a, in hundreds."""
+    return [100.0 * text.count("a") for text in completions]
+
+
+def test_a_rollout_has_what_the_parts_of_a_reward_said():
+    """Each text's, wherever it was written; of those that were cut off, nothing."""
+    envs = make_toy(rows=4, reward=PARTS, max_episode_steps=4)
+    config = dataclasses.replace(CONFIG, draws=1, episodes=16, parts="apart")
+    rollout = GRPO(TransformerPolicy(make_model()), envs, config).collect()
+    texts = envs.tokenizer.decode_batch(rollout.completions())
+    cut_off = rollout.truncated.numpy()
+    assert 0 < cut_off.sum() < 16
+    expected = np.array([[len(text), 100.0 * text.count("a")] for text in texts])
+    np.testing.assert_array_equal(rollout.terms[~cut_off], expected[~cut_off])
+    assert np.isnan(rollout.terms[cut_off]).all()
+    by_weight = expected @ [0.1, -2.0]
+    np.testing.assert_allclose(rollout.scores[~cut_off], by_weight[~cut_off])
+
+
+@pytest.mark.parametrize("buffer", [None, 4])
+def test_parts_that_are_compared_apart_by_plain_loops(buffer):
+    """Equations 4 to 7 of GDPO: apart in the group, added with weights, scaled over the batch."""
+    config = dataclasses.replace(
+        CONFIG, draws=1, group_size=4, parts="apart", overlong_buffer=buffer
+    )
+    agent = _make(config, reward=PARTS, rows=32)
+    rollout = agent.collect([n // 4 for n in range(32)], group=4)
+    columns = {0.1: rollout.terms[:, 0], -2.0: rollout.terms[:, 1]}
+    if buffer is not None:
+        lengths = rollout.mask.sum(dim=1).tolist()
+        columns[1.0] = np.array([-max(0, length - 2) / 4 for length in lengths])
+    expected = np.zeros(32)
+    for weight, scores in columns.items():
+        for group in range(0, 32, 4):
+            own = scores[group : group + 4]
+            if own.std():
+                expected[group : group + 4] += weight * (own - own.mean()) / own.std()
+    expected = (expected - expected.mean()) / expected.std()
+    np.testing.assert_allclose(agent._advantages(rollout), expected, atol=1e-4)
+    together = GRPO(agent.policy, agent.envs, dataclasses.replace(config, parts="sum"))
+    assert np.abs(together._advantages(rollout).numpy() - expected).max() > 0.1
+    metrics, rollout = agent.step()
+    apart = agent._scores(rollout).reshape(8, 4, -1)
+    equal = [bool((group == group[0]).all()) for group in apart]
+    assert metrics["groups_without_contrast"] == np.mean(equal)
+
+
+def test_a_reward_that_is_no_weighted_sum_cannot_be_taken_apart():
+    config = dataclasses.replace(CONFIG, parts="apart")
+    for reward in (f"{HERE}:length", {"clip": {"reward": PARTS, "high": 1}}):
+        with pytest.raises(ValueError, match="no weighted sum of rewards"):
+            _make(config, reward=reward)
+
+
 CHOOSES = {"proposer": "list", "proposer_kwargs": {"phrases": ["a", "ba", "ab"]}}
 
 

@@ -6,7 +6,6 @@ gradient of what it is meant to raise.
 """
 
 import dataclasses
-import itertools
 import sys
 
 import numpy as np
@@ -235,10 +234,14 @@ def _text_loss(ratio, advantage, low, high):
     return -min(ratio * advantage, min(1 + high, max(1 - low, ratio)) * advantage)
 
 
+@pytest.mark.parametrize("clip", [None, 0.05])
 @pytest.mark.parametrize("normalise", [False, True])
-def test_rloo_by_plain_loops(normalise, monkeypatch):
-    """Scores less their price of KL, against the others' mean; ratios of whole texts."""
-    config = RLOOConfig(group_size=4, kl_coefficient=0.3, normalise=normalise, clip=0.05)
+def test_rloo_by_plain_loops(normalise, clip, monkeypatch):
+    """Scores less their price of KL, against the others' mean; the likelihood of whole texts.
+
+    Without a clip it is the paper's loss, in which there is no ratio, however far the policy moved.
+    """
+    config = RLOOConfig(group_size=4, kl_coefficient=0.3, normalise=normalise, clip=clip)
     agent = _learner(RLOO, config, rows=8)
     given = _intercepted(agent, monkeypatch)
     paid = [
@@ -253,30 +256,46 @@ def test_rloo_by_plain_loops(normalise, monkeypatch):
         expected = (np.array(expected) - np.mean(expected)) / np.std(expected)
     np.testing.assert_allclose(given["advantages"], expected, atol=1e-3)
     terms = [
-        _text_loss(np.exp((now - old).sum()), a, 0.05, 0.05)
+        -a * now.sum() if clip is None else _text_loss(np.exp((now - old).sum()), a, clip, clip)
         for now, old, a in zip(given["new"], given["old"], expected, strict=True)
     ]
     assert given["loss"] == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-4)
 
 
-def test_reinforce_by_plain_loops(monkeypatch):
-    """Returns with a discount and the price of KL, scaled over the whole batch."""
-    agent = _learner(Reinforce, ReinforceConfig(kl_coefficient=0.3, gamma=0.9, clip=0.05), rows=8)
+@pytest.mark.parametrize("weigh", ["texts", "tokens"])
+@pytest.mark.parametrize(("group", "kl_in"), [(1, "reward"), (4, "loss"), (2, "reward")])
+def test_reinforce_by_plain_loops(weigh, group, kl_in, monkeypatch):
+    """Returns with a discount, the price of KL and a group's mean, scaled over the whole batch.
+
+    The loss is the mean over texts of means over their actions: equation 1 of Hu et al.
+    """
+    settings = {"group_size": group, "kl_in": kl_in, "weigh": weigh}
+    config = ReinforceConfig(kl_coefficient=0.3, gamma=0.9, clip=0.05, **settings)
+    agent = _learner(Reinforce, config, rows=8)
     given = _intercepted(agent, monkeypatch)
+    scores = given["rollout"].scores.reshape(-1, group)
+    if group > 1:
+        scores = scores - scores.mean(axis=1, keepdims=True)
     every = []
-    for row, price in enumerate(given["price"]):
-        paid = [-0.3 * nats for nats in price]
-        paid[-1] += given["rollout"].scores[row]
+    for price, score in zip(given["price"], scores.flatten(), strict=True):
+        paid = [-0.3 * nats if kl_in == "reward" else 0.0 for nats in price]
+        paid[-1] += score
         every.append([sum(0.9**k * r for k, r in enumerate(paid[t:])) for t in range(len(paid))])
     flat = np.concatenate(every)
     flat = (flat - flat.mean()) / flat.std()
     mask = given["rollout"].mask
     np.testing.assert_allclose(given["advantages"][mask], flat, atol=1e-3)
-    moved = itertools.chain(
-        *(np.exp(n - o) for n, o in zip(given["new"], given["old"], strict=True))
+    texts, at = [], 0
+    for now, old, ref in zip(given["new"], given["old"], given["ref"], strict=True):
+        own = flat[at : at + len(now)]
+        at += len(now)
+        price = 0.3 * (now - ref) ** 2 / 2 if kl_in == "loss" else 0.0
+        terms = [_text_loss(r, a, 0.05, 0.05) for r, a in zip(np.exp(now - old), own, strict=True)]
+        texts.append(np.array(terms) + price)
+    whole = (
+        np.mean([np.mean(t) for t in texts]) if weigh == "texts" else np.concatenate(texts).mean()
     )
-    terms = [_text_loss(ratio, a, 0.05, 0.05) for ratio, a in zip(moved, flat, strict=True)]
-    assert given["loss"] == pytest.approx(np.mean(terms), rel=1e-3, abs=1e-4)
+    assert given["loss"] == pytest.approx(whole, rel=1e-3, abs=1e-4)
 
 
 @pytest.mark.parametrize("weigh", ["texts", "tokens"])
@@ -313,11 +332,8 @@ def test_grpo_by_plain_loops(weigh, scale, monkeypatch):
 def _intercepted(agent, monkeypatch):
     """Runs an iteration of one update, whose loss is computed where the policy has moved."""
     seen, module = {}, sys.modules[type(agent).__module__]
-    evaluate, surrogate, backward = (
-        agent.policy.evaluate,
-        module.clipped_policy_loss,
-        Updates.backward,
-    )
+    name = "reinforce_loss" if agent.config.clip is None else "clipped_policy_loss"
+    evaluate, surrogate, backward = agent.policy.evaluate, getattr(module, name), Updates.backward
     weight = agent.policy.model.lm_head.weight
 
     def elsewhere(rollout, rows, *args, **kwargs):
@@ -340,7 +356,7 @@ def _intercepted(agent, monkeypatch):
         backward(updates, loss, figures)
 
     agent.policy.evaluate = elsewhere
-    monkeypatch.setattr(module, "clipped_policy_loss", looking)
+    monkeypatch.setattr(module, name, looking)
     monkeypatch.setattr(Updates, "backward", noted)
     monkeypatch.setattr(Updates, "require_unmoved", lambda *_: None)
     agent.step()

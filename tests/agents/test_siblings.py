@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from agents.grpo import GRPO, GRPOConfig, _Batch
-from agents.maths.advantages import group_advantages, leave_one_out
+from agents.maths.advantages import group_advantages, leave_one_out, less_group_mean
 from agents.models.policy import TransformerPolicy
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
@@ -18,9 +18,10 @@ SIBLINGS = [
     (GRPO, GRPOConfig(group_size=4, minibatches=2, epochs=2, iterations=4)),
     (GRPO, GRPOConfig(group_size=2, kl_coefficient=0.0, weigh="tokens", clip_high=0.3, bf16=True)),
     (RLOO, RLOOConfig(group_size=4, normalise=True, iterations=4)),
+    (Reinforce, ReinforceConfig(group_size=2, kl_in="loss", iterations=4)),
     (Reinforce, ReinforceConfig(minibatches=2, iterations=4, gamma=0.9)),
 ]
-NAMES = ["grpo", "grpo_bf16", "rloo", "reinforce"]
+NAMES = ["grpo", "grpo_bf16", "rloo", "reinforce_groups", "reinforce"]
 
 
 def _make(kind, config, seed=0, rows=8, **kwargs):
@@ -63,6 +64,16 @@ def test_leave_one_out_by_hand():
         leave_one_out(scores, 1)
 
 
+def test_a_groups_mean_is_taken_off_the_last_reward_by_hand():
+    """Paid 3 and 1 in all, so 2 on average, whatever is behind a text's end."""
+    rewards = torch.tensor([[1.0, 2.0, 9.0], [0.0, 0.0, 1.0], [5.0, 7.0, 7.0], [5.0, 7.0, 7.0]])
+    mask = torch.tensor(
+        [[True, True, False], [True] * 3, [True, False, False], [True, False, False]]
+    )
+    less = torch.where(mask, less_group_mean(rewards, mask, 2), 0.0)
+    assert less.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0] * 3, [0.0] * 3]
+
+
 @pytest.mark.parametrize(("kind", "config"), SIBLINGS, ids=NAMES)
 def test_two_and_two_iterations_are_four(kind, config, tmp_path):
     straight, first = _make(kind, config), _make(kind, config)
@@ -74,7 +85,7 @@ def test_two_and_two_iterations_are_four(kind, config, tmp_path):
     assert expected[2:] == [_figures(resumed.step()[0]) for _ in range(2)]
 
 
-@pytest.mark.parametrize(("kind", "config"), SIBLINGS[:3], ids=NAMES[:3])
+@pytest.mark.parametrize(("kind", "config"), SIBLINGS[:4], ids=NAMES[:4])
 def test_the_completions_of_a_prompt_stand_side_by_side(kind, config):
     """Group n is rows n * size to (n + 1) * size, however many rows the environment has."""
     agent = _make(kind, dataclasses.replace(config, episodes=16), rows=4)
@@ -84,7 +95,7 @@ def test_the_completions_of_a_prompt_stand_side_by_side(kind, config):
     assert len(set(ids[:, 0].tolist())) == min(8, 16 // config.group_size)
 
 
-@pytest.mark.parametrize(("kind", "config"), SIBLINGS[:3], ids=NAMES[:3])
+@pytest.mark.parametrize(("kind", "config"), SIBLINGS[:4], ids=NAMES[:4])
 def test_texts_that_are_no_whole_groups_are_refused(kind, config):
     message = f"7 texts an iteration are no whole groups of {config.group_size}"
     with pytest.raises(ValueError, match=message):
@@ -142,9 +153,11 @@ def test_an_only_update_in_bfloat16_still_stops_for_another_sampler(monkeypatch,
         agent.step()
 
 
-def test_the_gradient_of_rloo_is_that_of_reinforce():
-    """At ratio 1: minus the mean over texts of advantage times the gradient of the whole text."""
-    agent = _make(RLOO, RLOOConfig(group_size=2, kl_coefficient=0.0, max_gradient_norm=None))
+@pytest.mark.parametrize("clip", [None, 0.2])
+def test_the_first_gradient_of_rloo_is_that_of_reinforce(clip):
+    """Minus the mean over texts of advantage times the gradient of the whole text, clip or none."""
+    config = RLOOConfig(group_size=2, kl_coefficient=0.0, max_gradient_norm=None, clip=clip)
+    agent = _make(RLOO, config)
     rollout = agent.collect([0, 0, 1, 1, 2, 2, 3, 3])
     rewards = torch.zeros_like(rollout.rewards)
     rewards[:, 0] = torch.arange(8.0) ** 2
@@ -166,7 +179,9 @@ def test_the_gradient_of_rloo_is_that_of_reinforce():
         (GRPOConfig, {"group_size": 1}),
         (GRPOConfig, {"clip_high": 0.0}),
         (RLOOConfig, {"kl_coefficient": -1.0}),
+        (RLOOConfig, {"clip": 0.0}),
         (ReinforceConfig, {"gamma": 1.5}),
+        (ReinforceConfig, {"group_size": 0}),
         (ReinforceConfig, {"clip": 0.0}),
     ],
 )

@@ -116,3 +116,19 @@ def test_pairs_that_the_start_wrote_are_told_apart_and_leave_what_is_written_ope
     assert history[-1]["accuracy"] > 0.85
     assert history[-1]["chosen_log_prob"] < history[0]["chosen_log_prob"] - 1
     assert 0.2 < _write(policy, 1024, seed=9)[1].mean() < 0.5
+
+
+def test_likely_chosen_texts_stay_likely_if_that_counts_too():
+    """Pairs of random texts: comparing alone makes the chosen ones less likely, too."""
+    letters = torch.randint(8, (2, 64, 4), generator=torch.Generator().manual_seed(0)).tolist()
+    chosen, rejected = (["".join("abcdefgh"[n] for n in text) for text in each] for each in letters)
+    pairs = list(zip("abcdefgh" * 8, chosen, rejected, strict=True))
+    last = {}
+    for weight in (0.0, 1.0):
+        config = DPOConfig(
+            iterations=100, episodes=64, learning_rate=1e-3, beta=0.1, sft_weight=weight
+        )
+        dpo = DPO(TransformerPolicy(make_model()), make_toy(rows=8), config, pairs=pairs)
+        last[weight] = [dpo.step()[0] for _ in range(config.iterations)][-1]
+    assert last[0.0]["accuracy"] > 0.75 < last[1.0]["accuracy"]
+    assert last[0.0]["chosen_log_prob"] + 2 < last[1.0]["chosen_log_prob"]

@@ -19,6 +19,7 @@ LEARNERS = {
     "ppo": (PPO, PPOConfig, {**FREE, "lam": 0.95, "value_weight": 0.5}),
     "grpo": (GRPO, GRPOConfig, {**FREE, "group_size": 8}),
     "rloo": (RLOO, RLOOConfig, {**FREE, "group_size": 8}),
+    "rloo, clipped": (RLOO, RLOOConfig, {**FREE, "group_size": 8, "clip": 0.2}),
     "reinforce": (Reinforce, ReinforceConfig, FREE),
     "dpo": (DPO, DPOConfig, {"beta": 0.5}),
 }

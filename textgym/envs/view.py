@@ -9,6 +9,7 @@ import numpy as np
 from textgym.envs.settings import hold
 from textgym.envs.snapshots import kinship
 from textgym.rendering.spans import conversation_spans, edit_spans, text_spans, to_ansi
+from textgym.rewards import WeightedReward
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,6 +97,15 @@ class WorldView:
     def mask_is_fixed(self) -> bool:
         """Whether the same actions are legal in every state, so that one look is enough."""
         return self.action_kind == "append" and self._world.constraint is None
+
+    @property
+    def reward_weights(self) -> tuple[float, ...] | None:
+        """What each of ``info["reward_terms"]`` counts in the score, in their order.
+
+        ``None`` if the reward is no weighted sum of them.
+        """
+        reward = self._world.reward
+        return reward.weights if isinstance(reward, WeightedReward) else None
 
     @property
     def layout(self) -> dict[str, slice]:

@@ -109,6 +109,23 @@ class WeightedReward(Combination):
         return tuple(reward for reward, _ in self.parts)
 
     @property
+    def weights(self) -> tuple[float, ...] | None:
+        """What each of the ``terms`` counts in the sum, in their order.
+
+        ``None`` if one of them is changed before it is added, as by a clip.
+        """
+        weights: list[float] = []
+        for reward, weight in self.parts:
+            if isinstance(reward, WeightedReward):
+                below = reward.weights
+            else:
+                below = None if isinstance(reward, Combination) else (1.0,)
+            if below is None:
+                return None
+            weights += [weight * each for each in below]
+        return tuple(weights)
+
+    @property
     def name(self) -> str:
         """How messages call it."""
         return " + ".join(reward.name for reward, _ in self.parts)

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from stable_baselines3.common.utils import explained_variance as theirs
 
 from agents.maths.advantages import (
+    decoupled_advantages,
     explained_variance,
     generalised_advantages,
+    has_contrast,
     masked_mean,
     standardise,
 )
@@ -106,3 +108,31 @@ def test_explained_variance_by_hand_and_as_stable_baselines3_has_it(values, expe
     )
     found = explained_variance(predicted, returns, apart)
     assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_parts_are_compared_apart_and_then_scaled_over_the_batch_by_hand():
+    """Two groups of two, and parts whose sizes differ a hundredfold, weighed 1 and 3.
+
+    By the first part -1 1 0 0, by the second 1 -1 1 -1: in all 2 -2 3 -3, of deviation sqrt(6.5).
+    What is summed first has the first part's say in the first group alone: -1 1.
+    """
+    scores = torch.tensor([[0.0, 0.02], [100.0, 0.01], [7.0, 0.9], [7.0, 0.3]])
+    weights = torch.tensor([1.0, 3.0])
+    expected = torch.tensor([2.0, -2.0, 3.0, -3.0]) / 6.5**0.5
+    torch.testing.assert_close(decoupled_advantages(scores, weights, 2, scale=True), expected)
+    centred = torch.tensor([-50 + 0.015, 50 - 0.015, 0.9, -0.9])
+    expected = centred / centred.square().mean().sqrt()
+    torch.testing.assert_close(decoupled_advantages(scores, weights, 2, scale=False), expected)
+
+
+def test_where_no_part_tells_texts_apart_nothing_is_an_advantage():
+    scores = torch.tensor([[0.1, 0.7]]).repeat(6, 1)
+    assert not decoupled_advantages(scores, torch.ones(2), 3, scale=True).any()
+    assert not has_contrast(scores, 3).any()
+
+
+def test_a_group_has_contrast_where_any_part_tells_two_of_its_texts_apart():
+    scores = torch.tensor([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0], [1.0, 3.0], [0.0, 0.0], [2.0, 0.0]])
+    assert has_contrast(scores, 2).tolist() == [False, True, True]
+    assert has_contrast(scores[:, 0], 2).tolist() == [False, False, True]
+    assert has_contrast(scores.sum(dim=1), 3).tolist() == [False, True]

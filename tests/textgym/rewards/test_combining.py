@@ -202,3 +202,34 @@ def test_spawned_workers_make_a_specified_reward_themselves():
         assert rewards.tolist() == [2 * plain] * 2
     finally:
         envs.close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ([[count, 2.0], [make_constant(), -1]], (2.0, -1.0)),
+        ([[[[count, 3.0], [count, 0.5]], 2.0], [make_constant(), 1.0]], (6.0, 1.0, 1.0)),
+        ([[count, 2.0], [{"clip": {"reward": count, "high": 1}}, 1.0]], None),
+        ([[[[{"affine": {"reward": count, "scale": 2}}, 1.0]], 1.0]], None),
+    ],
+)
+def test_what_the_terms_of_a_sum_count(spec, expected):
+    """With them, the terms make the score; where one is changed before it is added, none do."""
+    reward = resolve(spec)
+    assert reward.weights == expected
+    total, terms = reward.terms(["p"] * 4, TEXTS)
+    if expected is not None:
+        by_hand = [
+            sum(w * x for w, x in zip(expected, row, strict=True))
+            for row in zip(*terms.values(), strict=True)
+        ]
+        assert by_hand == total
+
+
+def test_an_environment_says_what_its_terms_count():
+    def made(reward):
+        return gym.make("TextGym/Alphabet-v0", reward=reward).unwrapped.reward_weights
+
+    assert made([[count, 2.0], [make_constant(), -1]]) == (2.0, -1.0)
+    assert made(count) is None
+    assert made({"clip": {"reward": [[count, 2.0]], "high": 1}}) is None
