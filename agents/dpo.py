@@ -83,6 +83,10 @@ class DPOConfig(LearnerConfig):
         """
         LearnerConfig.__post_init__(self)
         require_group_size(self.group_size)
+        if self.importance_cap is not None:
+            raise ValueError(
+                "importance_cap is of learners by probability ratios, which DPO is not: leave it out"
+            )
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")
         if self.sft_weight < 0:

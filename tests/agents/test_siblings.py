@@ -250,7 +250,10 @@ def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings, 
 
 @pytest.mark.parametrize(
     ("kind", "config"),
-    [(RLOO, RLOOConfig(epochs=2, learning_rate=1e-2)), (Reinforce, ReinforceConfig(epochs=2))],
+    [
+        (RLOO, RLOOConfig(epochs=2, learning_rate=1e-2)),
+        (Reinforce, ReinforceConfig(epochs=2, weigh="tokens")),
+    ],
     ids=["rloo", "reinforce"],
 )
 def test_the_policy_s_own_divergence_is_per_action_also_where_ratios_are_of_texts(kind, config):

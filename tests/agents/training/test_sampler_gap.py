@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from agents.dpo import DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.maths.importance import corrected, effective_share, truncated_weights
 from agents.models.policy import TransformerPolicy
@@ -125,6 +126,11 @@ def test_a_gradient_is_weighed_by_what_the_sampler_did(kind, settings, updates):
 def test_a_cap_below_one_is_refused(cap):
     with pytest.raises(ValueError, match="importance_cap"):
         PPOConfig(importance_cap=cap)
+
+
+def test_a_cap_where_there_are_no_ratios_is_refused():
+    with pytest.raises(ValueError, match="importance_cap is of learners by probability ratios"):
+        DPOConfig(importance_cap=2.0)
 
 
 def test_one_odd_action_in_a_hundred_is_no_broken_run():
