@@ -137,7 +137,7 @@ class Learner:
         self.policy, self.reference, self.config = policy, reference, config
         learns = sum(p.numel() for p in policy.parameters() if p.requires_grad)
         self.learning_rates = config.learning_rates(usual_rate(learns))
-        self.optimizer = adam(policy, self.learning_rates[0])
+        self.optimizer = adam(policy, self.learning_rates[0], config)
         self.is_whole, self.changes = True, list[str]()
         self._without_gradient = 0  # iterations, from the first on
         self.optimizer.register_step_pre_hook(self._begin_update)

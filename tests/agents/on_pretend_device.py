@@ -116,7 +116,7 @@ def updating(device, waits):
     settings = PPOConfig(micro_batch_tokens=6)
     updates = Updates(
         policy,
-        adam(policy, 1.0),
+        adam(policy, 1.0, settings),
         settings,
         generator=generator,
         processes=Processes(device=torch.device(device)),
