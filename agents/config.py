@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
 
 from agents.maths.distributions import Sampling
 from textgym.messages import did_you_mean, shown
 from textgym.pretrained.precision import Bfloat16  # noqa: TC001 - fields are checked by it
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 __all__ = [
     "LearnerConfig",
@@ -43,6 +46,17 @@ class LearnerConfig:
     million to 3e-6 of a billion. Higher learns faster until the KL divergence jumps."""
     final_rate: float = 0.1
     """What is left of the learning rate at the end, as a fraction. Higher keeps moving."""
+    warmup: int = 0
+    """First iterations over which the learning rate rises in equal steps. More spare a policy large
+    steps while Adam knows little of its gradients."""
+    weight_decay: float = 0.0
+    """AdamW's: the share, times the learning rate, by which a step shrinks all weights that learn.
+    Higher holds them, or adapters, nearer to 0."""
+    adam_beta1: float = 0.9
+    """How much of the average gradient a step keeps. Higher steps more smoothly."""
+    adam_beta2: float = 0.999
+    """How much of the average square of the gradient a step keeps. Higher scales steps by a longer
+    past."""
     max_gradient_norm: float | None = 1.0
     """Longer gradients are scaled down to this, a policy's and its critic's each by itself; None
     leaves them. Higher trusts odd batches."""
@@ -77,19 +91,19 @@ class LearnerConfig:
         require_field_types(self)
         if not 0 <= self.seed < _SEEDS:
             raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
-        for name in ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("learning_rate", "max_gradient_norm"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} must be above 0, got {value}")
-        if self.importance_cap is not None and not self.importance_cap >= 1:
-            raise ValueError(f"importance_cap must be at least 1, got {self.importance_cap}")
-        if not 0 <= self.final_rate <= 1:
-            raise ValueError(f"final_rate must be in [0, 1], got {self.final_rate}")
+        whole = ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes")
+        self._hold((*whole, "importance_cap"), lambda x: x >= 1, "at least 1")
+        self._hold(("learning_rate", "max_gradient_norm"), lambda x: x > 0, "above 0")
+        self._hold(("warmup", "weight_decay"), lambda x: x >= 0, "at least 0")
+        self._hold(("adam_beta1", "adam_beta2"), lambda x: 0 <= x < 1, "in [0, 1)")
+        self._hold(("final_rate",), lambda x: 0 <= x <= 1, "in [0, 1]")
         _ = self.sampling
+
+    def _hold(self, names: Sequence[str], holds: Callable[[float], bool], said: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not holds(value):
+                raise ValueError(f"{name} must be {said}, got {value}")
 
     @property
     def sampling(self) -> Sampling:

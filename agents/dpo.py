@@ -85,7 +85,8 @@ class DPOConfig(LearnerConfig):
         require_group_size(self.group_size)
         if self.importance_cap is not None:
             raise ValueError(
-                "importance_cap is of learners by probability ratios, which DPO is not: leave it out"
+                "importance_cap is of learners by probability ratios, and DPO has none: leave it "
+                "out"
             )
         if not self.beta > 0:
             raise ValueError(f"beta must be above 0, got {self.beta}")

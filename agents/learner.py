@@ -135,7 +135,7 @@ class Learner:
         if reference is not None:
             self.processes.start_alike(reference)
         self.policy, self.reference, self.config = policy, reference, config
-        self.optimizer = adam(policy)
+        self.optimizer = adam(policy, config)
         self.learning_rates = (config.learning_rate or usual_rate(policy),) * 2
         self.is_whole, self.changes = True, list[str]()
         self._without_gradient = self.iteration = self.num_timesteps = 0

@@ -20,6 +20,7 @@ _SIZE = "how much a gradient is made of"
 _RATE = "how far a step goes"
 _BOUND = "how far an update may go"
 _PASSES = "how the same numbers are computed"
+_MOMENTS = "how the moments that the checkpoint keeps are made and used"
 _DRAWN = "what is drawn, and so all that is measured of it"
 _PAID = "what is paid, and so what returns, and the critic, are"
 _PRICE = "the price of KL, which a reward is weighed against"
@@ -39,6 +40,7 @@ MAY_CHANGE: Mapping[str, str] = MappingProxyType(
         "learning_rate": _RATE,
         "critic_learning_rate": _RATE,
         "final_rate": _RATE,
+        "warmup": _RATE,
         "max_gradient_norm": _RATE,
         "adam_epsilon": _RATE,
         "critic_warmup": "how long values are learned alone",
@@ -57,7 +59,9 @@ MAY_CHANGE: Mapping[str, str] = MappingProxyType(
 MUST_STAY: Mapping[str, str] = MappingProxyType(
     {
         "seed": "the generators go on from the checkpoint, and would not hear of it",
-        "adam": "how the moments that the checkpoint keeps are used",
+        "adam": _MOMENTS,
+        "adam_beta1": _MOMENTS,
+        "adam_beta2": _MOMENTS,
         "temperature": _DRAWN,
         "top_k": _DRAWN,
         "top_p": _DRAWN,
@@ -81,6 +85,7 @@ MUST_STAY: Mapping[str, str] = MappingProxyType(
         "surrogate": _LOSS,
         "overlong": _LOSS,
         "loss": _LOSS,
+        "weight_decay": _LOSS,
         "label_smoothing": _LOSS,
     }
 )

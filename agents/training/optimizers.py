@@ -21,15 +21,16 @@ __all__ = ["MuonWithAdamW", "adam", "share_of_rate", "usual_rate"]
 _MATRIX = 2  # dimensions
 
 
-def adam(policy: TransformerPolicy) -> torch.optim.Adam:
+def adam(policy: TransformerPolicy, config: LearnerConfig) -> torch.optim.AdamW:
     """Makes the optimiser of what learns in a policy.
 
     Args:
         policy: Whose frozen parameters are left out.
+        config: Its averages and its decay.
 
     Returns:
-        Adam, whose rates are set before each iteration; its first group is what acts, its second
-        what gives values alone.
+        AdamW, which is Adam without a decay; its first group is what acts, its second what gives
+        values alone. Their step sizes are set before each iteration.
     """
     valuing = {*policy.value_parameters()}
     learns = [p for p in policy.parameters() if p.requires_grad]
@@ -37,17 +38,22 @@ def adam(policy: TransformerPolicy) -> torch.optim.Adam:
         {"params": [p for p in learns if p not in valuing]},
         {"params": [p for p in learns if p in valuing]},
     ]
-    return torch.optim.Adam(groups, eps=1e-5)
+    betas = config.adam_beta1, config.adam_beta2
+    decay = config.weight_decay
+    return torch.optim.AdamW(groups, betas=betas, eps=1e-5, weight_decay=decay)
 
 
 def share_of_rate(config: LearnerConfig, iteration: int) -> float:
     """How much of the highest step size an iteration has: it falls in equal steps.
 
+    While it warms up, it is that times a share that rises in equal steps, to 1 at the last of them.
+
     Args:
         config: Of the run.
         iteration: Its number, from 0.
     """
-    return 1 - (1 - config.final_rate) * min(1.0, iteration / config.iterations)
+    falling = 1 - (1 - config.final_rate) * min(1.0, iteration / config.iterations)
+    return falling * min(1.0, (iteration + 1) / max(1, config.warmup))
 
 
 def usual_rate(policy: torch.nn.Module) -> float:

@@ -116,7 +116,7 @@ def updating(device, waits):
     settings = PPOConfig(micro_batch_tokens=6)
     updates = Updates(
         policy,
-        adam(policy),
+        adam(policy, settings),
         settings,
         generator=generator,
         processes=Processes(device=torch.device(device)),

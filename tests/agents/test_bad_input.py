@@ -192,8 +192,8 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_changed(damage, said, save
 
 def test_a_checkpoint_of_other_settings_says_how_they_differ(saved):
     _, folder = saved
-    with pytest.raises(ValueError, match=r"with clip 0\.2, not 0\.3, iterations 3, not 9: give"):
-        toy_learner(iterations=9, clip=0.3).restore(folder)
+    with pytest.raises(ValueError, match=r"with gamma 1\.0, not 0\.9 \(what is paid.*\): give"):
+        toy_learner(iterations=9, gamma=0.9).restore(folder)
     with pytest.raises(ValueError, match="is one of PPO, not GRPO"):
         GRPO.load(folder, make_toy())
     with pytest.raises(TypeError, match=MADE):

@@ -33,6 +33,12 @@ SHARED = {
     "critic_warmup": 0,
     "entropy_coefficient": 0.0,
     "target_kl": None,
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.999,
+    "weight_decay": 0.0,
+    "warmup": 0,
+    "critic_learning_rate": None,
+    "importance_cap": None,
 }
 OWN = {
     "lm-human-preferences": {
