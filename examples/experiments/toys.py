@@ -48,6 +48,7 @@ LEARNERS = {
     "GRPO": (GRPO, GRPOConfig, {**FREE, "group_size": 8}),
     "RLOO": (RLOO, RLOOConfig, {**FREE, "group_size": 8}),
     "REINFORCE++": (Reinforce, ReinforceConfig, FREE),
+    "REINFORCE++ by tokens": (Reinforce, ReinforceConfig, {**FREE, "weigh": "tokens"}),
     # It has no clip, and pairs of one score teach it nothing, so that it stays where it has
     # narrowed to. A high price of KL keeps it from that, and groups make its gradient less noisy.
     "DPO": (DPO, DPOConfig, {"beta": 1.0, "group_size": 8}),
