@@ -243,10 +243,11 @@ def less_group_mean(rewards: Tensor, mask: Tensor, group: int) -> Tensor:
     Returns:
         ``(N, C)``.
     """
-    paid = torch.where(mask, rewards, 0.0).double().sum(dim=1)
-    means = paid.reshape(-1, group).mean(dim=1).repeat_interleave(group).to(rewards.dtype)
+    paid = torch.where(mask, rewards, 0.0).sum(dim=1).reshape(-1, group)
+    means = paid.amax(dim=1) + _below_highest(paid).mean(dim=1)
     is_last = mask.cumsum(dim=1) == mask.sum(dim=1, keepdim=True)
-    return rewards - torch.where(mask & is_last, means.unsqueeze(1), 0.0)
+    each = means.repeat_interleave(group).unsqueeze(1)
+    return rewards - torch.where(mask & is_last, each, 0.0)
 
 
 def overlong_punishment(lengths: Tensor, most: int, buffer: int) -> Tensor:

@@ -84,6 +84,8 @@ MUST_STAY: Mapping[str, str] = MappingProxyType(
         "ratio": _LOSS,
         "surrogate": _LOSS,
         "overlong": _LOSS,
+        "parts": _LOSS,
+        "sft_weight": _LOSS,
         "loss": _LOSS,
         "weight_decay": _LOSS,
         "label_smoothing": _LOSS,

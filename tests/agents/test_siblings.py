@@ -72,6 +72,8 @@ def test_a_groups_mean_is_taken_off_the_last_reward_by_hand():
     )
     less = torch.where(mask, less_group_mean(rewards, mask, 2), 0.0)
     assert less.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0] * 3, [0.0] * 3]
+    alike = torch.linspace(0.1, 99.9, 200).repeat_interleave(7)[:, None]
+    assert not less_group_mean(alike, torch.ones_like(alike, dtype=torch.bool), 7).any()
 
 
 @pytest.mark.parametrize(("kind", "config"), SIBLINGS, ids=NAMES)
