@@ -1,5 +1,7 @@
 """What the pages say is so: their code runs, and what they name exists."""
 
+import dataclasses
+import inspect
 import json
 import os
 import re
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from stable_baselines3 import PPO as SB3PPO
 from transformers import GPT2Config
 
+from agents import DPOConfig, GRPOConfig, PPOConfig, ReinforceConfig, RLOOConfig
 from reward_models.models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
 from tests.commands import run_commands
 from textgym.cli.main import COMMANDS
@@ -108,6 +112,37 @@ def test_the_page_of_learners_runs(tmp_path):
     result = _run(f"{code}\nprint(ppo.iteration, len(rollout), actions.shape)", tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stdout == "3 64 (64,)\n"
+
+
+def _rows_of_names():
+    """What the page's table of other people's names has on each line, a cell each."""
+    page = (ROOT / "LEARNERS.md").read_text(encoding="utf-8")
+    part = page.partition("## Names that others use")[2].partition("\n## ")[0]
+    lines = [line for line in part.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_name_of_ours_beside_others_is_a_setting_and_its_value_possible():
+    configs = [PPOConfig, GRPOConfig, RLOOConfig, ReinforceConfig, DPOConfig]
+    fields = {field.name for config in configs for field in dataclasses.fields(config)}
+    named = [re.findall(r"`([^`]+)`", ours) for ours, *_ in _rows_of_names()]
+    assert {len(cells) for cells in _rows_of_names()} == {4}
+    told = [name for names in named for name in names]
+    assert len(told) == len(set(told)) > 30
+    assert {name.partition("=")[0] for name in told} <= fields
+    GRPOConfig(weigh="constant", surrogate="clip", ratio="text", overlong="filter")
+    GRPOConfig(surrogate="cispo")
+    assert "scale_rewards" not in {field.name for field in dataclasses.fields(GRPOConfig)}
+    assert "scale_rewards" in {field.name for field in dataclasses.fields(PPOConfig)}
+
+
+def test_stable_baselines3_has_the_names_that_the_page_says_it_has():
+    known = set(inspect.signature(SB3PPO).parameters) | {"n_envs", "learn(total_timesteps)"}
+    said = {
+        name for _, _, theirs, _ in _rows_of_names() for name in re.findall(r"`([^`]+)`", theirs)
+    }
+    assert said <= known
+    assert len(said) > 12
 
 
 def test_the_page_of_rewards_runs(tmp_path):
