@@ -313,17 +313,23 @@ class Learner:
         self.processes.sum_([result.log_probs, result.values])
         return result
 
-    def reference_log_probs(self, rollout: Rollout) -> Tensor:
+    def reference_log_probs(self, rollout: Rollout, *, beside_sampler: bool = False) -> Tensor:
         """The reference's log-probabilities of actions, over all that was legal, ``(N, C)``.
 
         The reference may be the policy's own base, without its adapters.
+
+        Args:
+            rollout: The texts.
+            beside_sampler: Whether they are compared with the sampler's own log-probabilities. In
+                bfloat16 anything else is computed by the update's kernels, as what it is compared
+                with is: an unmoved policy is then no nat from its reference.
         """
         # Over all that was legal: what top-k and top-p cut away still costs.
         rollout = replace(rollout, kept=None)
         if self.reference is not None:
-            return self.evaluate(self._packed(self.reference), rollout).log_probs
+            return self.evaluate(self._fast(self.reference, beside_sampler), rollout).log_probs
         with adapters_off(self.policy), silenced(self.policy.edit_head):
-            return self.evaluate(self._packed(self.actor), rollout).log_probs
+            return self.evaluate(self._fast(self.actor, beside_sampler), rollout).log_probs
 
     def old_log_probs(self, rollout: Rollout) -> Tensor:
         """The log-probabilities under the old policy, which acted, for ratios, ``(N, C)``.
@@ -418,10 +424,8 @@ class Learner:
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False
 
-    def _packed(self, reference: TransformerPolicy) -> TransformerPolicy:
-        config = self.config
-        if self.bf16 and not config.updates_on_policy:
-            # What it is compared with is evaluated anew, and at the start is to be just the same.
+    def _fast(self, reference: TransformerPolicy, beside_sampler: bool) -> TransformerPolicy:
+        if self.bf16 and not beside_sampler:
             return reference
         dtype = torch.bfloat16 if self.bf16 else reference.dtype
-        return reference.packed(config.micro_batch_tokens, dtype)
+        return reference.packed(self.config.micro_batch_tokens, dtype)

@@ -226,7 +226,9 @@ class PPO(Learner):
         with clock.phase("collect"):
             rollout = self.collect()
         with clock.phase("reference"):
-            reference = self.reference_log_probs(rollout)
+            reference = self.reference_log_probs(
+                rollout, beside_sampler=self._is_own(rollout) and config.kl_in == "reward"
+            )
         with clock.phase("advantages"):
             batch, metrics = self._learnable(rollout, reference)
         with clock.phase("update"), self.updates() as updates:
@@ -259,12 +261,16 @@ class PPO(Learner):
             )
         return metrics, rollout
 
+    def _is_own(self, rollout: Rollout) -> bool:
+        """Whether the policy of the only update is the one that acted, and nothing is evaluated."""
+        return self.bf16 and self.config.updates_on_policy and rollout.values is not None
+
     @torch.no_grad()
     def _learnable(self, rollout: Rollout, reference: Tensor) -> tuple[_Batch, dict[str, float]]:
         """Turns rewards and KL into advantages and returns."""
         config, mask = self.config, rollout.mask
         old_log_probs, old_values = rollout.log_probs, rollout.values
-        is_own = self.bf16 and config.updates_on_policy and old_values is not None
+        is_own = self._is_own(rollout)
         if old_values is None or (self.bf16 and not is_own):
             old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from agents.dpo import DPOConfig
+from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.maths.importance import corrected, effective_share, truncated_weights
 from agents.models.policy import TransformerPolicy
@@ -149,3 +149,19 @@ def test_one_odd_action_in_a_hundred_is_no_broken_run():
     mask[1, 7] = True
     with pytest.raises(GuardError, match="nan"):
         require_unit_ratio(new, old, mask, bf16=True)
+
+
+@pytest.mark.parametrize("minibatches", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [(PPO, {"kl_in": "loss"}), (GRPO, {}), (RLOO, {}), (Reinforce, {}), (DPO, {"group_size": 2})],
+    ids=["ppo", "grpo", "rloo", "reinforce", "dpo"],
+)
+def test_in_bfloat16_an_unmoved_policy_is_no_nat_from_its_reference(kind, settings, minibatches):
+    """One kind of forward pass for both, however many updates follow: it was another for one."""
+    config = kind.config_type(bf16=True, minibatches=minibatches, learning_rate=1e-30, **settings)
+    learner = kind(TransformerPolicy(make_model(width=64)), make_toy(rows=32), config)
+    metrics, _ = learner.step()
+    assert metrics["kl"] == 0.0
+    for name in ("kl_k3", "kl_loss", "margin"):
+        assert metrics.get(name, 0.0) == 0.0
