@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
-__all__ = ["AdaptedReward", "ChatReward", "FilledReward", "adapt", "columns_read"]
+__all__ = ["AdaptedReward", "ChatReward", "FilledReward", "adapt", "columns_read", "require_call"]
 
 _TEXTS, _IDS = ("prompts", "completions"), "completion_ids"
+_BY_PLACE = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 _BY_NAME = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
 
 
@@ -47,7 +48,7 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Any]:
             function.
     """
     try:
-        parameters = inspect.signature(function).parameters.values()
+        parameters = list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
         return function  # something built in, which does not say what it takes
     kinds = {parameter.kind for parameter in parameters}
@@ -59,6 +60,7 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     names_texts = not {"completions", _IDS}.isdisjoint(names)
     by_name = not in_order and (names_texts or not has_places)
+    columns = parameters if by_name else _behind_the_texts(parameters)
     takes_all = kind.VAR_KEYWORD in kinds
     special = by_name or not {_IDS, *_OF_A_TRAINER}.isdisjoint(names) or _is_async(function)
     if takes_all and not special:
@@ -66,17 +68,48 @@ def adapt(function: Callable[..., Any]) -> Callable[..., Any]:
     return AdaptedReward(
         function,
         by_name=by_name,
-        named=tuple(names if by_name else names[2:]),
+        named=tuple(parameter.name for parameter in columns),
         takes_all=takes_all,
-        reads=_required(parameters, kinds=_BY_NAME if by_name else (kind.KEYWORD_ONLY,)),
+        reads=_required(columns),
     )
+
+
+def require_call(name: str, adapted: Callable[..., Any]) -> None:
+    """Refuses a function that can be called in no way of ours, whatever the columns are.
+
+    Args:
+        name: How the message calls it.
+        adapted: What ``adapt`` returned.
+
+    Raises:
+        ValueError: If it is one; the message says why.
+    """
+    function, by_name = adapted, False
+    if isinstance(adapted, AdaptedReward):
+        function, by_name = adapted.function, adapted.by_name
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return
+    parameters = list(signature.parameters.values())
+    columns = parameters if by_name else _behind_the_texts(parameters)
+    named = {one.name: None for one in columns if one.kind in _BY_NAME}
+    try:
+        signature.bind(*(() if by_name else _TEXTS), **named)
+    except TypeError as error:
+        raise ValueError(
+            f"reward {name!r} cannot be called with prompts and completions: {error}; it takes "
+            f"{signature}"
+        ) from error
+    if not parameters:
+        raise ValueError(f"reward {name!r} takes nothing; it would be given the texts")
 
 
 def columns_read(function: Callable[..., Any]) -> tuple[str, ...]:
     """Returns the columns that a reward cannot do without, as far as it shows.
 
-    They are its attribute ``reads``, or else what its signature asks for by keyword and has no
-    default for.
+    They are its attribute ``reads``, or else what its signature asks for behind the texts and has
+    no default for.
     """
     reads = getattr(function, "reads", None)
     if isinstance(reads, tuple):
@@ -85,7 +118,7 @@ def columns_read(function: Callable[..., Any]) -> tuple[str, ...]:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return ()
-    return _required(parameters, kinds=(inspect.Parameter.KEYWORD_ONLY,))
+    return _required(_behind_the_texts(list(parameters)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,12 +235,18 @@ class FilledReward:
         return [self.value if score is None else score for score in scores]
 
 
-def _required(parameters: Iterable[inspect.Parameter], kinds: Sequence[Any]) -> tuple[str, ...]:
-    """The columns among a signature's parameters of some kinds that have no default."""
+def _behind_the_texts(parameters: Sequence[inspect.Parameter]) -> list[inspect.Parameter]:
+    """A signature's parameters but for those that two texts, given by their places, fill."""
+    places = [parameter for parameter in parameters if parameter.kind in _BY_PLACE]
+    return [parameter for parameter in parameters if parameter not in places[: len(_TEXTS)]]
+
+
+def _required(parameters: Iterable[inspect.Parameter]) -> tuple[str, ...]:
+    """The columns among parameters that have no default and can be given by name."""
     return tuple(
         parameter.name
         for parameter in parameters
-        if parameter.kind in kinds
+        if parameter.kind in _BY_NAME
         and parameter.default is parameter.empty
         and parameter.name not in (*_TEXTS, _IDS, *_OF_A_TRAINER)
     )

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from textgym.messages import shown
 from textgym.rewards.calling import columns_read
 from textgym.rewards.factories import missing_package
 
 if TYPE_CHECKING:
     from textgym.types import RewardFunction
 
-__all__ = ["CheckedReward", "RewardError", "Scorer", "as_float", "show"]
+__all__ = ["CheckedReward", "RewardError", "Scorer", "as_float", "finite", "show"]
 
 _SHOWN_CHARACTERS = 200
 
@@ -165,11 +166,25 @@ class CheckedReward:
 
 
 def as_float(value: Any) -> float:
-    """Makes a number of what may be one; NaN of anything else."""
+    """Makes a number of what may be one; NaN of anything else, a text that spells one included."""
+    if isinstance(value, str | bytes | bytearray):
+        return math.nan
     try:
         return float(value)
     except (TypeError, ValueError):
         return math.nan
+
+
+def finite(name: str, value: Any) -> float:
+    """Returns a setting of a reward as a float.
+
+    Raises:
+        ValueError: If it is no finite number; ``name`` says of what.
+    """
+    number = math.nan if isinstance(value, bool) else as_float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{name} must be a finite number, got {shown(value)}")
+    return number
 
 
 def _first_failure(

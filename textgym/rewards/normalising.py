@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from textgym.files import write_json
+from textgym.messages import shown, whole_number
+from textgym.rewards.checking import finite
 from textgym.rewards.combining import Unary
 
 if TYPE_CHECKING:
@@ -112,13 +114,30 @@ class Normalised(Unary):
     moments: RunningMoments = field(default_factory=RunningMoments)
 
     def __post_init__(self) -> None:
-        """Reads the state.
+        """Checks the settings, and reads the state.
 
         Raises:
             FileNotFoundError: If it is not there.
-            ValueError: If it is no such state, or there is nothing to be frozen.
+            ValueError: If it is no such state, there is nothing to be frozen, or a setting is none.
         """
+        self.epsilon = finite("epsilon", self.epsilon)
+        if self.epsilon <= 0:
+            raise ValueError(f"epsilon must be positive, got {self.epsilon}")
+        if not isinstance(self.freeze, bool):
+            raise ValueError(  # noqa: TRY004 - a setting is wrong, not an argument
+                f"freeze must be True or False, got {shown(self.freeze)}"
+            )
+        if self.freeze_after is not None:
+            count = whole_number(self.freeze_after)
+            if count is None or count < 1:
+                raise ValueError(
+                    f"freeze_after must be a positive integer or None, got "
+                    f"{shown(self.freeze_after)}"
+                )
+            self.freeze_after = count
         if self.state is not None:
+            if not isinstance(self.state, str | Path):
+                raise ValueError(f"state must be the path of a file, got {shown(self.state)}")
             self.moments = RunningMoments.load(self.state)
         if self.freeze and not self.moments.count:
             raise ValueError("there is nothing to freeze: give a state that counted something")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from textgym.rewards.checking import finite
 from textgym.rewards.combining import Nary, Unary
 
 if TYPE_CHECKING:
@@ -35,8 +36,11 @@ class Clipped(Unary):
         """Checks the bounds.
 
         Raises:
-            ValueError: If there is none, or they are the wrong way round.
+            ValueError: If there is none, one is no finite number, or they are the wrong way round.
         """
+        for name in ("low", "high"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, finite(name, getattr(self, name)))
         if self.low is None and self.high is None:
             raise ValueError("give low, high or both")
         if self.low is not None and self.high is not None and self.low > self.high:
@@ -61,6 +65,15 @@ class Affine(Unary):
     scale: float = 1.0
     shift: float = 0.0
 
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is not finite.
+        """
+        for name in ("scale", "shift"):
+            object.__setattr__(self, name, finite(name, getattr(self, name)))
+
     def combine(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Multiplies and adds."""
         return np.asarray(self.scale * scores[0] + self.shift)
@@ -81,6 +94,15 @@ class Threshold(Unary):
     at: float
     above: float = 1.0
     below: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is not finite.
+        """
+        for name in ("at", "above", "below"):
+            object.__setattr__(self, name, finite(name, getattr(self, name)))
 
     def combine(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Decides."""

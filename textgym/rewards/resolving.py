@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from textgym.rewards.calling import ChatReward, FilledReward, adapt
-from textgym.rewards.checking import CheckedReward, Scorer, as_float
+from textgym.messages import shown
+from textgym.rewards.calling import ChatReward, FilledReward, adapt, require_call
+from textgym.rewards.checking import CheckedReward, Scorer, finite
 from textgym.rewards.combining import Combination, WeightedReward
 from textgym.rewards.factories import missing_package
 from textgym.rewards.normalising import Normalised
@@ -97,7 +97,13 @@ def resolve(reward: Any, reward_kwargs: Mapping[str, Any] | None = None) -> Scor
         target = _build(name, target, reward_kwargs)
     if not callable(target):
         raise TypeError(f"reward {name!r} is a {type(target).__name__}, which cannot be called")
-    return target if isinstance(target, Scorer) else CheckedReward(name, adapt(target))
+    return target if isinstance(target, Scorer) else _checked(name, target)
+
+
+def _checked(name: str, target: Callable[..., Any]) -> CheckedReward:
+    function = adapt(target)
+    require_call(name, function)
+    return CheckedReward(name, function)
 
 
 def _weighted(pairs: Sequence[Any]) -> WeightedReward:
@@ -105,10 +111,7 @@ def _weighted(pairs: Sequence[Any]) -> WeightedReward:
     for pair in pairs:
         if not isinstance(pair, list | tuple) or len(pair) != len(("reward", "weight")):
             raise ValueError(f"a list of rewards holds [reward, weight] pairs; got {pair!r}")
-        weight = as_float(pair[1])
-        if not math.isfinite(weight):
-            raise ValueError(f"a weight is a finite number; got {pair[1]!r} for {pair[0]!r}")
-        parts.append((resolve(pair[0]), weight))
+        parts.append((resolve(pair[0]), finite(f"the weight of {shown(pair[0])}", pair[1])))
     if not parts:
         raise ValueError("a list of rewards holds at least one [reward, weight] pair")
     return WeightedReward(tuple(parts))
@@ -137,10 +140,7 @@ def _of_spec(spec: Mapping[str, Any]) -> Scorer:
     }
     required = [key for key, field in fields.items() if not _has_default(field)]
     _require_arguments(name, arguments, required, list(fields))
-    given = {
-        argument: _number(name, argument, value) if "float" in str(fields[argument].type) else value
-        for argument, value in arguments.items()
-    }
+    given = dict(arguments)
     if "reward" in fields:
         given["reward"] = _operand(name, "reward", arguments["reward"])
     else:
@@ -162,7 +162,10 @@ def _on_function(name: str, arguments: Mapping[str, Any]) -> CheckedReward:
         )
     if name == _CHAT:
         return CheckedReward(f"{name}({inner.name})", ChatReward(inner.function))
-    value = _number(name, "value", arguments["value"])
+    try:
+        value = finite("value", arguments["value"])
+    except ValueError as error:
+        raise ValueError(f"in {name!r}: {error}") from error
     return CheckedReward(f"{name}({inner.name})", FilledReward(inner.function, value))
 
 
@@ -179,12 +182,6 @@ def _require_arguments(
     if unknown or absent:
         problem = f"does not take {unknown[0]!r}" if unknown else f"needs {absent[0]!r}"
         raise ValueError(f"{name!r} {problem}; it takes {', '.join(known)}")
-
-
-def _number(name: str, argument: str, value: Any) -> Any:
-    if value is not None and not math.isfinite(as_float(value)):
-        raise ValueError(f"{argument} of {name!r} must be a finite number, got {value!r}")
-    return value
 
 
 def _operand(name: str, where: str, spec: Any) -> Scorer:

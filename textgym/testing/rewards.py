@@ -6,6 +6,7 @@ import copy
 import math
 from typing import TYPE_CHECKING, Any
 
+from textgym.rewards.checking import as_float
 from textgym.testing.findings import require, run_checks
 
 if TYPE_CHECKING:
@@ -56,9 +57,9 @@ def check_reward_function(
             len(scores) == len(arguments[0]),
             f"{len(scores)} scores for {len(arguments[0])} completions",
         )
-        values = [float(value) for value in scores]
-        for text, value in zip(arguments[1], values, strict=True):
-            require(math.isfinite(value), f"the score of {text[:40]!r} is {value}")
+        values = [as_float(value) for value in scores]
+        for text, value, given_back in zip(arguments[1], values, scores, strict=True):
+            require(math.isfinite(value), f"the score of {text[:40]!r} is {given_back!r}")
         return values
 
     def check_repeats() -> None:

@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from textgym import TextEnv
 from textgym.rewards import RewardError, resolve
 from textgym.rewards.calling import AdaptedReward, adapt
 from textgym.testing import check_reward_function
@@ -181,7 +182,7 @@ def test_none_stands_for_no_judgement_on_request():
 def test_chat_and_none_as_are_for_one_function():
     with pytest.raises(ValueError, match="'chat' is for one function, and 'two_places' is made of"):
         resolve({"chat": {"reward": [[two_places, 1.0]]}})
-    with pytest.raises(ValueError, match="value of 'none_as' must be a finite number, got nan"):
+    with pytest.raises(ValueError, match="in 'none_as': value must be a finite number, got nan"):
         resolve({"none_as": {"reward": two_places, "value": float("nan")}})
     with pytest.raises(ValueError, match="'none_as' needs 'value'; it takes reward, value"):
         resolve({"none_as": {"reward": two_places}})
@@ -193,7 +194,57 @@ def test_behind_resolve_the_contract_can_be_checked(reward):
 
 
 def test_what_is_adapted_pickles():
-    spec = {"none_as": {"reward": {"chat": {"reward": "json:dumps"}}, "value": 0}}
+    spec = {
+        "none_as": {"reward": {"chat": {"reward": "textgym.tasks.toys:bandit_score"}}, "value": 0}
+    }
     assert pickle.loads(pickle.dumps(resolve(spec))) == resolve(spec)  # noqa: S301
     adapted = resolve(completions_first)
     assert pickle.loads(pickle.dumps(adapted))([""], ["ab"]) == [2.0]  # noqa: S301
+
+
+def texts_alone(texts):
+    return [0.0] * len(texts)
+
+
+def three_places(prompts, completions, third, /):
+    return [0.0] * len(prompts)
+
+
+def one_place_by_name(completions, /):
+    return [0.0] * len(completions)
+
+
+def nothing():
+    return []
+
+
+@pytest.mark.parametrize("reward", [texts_alone, three_places, one_place_by_name])
+def test_what_cannot_be_called_is_refused_when_the_environment_is_made(reward):
+    """It was found out at the end of the first episode."""
+    with pytest.raises(ValueError, match=f"reward '{reward.__name__}' cannot be called with prom"):
+        TextEnv(task="Alphabet", reward=reward)
+
+
+def test_what_takes_nothing_is_no_reward():
+    with pytest.raises(ValueError, match="reward 'nothing' takes nothing; it would be given"):
+        resolve(nothing)
+
+
+def behind_stars(*texts, number):
+    return [float(value) for value in number]
+
+
+def by_place(prompts, completions, number):
+    return [float(value) for value in number]
+
+
+def by_place_and_all(prompts, completions, number, **columns):
+    return [float(value) for value in number]
+
+
+@pytest.mark.parametrize("reward", [behind_stars, by_place, by_place_and_all])
+def test_a_column_that_stands_behind_the_texts_is_read_and_asked_for(reward):
+    scores = resolve(reward)(["", ""], ["a", "b"], number=[3, 4], other=[0, 0])
+    assert scores == [3.0, 4.0]
+    with pytest.raises(ValueError, match="reads the column 'number', but split 'train' of Alp"):
+        TextEnv(task="Alphabet", reward=reward)

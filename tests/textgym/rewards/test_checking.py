@@ -4,6 +4,7 @@ import pytest
 
 from textgym import TextEnv, TextVectorEnv
 from textgym.rewards import RewardError, resolve
+from textgym.rewards.checking import CheckedReward
 
 
 def count(prompts, completions, **columns):
@@ -89,3 +90,10 @@ def test_a_column_that_the_task_has_not_is_missed_before_the_first_text(make):
     ):
         make(task="Alphabet", reward={"clip": {"reward": labelled, "low": 0}})
     make(task="Alphabet", reward="squad_f1")
+
+
+@pytest.mark.parametrize("score", ["0.5", b"0.5", "nan"])
+def test_a_text_that_spells_a_number_is_no_score(score):
+    reward = CheckedReward("spelled", lambda prompts, completions: [score] * len(completions))
+    with pytest.raises(RewardError, match="which is no finite number; row 0 of 1"):
+        reward([""], ["a"])

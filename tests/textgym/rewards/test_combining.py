@@ -3,8 +3,10 @@
 import json
 import math
 import pickle
+from fractions import Fraction
 
 import gymnasium as gym
+import numpy as np
 import pytest
 
 import textgym
@@ -78,10 +80,13 @@ def test_a_combination_says_what_it_is_made_of():
         ({"clip": count}, r"what follows 'clip' is a dictionary of arguments, got <function"),
         ({"clip": {"low": 1}}, "'clip' needs 'reward'; it takes reward, low, high"),
         ({"clip": {"reward": count}}, "in 'clip': give low, high or both"),
-        ({"clip": {"reward": count, "low": 2, "high": 1}}, "in 'clip': low is 2, which is above"),
+        ({"clip": {"reward": count, "low": 2, "high": 1}}, "in 'clip': low is 2.0, which is above"),
         ({"clip": {"reward": count, "hi": 2}}, "'clip' does not take 'hi'; it takes reward, low"),
-        ({"clip": {"reward": count, "low": "x"}}, "low of 'clip' must be a finite number, got 'x'"),
-        ({"affine": {"reward": count, "scale": math.nan}}, "scale of 'affine' must be a finite"),
+        (
+            {"clip": {"reward": count, "low": "x"}},
+            "in 'clip': low must be a finite number, got 'x'",
+        ),
+        ({"affine": {"reward": count, "scale": math.nan}}, "in 'affine': scale must be a finite"),
         ({"threshold": {"reward": count}}, "'threshold' needs 'at'"),
         ({"max": {"rewards": []}}, r"rewards of 'max' must be a list of at least one, got \[\]"),
         ({"max": {"rewards": count}}, "rewards of 'max' must be a list"),
@@ -233,3 +238,51 @@ def test_an_environment_says_what_its_terms_count():
     assert made([[count, 2.0], [make_constant(), -1]]) == (2.0, -1.0)
     assert made(count) is None
     assert made({"clip": {"reward": [[count, 2.0]], "high": 1}}) is None
+
+
+NUMBERS = {
+    "affine": {"scale": 2.0, "shift": 1.0},
+    "clip": {"low": 0.0, "high": 1.0},
+    "threshold": {"at": 0.5, "above": 1.0, "below": 0.0},
+    "normalise": {"epsilon": 1e-8},
+    "none_as": {"value": 0.0},
+}
+"""Every setting of a combination that is a number, with one that fits."""
+NO_NUMBERS = ["2", b"2", None, [1.0], math.nan, -math.inf, True, {"a": 1}]
+
+
+@pytest.mark.parametrize("bad", NO_NUMBERS, ids=repr)
+@pytest.mark.parametrize(
+    ("name", "setting"), [(name, key) for name, settings in NUMBERS.items() for key in settings]
+)
+def test_what_is_no_number_is_refused_when_the_reward_is_made(name, setting, bad):
+    """It was passed on, and the first finished text raised a TypeError, without the spec's path."""
+    arguments = {"reward": count, **NUMBERS[name], setting: bad}
+    if bad is None and name == "clip":
+        resolve({name: arguments})  # no bound on that side
+        return
+    with pytest.raises(ValueError, match=f"in '{name}': {setting} must be a finite number, got"):
+        resolve({name: arguments})
+
+
+@pytest.mark.parametrize(
+    ("settings", "finding"),
+    [
+        ({"epsilon": -1.0}, "epsilon must be positive, got -1.0"),
+        ({"epsilon": 0}, "epsilon must be positive, got 0.0"),
+        ({"freeze_after": "soon"}, "freeze_after must be a positive integer or None, got 'soon'"),
+        ({"freeze_after": 0}, "freeze_after must be a positive integer or None, got 0"),
+        ({"freeze_after": 2.5}, "freeze_after must be a positive integer or None, got 2.5"),
+        ({"freeze": "yes"}, "freeze must be True or False, got 'yes'"),
+        ({"state": 5}, "state must be the path of a file, got 5"),
+    ],
+)
+def test_a_setting_of_a_normalised_reward_that_is_none_is_refused(settings, finding):
+    with pytest.raises(ValueError, match=f"in 'normalise': {finding}"):
+        resolve({"normalise": {"reward": count, **settings}})
+
+
+def test_numbers_of_any_kind_are_numbers():
+    numbers = {"scale": np.float32(2), "shift": Fraction(1, 2)}
+    assert resolve({"affine": {"reward": count, **numbers}})([""], ["abc"]) == [6.5]
+    assert resolve([[count, np.int64(2)]])([""], ["abc"]) == [6.0]

@@ -370,6 +370,10 @@ def nan_if_empty(prompts, completions, **columns):
     return [0.0 if text else math.nan for text in completions]
 
 
+def spelled(prompts, completions, **columns):
+    return ["0.5"] * len(completions)
+
+
 def changing(prompts, completions, **columns):
     completions[0] = ""
     return [0.0] * len(completions)
@@ -387,6 +391,7 @@ def make_counter():
         (no_columns, "unexpected keyword argument 'a_column_that_nobody_knows'"),
         (one_score, "1 scores for 7 completions"),
         (nan_if_empty, "the score of '' is nan"),
+        (spelled, "the score of '.*' is '0.5'"),
         (changing, "it changes its arguments"),
         (make_counter(), "two equal calls differ"),
     ],
