@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,7 @@ class Prompts:
         """
         self._examples, self._tokenizer, self._rules = examples, tokenizer, rules
         self._capacity = max(1, _MOST_IDS // rules.width)
-        self._encoded: dict[str, list[int]] = {}
+        self._encoded: dict[tuple[str, Any], list[int]] = {}
         # Where each example's prompt is among those that are laid out.
         self._places = np.full(len(examples), _UNKNOWN, dtype=np.int32)
         self._count = 0
@@ -53,10 +53,12 @@ class Prompts:
         encoded = self._encoded
         if len(encoded) > self._capacity:
             encoded.clear()
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in encoded]
+        # Two chats may read alike and differ in what their template wrote.
+        keys = [(prompt, getattr(prompt, "parts", None)) for prompt in prompts]
+        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in encoded}
         if new:
-            encoded.update(zip(new, self._encode(new), strict=True))
-        return [encoded[prompt] for prompt in prompts]
+            encoded.update(zip(new, self._encode(list(new.values())), strict=True))
+        return [encoded[key] for key in keys]
 
     def start(self, numbers: npt.NDArray[np.int64]) -> State:
         """Makes the states in which examples start, as ``lay_out`` does, for numpy arrays.

@@ -13,6 +13,7 @@ from textgym.tokenizers.byte_tables import (
     spell_byte,
     spelled_byte,
 )
+from textgym.tokenizers.content import ChatPrompt, render_chat, without_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,6 +59,11 @@ class HuggingFaceTokenizer:
         self._vocab_size = max(size, self._pad_id + 1)
         specials = {self._pad_id, self._bos_id, *tokenizer.all_special_ids}
         self._forbidden_ids = tuple(sorted(specials - {self._eos_id}))
+        # What content must never be read as. An unknown piece is one that content may have.
+        special = {self._eos_id, *self._forbidden_ids} - {tokenizer.unk_token_id}
+        self._special_ids = frozenset(special)
+        known = [tokenizer.convert_ids_to_tokens(one) for one in sorted(special) if one < size]
+        self._special_pieces = tuple(str(piece) for piece in known if piece)
 
     @property
     def vocab_size(self) -> int:
@@ -85,11 +91,14 @@ class HuggingFaceTokenizer:
         return self._forbidden_ids
 
     def encode(self, text: str) -> list[int]:
-        """Encodes ``text`` without adding special ids."""
+        """Encodes ``text`` without adding special ids; see ``encode_batch``."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Encodes many texts at once.
+
+        What spells a special token is text, and is read as that; only what ``format_chat`` returned
+        has special ids, those that the chat's template wrote.
 
         Raises:
             TypeError: If one is no string.
@@ -97,14 +106,43 @@ class HuggingFaceTokenizer:
         """
         if not texts:
             return []
+        rows = self._read(list(texts))
+        for row, text in enumerate(texts):
+            if isinstance(text, ChatPrompt):
+                rows[row] = self._encode_chat(text)
+            elif self._spells_one(text, rows[row]):
+                rows[row] = self._guarded.encode(text, add_special_tokens=False).ids
+        return rows
+
+    def _read(self, texts: list[str]) -> list[list[int]]:
+        """Encodes as transformers does: what spells a special token is one."""
         try:
             encoded: Any = self._tokenizer(
-                list(texts), add_special_tokens=False, padding=False, truncation=False
+                texts, add_special_tokens=False, padding=False, truncation=False
             )
         except (TypeError, ValueError):
             require_texts(texts)  # transformers does not say which of them is none
             raise
         return [list(ids) for ids in encoded["input_ids"]]
+
+    def _spells_one(self, text: str, ids: list[int]) -> bool:
+        """Whether a text that was read as ``ids`` was taken to hold a special token."""
+        unknown = self._tokenizer.unk_token
+        return not self._special_ids.isdisjoint(ids) or (
+            unknown is not None and str(unknown) in text and self._tokenizer.unk_token_id in ids
+        )
+
+    def _encode_chat(self, prompt: ChatPrompt) -> list[int]:
+        rows = (
+            self._read([text])[0] if by_template else self.encode(text)
+            for text, by_template in prompt.parts
+        )
+        return [token for row in rows for token in row]
+
+    @functools.cached_property
+    def _guarded(self) -> Any:
+        """The same tokenizer, which cannot write a special token; for texts that spell one."""
+        return without_pieces(self._tokenizer.backend_tokenizer, self._special_pieces)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decodes ``ids``; special ids give no text."""
@@ -181,10 +219,12 @@ class HuggingFaceTokenizer:
             )
         return text.encode()
 
-    def format_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+    def format_chat(self, messages: Sequence[Mapping[str, str]]) -> ChatPrompt:
         """Writes messages as the model was taught to read them, up to where it answers.
 
-        The result is a prompt: what an environment puts before every text is left out.
+        The result is a prompt: what an environment puts before every text is left out. Encoded as
+        it is, it has the special tokens that the template wrote, and no message can add one.
+        Changed, or written to a file and read again, it is plain text and has none.
 
         Args:
             messages: Each with ``role``, such as ``user``, and ``content``.
@@ -194,10 +234,8 @@ class HuggingFaceTokenizer:
         """
         if not self._tokenizer.chat_template:
             raise ValueError("this tokenizer has no chat template: write the prompt as plain text")
-        text: Any = self._tokenizer.apply_chat_template(
-            [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-        )
-        return str(text).removeprefix(str(self._tokenizer.convert_ids_to_tokens(self._bos_id)))
+        first = str(self._tokenizer.convert_ids_to_tokens(self._bos_id))
+        return render_chat(self._tokenizer, messages, self._special_pieces, first)
 
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""

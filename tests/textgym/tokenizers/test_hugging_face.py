@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
@@ -51,8 +51,6 @@ def joined(tokenizer, ids):
 
 @given(st.text())
 def test_a_byte_level_hugging_face_tokenizer_loses_no_text(hugging_face, text):
-    """But for the spelling of the end of text, which is read as that: chats are written by it."""
-    assume(END not in text)
     assert text == hugging_face.decode(hugging_face.encode(text))
 
 
