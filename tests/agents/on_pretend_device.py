@@ -208,7 +208,7 @@ CASES = {
         config=GRPOConfig(**SMALL, group_size=2, draws=3, overlong="filter", overlong_buffer=1),
     ),
     "rloo": partial(learning, kind=RLOO, config=RLOOConfig(**SMALL, group_size=4)),
-    "reinforce": partial(learning, kind=Reinforce, config=ReinforceConfig(**SMALL)),
+    "reinforce": partial(learning, kind=Reinforce, config=ReinforceConfig(**SMALL, group_size=4)),
     "dpo": partial(learning, kind=DPO, config=DPOConfig(**SMALL)),
     "measuring": measuring,
     "updating": updating,
