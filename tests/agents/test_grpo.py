@@ -1,6 +1,7 @@
 """Which texts GRPO learns from: groups with contrast alone, and what it makes of long ones."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -70,6 +71,16 @@ def test_further_prompts_are_drawn_until_the_batch_is_full_of_contrast():
     np.testing.assert_array_equal(apart, scores[differ][:4])
     assert agent.num_timesteps == int(rollout.mask.sum())
     assert agent.collected is rollout
+
+
+def test_a_first_draw_that_is_full_of_contrast_is_the_only_one():
+    count = itertools.count()
+
+    def never_alike(prompts, completions, **columns):
+        return [float(next(count)) for _ in completions]
+
+    metrics, rollout = _make(reward=never_alike).step()
+    assert (metrics["draws"], metrics["texts_learned"], len(rollout)) == (1, 8, 8)
 
 
 def test_what_is_learned_is_what_the_groups_with_contrast_teach():
