@@ -72,7 +72,7 @@ def test_every_algorithm_plays_the_toys(tmp_path, monkeypatch, capsys):
     tiny = ["--toys", "Bandit", "--seeds", 0, "--iterations", 2, "--texts", 64]
     _run(monkeypatch, toys, "--out", out, *tiny)
     lines = {line["player"]: line for line in _lines(out)}
-    learners = ["PPO", "GRPO", "RLOO", "REINFORCE++", "DPO"]
+    learners = ["PPO", "GRPO", "RLOO", "REINFORCE++", "REINFORCE++ by tokens", "DPO"]
     assert list(lines) == [*learners, "best of n", "likeliest texts", "random play"]
     assert {(line["optimum"], line["uniform"]) for line in lines.values()} == {(1.0, 0.35)}
     assert all(lines[learner]["reward"] < 0.8 for learner in learners)
