@@ -159,15 +159,13 @@ def _require(name: str, value: Any, hint: Any) -> None:
     kind = next(each for each in kinds if each is not NoneType)
     if value is None and may_miss:
         return
-    words = [each for each in kinds if get_origin(each) is Literal]
-    if isinstance(value, str) and words:
-        kind = words[0]
-    if get_origin(kind) is Literal:
-        known = get_args(kind)
-        if value not in known:
-            near = did_you_mean(str(value), known)
-            raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}{near}")
-        return
+    words = [word for each in kinds if get_origin(each) is Literal for word in get_args(each)]
+    if get_origin(kind) is Literal or (words and isinstance(value, str)):
+        if value in words:
+            return
+        known = ["True", "False", *words] if kind is bool else words
+        near = did_you_mean(str(value), known)
+        raise ValueError(f"unknown {name} {value!r}; known: {', '.join(known)}{near}")
     if kind not in _KINDS:
         return
     wanted = f"{name} must be {_KINDS[kind]}{' or None' if may_miss else ''}, got {shown(value)}"

@@ -35,16 +35,19 @@ def test_an_update_crosses_a_dozen_modules_at_most(monkeypatch):
         "forward.lean_gpt2",
         "forward.lean_trunk",
         "forward.onednn",
+        "forward.output_product",
     }
     assert crossed - forward == {
         "ppo",
         "learner",
         "training.updates",
         "training.guards",
+        "training.sampler_gap",
         "training.distributed",
         "models.policy",
         "models.episodes",
         "models.output_layer",
+        "maths.importance",
         "maths.losses",
         "rollouts.rollout",
     }
