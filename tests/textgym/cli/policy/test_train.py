@@ -159,7 +159,7 @@ def test_the_command_s_own_settings_change_the_preset_s(words):
     assert config.ppo.learning_rate == 0.5
     assert (config.ppo.missing_end_penalty, config.ppo.temperature) == (1.0, 0.7)
     plain = COMMANDS["train ppo"].parse("train ppo", command)
-    assert (plain.ppo.missing_end_penalty, plain.ppo.temperature) == (0.0, 0.9)
+    assert (plain.ppo.missing_end_penalty, plain.ppo.temperature) == (0.0, 1.0)
     assert plain.ppo.learning_rate == 0.5
 
 
