@@ -63,12 +63,14 @@ class Clock:
 
 def ours(algorithm, settings):
     """PPO or GRPO of ``agents``, one epoch and one minibatch."""
+    from agents.forward.lean_gpt2 import LeanGPT2
     from agents.grpo import GRPO, GRPOConfig
     from agents.models.policy import TransformerPolicy
     from agents.ppo import PPO, PPOConfig
 
     common = {"bf16": settings.bf16, "temperature": 1.0, "learning_rate": RATE}
     policy, clock, phases = TransformerPolicy(model()), Clock(), []
+    assert isinstance(policy.trunk, LeanGPT2)  # as the house's own models have it
     if algorithm == "ppo":
         agent = PPO(policy, make_envs(SHAPE), PPOConfig(epochs=1, minibatches=1, **common))
     else:

@@ -16,21 +16,25 @@ import time
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from agents.forward.trunk import TransformersTrunk
 from agents.maths.distributions import Sampling
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
+from agents.sft import SFTConfig, make_language_model
 from tests.benchmarks.shapes import NEW, PROMPT, ROWS, SHAPES, make_envs
+from textgym.tokenizers import load_tokenizer
 
 MEAN = 24
 
 
 def _model(shape):
-    torch.manual_seed(0)
-    return GPT2LMHeadModel(shape.config(GPT2Config))
+    """By the function that the quickstart makes its own by, whichever forward that runs through."""
+    config = SFTConfig(
+        layers=shape.layers, width=shape.width, heads=shape.heads, row_tokens=PROMPT + NEW
+    )
+    return make_language_model(config, load_tokenizer("characters:" + shape.letters))
 
 
 def _ending(shape):
