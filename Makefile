@@ -7,7 +7,7 @@ ARGS ?=
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: quickstart test check oldest fmt bench peers clean
+.PHONY: quickstart test check oldest portable fmt bench peers clean
 .DEFAULT_GOAL := check
 
 $(BIN)/python:
@@ -41,6 +41,9 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
 oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
 	PYTHONPATH=$(VENV)/oldest $(PYTEST) tests/contracts tests/textgym -m "not slow" -q
+
+portable: $(VENV)/.installed-dev  ## the fast tests as other processors round, with other threads, beside a load
+	$(BIN)/python tests/portable.py -n auto --dist worksteal -m "not slow and not learning" $(or $(ARGS),tests --ignore=tests/benchmarks)
 
 fmt: $(VENV)/.installed-dev  ## format and mend what can be mended
 	$(BIN)/ruff format .
