@@ -71,6 +71,9 @@ class Watcher:
             self._opaque.add(self._holders[-1])
 
     def pytest_sessionstart(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
         if self._places:
             threading.setprofile(self)
             sys.setprofile(self)
@@ -82,6 +85,7 @@ class Watcher:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         self._holders.append(item.nodeid)
+        self._begin()  # a test may have watched for itself, and ended it
         start = time.perf_counter()
         result = yield
         if item.nodeid not in self._failed:
