@@ -7,7 +7,7 @@ ARGS ?=
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: quickstart test check oldest portable fmt bench peers clean
+.PHONY: quickstart test check mutants oldest portable fmt bench peers clean
 .DEFAULT_GOAL := check
 
 $(BIN)/python:
@@ -37,6 +37,9 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(PYTEST) tests --ignore=tests/benchmarks -m "not slow and not learning" -q
+
+mutants: $(VENV)/.installed-dev  ## small errors, planted into copies: which of them does no test notice?
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --jobs "$$(nproc)" $(ARGS)
 
 oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1

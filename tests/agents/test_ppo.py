@@ -270,11 +270,17 @@ def test_kl_starts_at_zero_and_entropy_is_positive():
     assert metrics["clip_fraction"] >= 0.0
 
 
-def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
-    """With no reward, what a cut-off row still expects is the value of the text as it is then."""
-    ppo = _ppo(
+@pytest.mark.parametrize("own_critic", [False, True])
+def test_a_truncated_row_is_bootstrapped_with_the_final_states_value(own_critic):
+    """With no reward, what a cut-off row still expects is the value of the text as it is then.
+
+    The critic says it, where there is one.
+    """
+    critic = make_model(seed=7) if own_critic else None
+    ppo = PPO(
+        TransformerPolicy(make_model(), critic),
+        make_toy(rows=32, max_episode_steps=2, reward=nothing),
         dataclasses.replace(CONFIG, kl_coefficient=0.0, kl_target=None),
-        envs=make_toy(rows=32, max_episode_steps=2, reward=nothing),
     )
     torch.nn.init.normal_(ppo.policy.value_head.weight)
     rollout = ppo.collect()
@@ -287,7 +293,8 @@ def test_a_truncated_row_is_bootstrapped_with_the_final_states_value():
         if rollout.truncated[row]:
             text = rollout.tokens[row : row + 1, : rollout.lengths[row]]
             with torch.no_grad():
-                states = ppo.policy.model.base_model(input_ids=text).last_hidden_state
+                trunk = (critic or ppo.policy.model).base_model
+                states = trunk(input_ids=text).last_hidden_state
                 expected = ppo.policy.value_head(states[0, -1])
         returns = batch.returns[row][rollout.mask[row]]
         torch.testing.assert_close(expected.expand_as(returns), returns, atol=1e-5, rtol=1e-4)

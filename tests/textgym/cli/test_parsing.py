@@ -22,7 +22,7 @@ GIVEN = ["--env", "TextGym/Alphabet-v0", "--out", "runs/a"]
         ("--ppo.top-p 3", "--ppo.top-p must be in (0, 1] or None, got 3.0"),
         ("--ppo.kl-in los", "--ppo.kl-in los: there is no such one; known: reward, loss"),
         ("--ppo.clip", "--ppo.clip needs a value"),
-        ("--ppo.bf16 yes", "yes belongs to no option"),
+        ("--ppo.whiten-rewards yes", "yes belongs to no option"),
     ],
 )
 def test_a_wrong_word_is_one_line(words, message):
@@ -57,5 +57,11 @@ def test_frames_are_read_in_every_drawing():
 
 def test_options_are_all_that_the_command_takes():
     known = set(options_of(PPOTraining))
-    assert {"--env", "--no-critic", "--ppo.kl-coefficient", "--ppo.no-bf16"} <= known
+    assert {
+        "--env",
+        "--no-critic",
+        "--ppo.kl-coefficient",
+        "--ppo.bf16",
+        "--ppo.no-whiten-rewards",
+    } <= known
     assert "--ppo" not in known
