@@ -95,6 +95,8 @@ def make_plan(
         seed=seed,
         learning_rate=4e-4,
         temperature=0.9,
+        # Keeps the policy from stock phrases: a tenth more variety for a hundredth of gold score.
+        entropy_coefficient=0.01,
         kl_coefficient=kl_coefficient,
         kl_target=kl_target,
         bf16=bf16,
