@@ -55,10 +55,8 @@ def generalised_advantages(
         Advantages and returns (``advantages + values``), both ``(N, C)`` and 0 outside the mask.
     """
     _, steps = rewards.shape
-    rewards = torch.where(mask, rewards, 0.0)
-    values = torch.where(mask, values, 0.0)
     after_end = torch.zeros_like(values[:, 0]) if bootstrap is None else bootstrap
-    advantages = torch.zeros_like(values)
+    advantages = torch.empty_like(values)
     running = torch.zeros_like(values[:, 0])
     for t in reversed(range(steps)):
         if t + 1 < steps:
@@ -160,7 +158,7 @@ def group_advantages(scores: Tensor, group: int, *, scale: bool) -> Tensor:
     if scale:
         spread = centred.square().mean(dim=1, keepdim=True).sqrt()
         rounding = _NO_SPREAD * by_prompt.abs().amax(dim=1, keepdim=True).clamp(min=1)
-        centred = torch.where(spread > rounding, centred / spread.clamp(min=_NO_SPREAD), 0.0)
+        centred = torch.where(spread > rounding, centred / spread, 0.0)
     return centred.flatten()
 
 

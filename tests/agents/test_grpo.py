@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from agents.grpo import GRPO, GRPOConfig
-from agents.maths.advantages import group_advantages, overlong_punishment
+from agents.maths.advantages import group_advantages
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.rollout import Rollout
 from tests.agents.learners import only_gradient
@@ -157,14 +157,6 @@ def test_a_run_makes_its_iterations_however_many_texts_they_take():
     agent.learn()
     assert agent.iteration == 3
     assert agent.num_timesteps > 3 * 8 * agent.envs.max_actions
-
-
-def test_long_texts_cost_more_and_more_by_hand():
-    """Of six actions at most the last three cost a third each; of the last one alone, all."""
-    lengths = torch.arange(1, 7)
-    expected = torch.tensor([0, 0, 0, -1 / 3, -2 / 3, -1])
-    torch.testing.assert_close(overlong_punishment(lengths, 6, 3), expected)
-    assert overlong_punishment(lengths, 6, 1).tolist() == [0, 0, 0, 0, 0, -1]
 
 
 def test_what_a_texts_length_costs_is_part_of_its_score():

@@ -100,21 +100,36 @@ def _tests_digest(root: Path, room: Room) -> str:
 class _Results:
     """Outcomes by a mutated module and its tests, a line each in a file."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, tests: str, *, trusted: bool):
+        """Reads them.
+
+        Args:
+            path: The file.
+            tests: The digest of the tests that are asked now.
+            trusted: Whether what other tests have noticed counts as noticed.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path = path
+        self._path, self._tests = path, tests
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-        whole = (json.loads(line) for line in lines if line.endswith("}"))
-        self._known = {entry["key"]: entry["outcome"] for entry in whole}
+        entries = (json.loads(line) for line in lines if line.endswith("}"))
+        self._known = {
+            entry["mutant"]: entry["outcome"]
+            for entry in entries
+            if entry["tests"] == tests or (trusted and entry["outcome"] != "survived")
+        }
 
-    def get(self, key: str) -> str | None:
-        return self._known.get(key)
+    @staticmethod
+    def _key(mutant: Mutant) -> str:
+        return _digest(mutant.module, mutant.source)
 
-    def add(self, key: str, outcome: str) -> None:
-        self._known[key] = outcome
+    def get(self, mutant: Mutant) -> str | None:
+        return self._known.get(self._key(mutant))
+
+    def add(self, mutant: Mutant, outcome: str) -> None:
+        entry = {"mutant": self._key(mutant), "tests": self._tests, "outcome": outcome}
         with self._path.open("a", encoding="utf-8") as lines:
             # A line that was not written to its end must not spoil this one.
-            lines.write("\n" + json.dumps({"key": key, "outcome": outcome}))
+            lines.write("\n" + json.dumps(entry))
 
 
 def _watched(root: Path, room: Room, copy: Path, known: Path) -> Seen:
@@ -138,6 +153,9 @@ def _arguments(words: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="which are drawn")
     parser.add_argument("--jobs", type=int, default=1, help="mutants tried at once")
     parser.add_argument("--argued", action="store_true", help="try those that are argued as well")
+    parser.add_argument(
+        "--survivors", action="store_true", help="not what a test has noticed before tests changed"
+    )
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     return parser.parse_args(words)
 
@@ -178,12 +196,12 @@ def _try_room(
     """Tries the mutants of a room and says what came of them; whether nothing is left to do."""
     root = given.root.resolve()
     known = root / "runs/mutants"
-    results, tests = _Results(known / "results.jsonl"), _tests_digest(root, room)
+    tests = _tests_digest(root, room)
+    results = _Results(known / "results.jsonl", tests, trusted=given.survivors)
     most = room.most if given.most is None else given.most or None
     mutants = [m for m in room.mutants(root) if (given.module or "") in m.module]
     mutants = sampled(mutants, most, given.seed)
-    keys = {id(mutant): _digest(mutant.module, mutant.source, tests) for mutant in mutants}
-    found = {id(m): results.get(keys[id(m)]) for m in mutants}
+    found = {id(mutant): results.get(mutant) for mutant in mutants}
     excused = [m for m in mutants if m.key in argued and not given.argued]
     skipped = {id(mutant) for mutant in excused}
     left = [m for m in mutants if found[id(m)] is None and id(m) not in skipped]
@@ -196,7 +214,7 @@ def _try_room(
             task = bar.add_task(room.name, total=len(left))
             for mutant, outcome in outcomes(left, seen, room.tests, copies):
                 found[id(mutant)] = outcome
-                results.add(keys[id(mutant)], outcome)
+                results.add(mutant, outcome)
                 bar.advance(task)
     tried = [mutant for mutant in mutants if id(mutant) not in skipped]
     return _report(room, [(m, found[id(m)] or "") for m in tried], excused, argued, console)

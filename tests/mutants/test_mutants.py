@@ -201,6 +201,14 @@ def test_a_run_goes_on_where_it_was_stopped(house, monkeypatch):
     assert house(STRONG)[0] == 0
 
 
+def test_after_a_better_test_survivors_alone_may_be_tried(house):
+    """What was noticed once counts, though the tests are others now: here they notice nothing."""
+    assert house(STRONG)[0] == 0
+    assert house(WEAK, "", "--survivors")[0] == 0
+    assert house(WEAK)[0] == 1
+    assert house(STRONG + "\n", "", "--survivors")[0] == 0
+
+
 def test_an_error_without_an_end_is_noticed_by_time(house, monkeypatch):
     monkeypatch.setattr("tests.mutants.trial.SLOWER", 1.0)
     monkeypatch.setattr("tests.mutants.trial.BESIDES", 0.5)

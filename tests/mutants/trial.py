@@ -5,6 +5,7 @@ the working tree, and taken out again. What is not ours is imported once, before
 ours is imported by each child from its copy.
 """
 
+import gc
 import importlib
 import json
 import os
@@ -48,9 +49,11 @@ def warm(seen: Seen) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in seen.modules:
-            if name.partition(".")[0] not in (*OURS, "__main__", "conftest"):
+            if name.partition(".")[0] not in (*OURS, "__main__", "conftest", "readline"):
                 with suppress(Exception):
                     importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # else each child would look through all of it, and so copy it
 
 
 def _enter(copy: Path, log: Path) -> None:

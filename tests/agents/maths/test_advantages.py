@@ -11,9 +11,14 @@ from agents.maths.advantages import (
     decoupled_advantages,
     explained_variance,
     generalised_advantages,
+    group_advantages,
     has_contrast,
+    leave_one_out,
+    less_group_mean,
     masked_mean,
+    overlong_punishment,
     standardise,
+    to_unit_variance,
 )
 
 
@@ -136,3 +141,85 @@ def test_a_group_has_contrast_where_any_part_tells_two_of_its_texts_apart():
     assert has_contrast(scores, 2).tolist() == [False, True, True]
     assert has_contrast(scores[:, 0], 2).tolist() == [False, False, True]
     assert has_contrast(scores.sum(dim=1), 3).tolist() == [False, True]
+
+
+def _group_of(spread, level):
+    """Two scores that lie so far on either side of a level, in float64."""
+    return torch.tensor([level - spread, level + spread], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("level", "least"), [(0.0, 1e-6), (0.5, 1e-6), (1e3, 1e-3), (-1e3, 1e-3)])
+def test_a_spread_is_rounding_below_a_millionth_of_the_scores_or_of_one(level, least):
+    """On either side of that, for scores of any size and sign."""
+    told = group_advantages(_group_of(1.5 * least, level), 2, scale=True)
+    torch.testing.assert_close(told, told.new_tensor([-1.0, 1.0]), atol=1e-6, rtol=0)
+    assert not group_advantages(_group_of(0.7 * least, level), 2, scale=True).any()
+
+
+def test_what_hardly_varies_is_scaled_by_the_root_of_a_hundred_millionth():
+    """By hand: of variance 1e-8, numbers are 1e-4 / sqrt(2e-8), and half of the noise is left."""
+    x, mask = _group_of(1e-4, 2.0), torch.ones(2, dtype=torch.bool)
+    expected = x.new_tensor([-1.0, 1.0]) / 2**0.5
+    torch.testing.assert_close(standardise(x, mask), expected, atol=1e-6, rtol=0)
+    same = torch.full((2,), 2.0, dtype=torch.float64)
+    assert float(explained_variance(x, same, mask)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_unit_variance_keeps_the_mean_and_is_zero_outside_the_mask():
+    """1, 3 and 8 outside: mean 2, deviation 1. 10, 30: mean 20, deviation 10."""
+    mask = torch.tensor([[True, True, False]])
+    for factor, expected in ((1.0, [1.0, 3.0, 0.0]), (10.0, [19.0, 21.0, 0.0])):
+        found = to_unit_variance(torch.tensor([[1.0, 3.0, 8.0]]) * factor, mask)
+        torch.testing.assert_close(found, torch.tensor([expected]))
+
+
+def test_group_advantages_by_hand():
+    """Scores 1, 3 of one prompt and 5, 5 of another: equal ones teach nothing, and are not NaN."""
+    scores = torch.tensor([1.0, 3.0, 5.0, 5.0])
+    assert group_advantages(scores, 2, scale=False).tolist() == [-1.0, 1.0, 0.0, 0.0]
+    assert group_advantages(scores * 10, 2, scale=True).tolist() == [-1.0, 1.0, 0.0, 0.0]
+    three = torch.tensor([0.0, 0.0, 6.0])  # mean 2, deviation sqrt(8)
+    expected = torch.tensor([-2.0, -2.0, 4.0]) / 8**0.5
+    torch.testing.assert_close(expected, group_advantages(three, 3, scale=True))
+
+
+@pytest.mark.parametrize("group", range(2, 13))
+def test_a_group_of_equal_scores_teaches_nothing_whatever_they_are(group):
+    """In float32 their mean may be the next number, and 4e-6 over 4e-6 an advantage of 1 for all.
+
+    So may two roundings of one score be, as a sum of dense rewards is one.
+    """
+    scores = torch.linspace(0.1, 99.9, 200).repeat_interleave(group)
+    assert not group_advantages(scores, group, scale=True).any()
+    assert not leave_one_out(scores, group).any()
+    apart = scores.clone()
+    apart[::group] = torch.nextafter(apart[::group], torch.tensor(torch.inf))
+    assert not group_advantages(apart, group, scale=True).any()
+
+
+def test_leave_one_out_by_hand():
+    """Of 1, 2, 6 the others' means are 4, 3.5 and 1.5; of one there is no other."""
+    scores = torch.tensor([1.0, 2.0, 6.0])
+    assert leave_one_out(scores, 3).tolist() == [-3.0, -1.5, 4.5]
+    with pytest.raises(ValueError, match="at least 2 completions"):
+        leave_one_out(scores, 1)
+
+
+def test_a_groups_mean_is_taken_off_the_last_reward_by_hand():
+    """Paid 3 and 1 in all, so 2 on average, whatever is behind a text's end."""
+    rewards = torch.tensor([[1.0, 2.0, 9.0], [0.0, 0.0, 1.0], [5.0, 7.0, 7.0], [5.0, 7.0, 7.0]])
+    mask = torch.tensor(
+        [[True, True, False], [True] * 3, [True, False, False], [True, False, False]]
+    )
+    less = torch.where(mask, less_group_mean(rewards, mask, 2), 0.0)
+    assert less.tolist() == [[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0] * 3, [0.0] * 3]
+    alike = torch.linspace(0.1, 99.9, 200).repeat_interleave(7)[:, None]
+    assert not less_group_mean(alike, torch.ones_like(alike, dtype=torch.bool), 7).any()
+
+
+def test_long_texts_cost_more_and_more_by_hand():
+    """Of six actions at most the last three cost a third each; of the last one alone, all."""
+    lengths = torch.arange(1, 7)
+    expected = torch.tensor([0, 0, 0, -1 / 3, -2 / 3, -1])
+    torch.testing.assert_close(overlong_punishment(lengths, 6, 3), expected)
+    assert overlong_punishment(lengths, 6, 1).tolist() == [0, 0, 0, 0, 0, -1]
