@@ -7,7 +7,16 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from agents.maths.distributions import Sampling, action_log_probs, entropies_of, invert, sample
+from agents.maths.distributions import (
+    Sampling,
+    action_log_probs,
+    entropies_of,
+    invert,
+    kept_by,
+    pack_mask,
+    sample,
+    unpack_mask,
+)
 
 LEGAL = torch.tensor([False, True, True, False, True])
 
@@ -111,3 +120,78 @@ def test_all_of_the_probability_is_no_limit():
     assert sample(logits, every, uniform, Sampling(top_p=1.0))[2] is None
     kept = sample(logits, every, uniform, Sampling(top_p=1.0, top_k=4095))[2]
     assert kept.sum(dim=-1).tolist() == [4095] * 200
+
+
+@pytest.mark.parametrize(
+    ("setting", "refused", "taken"),
+    [
+        ("temperature", [0.0, -1.0, math.nan], [1e-9, 5.0]),
+        ("top_k", [0, -1], [None, 1, 100]),
+        ("top_p", [0.0, -0.1, 1.1, math.nan], [None, 1e-9, 1.0]),
+    ],
+)
+def test_a_setting_at_the_edge_of_its_range(setting, refused, taken):
+    for value in refused:
+        with pytest.raises(ValueError, match=f"{setting} must be .*, got {value}"):
+            Sampling(**{setting: value})
+    for value in taken:
+        assert getattr(Sampling(**{setting: value}), setting) == value
+
+
+def test_without_settings_everything_legal_may_be_drawn_at_temperature_one():
+    assert Sampling() == Sampling(temperature=1.0, top_k=None, top_p=None)
+    assert Sampling().keeps_all
+    assert Sampling(top_p=1.0).keeps_all
+    assert not Sampling(top_p=0.9).keeps_all
+    assert not Sampling(top_k=3).keeps_all
+
+
+def test_what_top_k_and_top_p_keep_by_hand():
+    """Probabilities 0.4, 0.3, 0.2, 0.1: what is likelier must not reach top_p by itself."""
+    shaped = torch.tensor([[0.1, 0.4, 0.2, 0.3, 0.0]]).log()
+    kept = {
+        (3, None): [False, True, True, True, False],
+        (1, None): [False, True, False, False, False],
+        (9, None): [True, True, True, True, False],
+        (None, 0.39): [False, True, False, False, False],
+        (None, 0.5): [False, True, False, True, False],
+        (None, 0.8): [False, True, True, True, False],
+        (2, 0.5): [False, True, False, False, False],  # of 0.4 and 0.3 it is 4/7
+        (None, 1e-9): [False, True, False, False, False],
+    }
+    for (top_k, top_p), expected in kept.items():
+        found = kept_by(shaped, Sampling(top_k=top_k, top_p=top_p))
+        assert found.tolist() == [expected], (top_k, top_p)
+
+
+def test_those_as_likely_as_the_last_one_kept_are_kept():
+    shaped = torch.tensor([[0.25, 0.5, 0.25, 0.0]]).log()
+    for limits in ({"top_k": 2}, {"top_p": 0.6}):
+        assert kept_by(shaped, Sampling(**limits)).tolist() == [[True, True, True, False]]
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 17])
+def test_a_mask_is_eight_to_a_byte_the_first_lowest(size):
+    masks = torch.rand(3, 2, size, generator=torch.Generator().manual_seed(size)) < 0.5
+    packed = pack_mask(masks)
+    assert packed.dtype is torch.uint8
+    assert packed.shape == (3, 2, -(-size // 8))
+    for mask, found in zip(masks.flatten(0, 1), packed.flatten(0, 1), strict=True):
+        bits = [*mask.int().tolist(), *[0] * (-size % 8)]
+        expected = [
+            sum(bit << i for i, bit in enumerate(bits[at : at + 8])) for at in range(0, size, 8)
+        ]
+        assert found.tolist() == expected
+    assert torch.equal(unpack_mask(packed, size), masks)
+
+
+def test_a_draw_says_its_log_probability_under_what_it_was_drawn_from():
+    """Half and half of the two that top_k keeps, of a temperature that changes nothing there."""
+    logits = torch.tensor([[2.0, 2.0, 1.0]]).repeat(2, 1)
+    sampling = Sampling(top_k=2, temperature=0.5)
+    every = torch.ones(3, dtype=torch.bool)
+    actions, log_probs, kept = sample(logits, every, torch.tensor([0.1, 0.9]), sampling)
+    assert actions.tolist() == [0, 1]
+    torch.testing.assert_close(log_probs, torch.full((2,), math.log(0.5)))
+    assert kept.tolist() == [[True, True, False]] * 2
+    assert sample(logits, every, torch.tensor([0.1, 0.9]), Sampling())[2] is None
