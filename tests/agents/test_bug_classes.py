@@ -23,11 +23,11 @@ it is not repeated here. ``test_bug_classes_in_training.py`` has those of the tr
 17 KL in bfloat16: test_output_layer.py::test_only_the_products_are_narrow_under_autocast
 18 another KL is logged: test_ppo.py::test_the_logged_kl_is_that_of_the_rollout
 19 controller fed another KL: test_bug_classes_in_training.py::test_the_controller_sees_whole_texts
-20 leave-one-out of one: test_siblings.py::test_leave_one_out_by_hand
+20 leave-one-out of one: test_advantages.py::test_leave_one_out_by_hand
 21 NaN times zero: test_bug_classes.py::test_rubbish_outside_the_mask_reaches_no_gradient
 22 one action is standardised: test_bug_classes.py::test_one_action_alone_is_standardised_to_zero
 23 a score of 0 is missing: test_bug_classes_in_training.py::test_a_score_of_zero_is_a_score
-24 a group without spread: test_siblings.py::test_group_advantages_by_hand
+24 a group without spread: test_advantages.py::test_group_advantages_by_hand
 25 advantages across replies: test_bug_classes_in_training.py::test_replies_are_no_actions
 26 returns without a critic:
     test_advantages.py::test_lambda_one_without_discount_is_return_minus_value
