@@ -30,6 +30,7 @@ def test_clips_only_where_it_would_pay():
     assert float(result.loss) == pytest.approx(-(1.2 - 1.5 + 0.5 - 0.8) / 4)
     assert float(result.clip_fraction_high) == 0.25  # 1.5 with a good action
     assert float(result.clip_fraction_low) == 0.25  # .5 with a bad one
+    assert float(result.measured()["clip_fraction"]) == 0.5
 
 
 def test_at_ratio_one_the_loss_is_minus_the_mean_advantage():

@@ -7,7 +7,6 @@ import torch
 
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
-from agents.maths.importance import corrected, effective_share, truncated_weights
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
@@ -39,23 +38,6 @@ def test_figures_by_hand(cap):
 
 def test_without_an_action_there_are_no_figures():
     assert SamplerGap(None, torch.device("cpu")).figures(Processes()) == {}
-
-
-def test_weights_are_truncated_and_have_no_gradient():
-    ratio = torch.tensor([-1e3, -math.log(4), 0.0, math.log(1.5), 1e3], requires_grad=True)
-    weights = truncated_weights(ratio, 2.0)
-    assert not weights.requires_grad
-    torch.testing.assert_close(
-        weights, torch.tensor([0.0, 0.25, 1.0, 1.5, 2.0]), atol=1e-8, rtol=1e-6
-    )
-    given = torch.full((5,), 0.2)
-    assert corrected(given, ratio, None) is given
-    torch.testing.assert_close(corrected(given, ratio, 2.0), 0.2 * weights)
-
-
-def test_an_effective_sample_is_all_or_one():
-    assert effective_share(4, 4.0, 4.0) == 1.0
-    assert effective_share(4, 4.0, 16.0) == 0.25
 
 
 @pytest.mark.parametrize("bf16", [False, True])
