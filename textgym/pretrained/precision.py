@@ -28,6 +28,7 @@ _ROUNDS = 5
 _SECONDS = 1.0
 _SHORT, _LONG = (1, 16), (16, 64)  # rows and tokens of a pass
 _WORTH_IT = 1.1
+_FAR_SLOWER = 4.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,26 +59,43 @@ def time_passes(
 ) -> PassSeconds:
     """Times forward and backward passes for about a second, or once each if they take longer.
 
+    On a CPU that is one thread's own time, of which other programs take nothing: on a machine that
+    is busy, threads that wait for each other would decide.
+
     Args:
         model: Whose weights are float32; has no gradients before and after.
         forward: From ids, ``(N, L)`` int64, to any result of the model's; one without a gradient,
             of a frozen model, has no backward pass.
         vocabulary: The ids are below it.
     """
-    device = next(model.parameters()).device
-    times: dict[bool, float] = {}
-    shape = _SHORT
-    # The first pass of a shape allocates, and is not counted; a small model gets a larger one.
-    if _seconds(model, forward, _ids(shape, vocabulary, device), bf16=False) < _SECONDS / 20:
-        shape = _LONG
-    ids = _ids(shape, vocabulary, device)
-    for bf16 in (False, True):
-        times[bf16] = _seconds(model, forward, ids, bf16=bf16)
-    stop = time.perf_counter() + _SECONDS
-    for _ in range(_ROUNDS):
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return _time_passes(model, forward, vocabulary)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _time_passes(
+    model: nn.Module, forward: Callable[[Tensor], Tensor], vocabulary: int
+) -> PassSeconds:
+    device, times = next(model.parameters()).device, dict[bool, float]()
+    for shape in (_SHORT, _LONG):
+        ids, stop = _ids(shape, vocabulary, device), time.perf_counter() + _SECONDS
         for bf16 in (False, True):
-            times[bf16] = min(times[bf16], _seconds(model, forward, ids, bf16=bf16))
-        if time.perf_counter() > stop:
+            # The first pass of a shape allocates, and is not counted.
+            _seconds(model, forward, ids, bf16=bf16)
+            times[bf16] = _seconds(model, forward, ids, bf16=bf16)
+        for _ in range(_ROUNDS):
+            if time.perf_counter() > stop:
+                break
+            for bf16 in (False, True):
+                times[bf16] = min(times[bf16], _seconds(model, forward, ids, bf16=bf16))
+        # A small model gets larger passes, unless a processor without bfloat16 imitates it, which
+        # may take it thirty times as long.
+        if max(times.values()) > _SECONDS / 20 or times[True] > _FAR_SLOWER * times[False]:
             break
     return PassSeconds(float32=times[False], bfloat16=times[True])
 
@@ -116,7 +134,8 @@ def _seconds(
 ) -> float:
     import torch
 
-    start = time.perf_counter()
+    now = time.thread_time if ids.device.type == "cpu" else time.perf_counter
+    start = now()
     with torch.enable_grad():
         with torch.autocast(ids.device.type, torch.bfloat16, enabled=bf16):
             result = forward(ids)
@@ -125,4 +144,4 @@ def _seconds(
     model.zero_grad(set_to_none=True)
     if ids.device.type == "cuda":
         torch.cuda.synchronize(ids.device)
-    return time.perf_counter() - start
+    return now() - start

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import time
 
 import pytest
 import torch
@@ -66,6 +67,28 @@ def test_a_model_is_as_it_was_after_it():
     assert all(torch.equal(weights[name], p) for name, p in model.named_parameters())
     assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_passes_are_timed_by_one_thread_alone():
+    """On a busy machine threads that wait for each other took bfloat16 for half as fast."""
+    model, threads, seen = make_model(), torch.get_num_threads(), []
+
+    def forward(ids):
+        seen.append(torch.get_num_threads())
+        time.sleep(0.01)  # as if another program had its turn, which counts as nothing
+        return model(input_ids=ids).logits
+
+    torch.set_num_threads(2)
+    try:
+        seconds = time_passes(model, forward, vocabulary=11)
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            time_passes(model, lambda _: 1 / 0, vocabulary=11)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    assert set(seen) == {1}
+    assert seconds.float32 < len(seen) * 0.01
 
 
 @pytest.mark.parametrize("bf16", [True, False])
