@@ -183,7 +183,7 @@ def _named_commands(page):
         if named := re.search(r"\btextgym ([a-z][\w-]*)(?: ([a-z][\w-]*))?", line):
             two, one = " ".join(filter(None, named.groups())), named[1]
             yield two if two in COMMANDS else one, options
-        elif re.search(r"\bARGS=", line):
+        elif re.search(r"\bmake quickstart ARGS=", line):
             yield "quickstart", options
         elif line.startswith("--"):
             yield "", options
@@ -206,6 +206,15 @@ def test_every_command_and_option_exists():
         if not re.search(rf"{option}(?![\w-])", listed[name])
     ]
     assert unknown == []
+
+
+def test_every_option_of_make_mutants_exists():
+    lines = [line for page in PAGES for code in _code(page) for line in code.splitlines()]
+    shown = [line for line in lines if "make mutants ARGS=" in line]
+    options = {option for line in shown for option in re.findall(r"--[a-z][a-z0-9-]*", line)}
+    source = (ROOT / "tests" / "mutants" / "__main__.py").read_text(encoding="utf-8")
+    assert options
+    assert [option for option in options if f'"{option}"' not in source] == []
 
 
 def _tree():
