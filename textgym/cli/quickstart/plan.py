@@ -95,7 +95,7 @@ def make_plan(
         seed=seed,
         learning_rate=4e-4,
         temperature=0.9,
-        # Keeps the policy from stock phrases: on seed 0 a tenth more variety, for .01 to .02 of gold.
+        # Keeps the policy from stock phrases: a tenth more variety for .01 to .02 of gold (seed 0).
         entropy_coefficient=0.01,
         kl_coefficient=kl_coefficient,
         kl_target=kl_target,
