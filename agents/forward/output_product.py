@@ -3,8 +3,8 @@
 Logits reach plus and minus 40 in pretrained models, where bfloat16 has steps of an eighth to a
 quarter of a nat, so rounding the product's *results* costs far more than rounding its operands, and
 costs the sampler and the update differently. Operands are rounded once to ``dtype``, so sampler,
-update and reference have the same ones. Source: MiniMax-M1 (2025), section 3.2, whose gap between
-sampler and update closed with a float32 output layer.
+update and reference have the same ones. Source: MiniMax-M1 (2025), whose gap between sampler and
+update closed with a float32 output layer.
 
 On a CPU the operands are float32 numbers that bfloat16 can hold, and oneDNN is told that it may
 multiply them as such: with AMX that takes the time of a bfloat16 product, elsewhere that of a
