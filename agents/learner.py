@@ -71,6 +71,7 @@ class Learner:
         envs: Where it acts.
         config: The settings.
         bf16: Whether passes compute in bfloat16, as decided where the setting was ``auto``.
+        is_auto: Whether it was; a checkpoint that is gone on from then decides.
         learning_rates: The highest of what acts, and of what gives values alone.
         optimizer: Adam; its second group is what gives values alone, its first what acts.
         iteration: How many iterations have been made.
@@ -120,8 +121,9 @@ class Learner:
         require_fitting(self.envs, policy)
         require_float32(policy)
         self.processes = current_processes(policy.device)
-        self.bf16 = self.processes.as_main(pinned_precision(config.bf16, policy))
-        config = replace(config, bf16=self.bf16)
+        self.is_auto = config.bf16 == "auto"
+        bf16 = self.processes.as_main(pinned_precision(config.bf16, policy))
+        config = replace(config, bf16=bf16)
         self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
         self.processes.start_alike(
             policy,
@@ -142,7 +144,7 @@ class Learner:
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.failure_folder = Path(tempfile.gettempdir())
         self.actor = policy.without_critic()
-        self._sampler = self.actor.frozen_copy(torch.bfloat16) if self.bf16 else None
+        self.compute_in(bf16=bf16)
         self.random = RandomState(config.seed, policy.device)
         self.collected: Rollout | None = None
 
@@ -394,6 +396,8 @@ class Learner:
     def restore(self, folder: str | Path) -> Self:
         """Goes on where ``save`` left off, bit for bit if no setting has changed.
 
+        Where ``bf16`` is ``auto`` the checkpoint has decided it.
+
         Raises:
             FileNotFoundError: If there is no checkpoint.
             ValueError: If it was made by another algorithm or model, or with a setting that must
@@ -420,6 +424,11 @@ class Learner:
             config: What to go on with, see ``restore``; ``None`` for the checkpoint's settings.
         """
         return load_learner(cls, Path(folder), envs, device, config)
+
+    def compute_in(self, *, bf16: bool) -> None:
+        """Sets the precision of sampler and passes."""
+        self.bf16, self.config = bf16, replace(self.config, bf16=bf16)
+        self._sampler = self.actor.frozen_copy(torch.bfloat16) if self.bf16 else None
 
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False

@@ -46,6 +46,7 @@ class Resumable(Protocol):
     config_type: ClassVar[type[LearnerConfig]]
     iteration: int
     num_timesteps: int
+    is_auto: bool
     is_whole: bool
     changes: list[str]
     collected: Rollout | None
@@ -78,6 +79,9 @@ class Resumable(Protocol):
     @property
     def random(self) -> RandomState:
         """The generators, and the prompts that wait."""
+
+    def compute_in(self, *, bf16: bool) -> None:
+        """Sets the precision of sampler and passes."""
 
     def record(self) -> dict[str, Any]:
         """What the algorithm remembers besides, as JSON holds it."""
@@ -133,13 +137,17 @@ def restore_learner(learner: Resumable, folder: Path) -> None:
     """
     record = _read_record(folder, type(learner).__name__)
     try:
-        changes = changed_settings(record["config"], asdict(learner.config))
+        config = asdict(learner.config)
+        if learner.is_auto:
+            config["bf16"] = record["config"]["bf16"]
+        changes = changed_settings(record["config"], config)
     except ValueError as error:
         raise ValueError(f"checkpoint {folder} was {error}: {_SAME}") from error
     with _damage_explained(folder):
         tensors = load_file(folder / _TENSORS, device=str(learner.policy.device))
         reference = _reference(folder, learner)
         states = {name: tensors[f"generator.{name}"].cpu() for name in learner.random.generators}
+    learner.compute_in(bf16=config["bf16"])
     _restore_weights(learner, folder, tensors)
     if learner.reference is not None and reference is not None:
         learner.reference.copy_weights(reference)

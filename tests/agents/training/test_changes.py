@@ -122,3 +122,28 @@ def test_groups_that_no_longer_divide_the_texts_are_refused(tmp_path):
     first.save(tmp_path / "checkpoint")
     with pytest.raises(ValueError, match="8 texts an iteration are no whole groups of 3"):
         GRPO.load(tmp_path / "checkpoint", make_toy(), config=GRPOConfig(group_size=3))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize(("kind", "config"), KINDS)
+def test_a_checkpoint_decides_the_precision_that_was_left_open(
+    kind, config, kept, tmp_path, monkeypatch
+):
+    """Another machine, or another hour, may find the other precision faster: numbers go on."""
+    settings = {
+        "minibatches": 1,
+        **({"group_size": 4} if config in {GRPOConfig, RLOOConfig} else {}),
+    }
+    first = _made(kind, config, bf16=kept, **settings)
+    first.save(tmp_path / "made")
+    monkeypatch.setattr(
+        "agents.learner.pinned_precision", lambda bf16, _: bf16 != "auto" or not kept
+    )
+    later = _made(kind, config, bf16="auto", **settings)
+    assert later.bf16 is not kept
+    later.restore(tmp_path / "made")
+    assert later.bf16 is kept
+    assert later.config.bf16 is kept
+    assert later.changes == []
+    expected, found = first.step()[0], later.step()[0]
+    assert all(v == found[k] or v != v for k, v in expected.items() if "seconds" not in k)
