@@ -37,7 +37,7 @@ from agents.maths.advantages import (
     overlong_punishment,
 )
 from agents.maths.importance import corrected
-from agents.maths.kl import ESTIMATORS, sequence_kl
+from agents.maths.kl import ESTIMATORS, k3, sequence_kl
 from agents.maths.losses import (
     PolicyLoss,
     cispo_loss,
@@ -297,6 +297,9 @@ class GRPO(Learner):
         config, reference = self.config, batch.reference_log_probs
         policy = self._policy_loss(new, rollout, batch, part, weights)
         measured = policy.measured()
+        if config.ratio == "text" and batch.old_log_probs is not None:
+            moved = k3(batch.old_log_probs[part] - new.log_probs.detach())
+            measured["approximate_kl"] = weighted_sum(moved, weights)  # per action, as everywhere
         if reference is None:
             return policy.loss, measured
         log_ratio = new.legal_log_probs - reference[part]

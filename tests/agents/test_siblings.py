@@ -211,8 +211,9 @@ def test_a_learner_whose_texts_have_become_equally_good_goes_on(kind, settings, 
     [
         (RLOO, RLOOConfig(epochs=2, learning_rate=1e-2)),
         (Reinforce, ReinforceConfig(epochs=2, weigh="tokens")),
+        (GRPO, GRPOConfig(epochs=2, learning_rate=1e-2, ratio="text", weigh="tokens")),
     ],
-    ids=["rloo", "reinforce"],
+    ids=["rloo", "reinforce", "gspo"],
 )
 def test_the_policy_s_own_divergence_is_per_action_also_where_ratios_are_of_texts(kind, config):
     """Two updates, of which the first finds 0; RLOO's was per text, several times as much."""
