@@ -106,9 +106,26 @@ _DPO = (
     "--dpo.epochs 4",
 )
 
+_COLLECT = (
+    "--sources articles/ --out runs/raw.jsonl.gz --unit paragraph --licence CC-BY-4.0",
+    "--sources posts.csv --column body --out runs/raw.jsonl",
+)
+_CLEAN = (
+    "--corpus runs/raw.jsonl.gz --out runs/clean.jsonl --workers 2",
+    "--corpus runs/raw.jsonl.gz --out runs/clean.jsonl "
+    "--steps repair markup 'language?keep=en,de' near",
+    "--list",
+)
+_SPLIT = ("--corpus runs/clean.jsonl --out runs/parts --by source",)
+_CHECK = ("runs/parts/train.jsonl runs/parts/validation.jsonl runs/parts/test.jsonl",)
+
 # One line a command, sorted; a key of two words is a command of a group.
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
+    "data check": Command("textgym.cli.data.split", "CheckConfig", "check_data", "what one part of the data has of another", _CHECK),  # noqa: E501
+    "data clean": Command("textgym.cli.data.clean", "CleanConfig", "clean_data", "a corpus through named steps, each of which counts what it did", _CLEAN),  # noqa: E501
+    "data collect": Command("textgym.cli.data.collect", "CollectConfig", "collect_data", "texts of any kind and place as one corpus", _COLLECT),  # noqa: E501
+    "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501
     "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
@@ -128,6 +145,7 @@ COMMANDS: Mapping[str, Command] = {
 # fmt: on
 
 GROUPS: Mapping[str, str] = {
+    "data": "collect, clean and divide text of your own",
     "reward": "train, measure and compare rewards",
     "train": "train a policy with one of the algorithms",
 }

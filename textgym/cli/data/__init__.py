@@ -1,0 +1,1 @@
+"""The commands that make a corpus: collect, clean, split, check."""

@@ -1,0 +1,156 @@
+"""``textgym data split`` and ``check``: parts of a corpus that know nothing of each other."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
+from typing import TYPE_CHECKING, Annotated
+
+import tyro
+from rich.console import Console
+
+from textgym.cli.parsing import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from textgym.corpus.division import Leak
+    from textgym.corpus.records import Record
+
+__all__ = ["CheckConfig", "SplitConfig", "check_data", "split_data"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitConfig:
+    """Divide a corpus into train, validation and test, none of which knows the others.
+
+    What hangs together stays together: near duplicates, and what is equal in --by. A text goes
+    where a hash of its group says, and stays there when others come or go.
+    """
+
+    corpus: Path
+    """What textgym data collect or clean has written."""
+    out: Path
+    """The folder to write into: train.jsonl, validation.jsonl, test.jsonl."""
+    validation: float = 0.05
+    """The share of the groups that validate."""
+    test: float = 0.05
+    """The share of the groups that test."""
+    by: str | None = None
+    """A column whose equal values stay together, such as author; source keeps files whole."""
+    threshold: float = 0.8
+    """The share of common runs of words from which on two texts are near duplicates."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckConfig:
+    """Look for what one part of the data has of another: equal, near, or shared text.
+
+    Ends with status 1 where anything is found.
+    """
+
+    files: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Two or more corpora or .jsonl files with a column text; or one whose column split says which
+    part a text is in."""
+    threshold: float = 0.8
+    """The share of common runs of words from which on two texts are near duplicates."""
+
+
+def split_data(config: SplitConfig, console: Console | None = None) -> None:
+    """Divides, and says how many went where.
+
+    Args:
+        config: What and how.
+        console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        CommandError: If shares or column are wrong.
+        FileNotFoundError: If there is no corpus.
+    """
+    from textgym.corpus.division import divide
+    from textgym.corpus.records import read_corpus, written_corpus
+
+    console = console or Console()
+    train = 1 - config.validation - config.test
+    shares = {"train": train, "validation": config.validation, "test": config.test}
+    if min(shares.values()) < 0 or not train:
+        raise CommandError(
+            f"--validation {config.validation} and --test {config.test} must be shares that leave "
+            "some for train"
+        )
+    try:
+        records = list(read_corpus(config.corpus))
+        homes = divide(records, shares, by=config.by, threshold=config.threshold)
+        with ExitStack() as stack:
+            writers = {
+                name: stack.enter_context(written_corpus(config.out / f"{name}.jsonl"))
+                for name in shares
+            }
+            for record, home in zip(records, homes, strict=True):
+                writers[home](record)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    sizes = ", ".join(f"{name} {homes.count(name):,}" for name in shares)
+    console.print(f"{sizes} in {config.out}", highlight=False, markup=False, soft_wrap=True)
+
+
+def check_data(config: CheckConfig, console: Console | None = None) -> None:
+    """Looks for leaks, and prints them.
+
+    Args:
+        config: What to look at.
+        console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        CommandError: If there is nothing to compare, or a leak.
+        FileNotFoundError: If a file is not there.
+    """
+    from textgym.corpus.division import leaks
+
+    console = console or Console()
+    try:
+        parts = _parts(config.files)
+        found = leaks(parts, threshold=config.threshold)
+    except ValueError as error:
+        raise CommandError(str(error)) from None
+    sizes = ", ".join(f"{name} {len(records):,}" for name, records in parts.items())
+    for leak in found:
+        console.print(_line(leak), highlight=False, markup=False, soft_wrap=True)
+    if found:
+        raise CommandError(
+            f"{sizes}: the parts share what is above; textgym data split divides them"
+        )
+    console.print(f"{sizes}: nothing is shared", highlight=False, markup=False, soft_wrap=True)
+
+
+def _parts(files: Sequence[Path]) -> dict[str, list[Record]]:
+    from textgym.corpus.sources import Collection, Faults, collect
+
+    parts: dict[str, list[Record]] = {}
+    for path in files:
+        faults = Faults()
+        records = list(collect(Collection(sources=[str(path)]), faults))
+        if faults.counts:
+            raise CommandError(f"{path} cannot be read whole: {faults.places[0]}")
+        for read in records:
+            # What was collected says itself where it is from.
+            known = read.columns
+            record = replace(
+                read,
+                source=str(known.get("source", read.source)),
+                place=str(known.get("place", read.place)),
+            )
+            name = str(path) if len(files) > 1 else str(record.columns.get("split", ""))
+            parts.setdefault(name, []).append(record)
+    if len(parts) < 2 or "" in parts:  # noqa: PLR2004 - one part has nothing to leak into
+        raise CommandError(
+            "name two files or more, or one whose column split says in which part each text is"
+        )
+    return parts
+
+
+def _line(leak: Leak) -> str:
+    first, second = leak.splits
+    here, there = leak.example
+    return f"{leak.kind}: {leak.count:,} texts of {second} are in {first}, such as {here} ({there})"

@@ -1,0 +1,1 @@
+"""From raw files to a clean corpus: what is collected, mended, dropped and divided, and why."""

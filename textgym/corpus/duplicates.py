@@ -1,0 +1,182 @@
+"""Texts that are there twice, to the letter or nearly.
+
+Near duplicates are found by MinHash over runs of words and locality-sensitive hashing (Broder 1997;
+Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3), by datasketch: the
+estimate of a Jaccard index from ``NUM_HASHES`` hashes has a standard error of at most
+``1 / (2 * sqrt(NUM_HASHES))``, so that texts near the threshold fall on either side.
+
+The signature of a text hangs on the text alone and is made by any worker; who was first is decided
+in order, by one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from textgym.corpus.records import fingerprint
+from textgym.data.prose import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    import numpy.typing as npt
+
+__all__ = [
+    "NUM_HASHES",
+    "Comparison",
+    "Exact",
+    "Near",
+    "clusters",
+    "make_comparison",
+    "signature",
+]
+
+NUM_HASHES = 128
+_RUN = 5  # words
+_SEED, _SCHEME = 1, "affine64"
+
+
+class Comparison(Protocol):
+    """Says whether a text is there already."""
+
+    def key(self, text: str) -> Any:
+        """What the text is compared by; made by any worker."""
+
+    def earlier(self, key: Any, where: str) -> str:
+        """Where the earlier text is that this one repeats; empty if it is new, and then kept."""
+
+
+class Exact:
+    """Texts that are equal but for case, punctuation and spaces."""
+
+    def __init__(self) -> None:
+        """Begins with none."""
+        self._seen: dict[str, str] = {}
+
+    def key(self, text: str) -> str:
+        """A fingerprint of the words."""
+        return fingerprint(key_of(text))
+
+    def earlier(self, key: str, where: str) -> str:
+        """Where the same words were."""
+        found = self._seen.setdefault(key, where)
+        return "" if found == where else found
+
+
+class Near:
+    """Texts that share most of their runs of five words."""
+
+    def __init__(self, threshold: float = 0.8) -> None:
+        """Begins with none.
+
+        Args:
+            threshold: The Jaccard index of the sets of runs from which on two are the same.
+
+        Raises:
+            ModuleNotFoundError: If datasketch is missing.
+            ValueError: If the threshold is out of its range.
+        """
+        if not 0 < threshold <= 1:
+            raise ValueError(f"threshold must be in (0, 1], got {threshold}")
+        self._threshold = threshold
+        self._index = _index(threshold)
+        self._kept: list[tuple[str, npt.NDArray[np.uint64]]] = []
+
+    def key(self, text: str) -> npt.NDArray[np.uint64] | None:
+        """The signature; ``None`` for a text too short to have a run."""
+        return signature(text)
+
+    def earlier(self, key: npt.NDArray[np.uint64] | None, where: str) -> str:
+        """Where the first text is of those that are near enough."""
+        if key is None:
+            return ""
+        for number in sorted(self._index.query(_minhash(key))):
+            place, other = self._kept[int(number)]
+            if float(np.mean(other == key)) >= self._threshold:
+                return place
+        self._index.insert(len(self._kept), _minhash(key), check_duplication=False)
+        self._kept.append((where, key))
+        return ""
+
+
+def make_comparison(name: str, given: Mapping[str, str]) -> Comparison:
+    """Makes a comparison from its name and settings, see ``textgym.corpus.steps.read_step``.
+
+    Args:
+        name: ``exact`` or ``near``.
+        given: Of ``near``: ``threshold``.
+
+    Raises:
+        ValueError: If there is no such setting, or it is out of its range.
+    """
+    if unknown := given.keys() - ({"threshold"} if name == "near" else set()):
+        raise ValueError(f"the step {name} has no setting {min(unknown)!r}")
+    if name == "exact":
+        return Exact()
+    try:
+        return Near(float(given.get("threshold", 0.8)))
+    except ValueError as error:
+        raise ValueError(f"near?threshold={given['threshold']}: {error}") from None
+
+
+def signature(text: str) -> npt.NDArray[np.uint64] | None:
+    """The MinHash of a text's runs of five words, ``(NUM_HASHES,)`` uint64; None if it has none."""
+    said = key_of(text).split()
+    if len(said) < _RUN:
+        return None
+    runs = {" ".join(said[start : start + _RUN]).encode() for start in range(len(said) - _RUN + 1)}
+    minhash = _datasketch().MinHash(num_perm=NUM_HASHES, seed=_SEED, scheme=_SCHEME)
+    minhash.update_batch(sorted(runs))
+    values: npt.NDArray[np.uint64] = np.asarray(minhash.hashvalues, dtype=np.uint64)
+    return values
+
+
+def clusters(
+    signatures: Iterable[npt.NDArray[np.uint64] | None], threshold: float = 0.8
+) -> list[int]:
+    """Which texts hang together by being near duplicates, directly or by others.
+
+    Returns:
+        For each text the number of the first one of its cluster.
+    """
+    index, roots = _index(threshold), list[int]()
+    known: dict[int, npt.NDArray[np.uint64]] = {}
+
+    def root(number: int) -> int:
+        while roots[number] != number:
+            roots[number] = roots[roots[number]]
+            number = roots[number]
+        return number
+
+    for number, key in enumerate(signatures):
+        roots.append(number)
+        if key is None:
+            continue
+        for other in index.query(_minhash(key)):
+            if float(np.mean(known[other] == key)) >= threshold:
+                low, high = sorted((root(other), root(number)))
+                roots[high] = low
+        index.insert(number, _minhash(key), check_duplication=False)
+        known[number] = key
+    return [root(number) for number in range(len(roots))]
+
+
+def _index(threshold: float) -> Any:
+    # Candidates are looked for a little below, and the signatures then decide.
+    return _datasketch().MinHashLSH(threshold=max(0.05, threshold - 0.1), num_perm=NUM_HASHES)
+
+
+def _minhash(values: npt.NDArray[np.uint64]) -> Any:
+    return _datasketch().MinHash(num_perm=NUM_HASHES, seed=_SEED, scheme=_SCHEME, hashvalues=values)
+
+
+def _datasketch() -> Any:
+    try:
+        import datasketch
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError(
+            'near duplicates need datasketch: pip install "textgym[corpus]"'
+        ) from None
+    return datasketch
