@@ -1,16 +1,19 @@
 """The table of commands: help at every level, lazily; bad input in one line."""
 
+import dataclasses
 import importlib.metadata
 import os
+import shlex
 import subprocess
 import sys
 
 import pytest
 
 from reward_models.preferences import StoreError
+from tests.commands import ROOT
 from textgym.cli import main
 from textgym.cli.main import COMMANDS, GROUPS, Command
-from textgym.cli.parsing import CommandError
+from textgym.cli.parsing import CommandError, options_of
 from textgym.cli.quickstart.run import RunError
 from textgym.rewards import RewardError
 
@@ -191,6 +194,34 @@ def test_every_command_is_where_the_table_says(name):
     assert config.__doc__
 
 
+# Another word for what CONTRIBUTING.md has one for.
+RETIRED = {"rows", "draws", "keep", "samples", "tokens", "number", "file", "path", "output"}
+RETIRED |= {"input", "dataset", "episodes", "resamples", "bootstrap", "kwargs", "gpu", "batch"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_speaks_the_one_vocabulary_and_shows_examples(name, capsys):
+    config, _ = COMMANDS[name].load()
+    options = {option.removeprefix("--") for option in options_of(config)}
+    assert not options & RETIRED
+    kinds = {field.name: field.default for field in dataclasses.fields(config)}
+    assert kinds.get("device", "auto") == "auto"
+    assert COMMANDS[name].examples
+    with pytest.raises(SystemExit):
+        COMMANDS[name].parse(name, ["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Examples: textgym {name}" in shown.replace("│", "")
+    for words in COMMANDS[name].examples:
+        COMMANDS[name].parse(name, shlex.split(words))
+
+
+def test_a_hub_is_asked_unless_the_user_forbids_it(monkeypatch, say):
+    """A message would say of a user who has set nothing that they have."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    _call(monkeypatch, "say")
+    assert "HF_HUB_OFFLINE" not in os.environ
+
+
 def test_the_list_of_commands_imports_nothing_heavy():
     code = (
         "import sys; sys.argv = ['textgym']\n"
@@ -206,3 +237,29 @@ def test_the_list_of_commands_imports_nothing_heavy():
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_module_of_the_current_folder_is_found_by_the_installed_command(tmp_path):
+    """A console script has its own folder in its path, and not the one that it was called in."""
+    (tmp_path / "brevity.py").write_text(
+        "def brevity(prompts, completions, **columns):\n"
+        '    """How short it is."""\n'
+        "    return [-len(text) for text in completions]\n"
+    )
+    code = "from textgym.cli.main import main; main()"
+    asked = ("brevity:brevity", "brevty:brevity")
+    results = [
+        subprocess.run(
+            [sys.executable, "-P", "-c", code, "rewards", name],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for name in asked
+    ]
+    assert "How short it is." in results[0].stdout
+    assert results[1].stderr.startswith(
+        "error: reward 'brevty:brevity': there is no module 'brevty' (did you mean brevity?)"
+    )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
-import torch
 from gymnasium.error import UnregisteredEnv
 
 from agents.models.loading import load_model, tokenizer_of
@@ -31,13 +30,13 @@ __all__ = [
     "make_envs",
     "make_policy",
     "one_line",
-    "require_device",
+    "read_arguments",
     "require_no_run",
 ]
 
 _CRITIC = "critic"  # in a policy's folder
 _SET = {
-    "num_envs": "leave it out, and give --num-envs (--rows of textgym generate)",
+    "num_envs": "leave it out, and give --num-envs",
     "device": "leave it out, and give --device",
     "backend": "leave it out",
     "autoreset_mode": "leave it out",
@@ -55,6 +54,21 @@ def environment_arguments(text: str, policy: str) -> dict[str, Any]:
         ValueError: If they are no JSON object, or have what the command sets itself.
         FileNotFoundError: If there is no such policy.
     """
+    given = read_arguments(text)
+    require_no_run(policy)
+    own = tokenizer_of(policy)
+    return given if own is None else {"tokenizer": own, **given}
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Reads an environment's arguments.
+
+    Args:
+        text: ``--env-kwargs``.
+
+    Raises:
+        ValueError: If they are no JSON object, or have what the command sets itself.
+    """
     try:
         given = json.loads(text)
     except json.JSONDecodeError as error:
@@ -63,9 +77,7 @@ def environment_arguments(text: str, policy: str) -> dict[str, Any]:
         raise ValueError(f"--env-kwargs must be a JSON object, got {text}")  # noqa: TRY004 - as above, the text is wrong
     for name in given.keys() & _SET.keys():
         raise ValueError(f"--env-kwargs has {name!r}, which the command sets: {_SET[name]}")
-    require_no_run(policy)
-    own = tokenizer_of(policy)
-    return given if own is None else {"tokenizer": own, **given}
+    return given
 
 
 def make_envs(
@@ -97,21 +109,6 @@ def make_envs(
             f"{env} is no environment of texts, which is what this needs; textgym envs lists them"
         ) from error
     return envs.unwrapped  # type: ignore[no-any-return] # make_vec says VectorEnv
-
-
-def require_device(name: str) -> None:
-    """Requires a device that torch can use here.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"--device {name}: there is none here that torch can use; cpu always is, and cuda "
-            "where a GPU and a torch that was built for it are"
-        ) from error
 
 
 def require_no_run(policy: str) -> None:

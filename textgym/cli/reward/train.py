@@ -15,9 +15,17 @@ from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
+from reward_models.measuring.pairs import chance_warnings
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.console import Bar, bar, keep_large_blocks, use_quiet_transformers
+from textgym.cli.console import (
+    Bar,
+    bar,
+    chosen_device,
+    keep_large_blocks,
+    say,
+    use_quiet_transformers,
+)
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
@@ -35,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["RewardTrainConfig", "train_reward"]
 
 _FEWEST_TO_CALIBRATE = 100
-_TEXTS_TO_MEASURE = 1000
 _HELD_OUT_FILE = "held_out.jsonl"
 
 
@@ -74,8 +81,9 @@ class RewardTrainConfig:
     count half), or each answer by itself."""
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
-    device: str = "cpu"
-    """Where to compute: cpu or cuda. A small model is faster on a cpu than you may think."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, or auto for cuda if there is one. A small model is faster on a
+    cpu than you may think."""
     training: Annotated[RewardTrainingConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=RewardTrainingConfig
     )
@@ -99,6 +107,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
         )
     use_quiet_transformers()
     keep_large_blocks()
+    device = chosen_device(config.device)
     data = load_data(
         config.data,
         held_out=config.held_out,
@@ -108,7 +117,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     )
     texts = [item.prompt + text for item in data.train for text in completions_of(item)]
     start = make_start(config.model, config.training, config.tokenizer, texts)
-    _announce(console, config, data, start, _share_cut(start, texts))
+    _announce(console, config, data, start)
     try:
         with bar("Reward model", console) as shown:
             metrics = fit_reward_model(
@@ -117,12 +126,12 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
                 start.model,
                 start.tokenizer,
                 config.out,
-                config.device,
+                device,
                 callbacks=[_Watch(shown)],
             )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    reward = PreferenceReward(start.model, start.tokenizer, device=config.device)
+    reward = PreferenceReward(start.model, start.tokenizer, device=device)
     pairs = decided_pairs(data.held_out)
     if pairs:
         write_preferences(pairs, config.out / _HELD_OUT_FILE)
@@ -159,28 +168,20 @@ class _Watch(TrainerCallback):
         self._bar.update(state.global_step, state.max_steps, self._note)
 
 
-def _announce(
-    console: Console, config: RewardTrainConfig, data: LoadedData, start: Start, cut: float
-) -> None:
+def _announce(console: Console, config: RewardTrainConfig, data: LoadedData, start: Start) -> None:
     what = f"{type(data.train[0]).__name__.lower()}s"
     lines = [
         f"{len(data.train):,} {what} of {config.data} to learn from, {len(data.held_out):,} held "
         f"out by their {'prompts' if any(item.prompt for item in data.train) else 'texts'}",
         f"model: {start.says}, which reads {start.model.config.max_tokens} tokens; "
-        + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
+        + (
+            f"of {start.cut:.0%} of the texts it reads the end alone"
+            if start.cut
+            else "no text is longer"
+        ),
         *(f"  {note}" for note in data.notes),
     ]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
-
-
-def _share_cut(start: Start, texts: Sequence[str]) -> float:
-    """The share of texts longer than the model reads, of a thousand spread over them all."""
-    some = texts[:: max(1, len(texts) // _TEXTS_TO_MEASURE)]
-    around = len(getattr(start.tokenizer, "head", (0,))) + len(getattr(start.tokenizer, "tail", ()))
-    room = int(start.model.config.max_tokens) - around
-    lengths = [len(ids) for ids in start.tokenizer.encode_batch(some)]
-    return sum(length > room for length in lengths) / len(lengths)
+    say(console, *lines)
 
 
 def _summarise(
@@ -219,8 +220,7 @@ def _summarise(
             f"more about it: textgym reward card --reward {config.out} "
             f"--data {config.out / _HELD_OUT_FILE} --out {config.out / 'card'}"
         )
-    for line in lines:
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"  {line}" for line in lines))
 
 
 def _between(metrics: dict[str, float], name: str) -> str:
@@ -248,11 +248,8 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
             if (longer == sign).any()
         ),
     ]
-    if high < 1 / 2 and not linked:
-        lines.append(
-            "  WARNING: worse than a coin. Held-out answers contradict those learned from: are "
-            "chosen and rejected swapped in a part of the data?"
-        )
+    said = chance_warnings(right, pairs, groups, np.random.default_rng(0))
+    lines += [f"  WARNING: {warning}" for warning in said]
     return lines + _calibrate(lead, groups)
 
 
