@@ -188,7 +188,15 @@ class JudgeReward:
                     self._keep(key, done.result())
 
 
-@describe(reads=["prompt"], low=0.0, high=1.0, needs=["httpx2"], extra="judge", is_factory=True)
+@describe(
+    reads=["prompt"],
+    low=0.0,
+    high=1.0,
+    needs=["httpx2"],
+    extra="judge",
+    is_factory=True,
+    settings=[EndpointConfig, JudgeConfig],
+)
 def judge(url: str, model: str, **settings: Any) -> JudgeReward:
     """Makes a reward of a chat model behind an OpenAI-compatible endpoint.
 

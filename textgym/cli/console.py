@@ -17,16 +17,27 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
+from rich.text import Text
 
 from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from rich.console import Console
 
-__all__ = ["Bar", "bar", "keep_large_blocks", "require_picture", "use_quiet_transformers"]
+__all__ = [
+    "Bar",
+    "bar",
+    "chosen_device",
+    "keep_large_blocks",
+    "listing",
+    "require_picture",
+    "say",
+    "use_quiet_transformers",
+]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ONE_GIBIBYTE = 1 << 30
@@ -71,6 +82,69 @@ def bar(title: str, console: Console) -> Iterator[Bar]:
     redirect = not console.stderr
     with Progress(*columns, console=console, transient=True, redirect_stdout=redirect) as progress:
         yield Bar(progress, progress.add_task(title, total=None, note=""))
+
+
+def chosen_device(name: str) -> str:
+    """Finds where to compute.
+
+    Args:
+        name: What torch calls a device, or ``auto``: the first GPU if there is one.
+
+    Raises:
+        CommandError: If torch can use no such device here.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise CommandError(
+            f"--device {name}: there is none here that torch can use; cpu always is, and cuda "
+            "where a GPU and a torch that was built for it are"
+        ) from error
+    return name
+
+
+def say(console: Console, *lines: str) -> None:
+    """Prints lines as they are: nothing in them is markup, a picture, or broken by us.
+
+    Where nobody looks at a terminal, not even a tab is changed.
+
+    Args:
+        console: Where to print.
+        *lines: What to say, a line each or several.
+    """
+    for line in lines:
+        if console.is_terminal or console.quiet:
+            console.print(Text(line), soft_wrap=True)
+        else:
+            console.file.write(f"{line}\n")
+
+
+def listing(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Prints a table: in a terminal the last column is folded, elsewhere each row is a whole line.
+
+    Args:
+        console: Where to print.
+        titles: Of the columns.
+        rows: Their cells.
+    """
+    if console.is_terminal:
+        table = Table(box=None, pad_edge=False)
+        for title in titles[:-1]:
+            table.add_column(title, no_wrap=True)
+        table.add_column(titles[-1], overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, row))
+        console.print(table)
+        return
+    lines = [titles, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        cells = zip(line, widths, strict=True)
+        say(console, "  ".join(cell.ljust(width) for cell, width in cells).rstrip())
 
 
 def use_quiet_transformers() -> None:

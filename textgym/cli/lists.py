@@ -7,26 +7,27 @@ import json
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import tyro  # noqa: TC002 - it resolves the annotations below when it is called
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from textgym.cli.console import listing, say
 from textgym.cli.light import OURS, stand_ins
 from textgym.cli.parsing import CommandError
+from textgym.messages import did_you_mean, shown
 from textgym.registration import registered_ids
 from textgym.rewards import known_rewards
 from textgym.rewards.calling import ChatReward, FilledReward
 from textgym.rewards.registry import find_reward, info_of, locations_of, makes_a_reward
 from textgym.rewards.resolving import COMBINATIONS
-from textgym.tasks import is_available, required_packages
+from textgym.tasks import is_available, known_tasks, required_packages
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from textgym.envs.single import TextEnv
     from textgym.rewards import RewardInfo
 
 __all__ = ["EnvsConfig", "RewardsConfig", "list_envs", "list_rewards"]
@@ -36,30 +37,109 @@ _MADE_OF_OTHERS = {**COMBINATIONS, "chat": ChatReward, "none_as": FilledReward}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvsConfig:
-    """List the environments that gymnasium.make knows after ``import textgym``."""
+    """List the environments that gymnasium.make knows after ``import textgym``, or explain one.
 
+    Each task has three ids: TextGym/NAME-v0 appends tokens, TextGym/NAME-Choose-v0 chooses
+    candidates, and TextGym/NAME-Edit-v0 edits a draft.
+    """
+
+    name: tyro.conf.Positional[str] = ""
+    """Explain this task, or the environment of this id: its sizes, splits, columns and reward."""
     installed: bool = False
     """Only those whose data is installed."""
 
 
 def list_envs(config: EnvsConfig, console: Console | None = None) -> None:
-    """Prints one line for each id.
+    """Prints a line for each task, or each id where nobody looks at a terminal; or one's page.
 
     Args:
-        config: Which ids.
+        config: Which ones.
         console: Where to print; ``None`` for the terminal.
+
+    Raises:
+        CommandError: If there is no environment of that name.
+        ModuleNotFoundError: If the data of the one to explain is not installed; the message says
+            how to get it.
     """
-    table = Table(box=None, pad_edge=False)
-    for title in ("id", "action", "data", "installed"):
-        table.add_column(title, no_wrap=True)
+    console = console or Console()
+    if config.name:
+        _explain_env(config.name, console)
+        return
+    rows = []
     for env_id in registered_ids():
         spec = gym.spec(env_id)
-        task = spec.kwargs["task"]
+        task, kind = spec.kwargs["task"], spec.kwargs["action_kind"]
         there = is_available(task)
         if there or not config.installed:
             needs = ", ".join(package.pip for package in required_packages(task)) or "none"
-            table.add_row(env_id, spec.kwargs["action_kind"], needs, "yes" if there else "no")
-    (console or Console()).print(table)
+            rows.append((env_id, task, kind, needs, "yes" if there else "no"))
+    if not console.is_terminal:
+        titles = ("id", "action", "data", "installed")
+        listing(console, titles, [(row[0], *row[2:]) for row in rows])
+        return
+    tasks = {task: (task, there, needs) for _, task, _, needs, there in rows}
+    listing(console, ("task", "installed", "data"), list(tasks.values()))
+    say(
+        console,
+        "",
+        "TextGym/TASK-v0 appends tokens, TextGym/TASK-Choose-v0 chooses candidates, and",
+        "TextGym/TASK-Edit-v0 edits a draft. `textgym envs TASK` explains one.",
+    )
+
+
+def _explain_env(name: str, console: Console) -> None:
+    """Prints a page about a task and its ids."""
+    wanted, ids = _find_ids(name)
+    made = {each: cast("TextEnv", gym.make(each).unwrapped) for each in ids}
+    env = made[wanted]
+    task, example = env.task, env.examples[0]
+    needs = ", ".join(package.pip for package in required_packages(gym.spec(wanted).kwargs["task"]))
+    say(console, f"{task.name}: {_summary(type(task))}", "")
+    rows = [(each, one.action_kind, *_sizes(one)) for each, one in made.items()]
+    listing(console, ("id", "action", "observed", "an action is"), rows)
+    say(
+        console,
+        "",
+        f"places: T = {env.prompt_tokens + env.completion_tokens}, {env.prompt_tokens} of the "
+        f"prompt and {env.completion_tokens} of the completion",
+        f"tokenizer: {task.tokenizer}, V = {env.tokenizer.vocab_size}",
+        f"reward: {task.reward}",
+        f"columns: {', '.join(example.columns) or 'none'}",
+        f"splits: {', '.join(task.splits)}; {env.num_examples:,} examples in train",
+        f"data: {needs or 'nothing to install'}",
+        f"a prompt: {shown(example.prompt)}",
+        "",
+        f'env = gymnasium.make("textgym:{wanted}")',
+        f'envs = gymnasium.make_vec("textgym:{wanted}", num_envs=64)',
+    )
+
+
+def _find_ids(name: str) -> tuple[str, list[str]]:
+    """The id that a name means, in whatever case it is written, and all ids of its task."""
+    by_name: dict[str, str] = {}
+    for each in registered_ids():
+        task = gym.spec(each).kwargs["task"]
+        by_name |= {each: each, each.partition("/")[2].removesuffix("-v0"): each}
+        by_name.setdefault(task, each)
+    meant = name.removeprefix("textgym:")
+    found = {known.casefold(): each for known, each in by_name.items()}.get(meant.casefold())
+    if found is None:
+        near = did_you_mean(meant, by_name) or f"; known: {', '.join(known_tasks())}"
+        raise CommandError(f"unknown environment {name}{near}; see textgym envs")
+    task = gym.spec(found).kwargs["task"]
+    return found, [each for each in registered_ids() if gym.spec(each).kwargs["task"] == task]
+
+
+def _sizes(env: TextEnv) -> tuple[str, str]:
+    """What is observed and what an action is, each in a few words."""
+    width, size = env.prompt_tokens + env.completion_tokens, env.tokenizer.vocab_size
+    if env.action_kind == "edit":
+        return f"{width} ids", f"one of T = {width} places, and one of V = {size} ids"
+    count = int(cast("gym.spaces.Discrete", env.action_space).n)
+    if env.action_kind == "append":
+        return f"{width} ids", f"one of V = {size} ids"
+    (observed,) = cast("gym.spaces.Box", env.observation_space).shape
+    return f"{observed} ids", f"one of K = {count} candidates"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,20 +174,28 @@ def list_rewards(config: RewardsConfig, console: Console | None = None) -> None:
         with stand_ins() if _is_ours(config.name) else nullcontext():
             _explain(config.name, console)
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "reads", "range", "package", "installed"):
-        table.add_column(title, no_wrap=True)
-    table.add_column("what it measures", overflow="fold")
-    for name, (cells, there) in _lines(known_rewards()).items():
-        if there or not config.installed:
-            # As plain text: the square brackets of an extra are no markup.
-            table.add_row(name, *map(Text, cells))
-    console.print(table)
-    console.print(
-        f"\nmade of others, as {{name: settings}}: {', '.join(_MADE_OF_OTHERS)}\n"
+    lines = _lines(known_rewards()).items()
+    kept = {name: cells for name, (cells, there) in lines if there or not config.installed}
+    if console.is_terminal:
+        rows = [(name, *_in_brief(*cells)) for name, cells in kept.items()]
+        listing(console, ("name", "reads", "range", "what it measures"), rows)
+    else:
+        titles = ("name", "reads", "range", "package", "installed", "what it measures")
+        listing(console, titles, [(name, *cells) for name, cells in kept.items()])
+    say(
+        console,
+        "",
+        f"made of others, as {{name: settings}}: {', '.join(_MADE_OF_OTHERS)}",
         "`textgym rewards NAME` explains any of these.",
-        soft_wrap=True,
     )
+
+
+def _in_brief(
+    reads: str, where: str, package: str, installed: str, what: str
+) -> tuple[str, str, str]:
+    """A reward's line for a terminal, where a package is named if it is missing."""
+    needs = "" if installed == "yes" else f" (needs {package}, which is not installed)"
+    return reads, where, f"{what}{needs}"
 
 
 def _is_ours(name: str) -> bool:
@@ -160,23 +248,34 @@ def _explain(name: str, console: Console) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from error
     info = info_of(target)
-    console.print(f"[bold]{name}[/bold]  {target.__module__}:{target.__qualname__}\n")
-    console.print(inspect.getdoc(target) or "Nobody said what it is.", markup=False)
+    lines = [
+        f"{name}  {target.__module__}:{target.__qualname__}",
+        "",
+        inspect.getdoc(target) or "Nobody said what it is.",
+    ]
     if name not in _MADE_OF_OTHERS:
-        reads = ", ".join(info.reads) or "nothing"
-        console.print(f"\nreads: {reads}\nrange: {_range(info)}", markup=False)
+        lines += ["", f"reads: {', '.join(info.reads) or 'nothing'}", f"range: {_range(info)}"]
     if info.needs:
         there = "installed" if info.installed else f'pip install "textgym[{info.extra}]"'
-        console.print(f"needs: {', '.join(info.needs)} ({there})", markup=False)
-    if not makes_a_reward(target):
-        console.print(f"\ngymnasium.make(..., reward={json.dumps(name)})", markup=False)
-        return
-    settings = list(inspect.signature(target).parameters.values())
-    console.print("\nsettings:")
-    for setting in settings:
+        lines.append(f"needs: {', '.join(info.needs)} ({there})")
+    if makes_a_reward(target):
+        lines += _settings(name, target)
+    else:
+        lines += ["", f"gymnasium.make(..., reward={json.dumps(name)})"]
+    say(console, *lines)
+
+
+def _settings(name: str, target: Any) -> list[str]:
+    """The settings of what makes a reward, and how it is asked for with them."""
+    lines = ["", "settings:"]
+    settings = [
+        setting
+        for taker in (target, *info_of(target).settings)
+        for setting in inspect.signature(taker).parameters.values()
+        if setting.kind is not setting.VAR_KEYWORD
+    ]
+    for setting in {each.name: each for each in settings}.values():
         default = "needed" if setting.default is setting.empty else f"default {setting.default!r}"
-        console.print(f"  {setting.name}: {setting.annotation}, {default}", markup=False)
+        lines.append(f"  {setting.name}: {setting.annotation}, {default}")
     example = f'"{settings[0].name}": ...' if settings else ""
-    console.print(
-        f'\ngymnasium.make(..., reward={{"{name}": {{{example}}}}})', markup=False, soft_wrap=True
-    )
+    return [*lines, "", f'gymnasium.make(..., reward={{"{name}": {{{example}}}}})']

@@ -163,6 +163,9 @@ def main() -> None:
     # Nothing here needs a hub, and a tokenizer's worker threads would fight over two cores.
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Rewards and tasks may be in a file of the current folder, behind all that is installed.
+    if "" not in sys.path:
+        sys.path.append("")
     name = ""
     try:
         name, arguments = _split(sys.argv[1:])

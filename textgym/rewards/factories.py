@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+
+from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -70,9 +74,27 @@ def load_attribute(kind: str, name: str, location: str) -> Any:
     try:
         return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
     except ModuleNotFoundError as error:
+        if name == location and f"{module}.".startswith(f"{error.name}."):
+            raise _missing_module(kind, name, module, error) from error
         raise missing_package(kind, name, error) from error
     except AttributeError as error:
-        raise ValueError(f"{kind} {name!r}: the module {module!r} has no {attribute!r}") from error
+        near = did_you_mean(attribute, vars(sys.modules[module]))
+        raise ValueError(
+            f"{kind} {name!r}: the module {module!r} has no {attribute!r}{near}"
+        ) from error
+
+
+def _missing_module(
+    kind: str, name: str, module: str, error: ModuleNotFoundError
+) -> ModuleNotFoundError:
+    """Makes an error about a module that was named, and is neither installed nor in sight."""
+    known = {path.stem for path in Path().glob("*.py")} | sys.modules.keys()
+    near = did_you_mean(module, known)
+    return ModuleNotFoundError(
+        f"{kind} {name!r}: there is no module {module!r}{near}; install what it is in, or name a "
+        "file of the current folder without its .py",
+        name=error.name,
+    )
 
 
 def missing_package(kind: str, name: str, error: ModuleNotFoundError) -> ModuleNotFoundError:

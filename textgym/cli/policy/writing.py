@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from agents.training.guards import GuardError, explained_memory
-from textgym.cli.console import bar
+from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import one_line
 from textgym.rewards import RewardError
@@ -61,15 +61,14 @@ class Writer:
         self.scores += [text.score for text in texts]
         self.bar.update(len(self.scores), self.total)
         if self.file is not None and not self.console.is_terminal:  # there a bar says it
-            self.console.print(f"{len(self.scores):,} of {self.total:,} texts", highlight=False)
+            say(self.console, f"{len(self.scores):,} of {self.total:,} texts")
 
     def say_end(self) -> None:
         """Says where the texts are, and what they were worth."""
         if self.file is not None:
-            said = f"{len(self.scores):,} texts in {self.file.name}"
-            self.console.print(said, highlight=False, markup=False, soft_wrap=True)
+            say(self.console, f"{len(self.scores):,} texts in {self.file.name}")
         if self.scored:
-            self.console.print(f"mean score {np.mean(self.scores):.3f}", highlight=False)
+            say(self.console, f"mean score {np.mean(self.scores):.3f}")
 
     def kept(self) -> str:
         """What of the texts is kept, where they end early."""
@@ -78,8 +77,7 @@ class Writer:
 
     def _print(self, text: Text) -> None:
         score = f"   ({text.score:.3f})" if self.scored else ""
-        line = f"{one_line(text.prompt, text.completion, letters=None)}{score}"
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        say(self.console, f"{one_line(text.prompt, text.completion, letters=None)}{score}")
 
     def _as_json(self, text: Text) -> str:
         line: dict[str, str | float | None] = {"prompt": text.prompt, "completion": text.completion}

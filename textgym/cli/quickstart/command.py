@@ -66,7 +66,7 @@ def quickstart(config: QuickstartConfig) -> None:
     from rich.console import Console
 
     from agents.reports.gates import verdict
-    from textgym.cli.console import keep_large_blocks, use_quiet_transformers
+    from textgym.cli.console import keep_large_blocks, say, use_quiet_transformers
     from textgym.cli.quickstart import measuring, stages
     from textgym.cli.quickstart.plan import make_plan
     from textgym.cli.quickstart.run import Run, run_stages
@@ -91,7 +91,7 @@ def quickstart(config: QuickstartConfig) -> None:
         raise CommandError(f"{error}; see textgym quickstart --help") from error
     run = Run(out=config.out, config=_settings(config, plan), console=console)
     run.open()
-    console.print(f"textgym quickstart, seed {config.seed}, on {device}, into {config.out}")
+    say(console, f"textgym quickstart, seed {config.seed}, on {device}, into {config.out}")
     run_stages(
         run,
         _stages(
@@ -115,8 +115,8 @@ def quickstart(config: QuickstartConfig) -> None:
     )
     gates = measuring.gates(run)
     report = measuring.report(run, plan, gates)
-    console.print(f"\nverdict: [bold]{verdict(gates)}[/bold]" + (" (smoke run)" * config.smoke))
-    console.print(f"report:  {report}", soft_wrap=True)
+    smoke = " (smoke run)" if config.smoke else ""
+    say(console, "", f"verdict: {verdict(gates)}{smoke}", f"report:  {report}")
 
 
 def _device(name: str) -> str:

@@ -19,10 +19,11 @@ from reward_models.measuring.best_of_n import (
     fit_overoptimisation,
     peak_interval,
 )
+from textgym.cli.console import chosen_device, say
 from textgym.cli.parsing import CommandError
+from textgym.cli.reward.naming import named_reward
 from textgym.data.tables import read_rows
 from textgym.files import write_json
-from textgym.rewards import resolve
 from textgym.statistics.bootstrap import REPETITIONS
 from textgym.tokenizers import load_tokenizer
 from textgym.types import Example
@@ -47,7 +48,8 @@ class BestOfNConfig:
     """
 
     proxy: str
-    """The reward that chooses: a known name, "module:attribute", or a folder."""
+    """The reward that chooses: a known name, "module:attribute", a folder, or JSON, such as
+    '{"clip": {"reward": "vader", "low": 0}}'."""
     gold: str
     """The reward that is asked about what was chosen, named likewise."""
     samples: str
@@ -103,8 +105,9 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
     """
     console = console or Console()
     _check(config)
+    device = chosen_device(config.device)
     try:
-        proxy, gold = resolve(config.proxy), resolve(config.gold)
+        proxy, gold = (named_reward(name, device) for name in (config.proxy, config.gold))
         samples = read_samples(config.samples, completions=config.policy is None, keep=config.keep)
         if config.policy is not None:
             samples = _sampled(config, samples)
@@ -119,12 +122,11 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
     chart = best_of_n_chart(asdict(curve), gold_name=config.gold, fit=result["fit"])
     save_chart(chart, config.out / "best_of_n.png")
     peak = result["peak"]
-    console.print(
+    say(
+        console,
         f"gold {curve.gold[0]:.3f} at n = 1, {peak['gold']:.3f} at n = {peak['n']} (highest), "
         f"{curve.gold[-1]:.3f} at n = {curve.ns[-1]}; proxy {curve.proxy[0]:.3f} to "
         f"{curve.proxy[-1]:.3f}\n{_fitted(result)}{config.out / 'best_of_n.png'}",
-        soft_wrap=True,
-        highlight=False,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 
 from rich.console import Console
 
 from reward_models.card import CardConfig, draw_card, make_card, read_card_data, write_card
-from textgym.cli.console import require_picture
+from textgym.cli.console import chosen_device, require_picture, say
 from textgym.cli.parsing import CommandError
-from textgym.rewards import resolve
+from textgym.cli.reward.naming import folders_of, named_reward, read_spec
 from textgym.statistics.bootstrap import REPETITIONS
 
 __all__ = ["RewardCardConfig", "reward_card"]
@@ -24,7 +24,8 @@ class RewardCardConfig:
     """
 
     reward: str
-    """What is measured: a known name, "module:attribute", or the folder of a reward model."""
+    """What is measured: a known name, "module:attribute", the folder of a reward model, or JSON,
+    such as '{"clip": {"reward": "vader", "low": 0}}'."""
     data: str
     """A preference store, or a file of preferences: .jsonl, .csv or .parquet."""
     out: Path
@@ -44,6 +45,8 @@ class RewardCardConfig:
     """Decides which prompts those are, which texts are changed, and every interval."""
     repetitions: int = REPETITIONS
     """Resamples behind each interval: more make its ends steadier and the card slower."""
+    device: str = "auto"
+    """Where a model computes: cpu, cuda, or auto for cuda if there is one."""
     texts: int = 400
     """Most texts that are changed, cut, and scored in other batches: more are slower and surer."""
 
@@ -60,11 +63,12 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
     """
     console = console or Console()
     require_picture(config.picture)
+    device = chosen_device(config.device)
     names = [config.reward, *config.members]
     if len(set(names)) < len(names):
         raise CommandError(f"{', '.join(names)}: name each reward and member once")
     try:
-        reward, *others = (resolve(name) for name in names)
+        reward, *others = (named_reward(name, device) for name in names)
         data = read_card_data(
             config.data,
             split=config.split,
@@ -80,18 +84,17 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
         CardConfig(seed=config.seed, repetitions=config.repetitions, texts=config.texts),
         name=config.reward,
         members=dict(zip(config.members, others, strict=True)) if others else None,
-        folders=[Path(name) for name in names if Path(name).is_dir()],
+        folders=[folder for name in names for folder in folders_of(read_spec(name))],
     )
     write_card(card, config.out)
     if config.picture is not None:
         draw_card(card, config.picture)
     accuracy = card["accuracy"][0]["accuracy"]
     between = f" ({accuracy['low']:.3f} to {accuracy['high']:.3f})" if "low" in accuracy else ""
-    console.print(
-        *(f"{note}\n" for note in data.notes),
+    say(
+        console,
+        *data.notes,
         f"accuracy {accuracy['value']:.3f}{between} on {len(data.test)} pairs; "
-        f"{len(card['undefined'])} figures undefined\n{config.out / 'card.html'}",
-        sep="",
-        soft_wrap=True,
-        highlight=False,
+        f"{len(card['undefined'])} figures undefined",
+        str(config.out / "card.html"),
     )

@@ -25,7 +25,7 @@ from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
 from reward_models.preferences import Preference, data_hash, decided_pairs
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.console import require_picture, use_quiet_transformers
+from textgym.cli.console import require_picture, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.curve_tables import (
     accuracy_table,
@@ -118,8 +118,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     data = load_data(
         config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
     )
-    for note in data.notes:
-        console.print(f"  {note}", highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"  {note}" for note in data.notes))
     pairs, test = (_cut(decided_pairs(p), config.last_words) for p in (data.train, data.held_out))
     random.Random(0).shuffle(test)  # noqa: S311 - not a secret
     test = test[: config.test_pairs]
@@ -144,17 +143,15 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         result = {**cell, "seconds": round(seconds, 1), **_measure(reward, test)}
         results.append(result)
         _append(path, result)
-        console.print(
+        say(
+            console,
             f"{model}, {size} pairs, noise {noise:g}, seed {seed}: {result['accuracy']:.3f} "
-            f"[dim]({seconds:.0f} s)[/dim]",
-            highlight=False,
+            f"({seconds:.0f} s)",
         )
     wanted = itertools.product(config.models, config.sizes, config.noise)
     trained = [trained_of(_seeds(config, results, _cell(origins, *which))) for which in wanted]
     prompts = clusters(test)
-    lines = [*accuracy_table(trained, prompts), "", *confidence_table(trained, prompts)]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, *accuracy_table(trained, prompts), "", *confidence_table(trained, prompts))
     if config.picture is not None:
         draw_curves(trained, prompts, config.picture)
 

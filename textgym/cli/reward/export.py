@@ -8,6 +8,7 @@ from pathlib import Path  # noqa: TC003 - the command line is made of the annota
 from rich.console import Console
 
 from reward_models.preferences import PreferenceStore, export_preferences
+from textgym.cli.console import say
 
 __all__ = ["RewardExportConfig", "export_reward_data"]
 
@@ -50,9 +51,4 @@ def export_reward_data(config: RewardExportConfig, console: Console | None = Non
         for answer, number in counts.items()
         if answer != "written"
     )
-    (console or Console()).print(
-        f"{counts['written']} answers in {config.out}; left out: {left_out}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(console or Console(), f"{counts['written']} answers in {config.out}; left out: {left_out}")

@@ -17,7 +17,7 @@ from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.console import Bar, bar, keep_large_blocks, use_quiet_transformers
+from textgym.cli.console import Bar, bar, keep_large_blocks, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
@@ -170,8 +170,7 @@ def _announce(
         + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
         *(f"  {note}" for note in data.notes),
     ]
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, *lines)
 
 
 def _share_cut(start: Start, texts: Sequence[str]) -> float:
@@ -219,8 +218,7 @@ def _summarise(
             f"more about it: textgym reward card --reward {config.out} "
             f"--data {config.out / _HELD_OUT_FILE} --out {config.out / 'card'}"
         )
-    for line in lines:
-        console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+    say(console, *(f"  {line}" for line in lines))
 
 
 def _between(metrics: dict[str, float], name: str) -> str:
