@@ -34,6 +34,7 @@ __all__ = [
     "chosen_device",
     "keep_large_blocks",
     "listing",
+    "require_new_file",
     "require_picture",
     "say",
     "use_quiet_transformers",
@@ -174,6 +175,22 @@ def keep_large_blocks() -> bool:
     return bool(mallopt(_M_MMAP_THRESHOLD, _ONE_GIBIBYTE)) and bool(
         mallopt(_M_TRIM_THRESHOLD, _ONE_GIBIBYTE)
     )
+
+
+def require_new_file(path: Path | None) -> None:
+    """Makes the folder of a file to write, and refuses one that is there; None is no file.
+
+    Raises:
+        CommandError: If it is there, or cannot be.
+    """
+    if path is None:
+        return
+    if path.exists():
+        raise CommandError(f"--out {path} is there already: name another file, or remove it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CommandError(f"--out {path} cannot be written: {error.strerror or error}") from error
 
 
 def require_picture(path: Path | None) -> None:

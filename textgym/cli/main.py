@@ -118,23 +118,49 @@ _CLEAN = (
 )
 _SPLIT = ("--corpus runs/clean.jsonl --out runs/parts --by source",)
 _CHECK = ("runs/parts/train.jsonl runs/parts/validation.jsonl runs/parts/test.jsonl",)
+_SCORE = (
+    "--data texts.jsonl --rewards length vader",
+    "--data answers.txt --rewards runs/reward --out scores.jsonl",
+    '--data texts.csv --text-column answer --rewards \'{"clip": {"reward": "vader", "low": 0}}\'',
+)
+_RESCORE = ("--trajectories episodes.jsonl --rewards vader runs/reward --out rescored.jsonl",)
+_PLAY = (
+    "--env TextGym/Alphabet-v0 --count 3",
+    "--env TextGym/Corridor-v0 --hand",
+    "--env TextGym/Sentiment-v0 --policy runs/ppo/policy --delay 0.1",
+)
+_CONTRACTS = (
+    "TextGym/Alphabet-v0",
+    'my_module:my_reward --columns \'{"reference": "a text"}\'',
+    "my_module:MyTask",
+    "my_module:make_env --kind env",
+)
+_ENSEMBLE = (
+    "--members runs/rm-0 runs/rm-1 runs/rm-2 --data pairs.jsonl --out runs/ensemble",
+    "--members runs/rm-0 runs/rm-1 --data pairs.jsonl --out runs/worst --how min",
+)
 
 # One line a command, sorted; a key of two words is a command of a group.
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
+    "check": Command("textgym.cli.checks", "CheckConfig", "check_subject", "whether an environment, a reward or a task keeps its contract", _CONTRACTS),  # noqa: E501
     "data check": Command("textgym.cli.data.split", "CheckConfig", "check_data", "what one part of the data has of another", _CHECK),  # noqa: E501
     "data clean": Command("textgym.cli.data.clean", "CleanConfig", "clean_data", "a corpus through named steps, each of which counts what it did", _CLEAN),  # noqa: E501
     "data collect": Command("textgym.cli.data.collect", "CollectConfig", "collect_data", "texts of any kind and place as one corpus", _COLLECT),  # noqa: E501
     "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501
     "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
+    "play": Command("textgym.cli.policy.play", "PlayConfig", "play", "watch an environment: at random, by a policy, or by hand", _PLAY),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
+    "rescore": Command("textgym.cli.reward.score", "RescoreConfig", "rescore_trajectories", "what recorded episodes are worth under other rewards", _RESCORE),  # noqa: E501
     "reward best-of-n": Command("textgym.cli.reward.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
     "reward card": Command("textgym.cli.reward.card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
     "reward curve": Command("textgym.cli.reward.curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise"),  # noqa: E501
+    "reward ensemble": Command("textgym.cli.reward.ensemble", "RewardEnsembleConfig", "make_ensemble", "several reward models as one", _ENSEMBLE),  # noqa: E501
     "reward export": Command("textgym.cli.reward.export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
     "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
     "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
+    "score": Command("textgym.cli.reward.score", "ScoreConfig", "score_texts", "what texts of a file are worth under rewards", _SCORE),  # noqa: E501
     "train dpo": Command("textgym.cli.policy.dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
     "train grpo": Command("textgym.cli.policy.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
     "train ppo": Command("textgym.cli.policy.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501

@@ -31,6 +31,7 @@ __all__ = [
     "make_envs",
     "make_policy",
     "one_line",
+    "read_arguments",
     "require_device",
     "require_no_run",
 ]
@@ -55,6 +56,21 @@ def environment_arguments(text: str, policy: str) -> dict[str, Any]:
         ValueError: If they are no JSON object, or have what the command sets itself.
         FileNotFoundError: If there is no such policy.
     """
+    given = read_arguments(text)
+    require_no_run(policy)
+    own = tokenizer_of(policy)
+    return given if own is None else {"tokenizer": own, **given}
+
+
+def read_arguments(text: str) -> dict[str, Any]:
+    """Reads an environment's arguments.
+
+    Args:
+        text: ``--env-kwargs``.
+
+    Raises:
+        ValueError: If they are no JSON object, or have what the command sets itself.
+    """
     try:
         given = json.loads(text)
     except json.JSONDecodeError as error:
@@ -63,9 +79,7 @@ def environment_arguments(text: str, policy: str) -> dict[str, Any]:
         raise ValueError(f"--env-kwargs must be a JSON object, got {text}")  # noqa: TRY004 - as above, the text is wrong
     for name in given.keys() & _SET.keys():
         raise ValueError(f"--env-kwargs has {name!r}, which the command sets: {_SET[name]}")
-    require_no_run(policy)
-    own = tokenizer_of(policy)
-    return given if own is None else {"tokenizer": own, **given}
+    return given
 
 
 def make_envs(
