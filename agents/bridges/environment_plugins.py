@@ -13,19 +13,20 @@ Simplification: every call is a forward pass over whole texts, without a key-val
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from agents.maths.distributions import invert
+from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy
 from textgym.dynamics.states import Rules, lay_out
 from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -47,7 +48,7 @@ class LanguageModelProposer:
         """Loads the model.
 
         Args:
-            path: The model's folder.
+            path: The model's folder, or what ``load_model`` takes.
             num_candidates: K.
             tokenizer: The tokenizer that the model was trained with.
             device: Where the model runs; the host instead of what has no float64.
@@ -114,7 +115,7 @@ class LanguageModelDrafter:
         """Loads the model.
 
         Args:
-            path: The model's folder.
+            path: The model's folder, or what ``load_model`` takes.
             tokenizer: The tokenizer that the model was trained with.
             prompt_tokens: Room for the prompt, the beginning-of-text id included; of a longer
                 prompt the model reads the end, as the agent does.
@@ -180,7 +181,13 @@ class _NextToken:
 
     def __init__(self, path: str | Path, tokenizer: Tokenizer, device: str) -> None:
         self._path = path
-        self._policy = TransformerPolicy.from_pretrained(path, _with_float64(device)).double()
+        own = _with_float64(device)
+        policy = (
+            TransformerPolicy.from_pretrained(path, own)
+            if Path(path).is_dir()
+            else TransformerPolicy(load_model(path, tokenizer, device=own)[0])
+        )
+        self._policy = policy.double()
         size = self._policy.vocab_size
         legal = torch.zeros(max(size, tokenizer.vocab_size), dtype=torch.bool)
         legal[: tokenizer.vocab_size] = torch.from_numpy(legal_ids(tokenizer))

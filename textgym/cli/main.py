@@ -77,7 +77,7 @@ class Command:
         if self.start:
             settings["default"] = getattr(module, self.start)(arguments)
         if self.examples and {"-h", "--help"} & set(arguments):
-            shown = "\n".join(f"  textgym {name} {words}" for words in self.examples)
+            shown = "\n".join(f"  textgym {name} {words}".rstrip() for words in self.examples)
             settings["description"] = f"{config.__doc__}\n\nExamples:\n{shown}"
         return parse(config, name, arguments, settings)
 
@@ -118,12 +118,35 @@ _CLEAN = (
 )
 _SPLIT = ("--corpus runs/clean.jsonl --out runs/parts --by source",)
 _CHECK = ("runs/parts/train.jsonl runs/parts/validation.jsonl runs/parts/test.jsonl",)
+_ENVS = ("", "Sentiment", "TextGym/Alphabet-Edit-v0", "--installed")
+_REWARDS = ("", "rouge", "clip", "my_module:my_reward")
+_QUICKSTART = ("--smoke --out runs/smoke", "--out runs/quickstart --seed 1")
+_BEST_OF_N = (
+    "--proxy runs/reward --gold vader --data samples.jsonl --out runs/best",
+    "--proxy runs/reward --gold vader --data prompts.jsonl --policy smollm2 --count 16 "
+    "--out runs/best",
+)
+_CARD = (
+    "--reward runs/reward --data runs/reward/held_out.jsonl --out runs/card",
+    "--reward vader --data runs/quickstart/preferences.sqlite --out runs/vader",
+    '--reward \'{"clip": {"reward": "vader", "low": 0}}\' --data pairs.jsonl --out runs/clipped',
+)
+_CURVE = (
+    "--data reviews --models words lstm --sizes 250 500 1000 --out runs/curve",
+    "--data pairs.jsonl --models words scratch --sizes 500 --noise 0 0.2 --out runs/noise",
+)
+_EXPORT = ("--store runs/quickstart/preferences.sqlite --out answers.jsonl",)
+_REWARD_TRAIN = (
+    "--data reviews --out runs/sentiment",
+    "--data pairs.jsonl --model runs/lm --learning-rate 1e-5 --out runs/reward",
+    "--data runs/quickstart/preferences.sqlite --votes shares --out runs/reward",
+)
 _SCORE = (
     "--data texts.jsonl --rewards length vader",
     "--data answers.txt --rewards runs/reward --out scores.jsonl",
     '--data texts.csv --text-column answer --rewards \'{"clip": {"reward": "vader", "low": 0}}\'',
 )
-_RESCORE = ("--trajectories episodes.jsonl --rewards vader runs/reward --out rescored.jsonl",)
+_RESCORE = ("--data episodes.jsonl --rewards vader runs/reward --out rescored.jsonl",)
 _PLAY = (
     "--env TextGym/Alphabet-v0 --count 3",
     "--env TextGym/Corridor-v0 --hand",
@@ -148,18 +171,18 @@ COMMANDS: Mapping[str, Command] = {
     "data clean": Command("textgym.cli.data.clean", "CleanConfig", "clean_data", "a corpus through named steps, each of which counts what it did", _CLEAN),  # noqa: E501
     "data collect": Command("textgym.cli.data.collect", "CollectConfig", "collect_data", "texts of any kind and place as one corpus", _COLLECT),  # noqa: E501
     "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501
-    "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs"),  # noqa: E501
+    "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs", _ENVS),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
     "play": Command("textgym.cli.policy.play", "PlayConfig", "play", "watch an environment: at random, by a policy, or by hand", _PLAY),  # noqa: E501
-    "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report"),  # noqa: E501
+    "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report", _QUICKSTART),  # noqa: E501
     "rescore": Command("textgym.cli.reward.score", "RescoreConfig", "rescore_trajectories", "what recorded episodes are worth under other rewards", _RESCORE),  # noqa: E501
-    "reward best-of-n": Command("textgym.cli.reward.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another"),  # noqa: E501
-    "reward card": Command("textgym.cli.reward.card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page"),  # noqa: E501
-    "reward curve": Command("textgym.cli.reward.curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise"),  # noqa: E501
+    "reward best-of-n": Command("textgym.cli.reward.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another", _BEST_OF_N),  # noqa: E501
+    "reward card": Command("textgym.cli.reward.card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page", _CARD),  # noqa: E501
+    "reward curve": Command("textgym.cli.reward.curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise", _CURVE),  # noqa: E501
     "reward ensemble": Command("textgym.cli.reward.ensemble", "RewardEnsembleConfig", "make_ensemble", "several reward models as one", _ENSEMBLE),  # noqa: E501
-    "reward export": Command("textgym.cli.reward.export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers"),  # noqa: E501
-    "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth"),  # noqa: E501
-    "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one"),  # noqa: E501
+    "reward export": Command("textgym.cli.reward.export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers", _EXPORT),  # noqa: E501
+    "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth", _REWARD_TRAIN),  # noqa: E501
+    "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one", _REWARDS),  # noqa: E501
     "score": Command("textgym.cli.reward.score", "ScoreConfig", "score_texts", "what texts of a file are worth under rewards", _SCORE),  # noqa: E501
     "train dpo": Command("textgym.cli.policy.dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
     "train grpo": Command("textgym.cli.policy.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
@@ -186,8 +209,7 @@ def main() -> None:
     """Runs the ``textgym`` command; a foreseeable failure is one line, not a stack trace."""
     import os
 
-    # Nothing here needs a hub, and a tokenizer's worker threads would fight over two cores.
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    # A tokenizer's worker threads would fight over two cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Rewards and tasks may be in a file of the current folder, behind all that is installed.
     if "" not in sys.path:

@@ -43,7 +43,7 @@ def load_factory(kind: str, name: str, known: Sequence[str]) -> Callable[..., An
     if not is_location(name):
         raise ValueError(
             f'unknown {kind} {name!r}; known: {", ".join(known)}; or give "module:attribute" or '
-            "an object"
+            f"an object{did_you_mean(name, known)}"
         )
     factory = load_attribute(kind, name, name)
     if not callable(factory):

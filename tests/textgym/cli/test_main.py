@@ -1,7 +1,9 @@
 """The table of commands: help at every level, lazily; bad input in one line."""
 
+import dataclasses
 import importlib.metadata
 import os
+import shlex
 import subprocess
 import sys
 
@@ -11,7 +13,7 @@ from reward_models.preferences import StoreError
 from tests.commands import ROOT
 from textgym.cli import main
 from textgym.cli.main import COMMANDS, GROUPS, Command
-from textgym.cli.parsing import CommandError
+from textgym.cli.parsing import CommandError, options_of
 from textgym.cli.quickstart.run import RunError
 from textgym.rewards import RewardError
 
@@ -190,6 +192,34 @@ def test_every_command_is_where_the_table_says(name):
     config, run = COMMANDS[name].load()
     assert config.__module__ == run.__module__ == COMMANDS[name].module
     assert config.__doc__
+
+
+# Another word for what CONTRIBUTING.md has one for.
+RETIRED = {"rows", "draws", "keep", "samples", "tokens", "number", "file", "path", "output"}
+RETIRED |= {"input", "dataset", "episodes", "resamples", "bootstrap", "kwargs", "gpu", "batch"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_speaks_the_one_vocabulary_and_shows_examples(name, capsys):
+    config, _ = COMMANDS[name].load()
+    options = {option.removeprefix("--") for option in options_of(config)}
+    assert not options & RETIRED
+    kinds = {field.name: field.default for field in dataclasses.fields(config)}
+    assert kinds.get("device", "auto") == "auto"
+    assert COMMANDS[name].examples
+    with pytest.raises(SystemExit):
+        COMMANDS[name].parse(name, ["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"Examples: textgym {name}" in shown.replace("│", "")
+    for words in COMMANDS[name].examples:
+        COMMANDS[name].parse(name, shlex.split(words))
+
+
+def test_a_hub_is_asked_unless_the_user_forbids_it(monkeypatch, say):
+    """A message would say of a user who has set nothing that they have."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    _call(monkeypatch, "say")
+    assert "HF_HUB_OFFLINE" not in os.environ
 
 
 def test_the_list_of_commands_imports_nothing_heavy():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -16,13 +16,12 @@ from agents.models.loading import tokenizer_of
 from agents.models.tokenizer_fit import WidthError
 from agents.rollouts.texts import prompt_envs, write_texts
 from agents.training.guards import explained_memory
-from textgym.cli.console import use_quiet_transformers
+from textgym.cli.console import chosen_device, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
     environment_arguments,
     make_envs,
     make_policy,
-    require_device,
     require_no_run,
 )
 from textgym.cli.policy.running import FORESEEABLE
@@ -61,7 +60,7 @@ class GenerateConfig:
     count: int = 1
     """Completions of each prompt; of an environment, how many of its prompts, from the first on.
     More take longer."""
-    tokens: int | None = None
+    completion_tokens: int | None = None
     """The most tokens of a completion, with --prompt; None takes 64, or as many as the model has
     room for. More is slower."""
     temperature: float = 1.0
@@ -75,14 +74,14 @@ class GenerateConfig:
     """For a policy without one of its own: a name or a file, as of the environment's."""
     seed: int = 0
     """Decides what is drawn."""
-    rows: int = 64
+    num_envs: int = 64
     """Texts that are written at once. More are faster on a GPU, and take more memory. On a GPU, and
     where drafts are edited, it decides what is drawn as well."""
     out: Path | None = None
     """Write the texts into this file instead, as JSON Lines with prompt, completion and, of an
     environment's, score. It must not be there yet."""
-    device: str = "cpu"
-    """Where the policy runs."""
+    device: str = "auto"
+    """Where the policy runs: cpu, cuda, or auto for cuda if there is one."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the policy's weights; None takes what its folder was saved with, and else float32."""
     attention: str | None = None
@@ -104,6 +103,7 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
     use_quiet_transformers()
     try:
         _check(config)
+        config = replace(config, device=chosen_device(config.device))
         sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
         with explained_memory("the policy's size"):
             made = _prompted(config) if config.env is None else _environment(config)
@@ -120,10 +120,10 @@ def generate(config: GenerateConfig, console: Console | None = None) -> None:
 
 def _check(config: GenerateConfig) -> None:
     """Requires settings that make sense together, before anything is loaded."""
-    for name in ("count", "tokens", "rows"):
+    for name in ("count", "completion_tokens", "num_envs"):
         value = getattr(config, name)
         if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if not 0 <= config.seed < _SEEDS:
         raise ValueError(f"--seed must be in [0, 2**63), got {config.seed}")
     given = bool(config.prompt) or config.prompts is not None
@@ -133,7 +133,6 @@ def _check(config: GenerateConfig) -> None:
         )
     if config.out is not None and config.out.exists():
         raise ValueError(f"--out {config.out} is there already: name another file, or remove it")
-    require_device(config.device)
     require_no_run(config.policy)
 
 
@@ -172,19 +171,19 @@ def _prompted(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPolicy,
             prompts,
             tokenizer,
             completion_tokens=tokens,
-            rows=min(config.rows, len(ids)),
+            rows=min(config.num_envs, len(ids)),
             device=config.device,
         )
         return envs, _policy(config, envs), ids
 
     try:
-        return made(config.tokens or _TOKENS)
+        return made(config.completion_tokens or _TOKENS)
     except WidthError as error:
         longest = 1 + max(len(ids) for ids in tokenizer.encode_batch(prompts))
         room = error.most - longest
-        if config.tokens is None and room > 0:
+        if config.completion_tokens is None and room > 0:
             return made(room)
-        wanted = f"give --tokens {room} or fewer" if room > 0 else "give shorter ones"
+        wanted = f"give --completion-tokens {room} or fewer" if room > 0 else "give shorter ones"
         raise ValueError(
             f"the longest prompt has {longest} tokens of the {error.most} that {config.policy} "
             f"reads: {wanted}"
@@ -196,7 +195,7 @@ def _environment(config: GenerateConfig) -> tuple[TextVectorEnv, TransformerPoli
     arguments = environment_arguments(config.env_kwargs, config.policy)
     if config.tokenizer is not None:
         arguments["tokenizer"] = config.tokenizer
-    rows = min(config.rows, config.count)
+    rows = min(config.num_envs, config.count)
     envs = make_envs(str(config.env), arguments, num_envs=rows, device=config.device)
     ids = [number % envs.num_examples for number in range(config.count)]
     return envs, _policy(config, envs), ids

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
-import torch
 from gymnasium.error import UnregisteredEnv
 
 from agents.models.loading import load_model, tokenizer_of
@@ -32,13 +31,12 @@ __all__ = [
     "make_policy",
     "one_line",
     "read_arguments",
-    "require_device",
     "require_no_run",
 ]
 
 _CRITIC = "critic"  # in a policy's folder
 _SET = {
-    "num_envs": "leave it out, and give --num-envs (--rows of textgym generate)",
+    "num_envs": "leave it out, and give --num-envs",
     "device": "leave it out, and give --device",
     "backend": "leave it out",
     "autoreset_mode": "leave it out",
@@ -111,21 +109,6 @@ def make_envs(
             f"{env} is no environment of texts, which is what this needs; textgym envs lists them"
         ) from error
     return envs.unwrapped  # type: ignore[no-any-return] # make_vec says VectorEnv
-
-
-def require_device(name: str) -> None:
-    """Requires a device that torch can use here.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f"--device {name}: there is none here that torch can use; cpu always is, and cuda "
-            "where a GPU and a torch that was built for it are"
-        ) from error
 
 
 def require_no_run(policy: str) -> None:

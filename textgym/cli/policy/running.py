@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shlex
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path  # noqa: TC003  the command line is made from the annotations
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,14 +20,13 @@ from safetensors import SafetensorError
 from agents.bridges.sb3.logger import open_logger
 from agents.training.distributed import current_processes
 from agents.training.guards import GuardError, explained_memory
-from textgym.cli.console import keep_large_blocks, say, use_quiet_transformers
+from textgym.cli.console import chosen_device, keep_large_blocks, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
     environment_arguments,
     make_envs,
     make_policy,
     one_line,
-    require_device,
 )
 from textgym.cli.policy.stopping import kept, require_room_for, stoppable
 from textgym.files import (
@@ -92,8 +91,9 @@ class Training:
     More train longer."""
     save_every: int = 10
     """Iterations between checkpoints. More lose more at a kill, and write less."""
-    device: str = "cpu"
-    """Where everything runs, such as cuda; of several processes, each on a GPU of its own."""
+    device: str = "auto"
+    """Where everything runs: cpu, cuda, or auto for cuda if there is one; of several processes,
+    each on a GPU of its own."""
 
 
 def run_training(
@@ -118,7 +118,7 @@ def run_training(
     keep_large_blocks()
     console = console or Console()
     try:
-        require_device(config.device)
+        config = replace(config, device=chosen_device(config.device))
         if not current_processes(config.device).is_main:
             console = Console(quiet=True)
         require_room_for(config.out)

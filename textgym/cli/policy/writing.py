@@ -108,7 +108,7 @@ def writer(total: int, console: Console, out: Path | None, *, scored: bool) -> I
     with _opened(out) as file, bar("Texts", shown) as progress:
         result = Writer(total=total, console=console, file=file, scored=scored, bar=progress)
         try:
-            with explained_memory("--rows"):
+            with explained_memory("--num-envs"):
                 yield result
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(result.kept()) from stop

@@ -37,6 +37,7 @@ __all__ = ["BestOfNConfig", "Samples", "best_of_n_command", "read_samples"]
 
 _FEWEST_FITTED = 3  # values of n, the first of them 1
 _ROWS_AT_ONCE = 64
+_COUNT = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,18 +53,19 @@ class BestOfNConfig:
     '{"clip": {"reward": "vader", "low": 0}}'."""
     gold: str
     """The reward that is asked about what was chosen, named likewise."""
-    samples: str
+    data: str
     """JSON Lines: a prompt and a list of completions each, and columns that rewards may read."""
     out: Path
     """The folder to write into; it is made, and an earlier result in it is replaced."""
-    keep: int | None = None
-    """Use only the first so many completions of each prompt, where some have more than others."""
-    policy: Path | None = None
-    """A language model that writes the completions; --samples then needs prompts only."""
-    tokenizer: str = "reviews-4096"
-    """The policy's tokenizer: a known name, or a file."""
-    draws: int = 64
-    """Completions that the policy writes for each prompt; more reach a higher n and take longer."""
+    count: int | None = None
+    """Completions of each prompt: the first so many of the file's, where some have more than
+    others; with --policy, so many are written, 64 unless you say. More reach a higher n and take
+    longer."""
+    policy: str | None = None
+    """A language model that writes the completions: a folder, or smollm2, hub:NAME; --data then
+    needs prompts only."""
+    tokenizer: str | None = None
+    """For a policy without one of its own: a known name, or a file."""
     prompt_tokens: int = 32
     """Tokens of a prompt that the policy reads; of a longer one the end, more is slower."""
     completion_tokens: int = 32
@@ -74,8 +76,8 @@ class BestOfNConfig:
     """Decides what the policy writes, and the intervals."""
     repetitions: int = REPETITIONS
     """Resamples of the prompts behind each interval: more make its ends steadier."""
-    device: str = "cpu"
-    """Where the policy runs."""
+    device: str = "auto"
+    """Where the policy and the rewards' models run: cpu, cuda, or auto for cuda if there is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,18 +108,20 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
     console = console or Console()
     _check(config)
     device = chosen_device(config.device)
+    if config.out.exists() and not config.out.is_dir():
+        raise CommandError(f"--out {config.out} is a file: name a folder")
     try:
         proxy, gold = (named_reward(name, device) for name in (config.proxy, config.gold))
-        samples = read_samples(config.samples, completions=config.policy is None, keep=config.keep)
+        samples = read_samples(config.data, completions=config.policy is None, count=config.count)
         if config.policy is not None:
-            samples = _sampled(config, samples)
+            samples = _sampled(config, samples, device)
+            config.out.mkdir(parents=True, exist_ok=True)
+            _write_samples(samples, config.out / "samples.jsonl")  # before a reward can fail
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
     scores = [_scored(reward, samples) for reward in (proxy, gold)]
     result, curve = _measured(scores[0], scores[1], config)
     config.out.mkdir(parents=True, exist_ok=True)
-    if config.policy is not None:
-        _write_samples(samples, config.out / "samples.jsonl")
     write_json(config.out / "best_of_n.json", result)
     chart = best_of_n_chart(asdict(curve), gold_name=config.gold, fit=result["fit"])
     save_chart(chart, config.out / "best_of_n.png")
@@ -146,7 +150,7 @@ def _fitted(result: Mapping[str, Any]) -> str:
 
 def _check(config: BestOfNConfig) -> None:
     """Requires numbers that mean something, before anything is loaded."""
-    for name in ("keep", "draws", "prompt_tokens", "completion_tokens", "repetitions"):
+    for name in ("count", "prompt_tokens", "completion_tokens", "repetitions"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise CommandError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
@@ -156,13 +160,13 @@ def _check(config: BestOfNConfig) -> None:
         raise CommandError(f"--temperature must be above 0, got {config.temperature}")
 
 
-def read_samples(name: str, *, completions: bool = True, keep: int | None = None) -> Samples:
+def read_samples(name: str, *, completions: bool = True, count: int | None = None) -> Samples:
     """Reads prompts and their completions.
 
     Args:
         name: A file that ``read_rows`` reads, with ``prompt`` and the list ``completions``.
         completions: Whether there must be completions; without, those that are there are left.
-        keep: Use the first so many of each prompt; None for all.
+        count: Use the first so many of each prompt; None for all.
 
     Raises:
         ValueError: If a row has none, or not as many as the others; the message says where.
@@ -182,36 +186,43 @@ def read_samples(name: str, *, completions: bool = True, keep: int | None = None
         ):
             raise ValueError(f"{row.place}: completions must be a list of texts")
         prompts.append(prompt)
-        texts.append(list(given)[:keep] if completions and given is not None else [])
+        texts.append(list(given)[:count] if completions and given is not None else [])
     sizes = {len(given) for given in texts}
     if len(sizes) > 1:
         raise ValueError(
-            f"{name} has from {min(sizes)} to {max(sizes)} completions a prompt: --keep "
+            f"{name} has from {min(sizes)} to {max(sizes)} completions a prompt: --count "
             f"{min(sizes)} uses as many of each"
         )
-    if keep is not None and completions and sizes != {keep}:
-        raise ValueError(f"{name} has {sizes.pop()} completions a prompt, and --keep is {keep}")
+    if count is not None and completions and sizes != {count}:
+        raise ValueError(f"{name} has {sizes.pop()} completions a prompt, and --count is {count}")
     names = [name for name in rows[0].values if name not in ("prompt", "completions")]
+    if "prompts" in names:
+        raise ValueError(f"{name} has a column 'prompts', which rewards take for all prompts")
     columns = {column: [row.values[column] for row in rows] for column in names}
     return Samples(prompts=prompts, completions=texts, columns=columns)
 
 
-def _sampled(config: BestOfNConfig, samples: Samples) -> Samples:
+def _sampled(config: BestOfNConfig, samples: Samples, device: str) -> Samples:
     """Lets the policy write; a completion depends on the seed, its prompt's place and its own."""
     from agents.bridges.environment_plugins import LanguageModelDrafter
+    from agents.models.loading import tokenizer_of
 
-    if config.policy is None or config.draws < 1:
-        raise ValueError(f"--draws is {config.draws}, and a prompt needs at least one completion")
-    tokenizer = load_tokenizer(config.tokenizer)
+    spec, count = str(config.policy), config.count or _COUNT
+    name = config.tokenizer or tokenizer_of(spec)
+    if name is None:
+        raise ValueError(
+            f"{spec} has no tokenizer of its own: give --tokenizer, the one of its training"
+        )
+    tokenizer = load_tokenizer(name)
     drafter = LanguageModelDrafter(
-        config.policy,
+        spec,
         tokenizer,
         config.prompt_tokens,
         config.completion_tokens,
         config.temperature,
-        config.device,
+        device,
     )
-    places = [(p, d) for p in range(len(samples.prompts)) for d in range(config.draws)]
+    places = [(p, d) for p in range(len(samples.prompts)) for d in range(count)]
     written: list[str] = []
     for start in range(0, len(places), _ROWS_AT_ONCE):
         part = places[start : start + _ROWS_AT_ONCE]
@@ -220,7 +231,7 @@ def _sampled(config: BestOfNConfig, samples: Samples) -> Samples:
             [np.random.default_rng((config.seed, prompt, draw)) for prompt, draw in part],
         )
         written += [tokenizer.decode(row) for row in ids]
-    rows = [written[start : start + config.draws] for start in range(0, len(places), config.draws)]
+    rows = [written[start : start + count] for start in range(0, len(places), count)]
     return Samples(prompts=samples.prompts, completions=rows, columns=samples.columns)
 
 

@@ -25,7 +25,7 @@ from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
 from reward_models.preferences import Preference, data_hash, decided_pairs
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.console import require_picture, say, use_quiet_transformers
+from textgym.cli.console import chosen_device, require_picture, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.curve_tables import (
     accuracy_table,
@@ -93,6 +93,9 @@ class RewardCurveConfig:
     """Of several people's answers in a store: majority, shares or each."""
     tokenizer: str | None = None
     """The tokenizer of lstm and scratch; left out, one is trained on the pairs learned from."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, or auto for cuda if there is one. A small model is faster on a
+    cpu than you may think."""
     picture: Path | None = None
     """A .png or .svg to draw the accuracies into, against pairs and against noise."""
     training: Annotated[RewardTrainingConfig, tyro.conf.OmitArgPrefixes] = field(
@@ -114,6 +117,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     console = console or Console()
     require_picture(config.picture)
     _require_some(config)
+    config = replace(config, device=chosen_device(config.device))
     use_quiet_transformers()
     data = load_data(
         config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
@@ -207,8 +211,9 @@ def _fit(
                 start.model,
                 start.tokenizer,
                 folder,
+                config.device,
             )
-            return load_reward(folder)
+            return load_reward(folder, device=config.device)
     except ValueError as error:
         raise CommandError(f"{model} on {len(learned)} pairs: {error}") from error
 
@@ -279,7 +284,7 @@ def _origin(
         del settings[name]
     del settings["training"]["seed"]
     if model == _WORDS:  # a bag of words has neither
-        del settings["training"], settings["tokenizer"]
+        del settings["training"], settings["tokenizer"], settings["device"]
     decides = {
         "settings": settings,
         "learned": data_hash(pairs),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["RescoreConfig", "ScoreConfig", "rescore_trajectories", "score_texts"]
 
 _TEXTS = ("completion", "text", "response", "answer", "output")
+_ARGUMENTS = ("prompt", "prompts", "completions")  # a reward has them anyway
 _AT_ONCE = 256
 _LETTERS = 60
 _FEWEST_TO_RANK = 3
@@ -68,7 +69,7 @@ class RescoreConfig:
     scored as if its text had ended there.
     """
 
-    trajectories: Path
+    data: Path
     """The file of recorded episodes."""
     rewards: tuple[str, ...]
     """One or several, as of textgym score."""
@@ -97,7 +98,7 @@ def score_texts(config: ScoreConfig, console: Console | None = None) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from error
     prompts = ["" if row.get("prompt") is None else row["prompt"] for row in rows]
-    names = [name for name in rows[0] if name != "prompt"]
+    names = [name for name in rows[0] if name not in _ARGUMENTS]
     _require_columns(rewards, names, config.data)
     with _report(len(rows), rewards, config.out, console) as report:
         for start in range(0, len(rows), _AT_ONCE):
@@ -122,12 +123,12 @@ def rescore_trajectories(config: RescoreConfig, console: Console | None = None) 
     console = console or Console()
     rewards = _rewards(config.rewards, config.out, config.device)
     try:
-        episodes = read_trajectories(config.trajectories)
+        episodes = read_trajectories(config.data)
     except ValueError as error:
         raise CommandError(str(error)) from error
     if not episodes:
-        raise CommandError(f"{config.trajectories} holds no episode")
-    _require_columns(rewards, list(episodes[0].columns), str(config.trajectories))
+        raise CommandError(f"{config.data} holds no episode")
+    _require_columns(rewards, list(episodes[0].columns), str(config.data))
     recorded = [episode.score for episode in episodes]
     with _report(len(episodes), rewards, config.out, console) as report:
         for start in range(0, len(episodes), _AT_ONCE):

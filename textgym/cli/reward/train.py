@@ -17,7 +17,14 @@ from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
-from textgym.cli.console import Bar, bar, keep_large_blocks, say, use_quiet_transformers
+from textgym.cli.console import (
+    Bar,
+    bar,
+    chosen_device,
+    keep_large_blocks,
+    say,
+    use_quiet_transformers,
+)
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
@@ -74,8 +81,9 @@ class RewardTrainConfig:
     count half), or each answer by itself."""
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
-    device: str = "cpu"
-    """Where to compute: cpu or cuda. A small model is faster on a cpu than you may think."""
+    device: str = "auto"
+    """Where to compute: cpu, cuda, or auto for cuda if there is one. A small model is faster on a
+    cpu than you may think."""
     training: Annotated[RewardTrainingConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=RewardTrainingConfig
     )
@@ -99,6 +107,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
         )
     use_quiet_transformers()
     keep_large_blocks()
+    device = chosen_device(config.device)
     data = load_data(
         config.data,
         held_out=config.held_out,
@@ -117,12 +126,12 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
                 start.model,
                 start.tokenizer,
                 config.out,
-                config.device,
+                device,
                 callbacks=[_Watch(shown)],
             )
     except ValueError as error:
         raise CommandError(str(error)) from error
-    reward = PreferenceReward(start.model, start.tokenizer, device=config.device)
+    reward = PreferenceReward(start.model, start.tokenizer, device=device)
     pairs = decided_pairs(data.held_out)
     if pairs:
         write_preferences(pairs, config.out / _HELD_OUT_FILE)

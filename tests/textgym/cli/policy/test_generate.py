@@ -35,7 +35,7 @@ def _lines(capsys, **settings):
 
 
 def test_each_prompt_is_gone_on_from_as_often_as_asked(folder, capsys):
-    settings = {"policy": folder, "prompt": ("ab", "c"), "count": 2, "tokens": 5}
+    settings = {"policy": folder, "prompt": ("ab", "c"), "count": 2, "completion_tokens": 5}
     said = _lines(capsys, **settings)
     assert [line.partition("|")[0] for line in said] == ["ab", "ab", "c", "c"]
     assert all(len(line.partition("|")[2]) <= 5 for line in said)
@@ -52,7 +52,7 @@ def test_almost_without_temperature_the_likeliest_letters_are_written(folder, ca
         ids.append(int(logits.argmax()))
         if ids[-1] == tokenizer.eos_id:
             break
-    said = _lines(capsys, policy=folder, prompt=("ab",), tokens=4, temperature=1e-4)
+    said = _lines(capsys, policy=folder, prompt=("ab",), completion_tokens=4, temperature=1e-4)
     assert said == [f"ab|{tokenizer.decode(ids[3:])}"]
 
 
@@ -78,7 +78,7 @@ def test_the_command_takes_several_prompts():
 def test_prompts_come_from_a_file_or_standard_input(folder, capsys, tmp_path, monkeypatch):
     """A line each; empty ones are none."""
     (tmp_path / "prompts.txt").write_text("ab\n\nc\n")
-    given = {"policy": folder, "tokens": 3}
+    given = {"policy": folder, "completion_tokens": 3}
     expected = _lines(capsys, **given, prompt=("h", "ab", "c"))
     found = _lines(capsys, **given, prompt=("h",), prompts=str(tmp_path / "prompts.txt"))
     assert expected == found
@@ -99,9 +99,9 @@ def test_without_a_number_there_are_as_many_tokens_as_the_model_reads(tmp_path, 
     TransformerPolicy(model).save_pretrained(tmp_path, tokenizer)
     given = {"policy": str(tmp_path), "prompt": ("abc", "a")}
     assert [len(line.partition("|")[2]) for line in _lines(capsys, **given)] == [8, 8]
-    message = "the longest prompt has 4 tokens of the 12 that .* reads: give --tokens 8 or fewer"
+    message = "has 4 tokens of the 12 that .* reads: give --completion-tokens 8 or fewer"
     with pytest.raises(CommandError, match=message):
-        generate(GenerateConfig(**given, tokens=9))
+        generate(GenerateConfig(**given, completion_tokens=9))
     with pytest.raises(CommandError, match=r"has 12 tokens of the 12 .* give shorter ones"):
         generate(GenerateConfig(policy=str(tmp_path), prompt=("a" * 11,)))
 
@@ -120,7 +120,7 @@ def test_a_run_s_folder_says_where_its_policy_is(folder, tmp_path):
         ({}, "give either --prompt TEXT, --prompts FILE or --env ID"),
         ({"prompt": ("a",), "env": "TextGym/Alphabet-v0"}, "give either"),
         ({"prompt": ("a",), "count": 0}, "--count must be at least 1"),
-        ({"prompt": ("a",), "tokens": 0}, "--tokens must be at least 1"),
+        ({"prompt": ("a",), "completion_tokens": 0}, "--completion-tokens must be at least 1"),
         ({"prompt": ("a",), "seed": 2**63}, r"--seed must be in \[0, 2\*\*63\)"),
         ({"prompt": ("a",), "device": "cup"}, "--device cup: there is none here that torch can"),
         ({"prompts": "no/such.txt"}, "--prompts no/such.txt cannot be read as text"),
@@ -153,7 +153,7 @@ def test_dtype_and_attention_can_be_named(folder, capsys, monkeypatch):
         return collect(envs, policy, **settings)
 
     monkeypatch.setattr(texts, "collect", noted)
-    given = {"policy": folder, "prompt": ("ab",), "tokens": 3}
+    given = {"policy": folder, "prompt": ("ab",), "completion_tokens": 3}
     _lines(capsys, **given)
     _lines(capsys, **given, dtype="bfloat16", attention="sdpa")
     assert made == [(torch.float32, "eager"), (torch.bfloat16, "sdpa")]

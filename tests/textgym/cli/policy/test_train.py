@@ -176,12 +176,6 @@ def test_help_shows_whole_commands(capsys):
     assert "--dpo.beta FLOAT" in said
 
 
-def test_every_example_in_the_help_is_a_command():
-    for name, command in COMMANDS.items():
-        for words in command.examples:
-            command.parse(name, shlex.split(words))
-
-
 def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
     tmp_path, capsys, monkeypatch
 ):

@@ -21,10 +21,10 @@ def _written(path):
 
 def test_a_file_holds_what_would_be_printed(tmp_path, capsys):
     console = Console(width=200)
-    generate(GenerateConfig(**ALPHABET, count=30, rows=3), console)
+    generate(GenerateConfig(**ALPHABET, count=30, num_envs=3), console)
     *printed, mean = capsys.readouterr().out.splitlines()
     path = tmp_path / "new" / "texts.jsonl"
-    generate(GenerateConfig(**ALPHABET, count=30, rows=3, out=path), console)
+    generate(GenerateConfig(**ALPHABET, count=30, num_envs=3, out=path), console)
     assert capsys.readouterr().out.splitlines() == [
         "15 of 30 texts",
         "30 of 30 texts",
@@ -69,10 +69,10 @@ def test_a_stop_keeps_the_pieces_before_it_and_says_how_many(error, kind, tmp_pa
         return collect(*args, **kwargs)
 
     monkeypatch.setattr(texts, "collect", third_stops)
-    config = GenerateConfig(**ALPHABET, count=40, rows=2, out=path)
+    config = GenerateConfig(**ALPHABET, count=40, num_envs=2, out=path)
     with pytest.raises(kind, match=rf"16 of 40 texts are in {path}") as caught:
         generate(config, Console(file=io.StringIO()))
     if isinstance(error, MemoryError):
-        assert "out of memory: lower --rows; 16 of 40 texts" in str(caught.value)
+        assert "out of memory: lower --num-envs; 16 of 40 texts" in str(caught.value)
     assert calls == [8, 8, 8]
     assert len(_written(path)) == 16

@@ -12,6 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.best_of_n import BestOfNConfig, best_of_n_command, read_samples
+from textgym.rewards import RewardError
+from textgym.tokenizers import CharacterTokenizer
 
 HERE = "tests.textgym.cli.reward.test_best_of_n"
 
@@ -62,7 +64,7 @@ def run(out, **changes):
 
 def test_the_longest_of_n_is_first_better_and_then_worse(samples, tmp_path):
     """The mean length of n = 1 is 8.5, of n = 16 it is 16: 8 or 7 too many."""
-    result, said = run(tmp_path / "out", samples=samples)
+    result, said = run(tmp_path / "out", data=samples)
     curve = result["curve"]
     assert curve["ns"] == [1, 2, 4, 8, 16]
     assert curve["proxy"][0] == pytest.approx(8.5)
@@ -82,14 +84,14 @@ def test_the_longest_of_n_is_first_better_and_then_worse(samples, tmp_path):
 
 def test_a_gold_that_is_the_proxy_has_no_upper_end_of_its_peak(samples, tmp_path):
     """JSON has no infinity; None says that the curve need not turn."""
-    result, _ = run(tmp_path, samples=samples, gold=f"{HERE}:length_reward")
+    result, _ = run(tmp_path, data=samples, gold=f"{HERE}:length_reward")
     assert result["curve"]["gold"] == result["curve"]["proxy"]
     assert result["fit"]["r_squared"] > 0.9
     assert result["peak"]["n"] == 16
 
 
 def test_two_completions_have_a_curve_without_a_fit(samples, tmp_path):
-    result, _ = run(tmp_path, samples=samples, keep=2)
+    result, _ = run(tmp_path, data=samples, count=2)
     assert (result["fit"], result["curve"]["ns"]) == (None, [1, 2])
     assert "four completions" in result["why"]
 
@@ -102,11 +104,18 @@ def test_two_completions_have_a_curve_without_a_fit(samples, tmp_path):
         (
             [{"prompt": "p", "completions": ["a"]}, {"prompt": "q", "completions": ["a", "b"]}],
             {},
-            "--keep 1 uses as many",
+            "--count 1 uses as many",
         ),
-        ([{"prompt": "p", "completions": ["a"]}], {"keep": 2}, "has 1 completions"),
+        ([{"prompt": "p", "completions": ["a"]}], {"count": 2}, "has 1 completions"),
         ([{"prompt": "p", "completions": ["a"]}], {"gold": "nothing"}, "unknown reward"),
-        ([{"prompt": "p", "completions": ["a"]}], {"keep": 0}, "--keep must be at least 1, got 0"),
+        (
+            [{"prompt": "p", "completions": ["a"]}],
+            {"count": 0},
+            "--count must be at least 1, got 0",
+        ),
+        ([{"prompt": "p", "completions": ["a"], "prompts": "x"}], {}, "has a column 'prompts'"),
+        ([{"prompt": "p", "completions": ["a"]}], {"out": Path(__file__)}, "is a file: name a"),
+        ([{"prompt": "p"}], {"policy": "scratch:gpt2"}, "has no tokenizer of its own"),
         ([{"prompt": "p", "completions": ["a"]}], {"repetitions": 0}, "--repetitions must be at"),
         ([{"prompt": "p", "completions": ["a"]}], {"seed": -1}, "--seed must not be negative"),
         ([{"prompt": "p", "completions": ["a"]}], {"temperature": 0.0}, "--temperature must be"),
@@ -114,7 +123,7 @@ def test_two_completions_have_a_curve_without_a_fit(samples, tmp_path):
 )
 def test_what_cannot_work_is_one_line(rows, changes, reason, tmp_path):
     with pytest.raises(CommandError, match=reason):
-        run(tmp_path / "out", samples=write(tmp_path / "s.jsonl", rows), **changes)
+        run(**{"out": tmp_path / "out", "data": write(tmp_path / "s.jsonl", rows), **changes})
 
 
 @pytest.fixture(scope="session")
@@ -132,10 +141,10 @@ def test_a_policy_writes_the_completions_and_they_can_be_scored_again(policy, tm
     """What it wrote is kept; the same seed writes the same, and another seed another."""
     prompts = write(tmp_path / "prompts.jsonl", [{"prompt": p, "wanted": 2} for p in ("a", "cab")])
     settings = {
-        "samples": prompts,
-        "policy": policy,
+        "data": prompts,
+        "policy": str(policy),
         "tokenizer": "characters:abc",
-        "draws": 8,
+        "count": 8,
         "prompt_tokens": 6,
         "completion_tokens": 6,
     }
@@ -149,5 +158,29 @@ def test_a_policy_writes_the_completions_and_they_can_be_scored_again(policy, tm
     assert {letter for texts in written.completions for text in texts for letter in text} <= set(
         "abc"
     )
-    rescored, _ = run(tmp_path / "4", samples=str(tmp_path / "1" / "samples.jsonl"))
+    rescored, _ = run(tmp_path / "4", data=str(tmp_path / "1" / "samples.jsonl"))
     assert rescored["curve"] == first["curve"]
+
+
+def fails(prompts, completions, **columns):
+    raise ValueError("the server is down")
+
+
+def test_what_was_written_outlives_a_reward_that_fails(policy, tmp_path):
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": "a"}])
+    settings = {"data": prompts, "policy": str(policy), "tokenizer": "characters:abc", "count": 4}
+    sizes = {"prompt_tokens": 6, "completion_tokens": 6}
+    with pytest.raises(RewardError, match="the server is down"):
+        run(tmp_path / "out", **settings, **sizes, gold=f"{HERE}:fails")
+    kept = str(tmp_path / "out" / "samples.jsonl")
+    assert [len(texts) for texts in read_samples(kept).completions] == [4]
+
+
+def test_a_policy_reads_and_writes_by_its_own_tokenizer(policy, tmp_path):
+    """The shipped one has other words for the same ids."""
+    CharacterTokenizer("abc").save(policy / "alphabet.json")
+    prompts = write(tmp_path / "prompts.jsonl", [{"prompt": "a", "wanted": 2}])
+    sizes = {"prompt_tokens": 6, "completion_tokens": 6}
+    run(tmp_path / "out", data=prompts, policy=str(policy), count=2, **sizes)
+    (texts,) = read_samples(str(tmp_path / "out" / "samples.jsonl")).completions
+    assert set("".join(texts)) <= set("abc")

@@ -202,6 +202,7 @@ OTHER = {
     "ties": "threshold",
     "rating_loss": "squared",
     "bf16": True,
+    "device": "meta",
 }
 
 

@@ -105,14 +105,14 @@ def test_recorded_episodes_are_scored_again(tmp_path):
         env.step(env.unwrapped.tokenizer.eos_id)
     env.close()
     rewards = ("textgym.tasks.toys:alphabet_score", "distinct")
-    lines = said(rescore_trajectories, RescoreConfig(trajectories=path, rewards=rewards, out=out))
+    lines = said(rescore_trajectories, RescoreConfig(data=path, rewards=rewards, out=out))
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["completion"] for row in rows] == ["", "b", "bc", "bcd", "", "b"]
     assert [row["score"] for row in rows] == [row["scores"][rewards[0]] for row in rows]
     assert any(line.endswith("with the 6 recorded scores 1.000") for line in lines)
-    other = RescoreConfig(trajectories=path, rewards=('{"rouge": {"column": "a_column"}}',))
+    other = RescoreConfig(data=path, rewards=('{"rouge": {"column": "a_column"}}',))
     with pytest.raises(CommandError, match="reads the column 'a_column', and"):
         rescore_trajectories(other)
     path.write_text("")
     with pytest.raises(CommandError, match="holds no episode"):
-        rescore_trajectories(RescoreConfig(trajectories=path, rewards=rewards))
+        rescore_trajectories(RescoreConfig(data=path, rewards=rewards))

@@ -183,7 +183,7 @@ def test_without_held_out_pairs_no_accuracy_is_made_up(tmp_path):
         ({"model": "nowhere"}, "there is no model nowhere; give the folder of one"),
         ({"tokenizer": "nowhere"}, "unknown tokenizer 'nowhere'"),
         ({"held_out": 1.0}, r"held out is 1.0, but it lies in \[0, 1\)"),
-        ({"device": "tpu"}, "device is 'tpu'"),
+        ({"device": "tpu"}, "--device tpu: there is none here"),
     ],
 )
 def test_what_cannot_work_is_one_line(tmp_path, settings, message):
