@@ -33,6 +33,7 @@ from reward_models.card.texts import (
     truncation_rows,
 )
 from reward_models.learning.provenance import code_version
+from reward_models.measuring.pairs import chance_warnings
 from reward_models.models.ensemble import EnsembleReward
 from reward_models.preferences.formats import data_hash
 from textgym.statistics.bootstrap import REPETITIONS
@@ -106,6 +107,7 @@ def make_card(
             "validation_pairs": len(data.validation),
             "left_out": dict(data.left_out),
         },
+        "warnings": chance_warnings(test.right, test.pairs, test.clusters, sampling.generator()),
         "accuracy": accuracy_rows(test, data.groups, sampling),
         "people": agreement_section(
             coded_answers(data.answers), coded_scores(data.test, test.right.tolist()), sampling

@@ -9,6 +9,7 @@ Simplification: a prompt's ratings are compared with at most seven others.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -25,12 +26,21 @@ if TYPE_CHECKING:
     from reward_models.preferences.rankings import Item
     from reward_models.reading.scoring import Reader
 
-__all__ = ["Collator", "Comparison", "Kind", "digest_of", "encode_comparisons", "kind_of"]
+__all__ = [
+    "Collator",
+    "Comparison",
+    "Kind",
+    "digest_of",
+    "encode_comparisons",
+    "kind_of",
+    "rating_loss_for",
+]
 
 Kind = Literal["pairs", "rankings", "ratings"]
 Comparison = dict[Literal["rows", "numbers"], list[Any]]
 """Rows of ids, and numbers; JSON, so that it can be hashed."""
 
+_TWO = 2
 _GROUP = 8  # texts of one prompt whose ratings are compared at a time
 
 
@@ -57,6 +67,25 @@ def kind_of(items: Sequence[Item]) -> Kind:
         )
     names: dict[type, Kind] = {Preference: "pairs", Ranking: "rankings", Rating: "ratings"}
     return names[kinds.pop()]
+
+
+def rating_loss_for(items: Sequence[Item]) -> Literal["differences", "squared", "cross_entropy"]:
+    """Chooses the loss of ratings that learns from every one of them.
+
+    Args:
+        items: Ratings.
+
+    Returns:
+        ``differences`` where each has another of its prompt and annotator that is rated otherwise;
+        else ``cross_entropy`` of two values, such as thumbs, and ``squared`` of more.
+    """
+    groups: dict[tuple[str, str], set[float]] = {}
+    for item in items:
+        if isinstance(item, Rating):
+            groups.setdefault((item.prompt, item.annotator), set()).add(item.rating)
+    if all(len(values) > 1 for values in groups.values()):
+        return "differences"
+    return "cross_entropy" if len(set().union(*groups.values())) == _TWO else "squared"
 
 
 def encode_comparisons(
@@ -157,11 +186,7 @@ def _grouped(items: Sequence[Item], texts: Sequence[_Texts]) -> list[_Texts]:
     groups: dict[tuple[str, str], list[_Texts]] = {}
     for item, text in zip(items, texts, strict=True):
         groups.setdefault((item.prompt, item.annotator), []).append(text)
-    parts = [
-        group[start : start + _GROUP]
-        for group in groups.values()
-        for start in range(0, len(group), _GROUP)
-    ]
+    parts = [part for group in groups.values() for part in _cut(group)]
     compared = [part for part in parts if len(part) > 1]
     if not compared:
         raise ValueError(
@@ -176,6 +201,13 @@ def _grouped(items: Sequence[Item], texts: Sequence[_Texts]) -> list[_Texts]:
         )
         for part in compared
     ]
+
+
+def _cut(group: Sequence[_Texts]) -> list[Sequence[_Texts]]:
+    """Cuts a group into parts of nearly equal size, so that none is left with a single text."""
+    count = -(-len(group) // _GROUP)
+    ends = [len(group) * number // count for number in range(count + 1)]
+    return [group[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _are_different(rows: Sequence[Sequence[int]]) -> bool:

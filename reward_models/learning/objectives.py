@@ -108,11 +108,14 @@ def objective_for(kind: Kind, config: Any, threshold: TieThreshold | None) -> Ob
     return pairs
 
 
-def scale_ratings(comparisons: Sequence[Comparison], loss: str) -> dict[str, float]:
+def scale_ratings(
+    comparisons: Sequence[Comparison], loss: str, held_out: Sequence[Comparison] = ()
+) -> dict[str, float]:
     """Brings ratings to the scale that their loss wants, in place.
 
     Args:
-        comparisons: Groups of ratings.
+        comparisons: Groups of ratings to learn from, which decide the scale.
+        held_out: Others, which are brought to the same scale.
         loss: ``cross_entropy`` wants them in [0, 1], from the lowest to the highest rating there
             is; the others want mean 0 and variance 1.
 
@@ -131,7 +134,7 @@ def scale_ratings(comparisons: Sequence[Comparison], loss: str) -> dict[str, flo
         offset, scale = float(ratings.mean()), float(ratings.std(correction=0))
     if not scale > 0:
         raise ValueError(f"all {len(ratings)} ratings are {offset}, so they teach nothing")
-    for one in comparisons:
+    for one in (*comparisons, *held_out):
         one["numbers"] = [(number - offset) / scale for number in one["numbers"]]
     return {"rating_offset": offset, "rating_scale": scale}
 

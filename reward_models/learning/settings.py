@@ -25,10 +25,15 @@ class RewardTrainingConfig:
     epochs: int = 1
     """Passes over the comparisons. Answers are noisy, and a second pass learns the noise too."""
     batch_size: int = 32
-    """Comparisons in one update. More makes updates smoother and fewer, and takes more memory."""
-    max_length: int = 64
+    """Comparisons that are read at once. More takes more memory, and makes an update smoother."""
+    accumulation: int = 1
+    """Batches whose gradients make one update. More is as a larger batch, in the memory of one."""
+    lora: int | None = None
+    """Rank of adapters to train instead of a pretrained model's weights; they are merged into it at
+    the end. None trains all. More can learn more; far less memory than all."""
+    max_length: int | None = None
     """Most tokens of prompt and completion; of a longer text the last ones are read. More is
-    slower, and sees more."""
+    slower, and sees more. None is what the model has room for, up to 1,024."""
     pooling: Literal["mean", "last", "first"] = "mean"
     """How a text's states become one: their mean, or the last token's, or an encoder's first."""
     label_noise: float = 0.0
@@ -40,9 +45,11 @@ class RewardTrainingConfig:
     margin_scale: float = 1.0
     """What margins in the data are multiplied by; more pulls clear winners further away, 0 ignores
     margins."""
-    rating_loss: Literal["differences", "squared", "cross_entropy"] = "differences"
+    rating_loss: Literal["auto", "differences", "squared", "cross_entropy"] = "auto"
     """What of ratings is learned: their differences within a prompt, their values, or (between the
-    lowest and the highest) the probability of a good text."""
+    lowest and the highest) the probability of a good text. auto takes what learns from them all:
+    differences where each has another one to differ from, else cross_entropy of two values, such
+    as thumbs, and squared of more."""
     centring: float = 0.01
     """Weight of the squared sum of a pair's scores. More keeps scores nearer 0; 0 leaves their
     level free."""
@@ -59,15 +66,30 @@ class RewardTrainingConfig:
     """Decides the first weights of what is new and the order of the comparisons."""
     save_steps: int = 100
     """Updates between checkpoints. More loses more work when a run is killed, and writes less."""
+    eval_steps: int | None = None
+    """Updates between two looks at the held-out comparisons; None looks at the end alone. Fewer see
+    the best moment better, and cost time."""
+    patience: int | None = None
+    """Stop after so many looks in a row without a lower loss, and keep the weights of the lowest;
+    needs eval_steps. More waits longer."""
     logging_steps: int = 25
     """Updates between two reports to the callbacks. More makes reports smoother and rarer."""
 
     def __post_init__(self) -> None:
-        """Checks what cannot go together.
+        """Checks what is out of range, or cannot go together.
 
         Raises:
-            ValueError: If ties have a threshold and answers are noisy.
+            ValueError: If a number is, ties have a threshold and answers are noisy, or patience has
+                nothing to look at.
         """
+        for name in ("max_length", "accumulation", "lora", "eval_steps", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if self.patience is not None and self.eval_steps is None:
+            raise ValueError(
+                "patience counts looks at held-out comparisons, and there are none: set eval_steps"
+            )
         if self.ties == "threshold" and self.label_noise:
             raise ValueError(
                 f"label_noise is {self.label_noise}, but the loss with a threshold for ties knows "

@@ -4,23 +4,31 @@ All texts of a comparison go through one forward pass, so a batch of N pairs is 
 was stopped goes on from its last whole checkpoint, and ends with the weights that it would have had
 anyway.
 
-Simplifications: one process and one device; no evaluation during training; every parameter is
-trained.
+With ``lora``, adapters are trained beside a frozen trunk, and merged into it at the end: what is
+saved is a model as any other.
+
+Simplification: one process and one device.
 """
 
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import Trainer
+from transformers import EarlyStoppingCallback, Trainer
 from transformers.trainer_callback import PrinterCallback
 
-from reward_models.learning.comparisons import Collator, digest_of, encode_comparisons, kind_of
+from reward_models.learning.comparisons import (
+    Collator,
+    digest_of,
+    encode_comparisons,
+    kind_of,
+    rating_loss_for,
+)
 from reward_models.learning.objectives import (
     TieThreshold,
     correct_orders,
@@ -34,6 +42,7 @@ from reward_models.models.transformer import PreferenceModel
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
 from textgym.files import atomic_folder, last_checkpoint, write_json
+from textgym.pretrained.adapters import AdapterConfig, add_adapters, merge_adapters
 from textgym.pretrained.precision import pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
 
@@ -133,6 +142,8 @@ def fit_reward_model(
     out = Path(out)
     _require_fitting(tokenizer, model, device)
     kind = kind_of(data.train)
+    if kind == "ratings" and config.rating_loss == "auto":
+        config = replace(config, rating_loss=rating_loss_for(data.train))
     grouped = kind == "ratings" and config.rating_loss == "differences"
     max_tokens = model.config.max_tokens  # what the reward will read, too
     learned = encode_comparisons(data.train, tokenizer, max_tokens, grouped=grouped)
@@ -140,8 +151,13 @@ def fit_reward_model(
         kind: sum(len(one["rows"]) for one in learned) if kind == "ratings" else len(learned),
         "dropped_identical": 0 if kind == "ratings" else len(data.train) - len(learned),
     }
+    watched: list[Comparison] = []
+    if config.eval_steps is not None:
+        watched = _held_out(data.evaluation, kind, tokenizer, max_tokens, grouped=grouped)
     if kind == "ratings":
-        metrics |= scale_ratings(learned, config.rating_loss)
+        metrics |= scale_ratings(learned, config.rating_loss, watched)
+    if config.lora is not None:
+        _adapt(model, config)
     start = digest_of(asdict(config), learned, model)
     threshold = _threshold(config, kind, learned)
     trainer = _ComparisonTrainer(
@@ -153,8 +169,9 @@ def fit_reward_model(
             bf16=_pinned_bf16(config, model, tokenizer, device),
         ),
         train_dataset=learned,
+        eval_dataset=watched or None,
         data_collator=Collator(tokenizer.pad_id),
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *_stoppers(config)],
         kind=kind,
         objective=objective_for(kind, config, threshold),
     )
@@ -162,6 +179,9 @@ def fit_reward_model(
     last = last_checkpoint(out / "checkpoints" / start, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
     metrics["steps"] = result.global_step
+    if config.lora is not None:
+        model.trunk = merge_adapters(model.trunk)
+        model.requires_grad_(True)
     # Under bf16, Trainer left an autocast around the model's forward; scores are float32.
     trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     if threshold is not None:
@@ -203,12 +223,32 @@ class _ComparisonTrainer(Trainer):
         self._ordered.append(correct_orders(self._kind, scores.detach(), mask, numbers))
         return self._objective(scores, mask, numbers).mean()
 
+    def prediction_step(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, torch.Tensor],
+        *_unused: Any,
+        **_also_unused: Any,
+    ) -> tuple[torch.Tensor, None, None]:
+        """Returns the loss of held-out comparisons."""
+        with torch.no_grad():
+            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+        return loss.detach(), None, None
+
+    def evaluate(self, *arguments: Any, **settings: Any) -> dict[str, float]:
+        """Measures the loss and the accuracy on the held-out comparisons."""
+        learned, self._ordered = self._ordered, []
+        try:
+            return super().evaluate(*arguments, **settings)
+        finally:
+            self._ordered = learned
+
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Adds the accuracy since the last report to what is reported."""
         ordered = torch.cat(self._ordered) if self._ordered else torch.zeros(0)
         self._ordered.clear()
         if len(ordered):
-            logs["accuracy"] = float(ordered.mean())
+            logs["eval_accuracy" if "eval_loss" in logs else "accuracy"] = float(ordered.mean())
         super().log(logs, start_time)
 
 
@@ -227,6 +267,15 @@ def _pinned_bf16(config: RewardTrainingConfig, model: Any, tokenizer: Any, devic
 def _arguments(
     config: RewardTrainingConfig, folder: Path, device: str, *, bf16: bool
 ) -> TrainingArguments:
+    looks: dict[str, Any] = {}
+    if config.eval_steps is not None:
+        looks = {
+            "eval_strategy": "steps",
+            "eval_steps": config.eval_steps,
+            "per_device_eval_batch_size": config.batch_size,
+        }
+    if config.patience is not None:
+        looks |= {"load_best_model_at_end": True, "metric_for_best_model": "eval_loss"}
     return training_arguments(
         folder,
         device=device,
@@ -238,10 +287,50 @@ def _arguments(
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
         bf16=bf16,
-        save_steps=config.save_steps,
+        save_steps=config.save_steps if config.patience is None else config.eval_steps,
         save_total_limit=1,
         logging_steps=config.logging_steps,
+        gradient_accumulation_steps=config.accumulation,
+        **looks,
     )
+
+
+def _stoppers(config: RewardTrainingConfig) -> list[TrainerCallback]:
+    """What ends the training early, if anything does."""
+    if config.patience is None:
+        return []
+    return [EarlyStoppingCallback(early_stopping_patience=config.patience)]
+
+
+def _adapt(model: Any, config: RewardTrainingConfig) -> None:
+    """Freezes the trunk and puts adapters beside it.
+
+    Raises:
+        ValueError: If the model has no trunk of transformers.
+    """
+    if not isinstance(model, PreferenceModel):
+        raise ValueError(  # noqa: TRY004 - a setting is wrong, not an argument
+            f"lora is {config.lora}, but a {type(model).__name__} has no trunk to put adapters on: "
+            "start from a language model or an encoder"
+        )
+    settings = AdapterConfig(rank=config.lora or 1, seed=config.seed)
+    add_adapters(model.trunk, settings, base="")
+
+
+def _held_out(
+    items: Sequence[Item], kind: Kind, tokenizer: Reader, max_tokens: int, *, grouped: bool
+) -> list[Comparison]:
+    """Encodes what is looked at on the way.
+
+    Raises:
+        ValueError: If there is none, or it is of another kind than what is learned from.
+    """
+    if not items or kind_of(items) != kind:
+        raise ValueError(
+            f"eval_steps needs held-out {kind} to look at, and there are none: hold some out, or "
+            "leave it out"
+        )
+    return encode_comparisons(items, tokenizer, max_tokens, grouped=grouped)
 
 
 def _threshold(

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from reward_models.measuring.calibration import brier, calibration_error, probabilities
-from textgym.statistics.proportions import wilson_interval
+from textgym.statistics.bootstrap import cluster_mean_interval
+from textgym.statistics.proportions import share_interval, wilson_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
+
+    from numpy.typing import NDArray
 
     from reward_models.preferences.pairs import Preference
     from textgym.types import RewardFunction
 
-__all__ = ["PairReport", "evaluate_reward"]
+__all__ = ["PairReport", "chance_warnings", "evaluate_reward"]
+
+_COIN = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +83,47 @@ def evaluate_reward(reward: RewardFunction, preferences: Sequence[Preference]) -
         brier=brier(probability),
         calibration_error=calibration_error(probability),
     )
+
+
+def chance_warnings(
+    right: NDArray[np.float64],
+    preferences: Sequence[Preference],
+    clusters: Sequence[Hashable],
+    rng: np.random.Generator,
+) -> list[str]:
+    """Says where a reward cannot be told from a coin, or from a look at which text is longer.
+
+    Args:
+        right: 1 where the reward orders a pair as people did, .5 where it ties, ``(N,)``.
+        preferences: The pairs, ``(N,)``.
+        clusters: What each pair belongs to, such as its prompt, ``(N,)``.
+        rng: What draws the intervals.
+
+    Returns:
+        A line for each; none where the 95 % intervals are clear of both, or where all pairs hang
+        together, so that there are no intervals.
+    """
+    if len(set(clusters)) == 1:
+        return []
+    said = []
+    low, high = share_interval(right, clusters, rng)
+    if high < _COIN:
+        said.append(
+            "worse than a coin: the answers contradict those learned from; are chosen and rejected "
+            "swapped in a part of the data?"
+        )
+    elif low <= _COIN:
+        said.append(
+            f"no better than a coin, as far as {len(right):,} pairs tell: the accuracy lies "
+            f"between {low:.3f} and {high:.3f} (95 %)"
+        )
+    longer = np.array([(np.sign(len(p.chosen) - len(p.rejected)) + 1) / 2 for p in preferences])
+    word = "longer" if longer.mean() >= _COIN else "shorter"
+    by_length = longer if word == "longer" else 1 - longer
+    low, high = cluster_mean_interval(right - by_length, clusters, rng)
+    if low <= 0:
+        said.append(
+            f"no better than taking the {word} text, which is right in {by_length.mean():.3f}: the "
+            f"difference lies between {low:+.3f} and {high:+.3f} (95 %)"
+        )
+    return said

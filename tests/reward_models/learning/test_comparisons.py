@@ -8,7 +8,12 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from reward_models.learning.comparisons import Collator, encode_comparisons, kind_of
+from reward_models.learning.comparisons import (
+    Collator,
+    encode_comparisons,
+    kind_of,
+    rating_loss_for,
+)
 from reward_models.learning.objectives import (
     TieThreshold,
     correct_orders,
@@ -54,6 +59,37 @@ def test_rankings_in_which_two_texts_read_the_same_are_left_out():
     other = Ranking(prompt="", completions=("a", "b"), places=1)
     assert len(encode_comparisons([same, other], LETTERS, 4)) == 1
     assert len(encode_comparisons([same, other], LETTERS, 8)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ratings", "loss"),
+    [
+        ([("a", "x", 1), ("a", "x", 2), ("b", "x", 1), ("b", "x", 3)], "differences"),
+        ([("a", "x", 1), ("a", "x", 2), ("b", "x", 1)], "cross_entropy"),
+        ([("a", "x", 1), ("a", "y", 2)], "cross_entropy"),
+        ([("a", "x", 1), ("a", "x", 2), ("b", "x", 3)], "squared"),
+        ([("a", "x", 1), ("a", "x", 1), ("b", "x", 3), ("b", "x", 2)], "squared"),
+    ],
+)
+def test_by_itself_a_loss_is_chosen_that_learns_from_every_rating(ratings, loss):
+    """Of thumbs, one a prompt, the differences would be none at all."""
+    items = [Rating(prompt=p, completion="t", annotator=who, rating=r) for p, who, r in ratings]
+    assert rating_loss_for(items) == loss
+
+
+@pytest.mark.parametrize("count", [2, 7, 8, 9, 15, 16, 17, 25])
+def test_no_rating_of_a_large_group_is_left_alone(count):
+    items = [Rating(prompt="a", completion="b" * n, rating=n) for n in range(count)]
+    groups = encode_comparisons(items, LETTERS, 64, grouped=True)
+    sizes = [len(group["rows"]) for group in groups]
+    assert sum(sizes) == count
+    assert 2 <= min(sizes) <= max(sizes) <= 8
+
+
+def test_held_out_ratings_are_put_on_the_scale_of_those_learned_from():
+    learned, kept = [{"rows": [], "numbers": [1.0, 5.0]}], [{"rows": [], "numbers": [3.0, 7.0]}]
+    scale_ratings(learned, "cross_entropy", kept)
+    assert (learned[0]["numbers"], kept[0]["numbers"]) == ([0.0, 1.0], [0.5, 1.5])
 
 
 def test_ratings_of_one_prompt_and_annotator_go_together():

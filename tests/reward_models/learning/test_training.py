@@ -1,5 +1,6 @@
 """Training a preference model: it learns, it resumes, it drops what has nothing to teach."""
 
+import dataclasses
 import json
 
 import pytest
@@ -8,9 +9,10 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
-from reward_models.learning.training import train_reward_model
+from reward_models.learning.training import fit_reward_model, train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
-from reward_models.models.transformer import load_reward
+from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
+from reward_models.models.transformer import PreferenceModel, load_reward
 from reward_models.preferences import Preference
 from textgym.tokenizers import CharacterTokenizer
 
@@ -271,3 +273,105 @@ def test_expected_noise_makes_the_model_less_sure(preferences, language_model, t
         lead -= reward.raw(prompts, [preference.rejected for preference in preferences])
         gaps[noise] = lead.mean().item()
     assert 0 < gaps[0.8] < gaps[0.0]
+
+
+def test_gradients_of_two_batches_are_those_of_one_twice_as_large(
+    preferences, language_model, tokenizer, tmp_path
+):
+    data = RewardTrainingData(train=preferences[:16])
+    for name, batch, times in (("one", 8, 1), ("two", 4, 2), ("half", 4, 1)):
+        config = dataclasses.replace(CONFIG, batch_size=batch, accumulation=times)
+        metrics = train_reward_model(config, data, language_model, tokenizer, tmp_path / name)
+        assert metrics["steps"] == 16 / (batch * times)
+    one, two, half = (weights(tmp_path / name) for name in ("one", "two", "half"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-4)
+    assert not torch.allclose(one["head.weight"], half["head.weight"], rtol=0, atol=1e-4)
+
+
+def test_adapters_change_each_matrix_by_one_of_their_rank_and_are_merged(
+    preferences, language_model, tokenizer, tmp_path
+):
+    """And what is saved loads as any other; a stop goes on."""
+    pytest.importorskip("peft")
+    data = RewardTrainingData(train=preferences)
+    config = dataclasses.replace(CONFIG, lora=2, learning_rate=1e-2)
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train_reward_model(config, data, language_model, tokenizer, whole)
+    before = PreferenceModel.from_language_model(language_model, max_length=32).state_dict()
+    after = load_reward(whole).model.state_dict()
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    matrices = changed - {"head.weight", "head.bias"}
+    assert matrices
+    assert {name.rsplit(".", 2)[1] for name in matrices} <= {"c_attn", "c_proj", "c_fc"}
+    for name in matrices:
+        values = torch.linalg.svdvals((after[name] - before[name]).double())
+        assert values[1] > 1e-6
+        assert values[2] < 1e-3 * values[0]
+    with pytest.raises(KeyboardInterrupt):
+        train_reward_model(config, data, language_model, tokenizer, parts, callbacks=[StopAt(4)])
+    train_reward_model(config, data, language_model, tokenizer, parts, callbacks=[StopAt(0)])
+    assert_same_weights(whole, parts)
+
+
+def test_adapters_need_a_trunk(preferences, tokenizer, tmp_path):
+    shape = LSTMScorerConfig(vocab_size=tokenizer.vocab_size, max_tokens=8, output="score")
+    with pytest.raises(ValueError, match="a LSTMScorer has no trunk to put adapters on"):
+        fit_reward_model(
+            dataclasses.replace(CONFIG, lora=2),
+            RewardTrainingData(train=preferences),
+            LSTMScorer.from_seed(shape, 0),
+            tokenizer,
+            tmp_path,
+        )
+
+
+def test_training_stops_where_held_out_answers_get_worse_and_keeps_the_best(
+    preferences, language_model, tokenizer, tmp_path
+):
+    """What is held out says the opposite: the first look is the best, and the third the last."""
+    turned = [
+        dataclasses.replace(p, chosen=p.rejected, rejected=p.chosen) for p in preferences[16:]
+    ]
+    data = RewardTrainingData(train=preferences[:16], evaluation=turned)
+    settings = {"learning_rate": 1e-2, "epochs": 9, "warmup": 0.0, "eval_steps": 1}
+    early, record = dataclasses.replace(CONFIG, **settings, patience=2), Record()
+    stopped, first = tmp_path / "stopped", tmp_path / "first"
+    metrics = train_reward_model(
+        early, data, language_model, tokenizer, stopped, callbacks=[record]
+    )
+    losses = [log["eval_loss"] for log in record.logs if "eval_loss" in log]
+    assert losses == sorted(losses)
+    assert metrics["steps"] == len(losses) == 3
+    assert all(0 <= log["eval_accuracy"] <= 1 for log in record.logs if "eval_loss" in log)
+    with pytest.raises(KeyboardInterrupt):
+        train_reward_model(
+            dataclasses.replace(early, save_steps=1),
+            data,
+            language_model,
+            tokenizer,
+            first,
+            callbacks=[StopAt(1)],
+        )
+    (kept,) = first.glob("checkpoints/*/checkpoint-1")
+    torch.testing.assert_close(
+        weights(kept)["head.weight"], weights(stopped)["head.weight"], rtol=0, atol=0
+    )
+
+
+def test_what_is_looked_at_on_the_way_must_be_there(
+    preferences, language_model, tokenizer, tmp_path
+):
+    with pytest.raises(ValueError, match="set eval_steps"):
+        RewardTrainingConfig(patience=1)
+    with pytest.raises(ValueError, match="accumulation must be at least 1, got 0"):
+        RewardTrainingConfig(accumulation=0)
+    config = dataclasses.replace(CONFIG, eval_steps=1)
+    data = RewardTrainingData(train=preferences)
+    with pytest.raises(ValueError, match="eval_steps needs held-out pairs to look at"):
+        train_reward_model(config, data, language_model, tokenizer, tmp_path)
+
+
+def test_without_a_length_a_model_reads_all_that_it_has_room_for(language_model):
+    assert PreferenceModel.from_language_model(language_model).config.max_tokens == 64

@@ -1,8 +1,9 @@
 """Pair accuracy and calibration, against numbers from outside."""
 
+import numpy as np
 import pytest
 
-from reward_models.measuring.pairs import evaluate_reward
+from reward_models.measuring.pairs import chance_warnings, evaluate_reward
 from reward_models.preferences import Preference
 
 
@@ -33,3 +34,46 @@ def test_no_comparison_is_an_error():
     """A mean over nothing is NaN, and NaN passes every threshold that is written the wrong way."""
     with pytest.raises(ValueError, match="at least one"):
         evaluate_reward(as_number, [])
+
+
+def _judged(right, longer):
+    """Pairs of which some are ordered rightly, and in some the chosen text is the longer one."""
+    pairs = [
+        Preference(
+            pair_id="", prompt=str(n), chosen="aa" if long else "a", rejected="b" * (2 - long)
+        )
+        for n, long in enumerate(longer)
+    ]
+    clusters = [pair.prompt for pair in pairs]
+    return chance_warnings(np.array(right, float), pairs, clusters, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("right", "longer", "said"),
+    [
+        ([1] * 90 + [0] * 10, [1, 0] * 50, []),
+        ([1] * 52 + [0] * 48, [1, 0] * 50, ["no better than a coin, as", "no better than taking"]),
+        ([1] * 20 + [0] * 80, [1, 0] * 50, ["worse than a coin", "no better than taking the lo"]),
+        (
+            [1] * 80 + [0] * 20,
+            [1] * 80 + [0] * 20,
+            ["taking the longer text, which is right in 0.8"],
+        ),
+        (
+            [1] * 80 + [0] * 20,
+            [0] * 80 + [1] * 20,
+            ["taking the shorter text, which is right in 0.8"],
+        ),
+        ([1] * 100, [1] * 80 + [0] * 20, []),
+    ],
+)
+def test_what_a_coin_or_a_ruler_could_do_is_said(right, longer, said):
+    """Wilson's interval of 52 of 100 is .423 to .615; of 90, .825 to .945."""
+    given = _judged(right, longer)
+    assert len(given) == len(said)
+    assert all(part in line for part, line in zip(said, given, strict=True))
+
+
+def test_pairs_that_all_hang_together_have_no_interval_to_warn_by():
+    pairs = [Preference(pair_id="", prompt="", chosen="a", rejected="b")] * 3
+    assert chance_warnings(np.zeros(3), pairs, ["x"] * 3, np.random.default_rng(0)) == []

@@ -115,7 +115,9 @@ def make_plan(
             language_model=SFTConfig(
                 seed=seed, layers=2, width=64, heads=2, steps=60, save_steps=20, bf16=bf16
             ),
-            reward_model=RewardTrainingConfig(seed=seed, bf16=bf16, learning_rate=1e-3),
+            reward_model=RewardTrainingConfig(
+                seed=seed, max_length=64, bf16=bf16, learning_rate=1e-3
+            ),
             ppo=replace(ppo, iterations=4),
         )
     return Plan(
@@ -123,6 +125,8 @@ def make_plan(
         device=device,
         report_on=report_on,
         language_model=SFTConfig(seed=seed, bf16=bf16),
-        reward_model=RewardTrainingConfig(seed=seed, bf16=bf16, learning_rate=1e-3, save_steps=40),
+        reward_model=RewardTrainingConfig(
+            seed=seed, max_length=64, bf16=bf16, learning_rate=1e-3, save_steps=40
+        ),
         ppo=ppo,
     )

@@ -96,5 +96,6 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
         *data.notes,
         f"accuracy {accuracy['value']:.3f}{between} on {len(data.test)} pairs; "
         f"{len(card['undefined'])} figures undefined",
+        *(f"WARNING: {warning}" for warning in card["warnings"]),
         str(config.out / "card.html"),
     )

@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from agents.sft import SFTConfig, make_language_model
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
-from reward_models.models.transformer import PreferenceModel, PreferenceModelConfig, load_reward
+from reward_models.models.transformer import (
+    MOST_TOKENS,
+    PreferenceModel,
+    PreferenceModelConfig,
+    load_reward,
+)
 from reward_models.reading.readers import PretrainedReader
 from textgym.cli.parsing import CommandError
 from textgym.pretrained.checkpoints import PACKAGED, find_checkpoint, model_type, require_files
@@ -32,6 +37,8 @@ STARTS = ("scratch", "lstm")
 _TRAINED_HERE = (PreferenceModelConfig.model_type, LSTMScorerConfig.model_type)
 _VOCABULARIES = (4096, 2048, 1024, 512)
 _TOKENIZER_TEXTS = 4000
+_TEXTS_TO_MEASURE = 1000
+_MANY = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +49,13 @@ class Start:
         model: A ``ScorerModel``.
         tokenizer: Its tokenizer.
         says: What it is, in a few words.
+        cut: The share of texts that are longer than it reads.
     """
 
     model: Any
     tokenizer: Reader
     says: str
+    cut: float
 
 
 def make_start(
@@ -63,7 +72,8 @@ def make_start(
         texts: What a new tokenizer is trained on.
 
     Raises:
-        CommandError: If there is no such model, no tokenizer, or the two do not fit.
+        CommandError: If there is no such model, no tokenizer, the two do not fit, or more than half
+            of the texts would be cut and nobody said that they may.
         ModuleNotFoundError: If a package is missing.
     """
     try:
@@ -71,7 +81,7 @@ def make_start(
             read = _new_tokenizer(tokenizer, texts)
             shape = LSTMScorerConfig(
                 vocab_size=read.vocab_size,
-                max_tokens=settings.max_length,
+                max_tokens=settings.max_length or MOST_TOKENS,
                 output="score",
                 pooling="last" if settings.pooling == "last" else "mean",
             )
@@ -88,7 +98,24 @@ def make_start(
     except (ValueError, TypeError, FileNotFoundError) as error:
         raise CommandError(" ".join(str(error).split())) from error
     size = sum(weight.numel() for weight in model.parameters())
-    return Start(model=model, tokenizer=read, says=f"{name}, {size / 1e6:.1f} million parameters")
+    cut = _share_cut(model, read, texts)
+    if settings.max_length is None and cut > _MANY:
+        raise CommandError(
+            f"{name} reads {model.config.max_tokens} tokens, and {cut:.0%} of the texts are "
+            "longer: take a model that reads more, or let it read their ends alone by --max-length "
+            f"{model.config.max_tokens}"
+        )
+    says = f"{name}, {size / 1e6:.1f} million parameters"
+    return Start(model=model, tokenizer=read, says=says, cut=cut)
+
+
+def _share_cut(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:
+    """The share of texts longer than the model reads, of a thousand spread over them all."""
+    some = texts[:: max(1, len(texts) // _TEXTS_TO_MEASURE)]
+    around = len(getattr(tokenizer, "head", (0,))) + len(getattr(tokenizer, "tail", ()))
+    room = int(model.config.max_tokens) - around
+    lengths = [len(ids) for ids in tokenizer.encode_batch(some)]
+    return sum(length > room for length in lengths) / max(1, len(lengths))
 
 
 def _folder(name: str) -> Path:
@@ -121,7 +148,7 @@ def _from_reward(folder: Path) -> tuple[Any, Reader]:
 
 
 def _from_nothing(settings: RewardTrainingConfig, tokenizer: Any) -> PreferenceModel:
-    shape = SFTConfig(row_tokens=settings.max_length, seed=settings.seed)
+    shape = SFTConfig(row_tokens=settings.max_length or MOST_TOKENS, seed=settings.seed)
     with tempfile.TemporaryDirectory() as folder:
         make_language_model(shape, tokenizer).save_pretrained(folder)
         return _from_folder(Path(folder), settings)

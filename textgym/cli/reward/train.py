@@ -15,6 +15,7 @@ from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
 from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
+from reward_models.measuring.pairs import chance_warnings
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
 from textgym.cli.console import (
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["RewardTrainConfig", "train_reward"]
 
 _FEWEST_TO_CALIBRATE = 100
-_TEXTS_TO_MEASURE = 1000
 _HELD_OUT_FILE = "held_out.jsonl"
 
 
@@ -117,7 +117,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     )
     texts = [item.prompt + text for item in data.train for text in completions_of(item)]
     start = make_start(config.model, config.training, config.tokenizer, texts)
-    _announce(console, config, data, start, _share_cut(start, texts))
+    _announce(console, config, data, start)
     try:
         with bar("Reward model", console) as shown:
             metrics = fit_reward_model(
@@ -168,27 +168,20 @@ class _Watch(TrainerCallback):
         self._bar.update(state.global_step, state.max_steps, self._note)
 
 
-def _announce(
-    console: Console, config: RewardTrainConfig, data: LoadedData, start: Start, cut: float
-) -> None:
+def _announce(console: Console, config: RewardTrainConfig, data: LoadedData, start: Start) -> None:
     what = f"{type(data.train[0]).__name__.lower()}s"
     lines = [
         f"{len(data.train):,} {what} of {config.data} to learn from, {len(data.held_out):,} held "
         f"out by their {'prompts' if any(item.prompt for item in data.train) else 'texts'}",
         f"model: {start.says}, which reads {start.model.config.max_tokens} tokens; "
-        + (f"of {cut:.0%} of the texts it reads the end alone" if cut else "no text is longer"),
+        + (
+            f"of {start.cut:.0%} of the texts it reads the end alone"
+            if start.cut
+            else "no text is longer"
+        ),
         *(f"  {note}" for note in data.notes),
     ]
     say(console, *lines)
-
-
-def _share_cut(start: Start, texts: Sequence[str]) -> float:
-    """The share of texts longer than the model reads, of a thousand spread over them all."""
-    some = texts[:: max(1, len(texts) // _TEXTS_TO_MEASURE)]
-    around = len(getattr(start.tokenizer, "head", (0,))) + len(getattr(start.tokenizer, "tail", ()))
-    room = int(start.model.config.max_tokens) - around
-    lengths = [len(ids) for ids in start.tokenizer.encode_batch(some)]
-    return sum(length > room for length in lengths) / len(lengths)
 
 
 def _summarise(
@@ -255,11 +248,8 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
             if (longer == sign).any()
         ),
     ]
-    if high < 1 / 2 and not linked:
-        lines.append(
-            "  WARNING: worse than a coin. Held-out answers contradict those learned from: are "
-            "chosen and rejected swapped in a part of the data?"
-        )
+    said = chance_warnings(right, pairs, groups, np.random.default_rng(0))
+    lines += [f"  WARNING: {warning}" for warning in said]
     return lines + _calibrate(lead, groups)
 
 

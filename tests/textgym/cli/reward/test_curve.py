@@ -203,12 +203,16 @@ OTHER = {
     "rating_loss": "squared",
     "bf16": True,
     "device": "meta",
+    "max_length": 8,
+    "lora": 2,
+    "patience": 2,
 }
 
 
 def test_each_setting_makes_another_result_or_has_a_reason_not_to(tmp_path):
     """Another tokenizer or way to count votes once gave back the old figures."""
-    config = RewardCurveConfig(data="a.jsonl", out=tmp_path)
+    looks = RewardTrainingConfig(eval_steps=9)
+    config = RewardCurveConfig(data="a.jsonl", out=tmp_path, training=looks)
     changed = {
         field.name: dataclasses.replace(config, **{field.name: OTHER[field.name]})
         for field in dataclasses.fields(config)

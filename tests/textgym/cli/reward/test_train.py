@@ -160,6 +160,20 @@ def test_it_is_said_how_many_texts_are_cut(tmp_path):
     assert "which reads 16 tokens; of 80% of the texts it reads the end alone" in said
 
 
+def test_nobody_s_texts_are_cut_in_half_unasked(tmp_path):
+    """A model that reads 16 tokens refuses them until it is told that it may."""
+    data = write(tmp_path / "short.jsonl", rows(30))
+    train(data, tmp_path / "small")
+    long = {"prompt": "", "chosen": "a film " * 20, "rejected": "a story " * 20}
+    given = {"data": write(tmp_path / "long.jsonl", [long] * 4), "model": str(tmp_path / "small"),
+             "out": tmp_path / "out", "held_out": 0.0}  # fmt: skip
+    with pytest.raises(CommandError, match="reads 16 tokens, and 100% of the texts are longer"):
+        train_reward(RewardTrainConfig(**given), console())
+    allowed = RewardTrainingConfig(max_length=16, learning_rate=1e-3)
+    train_reward(RewardTrainConfig(**given, training=allowed), console())
+    assert (tmp_path / "out" / "metrics.json").exists()
+
+
 def test_columns_swapped_in_the_held_out_part_are_warned_of(tmp_path):
     """Where both parts are swapped, nothing in the data can tell."""
     learned = [{**row, "split": "train"} for row in rows(150)]
