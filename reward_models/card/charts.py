@@ -140,6 +140,7 @@ def margin_chart(margins: Mapping[str, Any]) -> Callable[[Axes], None]:
         colours = np.where(edges[:-1] + edges[1:] > 0, _BLUE, _RED)
         axes.bar(edges[:-1], counts, np.diff(edges), align="edge", color=list(colours))
         axes.axvline(0, color=_GREY, linestyle=":")
+        axes.locator_params(axis="x", nbins=5)  # more would run into each other
         axes.set_xlabel("score of the chosen text over the other's")
         axes.set_ylabel("pairs")
         axes.grid(visible=True, axis="y")

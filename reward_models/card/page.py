@@ -33,6 +33,7 @@ __all__ = ["PAGE_FILE", "draw_card", "render_card", "write_card"]
 
 PAGE_FILE = "card.html"
 _JSON_FILE = "card.json"
+_UNBROKEN = "\u00a0"  # a figure is broken before its interval, and not within it
 _CHART, _ROW_HEIGHT = (4.7, 3.1), 0.28  # inches
 
 
@@ -140,7 +141,7 @@ def _interval(figure: Mapping[str, Any]) -> str:
     if low is None and high is None:
         return ""
     ends = ["unbounded" if end is None else _number(end) for end in (low, high)]
-    return f"{ends[0]} to {ends[1]}"
+    return f"{ends[0]}{_UNBROKEN}to{_UNBROKEN}{ends[1]}"
 
 
 def _figure(figure: Mapping[str, Any]) -> str:

@@ -132,6 +132,15 @@ def test_the_page_shows_the_figures_of_the_card(card, html):
     assert page.tags.count("img") == 5
 
 
+def test_a_figure_breaks_before_its_interval_and_is_named_where_columns_are_rows(card, html):
+    """A table of five figures with intervals was cut at its right edge."""
+    row = card["biases"][0]["reward_prefers"]
+    ends = f"({row['low']:.3f}\u00a0to\u00a0{row['high']:.3f})"
+    assert f'data-label="reward prefers">{row["value"]:.3f} {ends}</td>' in html
+    assert html.count("<td") == html.count('<td class="n" data-label="')
+    assert 'data-label=""' not in html
+
+
 def test_a_reward_no_better_than_a_coin_says_so_on_its_card(card, html):
     assert all(warning in Page(html).text for warning in card["warnings"])
     warned = {**card, "warnings": ["no better than a coin"]}
