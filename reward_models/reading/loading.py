@@ -57,7 +57,10 @@ def load_reward(
     cache_size: int = 0,
     **settings: Any,
 ) -> RewardFunction:
-    """Loads a reward from its folder, whatever its kind; its name is ``preference_model``.
+    """A reward model in a folder: trained on comparisons or labels, of steps, or an ensemble.
+
+    Its name is ``model``, and the folder alone is short for it. What is in the folder says of which
+    kind it is.
 
     Args:
         path: The folder, with ``config.json`` and what that kind has beside it.

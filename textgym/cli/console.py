@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 import warnings
 from contextlib import contextmanager
@@ -37,11 +38,13 @@ __all__ = [
     "require_new_file",
     "require_picture",
     "say",
+    "say_coloured",
     "use_quiet_transformers",
 ]
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _ONE_GIBIBYTE = 1 << 30
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _PICTURES = (".png", ".svg")
 
 
@@ -122,6 +125,19 @@ def say(console: Console, *lines: str) -> None:
             console.print(Text(line), soft_wrap=True)
         else:
             console.file.write(f"{line}\n")
+
+
+def say_coloured(console: Console, shown: str) -> None:
+    """Prints what has a terminal's colours in it; elsewhere without them.
+
+    Args:
+        console: Where to print.
+        shown: A text whose only control characters are those of colours.
+    """
+    if console.is_terminal:
+        console.print(Text.from_ansi(shown), soft_wrap=True)
+    else:
+        say(console, _COLOUR.sub("", shown))
 
 
 def listing(console: Console, titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

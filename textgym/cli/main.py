@@ -117,7 +117,7 @@ _CLEAN = (
     "--list",
 )
 _SPLIT = ("--corpus runs/clean.jsonl --out runs/parts --by source",)
-_DATA_CHECK = ("runs/parts/train.jsonl runs/parts/validation.jsonl runs/parts/test.jsonl",)
+_CHECK = ("runs/parts/train.jsonl runs/parts/validation.jsonl runs/parts/test.jsonl",)
 _ENVS = ("", "Sentiment", "TextGym/Alphabet-Edit-v0", "--installed")
 _REWARDS = ("", "rouge", "clip", "my_module:my_reward")
 _QUICKSTART = ("--smoke --out runs/smoke", "--out runs/quickstart --seed 1")
@@ -152,7 +152,7 @@ _PLAY = (
     "--env TextGym/Corridor-v0 --hand",
     "--env TextGym/Sentiment-v0 --policy runs/ppo/policy --delay 0.1",
 )
-_CHECK = (
+_CONTRACTS = (
     "TextGym/Alphabet-v0",
     'my_module:my_reward --columns \'{"reference": "a text"}\'',
     "my_module:MyTask",
@@ -166,8 +166,8 @@ _ENSEMBLE = (
 # One line a command, sorted; a key of two words is a command of a group.
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
-    "check": Command("textgym.cli.checks", "CheckConfig", "check_subject", "whether an environment, a reward or a task keeps its contract", _CHECK),  # noqa: E501
-    "data check": Command("textgym.cli.data.split", "CheckConfig", "check_data", "what one part of the data has of another", _DATA_CHECK),  # noqa: E501
+    "check": Command("textgym.cli.checks", "CheckConfig", "check_subject", "whether an environment, a reward or a task keeps its contract", _CONTRACTS),  # noqa: E501
+    "data check": Command("textgym.cli.data.split", "CheckConfig", "check_data", "what one part of the data has of another", _CHECK),  # noqa: E501
     "data clean": Command("textgym.cli.data.clean", "CleanConfig", "clean_data", "a corpus through named steps, each of which counts what it did", _CLEAN),  # noqa: E501
     "data collect": Command("textgym.cli.data.collect", "CollectConfig", "collect_data", "texts of any kind and place as one corpus", _COLLECT),  # noqa: E501
     "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501

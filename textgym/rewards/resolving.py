@@ -44,7 +44,7 @@ COMBINATIONS: Mapping[str, type[Combination]] = MappingProxyType(
 )
 """What a dictionary may do to rewards, by name; ``"chat"`` and ``"none_as"`` do it to functions."""
 
-FOLDER_REWARD = "preference_model"
+FOLDER_REWARD = "model"
 """The name of what loads a reward from its folder."""
 
 
@@ -55,7 +55,7 @@ def resolve(reward: Any, reward_kwargs: Mapping[str, Any] | None = None) -> Scor
         reward: One of
 
             - a known name, or ``"module:attribute"``, of a reward or of what makes one;
-            - a folder with a ``config.json``, short for ``"preference_model"`` with that ``path``;
+            - a folder with a ``config.json``, short for ``"model"`` with that ``path``;
             - a callable;
             - a list of ``[reward, weight]`` pairs, for their weighted sum;
             - a dictionary with one key: ``{name: arguments}``, where the name is one of

@@ -134,7 +134,7 @@ def test_every_reward_has_a_line_with_what_it_reads_and_its_range():
     assert listed["rouge"].split()[1:6] == ["reference", "[0,", "1]", "textgym[metrics]", "yes"]
     assert listed["length"].split()[1:5] == ["nothing", "[0,", "inf)", "none"]
     assert listed["log_likelihood"].split()[1:4] == ["prompt", "(-inf,", "0]"]
-    assert listed["preference_model"].split()[1:3] == ["prompt", "any"]
+    assert listed["model"].split()[1:3] == ["prompt", "any"]
 
 
 @pytest.mark.parametrize(("installed", "shown"), [(False, True), (True, False)])

@@ -71,7 +71,7 @@ def test_a_name_that_two_packages_list_is_ambiguous(somebodys_package):
 
 
 def test_the_rewards_of_this_package_are_known():
-    assert {"length", "preference_model", "vader"} <= set(known_rewards())
+    assert {"length", "model", "vader"} <= set(known_rewards())
     assert sorted(known_rewards()) == known_rewards()
 
 
@@ -80,7 +80,7 @@ def test_reward_kwargs_make_the_reward_with_a_factory():
     assert score(resolve(make_constant, {})) == [1.0] * 4
 
 
-def test_a_folder_is_short_for_the_preference_model(tmp_path):
+def test_a_folder_is_short_for_the_model_in_it(tmp_path):
     """The folder below holds no weights, so it is the loader of that very folder that complains."""
     (tmp_path / "config.json").write_text("{}")
     for reward in (tmp_path, str(tmp_path)):

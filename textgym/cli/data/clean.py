@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from textgym.cli.console import bar
+from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ def clean_data(config: CleanConfig, console: Console | None = None) -> None:
         width = max(map(len, summaries))
         for name, summary in summaries.items():
             mark = "*" if name in DEFAULT_STEPS else " "
-            _print(console, f"{mark} {name:{width}}  {summary}")
-        _print(
-            console, "* taken where --steps names none, in this order: " + " ".join(DEFAULT_STEPS)
-        )
+            say(console, f"{mark} {name:{width}}  {summary}")
+        say(console, "* taken where --steps names none, in this order: " + " ".join(DEFAULT_STEPS))
         return
     if config.corpus is None or config.out is None:
         raise CommandError("--corpus and --out are needed: what to clean, and where to write it")
@@ -96,7 +94,7 @@ def clean_data(config: CleanConfig, console: Console | None = None) -> None:
     folder = config.out.with_name(f"{config.out.name.partition('.jsonl')[0]}.report")
     page = write_report(folder, f"Cleaning of {config.corpus.name}", counts, before, after)
     _tell(console, counts)
-    _print(console, f"{after:,} of {before:,} texts in {config.out}; report: {page}")
+    say(console, f"{after:,} of {before:,} texts in {config.out}; report: {page}")
 
 
 def _tell(console: Console, counts: Sequence[StepCount]) -> None:
@@ -106,12 +104,8 @@ def _tell(console: Console, counts: Sequence[StepCount]) -> None:
             f"{reason}: {number:,}"
             for reason, number in (count.changed + count.dropped).most_common()
         )
-        _print(
+        say(
             console,
             f"{count.step:{width}}  changed {count.changed.total():>7,}  "
             f"dropped {count.dropped.total():>7,}  {reasons}",
         )
-
-
-def _print(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

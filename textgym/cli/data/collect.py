@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 
-from textgym.cli.console import bar
+from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def collect_data(config: CollectConfig, console: Console | None = None) -> None:
     if not config.sources:
         raise CommandError("name at least one source, such as a folder, or - for standard input")
     if STDIN in config.sources and sys.stdin.isatty():
-        console.print("reading standard input; end it with Ctrl-D", highlight=False)
+        say(console, "reading standard input; end it with Ctrl-D")
     faults, texts, letters = Faults(), 0, 0
     what = Collection(
         sources=config.sources,
@@ -83,12 +83,7 @@ def collect_data(config: CollectConfig, console: Console | None = None) -> None:
                 )
     except ValueError as error:
         raise CommandError(str(error)) from None
-    console.print(
-        f"{texts:,} texts, {letters:,} characters in {config.out}{_said(faults)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    say(console, f"{texts:,} texts, {letters:,} characters in {config.out}{_said(faults)}")
 
 
 def _said(faults: Faults) -> str:

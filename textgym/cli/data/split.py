@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 
+from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def split_data(config: SplitConfig, console: Console | None = None) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from None
     sizes = ", ".join(f"{name} {homes.count(name):,}" for name in shares)
-    console.print(f"{sizes} in {config.out}", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{sizes} in {config.out}")
 
 
 def check_data(config: CheckConfig, console: Console | None = None) -> None:
@@ -115,13 +116,12 @@ def check_data(config: CheckConfig, console: Console | None = None) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from None
     sizes = ", ".join(f"{name} {len(records):,}" for name, records in parts.items())
-    for leak in found:
-        console.print(_line(leak), highlight=False, markup=False, soft_wrap=True)
+    say(console, *map(_line, found))
     if found:
         raise CommandError(
             f"{sizes}: the parts share what is above; textgym data split divides them"
         )
-    console.print(f"{sizes}: nothing is shared", highlight=False, markup=False, soft_wrap=True)
+    say(console, f"{sizes}: nothing is shared")
 
 
 def _parts(files: Sequence[Path]) -> dict[str, list[Record]]:

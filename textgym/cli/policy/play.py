@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.text import Text
 
 from agents.maths.distributions import Sampling
 from agents.measuring.baselines import uniform_actions
 from agents.rollouts.predict import predict_actions
-from textgym.cli.console import chosen_device, say, use_quiet_transformers
+from textgym.cli.console import chosen_device, say, say_coloured, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
     environment_arguments,
@@ -35,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlayConfig", "play"]
 
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _ENDED = {
     StopReason.END_OF_TEXT: "by its end of text",
     StopReason.LENGTH: "as its allowance was used up",
@@ -171,10 +168,7 @@ def _episode(
 def _show(envs: TextVectorEnv, console: Console) -> None:
     """Prints the text as it is now; nothing in it commands the terminal."""
     (shown,) = envs.render() or ("",)
-    if console.is_terminal:
-        console.print(Text.from_ansi(shown), soft_wrap=True)
-    else:
-        say(console, _COLOUR.sub("", shown))
+    say_coloured(console, shown)
 
 
 def _draw(envs: TextVectorEnv, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -36,7 +36,7 @@ _MEASURES = ("gold", "kl", "perplexity", "distinct_2", "repeated_bigrams", "mean
 def evaluate(run: Run, plan: Plan) -> Mapping[str, Any]:
     """Lets the start and the trained policy write for prompts that no other stage has seen."""
     kwargs = {"path": str(run.out / "reward_model"), "device": plan.device}
-    envs = make_envs(run, plan, plan.report_on, "preference_model", kwargs)
+    envs = make_envs(run, plan, plan.report_on, "model", kwargs)
     judge = GoldJudge.load(run.out / "judge")
     start = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device)
     trained = TransformerPolicy.from_pretrained(run.out / "policy", plan.device)

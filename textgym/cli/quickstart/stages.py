@@ -276,7 +276,7 @@ def train_the_reward_model(run: Run, plan: Plan) -> Mapping[str, Any]:
 def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
     """Trains the policy by PPO against the learned reward, saving every few iterations."""
     kwargs = {"path": str(run.out / "reward_model"), "device": plan.device}
-    envs = make_envs(run, plan, "train", "preference_model", kwargs)
+    envs = make_envs(run, plan, "train", "model", kwargs)
     judge = GoldJudge.load(run.out / "judge")
     ppo = PPO(
         TransformerPolicy.from_pretrained(run.out / "language_model", plan.device),
