@@ -74,7 +74,8 @@ class Handout:
     def fill(self, items: Sequence[WorkItem]) -> int:
         """Says what is to be answered, and in which order; may be called again at any time.
 
-        What was handed out already keeps its answers; its rank and quota are those of now.
+        What was handed out already keeps its answers; its rank and quota are those of now. What is
+        not named any more is not handed out any more.
 
         Returns:
             How many pairs are new.
@@ -98,13 +99,17 @@ class Handout:
             new = [row for row in rows if row["id"] not in known]
             old = [row for row in rows if row["id"] in known]
             names = ("rank", "chosen_by", "score", "expected", "quota")
-            values = {name: sa.bindparam(name) for name in names}
+            values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
             if new:
                 added = ITEMS.insert().values(pair_id=sa.bindparam("id"), **values)
                 connection.execute(added, new)
             if old:
                 changed = ITEMS.update().where(ITEMS.c.pair_id == sa.bindparam("id"))
                 connection.execute(changed.values(values), old)
+            gone = [{"id": name} for name in known - {row["id"] for row in rows}]
+            if gone:
+                ended = ITEMS.update().where(ITEMS.c.pair_id == sa.bindparam("id"))
+                connection.execute(ended.values(quota=0), gone)
         return len(new)
 
     def next(self, annotator: str) -> Lease | None:
