@@ -11,20 +11,9 @@ import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
+from tests.programs import require, require_modules
 
-_REQUIRED = "TEXTGYM_REQUIRE_PROGRAMS"
 _FOLDERS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-
-
-def require_program(found, name, package):
-    """Skips a test whose program is not installed; where everything must be there, fails it."""
-    if found:
-        return found
-    said = f"{name} is not installed: apt-get install {package}"
-    if os.environ.get(_REQUIRED):
-        pytest.fail(said)
-    return pytest.skip(said)
 
 
 class Server:
@@ -79,7 +68,8 @@ def find_programs():
     which = shutil.which("initdb")
     folders = [*_FOLDERS, *([Path(which).parent] if which else [])]
     found = next((each for each in folders if (each / "initdb").exists()), None)
-    return require_program(found, "PostgreSQL", "postgresql")
+    require_modules("psycopg", extra="postgres")
+    return require(found, "apt-get install postgresql")
 
 
 @contextmanager

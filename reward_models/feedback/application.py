@@ -234,7 +234,7 @@ def _shown(lease: Lease) -> dict[str, str]:
     left, right = (pair.a, pair.b) if lease.shown_left == "a" else (pair.b, pair.a)
     return {
         "lease": lease.lease,
-        "question": "compare",
+        "question": lease.question,
         "prompt": pair.prompt,
         "left": left,
         "right": right,

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 from scipy.special import expit
 
-from reward_models.preferences.leases import Side, WorkItem
+from reward_models.preferences.leases import Question, Side, WorkItem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -85,6 +85,7 @@ def arrange(
     config: SelectionConfig,
     lead: NDArray[np.float64] | None = None,
     expected: Mapping[str, Side] | None = None,
+    question: Mapping[str, Question] | None = None,
 ) -> list[WorkItem]:
     """Puts pairs into the order in which they are handed out.
 
@@ -93,6 +94,7 @@ def arrange(
         config: By which rule.
         lead: ``(K, N)``, see ``lead_of``; for the rules that need a reward.
         expected: The answer, for pairs whose answer is known; they are in no order.
+        question: What is asked of a pair, where it is not which completion is better.
 
     Returns:
         One item a pair, the first first. The score of an item is the standard deviation of its
@@ -101,7 +103,7 @@ def arrange(
     Raises:
         ValueError: If the rule needs a reward, or an ensemble, and there is none.
     """
-    rng, known = np.random.default_rng(config.seed), dict(expected or {})
+    rng, known, asked = np.random.default_rng(config.seed), expected or {}, question or {}
     scores = _scores(config.rule, lead, len(pairs))
     # Chance must not hang on the order in which pairs were added.
     by_id = sorted(range(len(pairs)), key=lambda n: pairs[n].pair_id)
@@ -119,13 +121,20 @@ def arrange(
             pair_id=pairs[number].pair_id,
             rank=float(rank),
             chosen_by=rule,
+            question=asked.get(pairs[number].pair_id, "compare"),
             score=None if scores is None or rule == CONTROL else float(scores[number]),
         )
         for rank, (number, rule) in enumerate(ordered)
     ]
     ids = {pair.pair_id for pair in pairs}
     return items + [
-        WorkItem(pair_id=name, rank=_chance(config.seed, name), chosen_by="known", expected=side)
+        WorkItem(
+            pair_id=name,
+            rank=_chance(config.seed, name),
+            chosen_by="known",
+            question=asked.get(name, "compare"),
+            expected=side,
+        )
         for name, side in known.items()
         if name in ids
     ]

@@ -9,21 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reward_models.preferences.pairs import Pair
+from reward_models.preferences.store import Provenance
 from textgym.data.tables import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reward_models.preferences.leases import Side
+    from reward_models.preferences.leases import Question, Side
     from textgym.data.tables import Row
 
 __all__ = ["Material", "read_material"]
 
-_EXPECTED = "known"
+_EXPECTED, _DRAFT = "known", "draft"
 _PAIRS = (("a", "b"), ("chosen", "rejected"), ("response_a", "response_b"))
 
 
@@ -34,10 +35,14 @@ class Material:
     Attributes:
         pairs: The pairs.
         expected: The answer of pairs whose answer is known.
+        provenance: Where texts came from, as far as the file says.
+        question: ``edits`` if both texts of a pair are edits of its prompt, which is a draft.
     """
 
     pairs: tuple[Pair, ...]
     expected: Mapping[str, Side]
+    provenance: tuple[Provenance, ...]
+    question: Question
 
 
 def read_material(name: str, *, seed: int = 0) -> Material:
@@ -47,10 +52,14 @@ def read_material(name: str, *, seed: int = 0) -> Material:
     columns, beside ``prompt``, which may be absent  what they are
     ===============================================  =============================================
     ``a, b`` (and ``policy_a, policy_b, known``)     a pair; ``known`` is its answer, ``a`` or ``b``
+    ``draft, a, b``                                  two edits of a draft, which is shown above them
     ``chosen, rejected``                             a pair, whose order is not looked at
     ``completion`` (and ``policy``)                  a text; as ``textgym generate --out`` writes
     ``completions``                                  a list of texts
     ===============================================  =============================================
+
+    Beside ``policy`` there may be ``checkpoint``, the hash of its weights, and ``seed``; beside
+    ``policy_a`` and ``policy_b`` the same with ``_a`` and ``_b``.
 
     Args:
         name: What ``read_rows`` takes.
@@ -74,76 +83,129 @@ def read_material(name: str, *, seed: int = 0) -> Material:
 
 
 def _of_pairs(rows: Sequence[Row], first: str, second: str, seed: int) -> Material:
-    pairs, expected = {}, {}
+    found: dict[str, _Compared] = {}
+    expected: dict[str, Side] = {}
+    prompt = _DRAFT if _DRAFT in rows[0].values else "prompt"
     for row in rows:
-        texts = [(_text(row, side), _optional(row, f"policy_{side}")) for side in (first, second)]
-        if texts[0][0] == texts[1][0]:
+        texts = [_written(row, side, f"_{side}") for side in (first, second)]
+        if texts[0].text == texts[1].text:
             continue
-        pair, swapped = _pair(_optional(row, "prompt"), texts, seed)
+        one = _compared(_optional(row, prompt), texts, seed)
         known = row.values.get(_EXPECTED)
         if known not in (None, "", "a", "b"):
             raise ValueError(f"{row.place}: known is {known!r}; it is a, b, or nothing")
-        pairs[pair.pair_id] = pair
+        found[one.pair.pair_id] = one
         if known:
-            expected[pair.pair_id] = _side(is_a=(known == "a") != swapped)
-    if not pairs:
+            right = texts[0] if known == "a" else texts[1]
+            expected[one.pair.pair_id] = "a" if right == one.texts[0] else "b"
+    if not found:
         raise ValueError(f"all {len(rows)} rows have two equal texts, and nothing to compare")
-    return Material(pairs=tuple(pairs.values()), expected=expected)
+    return _material(list(found.values()), expected, "compare" if prompt == "prompt" else "edits")
 
 
 def _of_texts(name: str, rows: Sequence[Row], seed: int) -> Material:
-    texts: dict[str, dict[str, str]] = {}
+    texts: dict[str, dict[str, _Text]] = {}
     for row in rows:
-        column = "completion" if row.values.get("completions") is None else "completions"
-        given = row.values[column] if column == "completions" else [_text(row, column)]
-        if isinstance(given, str):
-            given = json.loads(given)
-        prompt, policy = _optional(row, "prompt"), _optional(row, "policy")
+        if row.values.get("completions") is None:
+            given = [_written(row, "completion", "")]
+        else:
+            listed = row.values["completions"]
+            listed = json.loads(listed) if isinstance(listed, str) else listed
+            one = _written(row, None, "")
+            given = [replace(one, text=str(text)) for text in listed]
+        of_prompt = texts.setdefault(_optional(row, "prompt"), {})
         for text in given:
-            texts.setdefault(prompt, {}).setdefault(str(text), policy)
-    pairs = []
+            of_prompt.setdefault(text.text, text)
+    found = []
     for prompt, known in texts.items():
-        order = sorted(known.items())
+        order = [known[text] for text in sorted(known)]
         random.Random(f"{seed}/{prompt}").shuffle(order)  # noqa: S311 - not a secret
-        pairs += [_pair(prompt, two, seed)[0] for two in zip(order[::2], order[1::2], strict=False)]
-    if not pairs:
+        pairs = zip(order[::2], order[1::2], strict=False)
+        found += [_compared(prompt, two, seed) for two in pairs]
+    if not found:
         raise ValueError(
             f"{name} has no prompt with two different texts to compare; write several of each, as "
             "textgym generate --count 4 --out does"
         )
-    return Material(pairs=tuple(pairs), expected={})
+    return _material(found, {}, "compare")
 
 
-def _pair(prompt: str, texts: Sequence[tuple[str, str]], seed: int) -> tuple[Pair, bool]:
-    """Makes a pair whose ``a`` is drawn; says besides whether that is the second text."""
-    name = json.dumps([prompt, sorted(texts), seed])
-    digest = hashlib.blake2b(name.encode(), digest_size=16)
-    (text, _), (other, _) = texts
-    swapped = (digest.digest()[0] % 2 == 0) == (text < other)
-    (a, policy_a), (b, policy_b) = texts[::-1] if swapped else texts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Text:
+    """A text and where it came from, as far as the file says."""
+
+    text: str
+    policy: str
+    checkpoint: str
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """A pair, and its texts ``a`` and ``b`` with where they came from."""
+
+    pair: Pair
+    texts: tuple[_Text, _Text]
+
+
+def _compared(prompt: str, texts: Sequence[_Text], seed: int) -> _Compared:
+    """Makes a pair whose ``a`` is drawn."""
+    first, second = sorted(texts, key=lambda each: each.text)
+    name = json.dumps([prompt, astuple(first), astuple(second), seed])
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16)
+    a, b = (first, second) if digest.digest()[0] % 2 else (second, first)
     pair = Pair(
         pair_id=digest.hexdigest(),
         prompt=prompt,
-        a=a,
-        b=b,
-        policy_a=policy_a,
-        policy_b=policy_b,
+        a=a.text,
+        b=b.text,
+        policy_a=a.policy,
+        policy_b=b.policy,
         seed=seed,
     )
-    return pair, swapped
+    return _Compared(pair=pair, texts=(a, b))
 
 
-def _text(row: Row, column: str) -> str:
-    value: Any = row.values.get(column)
-    if isinstance(value, str):
-        return value
-    raise ValueError(f"{row.place}: {column} is no text, but {type(value).__name__}")
+def _material(
+    found: Sequence[_Compared], expected: Mapping[str, Side], question: Question
+) -> Material:
+    sides: tuple[Side, Side] = ("a", "b")
+    return Material(
+        pairs=tuple(one.pair for one in found),
+        expected=expected,
+        question=question,
+        provenance=tuple(
+            Provenance(
+                pair_id=one.pair.pair_id,
+                side=side,
+                policy=text.policy,
+                checkpoint=text.checkpoint,
+                prompt=one.pair.prompt,
+                seed=text.seed,
+            )
+            for one in found
+            for side, text in zip(sides, one.texts, strict=True)
+            if text.policy or text.checkpoint
+        ),
+    )
+
+
+def _written(row: Row, column: str | None, suffix: str) -> _Text:
+    """The text in a column, and what other columns with a suffix say of it."""
+    value: Any = "" if column is None else row.values.get(column)
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the type of an argument
+            f"{row.place}: {column} is no text, but {type(value).__name__}"
+        )
+    seed = row.values.get(f"seed{suffix}")
+    return _Text(
+        text=value,
+        policy=_optional(row, f"policy{suffix}"),
+        checkpoint=_optional(row, f"checkpoint{suffix}"),
+        seed=seed if isinstance(seed, int) else None,
+    )
 
 
 def _optional(row: Row, column: str) -> str:
     value = row.values.get(column)
     return "" if value is None else str(value)
-
-
-def _side(*, is_a: bool) -> Side:
-    return "a" if is_a else "b"

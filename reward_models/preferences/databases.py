@@ -36,9 +36,9 @@ class StoreError(RuntimeError):
     """The store refuses or fails; the message says what, where, and what to do."""
 
 
-def is_database_url(name: str) -> bool:
+def is_database_url(name: str | Path) -> bool:
     """Says whether this is a database's URL, and no path."""
-    return "://" in name
+    return "://" in str(name)
 
 
 class VerbatimText(sa.TypeDecorator[str]):
@@ -93,6 +93,8 @@ class Database:
             raise ModuleNotFoundError(
                 f"{self.name} needs {error.name}: pip install 'textgym[postgres]'"
             ) from error
+        except ArgumentError as error:
+            raise StoreError(f"{self.name} is no database that is known ({error})") from error
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         if self.is_sqlite:
             event.listen(self._engine, "connect", _configure_sqlite)

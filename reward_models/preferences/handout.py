@@ -87,6 +87,7 @@ class Handout:
             {
                 "id": item.pair_id,
                 "rank": item.rank,
+                "question": item.question,
                 "chosen_by": item.chosen_by,
                 "score": item.score,
                 "expected": item.expected,
@@ -98,7 +99,7 @@ class Handout:
             known = set(connection.scalars(sa.select(ITEMS.c.pair_id)))
             new = [row for row in rows if row["id"] not in known]
             old = [row for row in rows if row["id"] in known]
-            names = ("rank", "chosen_by", "score", "expected", "quota")
+            names = ("rank", "question", "chosen_by", "score", "expected", "quota")
             values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
             if new:
                 added = ITEMS.insert().values(pair_id=sa.bindparam("id"), **values)
@@ -225,9 +226,9 @@ class Handout:
 
     def items(self) -> list[WorkItem]:
         """Returns what is to be answered, in its order."""
-        query = sa.select(
-            ITEMS.c.pair_id, ITEMS.c.rank, ITEMS.c.chosen_by, ITEMS.c.score, ITEMS.c.expected
-        ).order_by(ITEMS.c.rank, ITEMS.c.item)
+        query = sa.select(*(ITEMS.c[name] for name in WorkItem.__dataclass_fields__)).order_by(
+            ITEMS.c.rank, ITEMS.c.item
+        )
         return [WorkItem(**row) for row in self._database.rows(query)]
 
     def _next(self, connection: sa.Connection, annotator: str) -> Lease | None:
@@ -384,7 +385,7 @@ def _leases() -> sa.Select[Any]:
     """Leases with their items and pairs."""
     own = [column for column in PAIRS.c if column.name != "position"]
     return (
-        sa.select(LEASES, ITEMS.c.chosen_by, ITEMS.c.expected, *own)
+        sa.select(LEASES, ITEMS.c.question, ITEMS.c.chosen_by, ITEMS.c.expected, *own)
         .join(ITEMS, ITEMS.c.item == LEASES.c.item)
         .join(PAIRS, PAIRS.c.pair_id == ITEMS.c.pair_id)
     )

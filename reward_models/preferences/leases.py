@@ -16,12 +16,14 @@ __all__ = [
     "Lease",
     "Progress",
     "Purpose",
+    "Question",
     "Side",
     "Vote",
     "WorkItem",
 ]
 
 Side = Literal["a", "b"]
+Question = Literal["compare", "edits"]
 Purpose = Literal["study", "known", "repeat", "adjudication"]
 
 
@@ -66,6 +68,7 @@ class WorkItem:
         pair_id: The pair.
         rank: Items of lower rank are handed out first.
         chosen_by: Why it has that rank, such as ``control`` for a random one.
+        question: ``compare`` two completions of the prompt, or two ``edits`` of it.
         score: What it was chosen by; None for chance.
         expected: The answer, where it is known; such an item is for every annotator.
     """
@@ -73,6 +76,7 @@ class WorkItem:
     pair_id: str
     rank: float
     chosen_by: str
+    question: Question = "compare"
     score: float | None = None
     expected: Side | None = None
 
@@ -91,6 +95,7 @@ class Lease:
         expires_at: When somebody else may get the pair, likewise.
         state: ``open``; ``answered``; ``expired``; ``returned``, unanswered; or ``undone``.
         rubric: Names what the annotator was told to look at.
+        question: See ``WorkItem``.
         chosen_by: See ``WorkItem``.
         expected: See ``WorkItem``.
         answer_key: The key of its answer.
@@ -105,6 +110,7 @@ class Lease:
     expires_at: float
     state: str
     rubric: str
+    question: Question
     chosen_by: str
     expected: Side | None
     answer_key: str | None

@@ -98,6 +98,7 @@ ITEMS = sa.Table(
     METADATA,
     sa.Column("item", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("pair_id", VerbatimText, sa.ForeignKey("pairs.pair_id"), nullable=False, unique=True),
+    sa.Column("question", sa.Text, nullable=False),
     sa.Column("chosen_by", sa.Text, nullable=False),
     sa.Column("rank", sa.Double, nullable=False),
     sa.Column("score", sa.Double),

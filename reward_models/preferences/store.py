@@ -144,14 +144,24 @@ class PreferenceStore:
         return True
 
     def add_provenance(self, texts: Sequence[Provenance]) -> None:
-        """Says where texts came from, all or none.
+        """Says where texts came from, all or none; what was said already is left alone.
 
         Raises:
-            StoreError: If a pair is unknown, or something is said twice of a text.
+            StoreError: If a pair is unknown, or something else was said of a text.
         """
-        if texts:
-            with self.database.write() as connection:
-                connection.execute(PROVENANCE.insert(), [asdict(text) for text in texts])
+        with self.database.write() as connection:
+            said = {
+                (row["pair_id"], row["side"]): Provenance(**row)
+                for row in connection.execute(sa.select(PROVENANCE)).mappings()
+            }
+            new: dict[tuple[str, str], Provenance] = {}
+            for text in texts:
+                place = (text.pair_id, text.side)
+                if said.get(place, new.setdefault(place, text)) != text:
+                    raise self._contradiction(f"text {text.side} of {text.pair_id}")
+            rows = [asdict(text) for place, text in new.items() if place not in said]
+            if rows:
+                connection.execute(PROVENANCE.insert(), rows)
 
     def provenance(self) -> list[Provenance]:
         """Returns where texts came from, in the order of the pairs, as far as it was said."""

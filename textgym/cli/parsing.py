@@ -22,7 +22,7 @@ __all__ = ["CommandError", "UsageError", "options_of", "parse"]
 _FRAME = "╭╮╰╯│"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RULE = re.compile(r"\s*[─-]{3,}\s*")
-_REQUIRED = re.compile(r" {5}\S")  # an option, or a word that belongs to none; below it, its help
+_REQUIRED = re.compile(r" {5,6}\S")  # an option or a place; what explains it stands further in
 _HELP = {"-h", "--help"}
 _KINDS = {"{None}|INT": "a whole number or None", "{None}|FLOAT": "a number or None"}
 # What tyro says, and how it is said here.

@@ -15,6 +15,7 @@ const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 // Characters that are not seen, or that turn the order of others round.
 const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
 const MOST_MARKED = 2000;
+const MOST_COMPARED = 4_000_000; // words of an edit times words of its draft
 
 class Refused extends Error {
   constructor(code, message) {
@@ -104,6 +105,60 @@ function show(target, text) {
   target.scrollTop = 0;
 }
 
+// Marks in an edit what the draft has not, and says what of the draft is gone; the text stays.
+function showEdit(target, text, draft) {
+  const [ours, theirs] = [text, draft].map((each) => each.match(/\s*\S+|\s+$/g) ?? []);
+  if (ours.length * theirs.length > MOST_COMPARED) {
+    show(target, text);
+    return;
+  }
+  const common = commonPlaces(...[ours, theirs].map((words) => words.map((word) => word.trim())));
+  const budget = { marks: MOST_MARKED };
+  const nodes = [];
+  let gone = 0;
+  const flush = (until) => {
+    const words = theirs.slice(gone, until).join("").trim();
+    if (words) nodes.push(Object.assign(element("span", "gone", ""), { title: "left out" }));
+    if (words) nodes[nodes.length - 1].dataset.words = words;
+    gone = until + 1;
+  };
+  ours.forEach((word, index) => {
+    if (common.has(index)) flush(common.get(index));
+    const space = word.slice(0, word.length - word.trimStart().length);
+    const pieces = plain(word.trimStart(), budget);
+    nodes.push(document.createTextNode(space));
+    if (common.has(index)) nodes.push(...pieces);
+    else {
+      const added = element("ins", "", "");
+      added.append(...pieces);
+      nodes.push(added);
+    }
+  });
+  flush(theirs.length);
+  target.replaceChildren(...nodes);
+  target.scrollTop = 0;
+}
+
+// The longest common subsequence of two lists of words: places in the first, by those in the second.
+function commonPlaces(ours, theirs) {
+  const width = theirs.length + 1;
+  const lengths = new Uint32Array((ours.length + 1) * width);
+  for (let i = ours.length - 1; i >= 0; i -= 1) {
+    for (let j = theirs.length - 1; j >= 0; j -= 1) {
+      lengths[i * width + j] = ours[i] === theirs[j]
+        ? lengths[(i + 1) * width + j + 1] + 1
+        : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
+    }
+  }
+  const places = new Map();
+  for (let i = 0, j = 0; i < ours.length && j < theirs.length;) {
+    if (ours[i] === theirs[j]) places.set(i++, j++);
+    else if (lengths[(i + 1) * width + j] >= lengths[i * width + j + 1]) i += 1;
+    else j += 1;
+  }
+  return places;
+}
+
 function display(turn) {
   shown.item = turn.item;
   const { answered, remaining, can_undo: canUndo } = turn.progress;
@@ -116,7 +171,13 @@ function display(turn) {
   find("answers").classList.toggle("idle", turn.item === null);
   find("done").hidden = turn.item !== null;
   if (turn.item === null) return;
-  for (const part of ["prompt", "left", "right"]) show(find(part), turn.item[part]);
+  const { prompt, left, right, question } = turn.item;
+  find("prompt-title").textContent = question === "edits" ? "Draft, before the edits" : "Prompt";
+  show(find("prompt"), prompt);
+  for (const [side, text] of Object.entries({ left, right })) {
+    if (question === "edits") showEdit(find(side), text, prompt);
+    else show(find(side), text);
+  }
   find("note").value = "";
   for (const choice of document.querySelectorAll("[name=strength]")) choice.checked = false;
   window.scrollTo(0, 0);
@@ -126,6 +187,7 @@ function display(turn) {
 async function doing(work) {
   if (shown.saving) return;
   shown.saving = true;
+  say("");
   document.body.classList.add("saving");
   try {
     await work();

@@ -11,9 +11,10 @@ from reward_models.feedback.application import COOKIE, MAX_BODY, Study, make_app
 from reward_models.feedback.gate import Addresses
 from reward_models.feedback.overview import public_name
 from reward_models.preferences import Handout, HandoutConfig, Pair, PreferenceStore, WorkItem
+from tests.programs import require_modules
 
-TestClient = pytest.importorskip("starlette.testclient").TestClient
-TestClient.__test__ = False  # its name looks like a test's
+require_modules("starlette", extra="feedback")
+require_modules("httpx2", extra="judge")
 
 OWNER, ANNA, BEN = "o" * 43, "a" * 43, "b" * 43
 HOME = "http://127.0.0.1:8765"
@@ -64,6 +65,8 @@ class Person:
     """Somebody's browser."""
 
     def __init__(self, application, token, annotator=""):
+        from starlette.testclient import TestClient
+
         self.client = TestClient(application, base_url=HOME)
         self.headers = {"Origin": HOME}
         self.entered = self.post("/api/session", {"token": token, "annotator": annotator})

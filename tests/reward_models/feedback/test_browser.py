@@ -5,12 +5,14 @@ import shutil
 import socket
 import threading
 from contextlib import contextmanager
-from importlib.util import find_spec
 
 import pytest
 
 from reward_models.preferences import Handout, HandoutConfig, Pair, PreferenceStore, WorkItem
-from tests.postgres import require_program
+from tests.programs import require, require_modules
+
+require_modules("playwright", extra="dev")
+require_modules("starlette", "uvicorn", extra="feedback")
 
 pytestmark = pytest.mark.browser
 
@@ -32,8 +34,7 @@ HOSTILE = [
 @pytest.fixture(scope="module")
 def browser():
     names = ("chromium", "chromium-browser", "google-chrome")
-    path = require_program(next(filter(None, map(shutil.which, names)), None), *names[:1] * 2)
-    require_program(find_spec("playwright"), "playwright", "python3-pip; pip install playwright")
+    path = require(next(filter(None, map(shutil.which, names)), None), "apt-get install chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -80,11 +81,10 @@ class Site:
 @pytest.fixture
 def site(browser, tmp_path):
     """Makes a site of these texts; at the end, no page may have failed or run anything."""
-    require_program(find_spec("uvicorn"), "uvicorn", "python3-uvicorn")
     made = []
 
     @contextmanager
-    def served(pairs, **config):
+    def served(pairs, question="compare", **config):
         import uvicorn
 
         from reward_models.feedback.access import Access
@@ -98,7 +98,7 @@ def site(browser, tmp_path):
             handout = Handout(store, settings, clock=clock)
             handout.fill(
                 [
-                    WorkItem(pair_id=pair.pair_id, rank=n, chosen_by="random")
+                    WorkItem(pair_id=pair.pair_id, rank=n, chosen_by="random", question=question)
                     for n, pair in enumerate(pairs)
                 ]
             )
@@ -137,13 +137,13 @@ def pairs_of(number):
 def says(page, text):
     from playwright.sync_api import expect
 
-    expect(page.locator("#status")).to_contain_text(text)
+    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
 
 
 def shows(page, prompt):
     from playwright.sync_api import expect
 
-    expect(page.locator("#prompt")).to_have_text(prompt)
+    expect(page.locator("#prompt")).to_have_text(prompt, timeout=30_000)
 
 
 def press(page, key, said):
@@ -211,6 +211,7 @@ def test_two_people_share_the_work_and_a_lost_tab_s_pair_comes_back(site):
         ben.get_by_role("button", name="look again").click()
         shows(ben, "prompt 2")
         press(ben, "ArrowLeft", "Left: saved")
+        ben.get_by_text("Nothing is left for you").wait_for()
         found = served.store.answers()
         assert [answer.annotator for answer in found] == ["anna", "ben", "ben"]
         assert len({answer.pair_id for answer in found}) == 3
@@ -268,7 +269,6 @@ def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site):
             assert set(inside) <= {"SECTION", "DIV", "H2", "SPAN", "CODE", "STRONG"}
             assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
             assert page.title() == title
-            page.evaluate("document.getElementById('status').textContent = ''")
             page.keyboard.press("t")
         page.get_by_text("Nothing is left for you").wait_for()
         page.goto(f"{served.home}/overview")
@@ -367,3 +367,22 @@ def test_an_answer_is_sent_again_until_it_is_stored(site):
         assert len(tries) == 3
         assert len(set(tries)) == 1
         assert len(served.store.answers()) == 1
+
+
+def test_two_edits_show_what_they_add_and_leave_out_and_stay_what_they_are(site):
+    draft, first, second = "The old dog sat.", "The dog sat down.", "A dog sat."
+    pairs = [Pair(pair_id="p", prompt=draft, a=first, b=second)]
+    with site(pairs, question="edits") as served:
+        page = served.person(OWNER, "me")
+        shows(page, draft)
+        page.get_by_role("heading", name="Draft").wait_for()
+        seen = {}
+        for side in ("#left", "#right"):
+            part = page.locator(side)
+            gone = part.locator(".gone").evaluate_all("all => all.map(each => each.dataset.words)")
+            seen[part.evaluate("each => each.textContent")] = (
+                part.locator("ins").all_text_contents(),
+                gone,
+            )
+        assert seen == {first: (["sat", "down."], ["old", "sat."]), second: (["A"], ["The old"])}
+        press(page, "ArrowLeft", "Left: saved")

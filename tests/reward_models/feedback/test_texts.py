@@ -78,3 +78,30 @@ def test_lists_of_completions_are_read(tmp_path):
 def test_what_cannot_be_compared_is_said_with_its_place(tmp_path, rows, said):
     with pytest.raises(ValueError, match=said):
         read_material(write(tmp_path / "texts.jsonl", rows))
+
+
+def test_where_texts_came_from_is_kept_with_the_side_that_they_got(tmp_path):
+    rows = [
+        {
+            "a": f"x{n}",
+            "policy_a": "one",
+            "checkpoint_a": "c0",
+            "seed_a": n,
+            "b": f"y{n}",
+            "policy_b": "two",
+        }
+        for n in range(8)
+    ]
+    material = read_material(write(tmp_path / "pairs.jsonl", rows))
+    pairs = {pair.pair_id: pair for pair in material.pairs}
+    assert len(material.provenance) == 16
+    for said in material.provenance:
+        text = getattr(pairs[said.pair_id], said.side)
+        expected = ("one", "c0", int(text[1:])) if text[0] == "x" else ("two", "", None)
+        assert expected == (said.policy, said.checkpoint, said.seed)
+
+
+def test_a_draft_and_two_edits_are_asked_about_as_such(tmp_path):
+    rows = [{"draft": "the dog", "a": "a dog", "b": "the cat"}]
+    material = read_material(write(tmp_path / "edits.jsonl", rows))
+    assert (material.question, material.pairs[0].prompt) == ("edits", "the dog")

@@ -265,7 +265,9 @@ def test_what_is_due_may_change_while_people_answer(study):
     assert work.handout.fill(items) == 1
     work.handout.undo("ann", "u")
     work.vote()
-    assert [work.next(), work.vote(), work.vote()] == [9, 2, 1]
+    assert [work.next(), work.vote(), work.vote()] == [9, 2, None], "1 is not asked about"
+    assert work.handout.fill([WorkItem(pair_id="pair 1", rank=0, chosen_by="random")]) == 0
+    assert work.next() == 1
 
 
 def test_a_pair_can_be_handed_to_one_who_settles_it(study):

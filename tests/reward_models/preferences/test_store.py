@@ -347,7 +347,10 @@ def test_where_a_text_came_from_is_kept(store):
         Provenance(pair_id="pair 0", side="a", policy="one", seed=7),
     ]
     store.add_provenance(texts)
+    store.add_provenance(texts)
     assert texts[::-1] == store.provenance()
+    with pytest.raises(StoreError, match="another content"):
+        store.add_provenance([replace(texts[0], policy="three")])
     with pytest.raises(StoreError):
         store.add_provenance([replace(texts[0], pair_id="pair 99")])
 
@@ -364,3 +367,5 @@ def test_a_password_is_in_no_message():
     assert "secret" not in str(caught.value)
     with pytest.raises(StoreError, match="cannot be read"):
         PreferenceStore("://")
+    with pytest.raises(StoreError, match="no database that is known"):
+        PreferenceStore("https://example.org/votes")

@@ -1,51 +1,18 @@
 """``textgym label``: one command, a page on this machine alone, and an end that loses nothing."""
 
 import json
-import os
 import re
 import signal
 import stat
-import subprocess
-import sys
-from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
-
 from reward_models.preferences import Answer, Pair, PreferenceStore
-from tests.commands import ENVIRONMENT, ROOT, run_commands
+from tests.commands import run_commands
+from tests.programs import require_modules
+from tests.running_page import enter, labelling
 
-httpx2 = pytest.importorskip("httpx2")
-pytest.importorskip("uvicorn")
-
-
-@contextmanager
-def labelling(*arguments):
-    """The running command, and the first line that it prints."""
-    command = [sys.executable, "-W", "error::UserWarning", "-m", "textgym", "label", *arguments]
-    with subprocess.Popen(
-        [*command, "--port", "0", "--no-browser"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | ENVIRONMENT | {"PYTHONUNBUFFERED": "1"},
-    ) as process:
-        try:
-            line = process.stdout.readline()
-            assert line, process.stderr.read()
-            yield process, line
-        finally:
-            process.kill()
-
-
-def enter(line):
-    """What the link's page does first."""
-    url, token, name = re.search(r"(http://\S+)/#token=([\w-]+)&annotator=(\S+)", line).groups()
-    client = httpx2.Client(base_url=url, headers={"Origin": url})
-    said = client.post("/api/session", json={"token": token, "annotator": name}).json()
-    client.headers["X-CSRF-Token"] = said["csrf"]
-    return client, token
+require_modules("starlette", "uvicorn", extra="feedback")
+require_modules("httpx2", extra="judge")
 
 
 def test_a_file_of_texts_is_on_the_page_in_one_command(tmp_path):

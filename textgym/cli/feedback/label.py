@@ -26,6 +26,7 @@ from textgym.rewards import resolve
 
 if TYPE_CHECKING:
     from reward_models.feedback.application import Study
+    from reward_models.preferences.leases import Question, Side
 
 __all__ = ["LabelConfig", "label"]
 
@@ -172,11 +173,14 @@ def _study(config: LabelConfig, store: PreferenceStore) -> Study:
         seed=config.seed,
     )
     selection = SelectionConfig(rule=config.rule, control=config.control, seed=config.seed)
-    expected = {}
+    expected: dict[str, Side] = {}
+    asked: dict[str, Question] = {}
     if is_table(config.source):
         material = read_material(config.source, seed=config.seed)
         store.add_pairs(material.pairs)
+        store.add_provenance(material.provenance)
         expected = dict(material.expected)
+        asked = {pair.pair_id: material.question for pair in material.pairs}
     pairs = store.pairs(config.split)
     if not pairs:
         of_split = f" of the split {config.split}" if config.split else ""
@@ -187,8 +191,10 @@ def _study(config: LabelConfig, store: PreferenceStore) -> Study:
     rubric = _RUBRIC if config.rubric is None else config.rubric.read_text(encoding="utf-8")
     name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
     handout = Handout(store, handing, rubric=name)
-    known = {item.pair_id: item.expected for item in handout.items() if item.expected}
-    handout.fill(arrange(pairs, selection, lead, {**known, **expected}))
+    items = handout.items()
+    expected = {item.pair_id: item.expected for item in items if item.expected} | expected
+    asked = {item.pair_id: item.question for item in items} | asked
+    handout.fill(arrange(pairs, selection, lead, expected, asked))
     return Study(store=store, handout=handout, rubric=rubric)
 
 
