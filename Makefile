@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[tasks,metrics,constraints,baselines,lora,video,corpus,bench,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[tasks,metrics,constraints,baselines,lora,video,corpus,judge,feedback,postgres,bench,dev]"
 	@$(BIN)/python -m pip install --quiet --editable ".[questions]" || \
 	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
 	@touch $@ $(VENV)/.installed

@@ -29,6 +29,7 @@ PAGES = [
     "REWARDS.md",
     "REWARD_MODELS.md",
     "LEARNERS.md",
+    "FEEDBACK.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]

@@ -8,6 +8,15 @@ from reward_models.preferences.formats import (
     read_preferences,
     write_preferences,
 )
+from reward_models.preferences.handout import Handout
+from reward_models.preferences.leases import (
+    ConflictError,
+    HandoutConfig,
+    Lease,
+    Progress,
+    Vote,
+    WorkItem,
+)
 from reward_models.preferences.pairs import (
     Answer,
     Pair,
@@ -27,20 +36,28 @@ from reward_models.preferences.rankings import (
     pairs_of_ratings,
 )
 from reward_models.preferences.splitting import Division, divide, remarks
-from reward_models.preferences.store import PreferenceStore, StoreError
+from reward_models.preferences.store import PreferenceStore, Provenance, StoreError
 
 __all__ = [
     "Answer",
+    "ConflictError",
     "Division",
+    "Handout",
+    "HandoutConfig",
     "Item",
+    "Lease",
     "Pair",
     "Preference",
     "PreferenceData",
     "PreferenceStore",
+    "Progress",
+    "Provenance",
     "Ranking",
     "Rating",
     "SimulatedAnnotator",
     "StoreError",
+    "Vote",
+    "WorkItem",
     "build_pairs",
     "completions_of",
     "data_hash",

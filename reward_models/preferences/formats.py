@@ -27,6 +27,7 @@ __all__ = [
     "PreferenceData",
     "data_hash",
     "export_preferences",
+    "preference_lines",
     "read_preferences",
     "write_preferences",
 ]
@@ -167,14 +168,18 @@ def write_preferences(
         path: The file to write; it is replaced.
         probability: Write that column as well.
     """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(preference_lines(preferences, probability=probability), encoding="utf-8")
+
+
+def preference_lines(preferences: Sequence[Preference], *, probability: bool = False) -> str:
+    """Gives what ``write_preferences`` writes."""
     columns = ["pair_id", "prompt", "chosen", "rejected", "annotator", "strength"]
     columns += ["probability"] * probability
-    lines = [
+    return "".join(
         json.dumps({column: getattr(one, column) for column in columns}, ensure_ascii=False) + "\n"
         for one in preferences
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(lines), encoding="utf-8")
+    )
 
 
 def _require_something(name: str, items: Sequence[Item], left_out: Mapping[str, int]) -> None:

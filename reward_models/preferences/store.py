@@ -1,42 +1,65 @@
-"""The file that keeps pairs and answers: an answer that was acknowledged survives a crash.
+"""The file or database that keeps pairs and answers: what was acknowledged survives a crash.
 
-Answers are events that are only ever appended; the current view is the latest round of each
-annotator and pair. SQLite runs with a write-ahead log that reaches the disk at every commit.
+Answers are events that are only ever appended, and so is their withdrawal; the current view is the
+latest round of each annotator and pair that stands. What is handed out to whom is in
+``handout.py``.
 
-Simplifications: pairs are handed out without a lease, so two people who share one annotator name
-may be shown the same pair (the second answer is refused); no migrations, one schema version. The
-statements are SQLAlchemy's own for any database, but only SQLite is tested.
+Simplification: a store of an earlier version gets the tables that it lacks, and a later one is
+refused; nothing is rewritten.
 """
 
 from __future__ import annotations
 
-import contextlib
-import sqlite3
-import time
-from dataclasses import asdict, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from reward_models.preferences.databases import Database, StoreError
 from reward_models.preferences.pairs import CHOICES, Answer, Pair, Preference
-from reward_models.preferences.schema import ANSWERS, METADATA, PAIRS, latest_answers, of_split
+from reward_models.preferences.schema import (
+    ANSWERS,
+    METADATA,
+    PAIRS,
+    PROVENANCE,
+    SCHEMA,
+    VERSION,
+    WITHDRAWALS,
+    latest_answers,
+    of_split,
+    stands,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
-__all__ = ["PreferenceStore", "StoreError"]
+__all__ = ["PreferenceStore", "Provenance", "StoreError"]
 
 Row = TypeVar("Row", Pair, Answer)
 
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
-_BUSY_TIMEOUT_MS = 60_000  # the queue for the lock is unfair, and a slow disk makes it long
 
 
-class StoreError(RuntimeError):
-    """The store refuses or fails; the message says what, where, and what to do."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where one text of a pair came from.
+
+    Attributes:
+        pair_id: The pair.
+        side: Which of its texts, ``a`` or ``b``.
+        policy: What wrote it.
+        checkpoint: The hash of the weights, empty if there are none.
+        prompt: What the policy was given, which may be more than people are shown.
+        seed: Of this text's sampling; None if there was none.
+    """
+
+    pair_id: str
+    side: Literal["a", "b"]
+    policy: str
+    checkpoint: str = ""
+    prompt: str = ""
+    seed: int | None = None
 
 
 class PreferenceStore:
@@ -49,18 +72,15 @@ class PreferenceStore:
         """Opens the store, and makes it where there is none.
 
         Args:
-            url_or_path: The path of an SQLite file, or an SQLAlchemy URL.
+            url_or_path: The path of an SQLite file, or the URL of a database, such as
+                ``postgresql://anna@localhost/study``.
 
         Raises:
-            StoreError: If the file is damaged, cut short, or something else than a store.
+            StoreError: If the file is damaged, cut short, of a later version, or something else
+                than a store.
+            ModuleNotFoundError: If the database's driver is missing.
         """
-        self._name = str(url_or_path)
-        url = self._name if "://" in self._name else _sqlite_url(Path(url_or_path))
-        self._engine = sa.create_engine(url)
-        if self._engine.dialect.name == "sqlite":
-            event.listen(self._engine, "connect", _configure_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
-        self._writer = self._engine.execution_options(textgym_write=True)
+        self.database = Database(url_or_path)
         try:
             self._open()
         except BaseException:
@@ -75,7 +95,7 @@ class PreferenceStore:
 
     def close(self) -> None:
         """Closes every connection; the store is of no use afterwards."""
-        self._engine.dispose()
+        self.database.close()
 
     def add_pairs(self, pairs: Sequence[Pair]) -> int:
         """Adds pairs, all or none. A pair that is already there, word for word, is left alone.
@@ -104,6 +124,54 @@ class PreferenceStore:
         keyed = [replace(a, key=a.key or f"{a.pair_id}/{a.annotator}/{a.round}") for a in answers]
         return self._append(ANSWERS, ANSWERS.c.key, keyed, lambda answer: answer.key)
 
+    def withdraw(self, answer_key: str, *, withdrawn_at: float | None = None) -> bool:
+        """Takes an answer back; it stays on record, and stands no longer.
+
+        Returns:
+            Whether it stood; the same call again changes nothing.
+
+        Raises:
+            StoreError: If there is no such answer.
+        """
+        taken_back = sa.select(WITHDRAWALS.c.key).where(WITHDRAWALS.c.answer_key == answer_key)
+        with self.database.write() as connection:
+            if connection.execute(taken_back).first():
+                return False
+            connection.execute(
+                WITHDRAWALS.insert(),
+                {"key": answer_key, "answer_key": answer_key, "withdrawn_at": withdrawn_at},
+            )
+        return True
+
+    def add_provenance(self, texts: Sequence[Provenance]) -> None:
+        """Says where texts came from, all or none; what was said already is left alone.
+
+        Raises:
+            StoreError: If a pair is unknown, or something else was said of a text.
+        """
+        with self.database.write() as connection:
+            said = {
+                (row["pair_id"], row["side"]): Provenance(**row)
+                for row in connection.execute(sa.select(PROVENANCE)).mappings()
+            }
+            new: dict[tuple[str, str], Provenance] = {}
+            for text in texts:
+                place = (text.pair_id, text.side)
+                if said.get(place, new.setdefault(place, text)) != text:
+                    raise self._contradiction(f"text {text.side} of {text.pair_id}")
+            rows = [asdict(text) for place, text in new.items() if place not in said]
+            if rows:
+                connection.execute(PROVENANCE.insert(), rows)
+
+    def provenance(self) -> list[Provenance]:
+        """Returns where texts came from, in the order of the pairs, as far as it was said."""
+        query = (
+            sa.select(PROVENANCE)
+            .join(PAIRS, PAIRS.c.pair_id == PROVENANCE.c.pair_id)
+            .order_by(PAIRS.c.position, PROVENANCE.c.side)
+        )
+        return [Provenance(**row) for row in self.database.rows(query)]
+
     def pairs(self, split: str | None = None) -> list[Pair]:
         """Returns the pairs of one split, or all, in the order in which they were added."""
         return self._read_pairs(of_split(sa.select(PAIRS), split))
@@ -113,9 +181,20 @@ class PreferenceStore:
 
         A skipped pair counts as answered: asking again takes a new round.
         """
-        answered = sa.select(ANSWERS.c.pair_id).where(ANSWERS.c.annotator == annotator)
+        answered = sa.select(ANSWERS.c.pair_id).where(ANSWERS.c.annotator == annotator, stands())
         unanswered = sa.select(PAIRS).where(PAIRS.c.pair_id.not_in(answered))
         return self._read_pairs(of_split(unanswered, split))
+
+    def answers(self, split: str | None = None) -> list[Answer]:
+        """Returns the answers that stand, all rounds, in the order in which they came."""
+        query = (
+            sa.select(ANSWERS)
+            .join(PAIRS, PAIRS.c.pair_id == ANSWERS.c.pair_id)
+            .where(stands())
+            .order_by(ANSWERS.c.position)
+        )
+        rows = self.database.rows(of_split(query, split))
+        return [Answer(**{k: v for k, v in row.items() if k != "position"}) for row in rows]
 
     def preferences(self, split: str | None = None, *, ties: bool = False) -> list[Preference]:
         """Returns the decided comparisons: one for each annotator and pair, the latest round.
@@ -144,7 +223,7 @@ class PreferenceStore:
                 probability=0.5 if row["answer"] == "tie" else 1.0,
                 subset=_writers(row),
             )
-            for row in self._read(of_split(query, split))
+            for row in self.database.rows(of_split(query, split))
         ]
 
     def answer_counts(self, split: str | None = None) -> dict[str, int]:
@@ -155,20 +234,30 @@ class PreferenceStore:
             .join(PAIRS, latest.c.pair_id == PAIRS.c.pair_id)
             .group_by(latest.c.answer)
         )
-        found = {row["answer"]: row["number"] for row in self._read(of_split(query, split))}
+        found = {row["answer"]: row["number"] for row in self.database.rows(of_split(query, split))}
         return {choice: found.get(choice, 0) for choice in CHOICES}
 
     def _open(self) -> None:
-        """Checks what is there, and makes the tables if nothing is."""
-        with self._errors(), self._writer.begin() as connection:
-            if self._engine.dialect.name == "sqlite":
+        """Checks what is there, and makes the tables that are missing."""
+        with self.database.write() as connection:
+            if self.database.is_sqlite:
                 report = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
                 if report != "ok":
-                    raise self._unreadable(report)
+                    raise self.database.unreadable(report)
             tables = set(sa.inspect(connection).get_table_names())
-            if tables and not {"pairs", "answers"} <= tables:
-                raise self._unreadable("it holds other tables")
+            if SCHEMA.name in tables:
+                version = connection.execute(sa.select(SCHEMA.c.version)).scalar()
+                if version != VERSION:
+                    raise StoreError(
+                        f"{self.database.name} is a store of version {version}, and this textgym "
+                        f"reads version {VERSION}: open it with the textgym that made it, or name "
+                        "another file"
+                    )
+                return
+            if tables and not {PAIRS.name, ANSWERS.name} <= tables:
+                raise self.database.unreadable("it holds other tables")
             METADATA.create_all(connection)
+            connection.execute(SCHEMA.insert(), {"version": VERSION})
 
     def _append(
         self,
@@ -182,7 +271,7 @@ class PreferenceStore:
         for row in rows:
             if fresh.setdefault(identify(row), row) != row:
                 raise self._contradiction(identify(row))
-        with self._errors(), self._writer.begin() as connection:
+        with self.database.write() as connection:
             ids = list(fresh)
             for start in range(0, len(ids), _IDS_PER_QUERY):
                 chunk = ids[start : start + _IDS_PER_QUERY]
@@ -196,40 +285,12 @@ class PreferenceStore:
         return len(fresh)
 
     def _read_pairs(self, query: sa.Select[Any]) -> list[Pair]:
-        rows = self._read(query.order_by(PAIRS.c.position))
+        rows = self.database.rows(query.order_by(PAIRS.c.position))
         return [Pair(**{k: v for k, v in row.items() if k != "position"}) for row in rows]
-
-    def _read(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
-        with self._errors(), self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
-        """Turns what the database says into one line."""
-        try:
-            yield
-        except IntegrityError as error:
-            raise StoreError(
-                f"{self._name} refuses the rows ({error.orig}): nothing of this call was stored. "
-                "Answers need a known pair, an allowed value, and a new round for a second answer"
-            ) from error
-        except DatabaseError as error:
-            if isinstance(error.orig, sqlite3.OperationalError):
-                raise StoreError(
-                    f"{self._name} cannot be used ({error.orig}): nothing of this call was stored. "
-                    "Check that the folder exists, can be written and is not full, and try again"
-                ) from error
-            raise self._unreadable(error.orig) from error
-
-    def _unreadable(self, reason: object) -> StoreError:
-        return StoreError(
-            f"{self._name} is not a whole preference store ({reason}): "
-            "restore it from a copy, or name another file"
-        )
 
     def _contradiction(self, identity: str) -> StoreError:
         return StoreError(
-            f"{self._name}: {identity!r} already names something with another content: "
+            f"{self.database.name}: {identity!r} already names something with another content: "
             "nothing of this call was stored. Give the new one an id or a round of its own"
         )
 
@@ -238,37 +299,3 @@ def _writers(row: dict[str, Any]) -> str:
     """Names two different policies that wrote a pair's texts; empty if it was one."""
     names = sorted({row["policy_a"], row["policy_b"]})
     return " and ".join(names) if len(names) > 1 and all(names) else ""
-
-
-def _sqlite_url(path: Path) -> sa.URL:
-    """The address of a file, whatever letters its path has."""
-    return sa.URL.create("sqlite", database=str(path))
-
-
-def _configure_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    """Makes a commit durable and foreign keys checked; hands transactions to ``_begin_sqlite``."""
-    connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT_MS}").close()
-    _switch_to_write_ahead_log(connection)
-    connection.execute("PRAGMA synchronous = FULL").close()
-    connection.execute("PRAGMA foreign_keys = ON").close()
-
-
-def _switch_to_write_ahead_log(connection: sqlite3.Connection) -> None:
-    """Tries until it works: SQLite does not queue connections that switch a new file at once."""
-    deadline = time.monotonic() + _BUSY_TIMEOUT_MS / 1000
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL").close()
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
-
-
-def _begin_sqlite(connection: sa.Connection) -> None:
-    """Begins; a writer takes its lock at once, since a reader's cannot be raised without a race."""
-    write = connection.get_execution_options().get("textgym_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

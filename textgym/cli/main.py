@@ -95,6 +95,11 @@ _PPO = (
     "--out runs/smollm2",
     "--env TextGym/Sentiment-v0 --policy runs/lm --out runs/ppo --preset trl --ppo.episodes 128",
 )
+_LABEL = (
+    "runs/quickstart/preferences.sqlite",
+    "texts.jsonl --annotators anna ben --answers 2",
+    "postgresql://study@db/study --host 0.0.0.0 --urls https://label.example.org",
+)
 _GRPO = (f"{_TOY} --out runs/grpo --num-envs 256 --grpo.group-size 8 --grpo.iterations 60",)
 _RLOO = (f"{_TOY} --out runs/rloo --num-envs 256 --rloo.iterations 60",)
 _REINFORCE = (f"{_TOY} --out runs/reinforce --num-envs 256 --reinforce.iterations 60",)
@@ -173,6 +178,7 @@ COMMANDS: Mapping[str, Command] = {
     "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501
     "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs", _ENVS),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
+    "label": Command("textgym.cli.feedback.label", "LabelConfig", "label", "a page on which people compare texts, and a store of their answers", _LABEL),  # noqa: E501
     "play": Command("textgym.cli.policy.play", "PlayConfig", "play", "watch an environment: at random, by a policy, or by hand", _PLAY),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report", _QUICKSTART),  # noqa: E501
     "rescore": Command("textgym.cli.reward.score", "RescoreConfig", "rescore_trajectories", "what recorded episodes are worth under other rewards", _RESCORE),  # noqa: E501

@@ -22,6 +22,7 @@ __all__ = ["CommandError", "UsageError", "options_of", "parse"]
 _FRAME = "╭╮╰╯│"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RULE = re.compile(r"\s*[─-]{3,}\s*")
+_REQUIRED = re.compile(r" {5,6}\S")  # an option or a place; what explains it stands further in
 _HELP = {"-h", "--help"}
 _KINDS = {"{None}|INT": "a whole number or None", "{None}|FLOAT": "a number or None"}
 # What tyro says, and how it is said here.
@@ -120,7 +121,7 @@ def _reworded(config: type[Any], frame: Sequence[str]) -> str:
             lines.append(line)
         elif lines:  # below are explanations
             break
-    missing = [line.split()[0] for line in lines if re.match(r"\s+--\S", line)]
+    missing = [line.split()[0] for line in lines if re.match(_REQUIRED, line)]
     if missing and "Missing from " in lines[0]:
         return f"{' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} required"
     said = " ".join(" ".join(lines).split())

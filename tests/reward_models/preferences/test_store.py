@@ -11,7 +11,14 @@ from dataclasses import replace
 
 import pytest
 
-from reward_models.preferences import Answer, Pair, Preference, PreferenceStore, StoreError
+from reward_models.preferences import (
+    Answer,
+    Pair,
+    Preference,
+    PreferenceStore,
+    Provenance,
+    StoreError,
+)
 
 
 def pair(number, split="train"):
@@ -187,7 +194,7 @@ def test_a_url_opens_the_same_store_as_a_path(store, tmp_path):
 
 def test_commits_reach_the_disk_and_references_are_checked(store):
     """The settings that durability and integrity rest on, read from a live connection."""
-    with store._engine.connect() as connection:
+    with store.database.read() as connection:
         read = lambda name: connection.exec_driver_sql(f"PRAGMA {name}").scalar_one()  # noqa: E731
         assert (read("journal_mode"), read("synchronous"), read("foreign_keys")) == ("wal", 2, 1)
         assert read("busy_timeout") >= 5000
@@ -295,3 +302,70 @@ def test_a_foreign_database_is_left_as_it_was(tmp_path):
         PreferenceStore(tmp_path / "other")
     with open_raw(tmp_path / "other") as raw:
         assert raw.execute("SELECT name FROM sqlite_master").fetchall() == [("recipes",)]
+
+
+def test_a_store_of_the_version_before_gets_what_it_lacks(tmp_path):
+    """It held pairs and answers alone, which are read as they are."""
+    path = tmp_path / "votes.sqlite"
+    with PreferenceStore(path) as store:
+        store.add_pairs([pair(0)])
+        store.record_answers([answer(0)])
+    with open_raw(path) as raw:
+        for table in ("leases", "items", "withdrawals", "provenance", "textgym_store"):
+            raw.execute(f"DROP TABLE {table}")
+    with PreferenceStore(path) as store:
+        assert len(store.preferences()) == 1
+        assert store.withdraw(f"{answer(0).pair_id}/ann/1")
+
+
+def test_a_store_of_another_version_is_refused_in_one_sentence(tmp_path):
+    path = tmp_path / "votes.sqlite"
+    PreferenceStore(path).close()
+    with open_raw(path) as raw:
+        raw.execute("UPDATE textgym_store SET version = 3")
+        raw.commit()
+    with pytest.raises(StoreError, match=r"version 3, and this textgym reads version 2") as caught:
+        PreferenceStore(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_answer_can_be_withdrawn_once_and_stays_on_record(store, tmp_path):
+    store.record_answers([answer(0, "a"), answer(0, "b", round=2)])
+    assert store.withdraw("pair 0/ann/2")
+    assert not store.withdraw("pair 0/ann/2")
+    assert [preference.chosen for preference in store.preferences()] == [" first 0"]
+    assert [answer(0, "a", key="pair 0/ann/1")] == store.answers()
+    with open_raw(tmp_path / "votes.sqlite") as raw:
+        assert raw.execute("SELECT answer FROM answers").fetchall() == [("a",), ("b",)]
+    with pytest.raises(StoreError, match="nothing of this call was stored"):
+        store.withdraw("pair 9/ann/1")
+
+
+def test_where_a_text_came_from_is_kept(store):
+    texts = [
+        Provenance(pair_id="pair 1", side="b", policy="two", checkpoint="c0ffee", prompt="p 1"),
+        Provenance(pair_id="pair 0", side="a", policy="one", seed=7),
+    ]
+    store.add_provenance(texts)
+    store.add_provenance(texts)
+    assert texts[::-1] == store.provenance()
+    with pytest.raises(StoreError, match="another content"):
+        store.add_provenance([replace(texts[0], policy="three")])
+    with pytest.raises(StoreError):
+        store.add_provenance([replace(texts[0], pair_id="pair 99")])
+
+
+def test_half_a_character_is_refused_in_one_sentence(store):
+    with pytest.raises(StoreError, match="lone surrogate"):
+        store.add_pairs([replace(pair(9), a="\ud800")])
+
+
+def test_a_password_is_in_no_message():
+    """A URL with one is what a team has in its shell's history, and not in its logs."""
+    with pytest.raises(StoreError, match="cannot be used") as caught:
+        PreferenceStore("postgresql://anna:secret@localhost:1/nowhere")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(StoreError, match="cannot be read"):
+        PreferenceStore("://")
+    with pytest.raises(StoreError, match="no database that is known"):
+        PreferenceStore("https://example.org/votes")

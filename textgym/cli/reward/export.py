@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
+from pathlib import Path
 
 from rich.console import Console
 
 from reward_models.preferences import PreferenceStore, export_preferences
+from reward_models.preferences.databases import is_database_url
 from textgym.cli.console import say
 
 __all__ = ["RewardExportConfig", "export_reward_data"]
@@ -21,8 +22,8 @@ class RewardExportConfig:
     strength. What no trainer can use is left out, and counted.
     """
 
-    store: Path
-    """The store of answers, such as runs/quickstart/preferences.sqlite."""
+    store: str
+    """The store of answers, such as runs/quickstart/preferences.sqlite, or a database's URL."""
     out: Path
     """The .jsonl file to write; it is replaced."""
     split: str | None = None
@@ -42,7 +43,8 @@ def export_reward_data(config: RewardExportConfig, console: Console | None = Non
         FileNotFoundError: If there is no such store.
         StoreError: If it cannot be read.
     """
-    if not config.store.is_file():  # opening it would make an empty one
+    # Opening a file that is not there would make an empty store.
+    if not is_database_url(config.store) and not Path(config.store).is_file():
         raise FileNotFoundError(f"there is no store {config.store}; name one that has answers")
     with PreferenceStore(config.store) as store:
         counts = export_preferences(store, config.out, config.split, ties=config.ties)

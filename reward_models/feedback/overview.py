@@ -1,0 +1,191 @@
+"""What the owner of a study sees: how far it is, who did what, and where people disagree.
+
+No writer of a text is named here either, since an owner may answer as well.
+
+Simplification: everything is read and counted anew for each look at the page.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import Counter, defaultdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from reward_models.measuring.agreement import (
+    answer_table,
+    krippendorff_alpha,
+    krippendorff_interval,
+    percent_agreement,
+)
+from textgym.statistics.proportions import wilson_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reward_models.preferences.handout import Handout
+    from reward_models.preferences.leases import Lease
+    from reward_models.preferences.pairs import Answer
+    from reward_models.preferences.store import PreferenceStore
+
+__all__ = ["public_name", "summarise"]
+
+_SHOWN = 50  # disagreements on the page
+_EXCERPT = 600  # characters of a text among them
+_COMPARED = ("a", "b", "tie")
+
+
+def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
+    """Counts what a store holds.
+
+    Args:
+        store: The pairs and answers.
+        handout: What was handed out.
+
+    Returns:
+        ``progress``, ``counts`` of each kind of answer, ``chosen`` by which rule, ``agreement``,
+        ``annotators`` and ``disagreements``, as the template shows them.
+    """
+    answers, leases = store.answers(), handout.leases()
+    latest = {(answer.pair_id, answer.annotator): answer for answer in answers}
+    settled = {
+        lease.pair.pair_id
+        for lease in leases
+        if lease.purpose == "adjudication" and lease.state == "answered"
+    }
+    items = handout.items()
+    answered = {pair_id for pair_id, _ in latest}
+    counts = store.answer_counts()
+    return {
+        "progress": {
+            "pairs": len(items),
+            "answered": sum(item.pair_id in answered for item in items),
+            "in_hand": sum(lease.state == "open" for lease in leases),
+        },
+        "counts": counts,
+        "left_out": {kind: counts[kind] for kind in ("tie", "both_bad", "skip")},
+        "chosen": dict(Counter(item.chosen_by for item in items)),
+        "agreement": _agreement(list(latest.values())),
+        "annotators": _annotators(answers, leases),
+        "disagreements": _disagreements(store, latest, settled),
+    }
+
+
+def public_name(pair_id: str) -> str:
+    """Names a pair on a page, where its id could say who wrote its texts."""
+    return hashlib.blake2b(pair_id.encode(), digest_size=16).hexdigest()
+
+
+def _agreement(answers: Sequence[Answer]) -> dict[str, Any]:
+    """How far people agree about the same pairs, or why nothing can be said."""
+    said = [(a.annotator, a.pair_id, a.answer) for a in answers if a.answer in _COMPARED]
+    if not said:
+        return {"why": "nobody has compared a pair yet"}
+    table, _, _ = answer_table(said)
+    try:
+        found: dict[str, Any] = {"percent": percent_agreement(table)}
+    except ValueError:
+        return {"why": "no pair has two answers yet"}
+    try:
+        found["alpha"] = krippendorff_alpha(table)
+        found["interval"] = krippendorff_interval(table, np.random.default_rng(0))
+    except ValueError as error:
+        found["why"] = str(error)
+    return found
+
+
+def _annotators(answers: Sequence[Answer], leases: Sequence[Lease]) -> list[dict[str, Any]]:
+    """A line for each annotator, by name."""
+    of_key = {lease.answer_key: lease for lease in leases if lease.answer_key is not None}
+    given: dict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        given[answer.annotator].append(answer)
+    return [
+        {
+            "name": name,
+            "answers": len(own),
+            "skips": sum(answer.answer == "skip" for answer in own),
+            "ties": sum(answer.answer == "tie" for answer in own),
+            "seconds": _seconds(own),
+            "left": _left(own),
+            "repeats": _repeats(own, of_key),
+            "known": _known(own, of_key),
+        }
+        for name, own in sorted(given.items())
+    ]
+
+
+def _seconds(answers: Sequence[Answer]) -> float | None:
+    """The median time from the first look at a pair to its answer; None for programs."""
+    times = [a.voted_at - a.served_at for a in answers if a.voted_at and a.served_at]
+    return statistics.median(times) if times else None
+
+
+def _left(answers: Sequence[Answer]) -> dict[str, Any] | None:
+    """How often the better text stood on the left, with an interval; None without such an answer.
+
+    An answer whose side nobody saw, a program's, says nothing of sides.
+    """
+    decided = [a for a in answers if a.answer in ("a", "b") and a.served_at is not None]
+    if not decided:
+        return None
+    left = sum(answer.answer == answer.shown_left for answer in decided)
+    low, high = wilson_interval(left, len(decided))
+    return {"share": left / len(decided), "low": low, "high": high}
+
+
+def _repeats(answers: Sequence[Answer], of_key: Mapping[str, Lease]) -> tuple[int, int]:
+    """How many repeats, sides swapped, got the same answer, and how many there were."""
+    first: dict[str, str] = {}
+    same, number = 0, 0
+    for answer in answers:
+        lease = of_key.get(answer.key)
+        if lease is not None and lease.purpose == "repeat" and answer.pair_id in first:
+            number += 1
+            same += first[answer.pair_id] == answer.answer
+        first.setdefault(answer.pair_id, answer.answer)
+    return same, number
+
+
+def _known(answers: Sequence[Answer], of_key: Mapping[str, Lease]) -> tuple[int, int]:
+    """How many pairs with a known answer were answered so, and how many there were."""
+    leases = [(answer, of_key.get(answer.key)) for answer in answers]
+    known = [(a, lease) for a, lease in leases if lease is not None and lease.expected]
+    return sum(a.answer == lease.expected for a, lease in known), len(known)
+
+
+def _disagreements(
+    store: PreferenceStore, latest: Mapping[tuple[str, str], Answer], settled: set[str]
+) -> dict[str, Any]:
+    """The pairs of which one person prefers the one text, and another the other."""
+    given: dict[str, dict[str, Answer]] = defaultdict(dict)
+    for (pair_id, annotator), answer in latest.items():
+        given[pair_id][annotator] = answer
+    split = [
+        pair
+        for pair in store.pairs()
+        if pair.pair_id not in settled
+        and {"a", "b"} <= {answer.answer for answer in given[pair.pair_id].values()}
+    ]
+    return {
+        "number": len(split),
+        "shown": [
+            {
+                "pair": public_name(pair.pair_id),
+                "prompt": _excerpt(pair.prompt),
+                "a": _excerpt(pair.a),
+                "b": _excerpt(pair.b),
+                "answers": [
+                    {"annotator": name, "answer": answer.answer, "note": answer.note}
+                    for name, answer in sorted(given[pair.pair_id].items())
+                ],
+            }
+            for pair in split[:_SHOWN]
+        ],
+    }
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]} ..."

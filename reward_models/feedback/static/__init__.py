@@ -1,0 +1,1 @@
+"""What the pages load: a style and a script each."""

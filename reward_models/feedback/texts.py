@@ -1,0 +1,211 @@
+"""A file of texts or of pairs, straight onto the page: what its columns say becomes pairs.
+
+Simplification: answers that a file holds already are not taken over; ``textgym reward import``
+does that.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from dataclasses import astuple, dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from reward_models.preferences.pairs import Pair
+from reward_models.preferences.store import Provenance
+from textgym.data.tables import read_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from reward_models.preferences.leases import Question, Side
+    from textgym.data.tables import Row
+
+__all__ = ["Material", "read_material"]
+
+_EXPECTED, _DRAFT = "known", "draft"
+_PAIRS = (("a", "b"), ("chosen", "rejected"), ("response_a", "response_b"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Material:
+    """What a file gives to compare.
+
+    Attributes:
+        pairs: The pairs.
+        expected: The answer of pairs whose answer is known.
+        provenance: Where texts came from, as far as the file says.
+        question: ``edits`` if both texts of a pair are edits of its prompt, which is a draft.
+    """
+
+    pairs: tuple[Pair, ...]
+    expected: Mapping[str, Side]
+    provenance: tuple[Provenance, ...]
+    question: Question
+
+
+def read_material(name: str, *, seed: int = 0) -> Material:
+    """Reads a file of pairs, or of texts of which those of one prompt are paired at random.
+
+    ===============================================  =============================================
+    columns, beside ``prompt``, which may be absent  what they are
+    ===============================================  =============================================
+    ``a, b`` (and ``policy_a, policy_b, known``)     a pair; ``known`` is its answer, ``a`` or ``b``
+    ``draft, a, b``                                  two edits of a draft, which is shown above them
+    ``chosen, rejected``                             a pair, whose order is not looked at
+    ``completion`` (and ``policy``)                  a text; as ``textgym generate --out`` writes
+    ``completions``                                  a list of texts
+    ===============================================  =============================================
+
+    Beside ``policy`` there may be ``checkpoint``, the hash of its weights, and ``seed``; beside
+    ``policy_a`` and ``policy_b`` the same with ``_a`` and ``_b``.
+
+    Args:
+        name: What ``read_rows`` takes.
+        seed: Decides which texts meet, and which is called ``a``.
+
+    Raises:
+        ValueError: If the columns are others, a row has no text, or no prompt has two texts.
+        FileNotFoundError: If there is no such file.
+    """
+    rows = read_rows(name)
+    columns = rows[0].values
+    for first, second in _PAIRS:
+        if first in columns and second in columns:
+            return _of_pairs(rows, first, second, seed)
+    if "completion" in columns or "completions" in columns:
+        return _of_texts(name, rows, seed)
+    raise ValueError(
+        f"{name} has the columns {', '.join(columns)}; to compare texts, name them a and b, "
+        "completion, or completions, and what they follow prompt"
+    )
+
+
+def _of_pairs(rows: Sequence[Row], first: str, second: str, seed: int) -> Material:
+    found: dict[str, _Compared] = {}
+    expected: dict[str, Side] = {}
+    prompt = _DRAFT if _DRAFT in rows[0].values else "prompt"
+    for row in rows:
+        texts = [_written(row, side, f"_{side}") for side in (first, second)]
+        if texts[0].text == texts[1].text:
+            continue
+        one = _compared(_optional(row, prompt), texts, seed)
+        known = row.values.get(_EXPECTED)
+        if known not in (None, "", "a", "b"):
+            raise ValueError(f"{row.place}: known is {known!r}; it is a, b, or nothing")
+        found[one.pair.pair_id] = one
+        if known:
+            right = texts[0] if known == "a" else texts[1]
+            expected[one.pair.pair_id] = "a" if right == one.texts[0] else "b"
+    if not found:
+        raise ValueError(f"all {len(rows)} rows have two equal texts, and nothing to compare")
+    return _material(list(found.values()), expected, "compare" if prompt == "prompt" else "edits")
+
+
+def _of_texts(name: str, rows: Sequence[Row], seed: int) -> Material:
+    texts: dict[str, dict[str, _Text]] = {}
+    for row in rows:
+        if row.values.get("completions") is None:
+            given = [_written(row, "completion", "")]
+        else:
+            listed = row.values["completions"]
+            listed = json.loads(listed) if isinstance(listed, str) else listed
+            one = _written(row, None, "")
+            given = [replace(one, text=str(text)) for text in listed]
+        of_prompt = texts.setdefault(_optional(row, "prompt"), {})
+        for text in given:
+            of_prompt.setdefault(text.text, text)
+    found = []
+    for prompt, known in texts.items():
+        order = [known[text] for text in sorted(known)]
+        random.Random(f"{seed}/{prompt}").shuffle(order)  # noqa: S311 - not a secret
+        pairs = zip(order[::2], order[1::2], strict=False)
+        found += [_compared(prompt, two, seed) for two in pairs]
+    if not found:
+        raise ValueError(
+            f"{name} has no prompt with two different texts to compare; write several of each, as "
+            "textgym generate --count 4 --out does"
+        )
+    return _material(found, {}, "compare")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Text:
+    """A text and where it came from, as far as the file says."""
+
+    text: str
+    policy: str
+    checkpoint: str
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Compared:
+    """A pair, and its texts ``a`` and ``b`` with where they came from."""
+
+    pair: Pair
+    texts: tuple[_Text, _Text]
+
+
+def _compared(prompt: str, texts: Sequence[_Text], seed: int) -> _Compared:
+    """Makes a pair whose ``a`` is drawn."""
+    first, second = sorted(texts, key=lambda each: each.text)
+    name = json.dumps([prompt, astuple(first), astuple(second), seed])
+    digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16)
+    a, b = (first, second) if digest.digest()[0] % 2 else (second, first)
+    pair = Pair(
+        pair_id=digest.hexdigest(),
+        prompt=prompt,
+        a=a.text,
+        b=b.text,
+        policy_a=a.policy,
+        policy_b=b.policy,
+        seed=seed,
+    )
+    return _Compared(pair=pair, texts=(a, b))
+
+
+def _material(
+    found: Sequence[_Compared], expected: Mapping[str, Side], question: Question
+) -> Material:
+    sides: tuple[Side, Side] = ("a", "b")
+    return Material(
+        pairs=tuple(one.pair for one in found),
+        expected=expected,
+        question=question,
+        provenance=tuple(
+            Provenance(
+                pair_id=one.pair.pair_id,
+                side=side,
+                policy=text.policy,
+                checkpoint=text.checkpoint,
+                prompt=one.pair.prompt,
+                seed=text.seed,
+            )
+            for one in found
+            for side, text in zip(sides, one.texts, strict=True)
+            if text.policy or text.checkpoint
+        ),
+    )
+
+
+def _written(row: Row, column: str | None, suffix: str) -> _Text:
+    """The text in a column, and what other columns with a suffix say of it."""
+    value: Any = "" if column is None else row.values.get(column)
+    if not isinstance(value, str):
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the type of an argument
+            f"{row.place}: {column} is no text, but {type(value).__name__}"
+        )
+    seed = row.values.get(f"seed{suffix}")
+    return _Text(
+        text=value,
+        policy=_optional(row, f"policy{suffix}"),
+        checkpoint=_optional(row, f"checkpoint{suffix}"),
+        seed=seed if isinstance(seed, int) else None,
+    )
+
+
+def _optional(row: Row, column: str) -> str:
+    value = row.values.get(column)
+    return "" if value is None else str(value)

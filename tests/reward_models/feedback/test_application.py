@@ -1,0 +1,396 @@
+"""The page's server does what its routes promise, and what no page of ours asks it refuses."""
+
+import json
+import stat
+import time
+
+import pytest
+
+from reward_models.feedback.access import Access, AccessError
+from reward_models.feedback.application import COOKIE, MAX_BODY, Study, make_application
+from reward_models.feedback.gate import Addresses
+from reward_models.feedback.overview import public_name
+from reward_models.preferences import Handout, HandoutConfig, Pair, PreferenceStore, WorkItem
+from tests.programs import require_modules
+
+require_modules("starlette", extra="feedback")
+require_modules("httpx2", extra="judge")
+
+OWNER, ANNA, BEN = "o" * 43, "a" * 43, "b" * 43
+HOME = "http://127.0.0.1:8765"
+WRITERS = ("opus-magnum", "tiny-parrot")
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "</script><script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "{{ 7 * 7 }}",
+    "\u202egnp.exe\u202c \0 \x1b[31m",
+    "x" * 1_000_000,
+]
+
+
+@pytest.fixture
+def study(tmp_path):
+    """Four pairs, each for two people."""
+    with PreferenceStore(tmp_path / "votes.sqlite") as store:
+        store.add_pairs(
+            [
+                Pair(
+                    pair_id=f"{WRITERS[0]} against {WRITERS[1]}, {n}",
+                    prompt=f"prompt {n}",
+                    a=f"first {n}",
+                    b=f"second {n}",
+                    policy_a=WRITERS[0],
+                    policy_b=WRITERS[1],
+                )
+                for n in range(4)
+            ]
+        )
+        handout = Handout(store, HandoutConfig(answers=2, repeat_every=0))
+        handout.fill(
+            [
+                WorkItem(pair_id=pair.pair_id, rank=n, chosen_by="random")
+                for n, pair in enumerate(store.pairs())
+            ]
+        )
+        yield Study(store=store, handout=handout, rubric="Look at <b>everything</b>.")
+
+
+@pytest.fixture
+def application(study):
+    return make_application(study, Access(OWNER, {"anna": ANNA, "ben": BEN}), Addresses.of(8765))
+
+
+class Person:
+    """Somebody's browser."""
+
+    def __init__(self, application, token, annotator=""):
+        from starlette.testclient import TestClient
+
+        self.client = TestClient(application, base_url=HOME)
+        self.headers = {"Origin": HOME}
+        self.entered = self.post("/api/session", {"token": token, "annotator": annotator})
+        if self.entered.status_code == 200:
+            self.headers["X-CSRF-Token"] = self.entered.json()["csrf"]
+
+    def post(self, path, body, **headers):
+        return self.client.post(path, json=body, headers=self.headers | headers)
+
+    def next(self):
+        return self.client.get("/api/next").json()
+
+    def vote(self, answer="left", key="k", **more):
+        lease = self.next()["item"]["lease"]
+        return self.post("/api/vote", {"lease": lease, "answer": answer, "key": key, **more})
+
+
+@pytest.fixture
+def anna(application):
+    return Person(application, ANNA)
+
+
+def test_a_vote_is_stored_as_the_text_that_stood_there(study, anna):
+    shown = anna.next()["item"]
+    following = anna.vote("right", strength=3, note="why").json()
+    assert following["item"]["lease"] != shown["lease"]
+    assert following["progress"] == {"answered": 1, "remaining": 3, "can_undo": True}
+    (answer,) = study.store.answers()
+    (pair,) = [pair for pair in study.store.pairs() if pair.pair_id == answer.pair_id]
+    assert shown["right"] == getattr(pair, answer.answer)
+    assert (answer.annotator, answer.strength, answer.note) == ("anna", 3, "why")
+    assert answer.served_at <= answer.voted_at <= time.time()
+
+
+def test_a_reload_shows_the_same_pair_and_another_person_another_one(application, anna):
+    assert anna.next() == anna.next()
+    ben = Person(application, BEN)
+    assert anna.next()["item"]["lease"] != ben.next()["item"]["lease"]
+
+
+def test_undo_gives_the_pair_back_and_a_second_one_the_pair_before(study, anna):
+    first, second = anna.next()["item"], anna.vote(key="1").json()["item"]
+    anna.vote("tie", key="2")
+    undone = anna.post("/api/undo", {"key": "u1"}).json()
+    assert undone["item"]["prompt"] == second["prompt"]
+    assert undone["item"]["left"] == second["left"]
+    assert anna.post("/api/undo", {"key": "u1"}).json()["item"]["prompt"] == second["prompt"]
+    assert anna.post("/api/undo", {"key": "u2"}).json()["item"]["prompt"] == first["prompt"]
+    assert anna.post("/api/undo", {"key": "u3"}).status_code == 409
+    assert study.store.answers() == []
+
+
+def test_a_double_click_is_one_row_and_a_second_answer_a_conflict(study, anna):
+    lease = anna.next()["item"]["lease"]
+    vote = {"lease": lease, "answer": "tie", "key": "k"}
+    assert [anna.post("/api/vote", vote).status_code for _ in range(2)] == [200, 200]
+    assert anna.post("/api/vote", {**vote, "answer": "left"}).status_code == 409
+    assert len(study.store.answers()) == 1
+
+
+def test_at_the_end_there_is_no_item(study, anna):
+    for number in range(4):
+        last = anna.vote("skip", key=str(number), note="a language that I do not know")
+    assert last.json() == {
+        "item": None,
+        "progress": {"answered": 4, "remaining": 0, "can_undo": True},
+    }
+    assert study.store.answer_counts()["skip"] == 4
+
+
+WRONG_REQUESTS = {
+    "no Origin": {"Origin": None},
+    "a foreign Origin": {"Origin": "http://evil.example"},
+    "a null Origin": {"Origin": "null"},
+    "another port's Origin": {"Origin": "http://127.0.0.1:8766"},
+    "a wrong Host": {"Host": "evil.example:8765"},
+    "no Host's port": {"Host": "127.0.0.1"},
+    "no token against forgery": {"X-CSRF-Token": None},
+    "a wrong token against forgery": {"X-CSRF-Token": "0" * 64},
+    "no session": {"Cookie": f"{COOKIE}="},
+    "a forged session": {"Cookie": f"{COOKIE}=e30.{'0' * 64}"},
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_REQUESTS.values(), ids=WRONG_REQUESTS)
+def test_what_no_page_of_ours_sends_is_403_and_no_row(study, anna, wrong):
+    lease = anna.next()["item"]["lease"]
+    before = (study.store.answers(), study.handout.leases())
+    if "Cookie" in wrong:
+        anna.client.cookies.clear()
+    headers = {k: v for k, v in {**anna.headers, **wrong}.items() if v is not None}
+    for path, body in (
+        ("/api/vote", {"lease": lease, "answer": "left", "key": "k"}),
+        ("/api/undo", {"key": "k"}),
+        ("/api/adjudicate", {"pair": public_name(study.store.pairs()[0].pair_id)}),
+    ):
+        refused = anna.client.post(path, json=body, headers=headers)
+        assert refused.status_code == 403, path
+        assert set(refused.json()) == {"error"}
+    assert before == (study.store.answers(), study.handout.leases())
+
+
+@pytest.mark.parametrize("host", ["evil.example:8765", "127.0.0.1.evil.example:8765", ""])
+def test_no_page_is_served_under_a_foreign_name(anna, host):
+    """A name of somebody else's that leads to this machine is how other pages come in."""
+    for path in ("/", "/api/next", "/static/page.js"):
+        assert anna.client.get(path, headers={"Host": host}).status_code == 403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", ""])
+def test_no_foreign_page_reads(anna, origin):
+    assert anna.client.get("/api/next", headers={"Origin": origin}).status_code == 403
+
+
+def test_a_wrong_token_does_not_come_in(application, study):
+    for token, name in (
+        ("", ""),
+        ("wrong" * 10, "anna"),
+        (OWNER[:-1], "anna"),
+        (ANNA, "ben"),
+        ("é" * 43, "anna"),
+    ):
+        person = Person(application, token, name)
+        assert person.entered.status_code == 403
+        assert "set-cookie" not in person.entered.headers
+        assert person.client.get("/api/next").status_code == 403
+    assert study.handout.leases() == []
+    for name in ("", " ", "x" * 65, "a\nb"):
+        assert Person(application, OWNER, name).entered.status_code == 422
+
+
+def test_a_session_s_cookie_is_out_of_reach_of_scripts_and_other_sites(anna):
+    cookie = anna.entered.headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+
+
+def test_a_lease_is_good_for_its_annotator_alone(application, study, anna):
+    """Neither another's answer nor another's pair is within reach."""
+    lease = anna.next()["item"]["lease"]
+    ben = Person(application, BEN)
+    vote = {"lease": lease, "answer": "left", "key": "k"}
+    assert ben.post("/api/vote", vote).status_code == 409
+    assert study.store.answers() == []
+
+
+def test_an_annotator_sees_no_overview_and_takes_nothing_away(study, anna):
+    for path in ("/overview", "/export.jsonl"):
+        assert anna.client.get(path).status_code == 403
+    pair = public_name(study.store.pairs()[0].pair_id)
+    assert anna.post("/api/adjudicate", {"pair": pair}).status_code == 403
+
+
+def test_no_response_names_a_writer_or_says_more_than_it_must(application, study, anna):
+    """Nor the pair's id, which may name them, nor why a pair was chosen."""
+    owner = Person(application, OWNER, "owner")
+    said = [owner.client.get(path).text for path in ("/", "/api/session", "/overview")]
+    said += [owner.vote(answer, key=answer).text for answer in ("left", "tie")]
+    said += [owner.post("/api/undo", {"key": "u"}).text, anna.client.get("/api/next").text]
+    said += [anna.client.get(f"/static/page.{kind}").text for kind in ("js", "css")]
+    assert not [text for text in said for writer in WRITERS if writer in text]
+    assert {"lease", "question", "prompt", "left", "right"} == set(anna.next()["item"])
+
+
+def test_every_response_forbids_scripts_that_are_not_ours(anna):
+    for path in ("/", "/api/next", "/static/page.js", "/nowhere"):
+        headers = anna.client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self';" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert (headers["x-content-type-options"], headers["cache-control"]) == (
+            "nosniff",
+            "no-store",
+        )
+    page = anna.client.get("/").text
+    assert "<script>" not in page
+    assert " style=" not in page
+    assert "onclick" not in page
+    assert "http" not in page.replace('http-equiv="', "")
+    assert "Look at &lt;b&gt;everything&lt;/b&gt;." in page
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ("{", 422),
+        ("[]", 422),
+        ("[" * 60_000, 422),
+        ('{"answer": "left", "key": "k"}', 422),
+        ('{"lease": 5, "answer": "left", "key": "k"}', 422),
+        ('{"lease": "x", "answer": "first", "key": "k"}', 422),
+        ('{"lease": "x", "answer": "left", "key": "k", "strength": 5}', 422),
+        ('{"lease": "x", "answer": "left", "key": "k", "strength": true}', 422),
+        ('{"lease": "x", "answer": "left", "key": ""}', 422),
+        ('{"lease": "x", "answer": "left", "key": "k", "note": "' + "n" * 4001 + '"}', 422),
+        ('{"lease": "x", "answer": "left", "key": "k"}', 409),
+        ('{"note": "' + "n" * MAX_BODY + '"}', 413),
+    ],
+)
+def test_a_body_that_is_no_vote_is_refused_in_a_sentence(study, anna, body, status):
+    headers = {**anna.headers, "Content-Type": "application/json"}
+    refused = anna.client.post("/api/vote", content=body, headers=headers)
+    assert refused.status_code == status
+    assert refused.json()["error"]
+    assert study.store.answers() == []
+
+
+def test_a_form_of_another_site_is_no_vote(anna):
+    """A browser sends such a body across sites without asking."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+        headers = {**anna.headers, "Content-Type": kind}
+        assert anna.client.post("/api/vote", content="{}", headers=headers).status_code == 422
+
+
+def test_half_a_character_in_a_note_is_kept_as_a_question_mark(study, anna):
+    lease = anna.next()["item"]["lease"]
+    body = json.dumps({"lease": lease, "answer": "tie", "key": "k", "note": "\ud800 and \0"})
+    headers = {**anna.headers, "Content-Type": "application/json"}
+    assert anna.client.post("/api/vote", content=body, headers=headers).status_code == 200
+    assert [answer.note for answer in study.store.answers()] == ["? and \0"]
+
+
+def test_hostile_texts_come_as_they_are_and_only_as_json(application, study):
+    study.store.add_pairs(
+        [
+            Pair(pair_id=f"hostile {n}", prompt=text, a=text + "a", b=text + "b")
+            for n, text in enumerate(HOSTILE)
+        ]
+    )
+    study.handout.fill(
+        [WorkItem(pair_id=f"hostile {n}", rank=n, chosen_by="x") for n in range(len(HOSTILE))]
+    )
+    owner = Person(application, OWNER, "<script>alert(1)</script>")
+    for text in HOSTILE:
+        response = owner.client.get("/api/next")
+        assert response.headers["content-type"] == "application/json"
+        assert text == response.json()["item"]["prompt"]
+        owner.vote(note=text[:4000], key="k")
+    assert "<script>" not in owner.client.get("/overview").text
+
+
+def test_the_overview_counts_and_a_disagreement_is_settled_by_the_owner(application, study, anna):
+    ben, owner = Person(application, BEN), Person(application, OWNER, "owner")
+    for number, who in enumerate((anna, ben)):
+        for key in range(4):
+            shown = who.next()["item"]
+            wanted = "first" if number == 0 or key == 0 else "second"
+            who.vote("left" if shown["left"].startswith(wanted) else "right", key=str(key))
+    page = owner.client.get("/overview").text
+    assert "4 of 4 pairs have an answer" in page
+    assert "agree in 25 % of cases" in page
+    assert "3 pairs of which people prefer different texts" in page
+    for name in ("anna", "ben"):
+        assert f"<bdi>{name}</bdi>" in page
+    assert not [writer for writer in WRITERS if writer in page]
+    split = page.split('data-pair="')[1].split('"')[0]
+    settled = owner.post("/api/adjudicate", {"pair": split})
+    assert settled.status_code == 200
+    assert owner.post("/api/adjudicate", {"pair": "f" * 32}).status_code == 409
+    assert owner.vote("left").status_code == 200
+    assert "2 pairs of which people prefer different texts" in owner.client.get("/overview").text
+    lines = owner.client.get("/export.jsonl").text.splitlines()
+    assert len(lines) == 9
+    assert {"prompt", "chosen", "rejected"} <= set(json.loads(lines[0]))
+
+
+def test_a_database_that_fails_is_no_lost_vote(study, anna, monkeypatch):
+    """The page sends the same vote again until it is stored."""
+    lease = anna.next()["item"]["lease"]
+    vote = {"lease": lease, "answer": "left", "key": "k"}
+    with monkeypatch.context() as patch:
+        from reward_models.preferences import StoreError
+
+        def fail(_):
+            raise StoreError("/home/anna/votes.sqlite cannot be used (disk full)")
+
+        patch.setattr(study.handout, "answer", fail)
+        failed = anna.post("/api/vote", vote)
+        assert failed.status_code == 503
+        assert "/home" not in failed.text
+    assert anna.post("/api/vote", vote).status_code == 200
+    assert len(study.store.answers()) == 1
+
+
+def test_tokens_are_in_a_file_that_only_its_owner_reads(tmp_path):
+    path = tmp_path / "access.json"
+    access = Access.of_file(path, ["anna"])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    again = Access.of_file(path, ["anna", "ben"])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert (access.owner, access.annotators["anna"]) == (again.owner, again.annotators["anna"])
+    assert Access.of_file(tmp_path / "other.json").owner != access.owner
+    assert len({access.owner, *again.annotators.values()}) == 3
+    session = access.enter(access.owner, "me")
+    assert again.session(access.cookie(session)) == session, "a restart ends no session"
+    path.chmod(0o644)
+    with pytest.raises(AccessError, match="others can read"):
+        Access.of_file(path)
+    for text in ("", "[]", "{}", '{"owner": 3, "annotators": {}}'):
+        (tmp_path / "wrong.json").write_text(text)
+        (tmp_path / "wrong.json").chmod(0o600)
+        with pytest.raises(AccessError, match="no access file"):
+            Access.of_file(tmp_path / "wrong.json")
+    with pytest.raises(AccessError, match="shorter"):
+        Access("secret", {})
+
+
+def test_a_session_ends_and_none_is_good_for_another_study(monkeypatch):
+    access = Access(OWNER, {})
+    session = access.enter(OWNER, "me")
+    cookie = access.cookie(session)
+    assert access.session(cookie) == session
+    assert Access(BEN, {}).session(cookie) is None
+    assert access.forgery_token(session) != access.forgery_token(access.enter(OWNER, "me"))
+    monkeypatch.setattr(time, "time", lambda: session.until + 1)
+    assert access.session(cookie) is None
+
+
+def test_an_address_is_that_of_a_page():
+    named = Addresses.of(80, ["https://label.example.org"])
+    assert "label.example.org" in named.hosts
+    assert "https://label.example.org" in named.origins
+    for wrong in ("label.example.org", "ftp://label.example.org", "https://a.org/path"):
+        with pytest.raises(ValueError, match="no address of a page"):
+            Addresses.of(80, [wrong])

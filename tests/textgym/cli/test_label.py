@@ -1,0 +1,95 @@
+"""``textgym label``: one command, a page on this machine alone, and an end that loses nothing."""
+
+import json
+import re
+import signal
+import stat
+from pathlib import Path
+
+from reward_models.preferences import Answer, Pair, PreferenceStore
+from tests.commands import run_commands
+from tests.programs import require_modules
+from tests.running_page import enter, labelling
+
+require_modules("starlette", "uvicorn", extra="feedback")
+require_modules("httpx2", extra="judge")
+
+
+def test_a_file_of_texts_is_on_the_page_in_one_command(tmp_path):
+    texts = tmp_path / "texts.jsonl"
+    rows = [{"prompt": f"p{n // 2}", "completion": f"text {n}"} for n in range(4)]
+    texts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with labelling(str(texts), "--annotator", "anna", "--annotators", "ben") as (process, line):
+        client, token = enter(line)
+        turn = client.get("/api/next").json()
+        assert turn["progress"] == {"answered": 0, "remaining": 2, "can_undo": False}
+        vote = {"lease": turn["item"]["lease"], "answer": "left", "key": "k"}
+        assert client.post("/api/vote", json=vote).status_code == 200
+        port = int(re.search(r":(\d+)/", line)[1])
+        if Path("/proc/net/tcp").exists():
+            # Addresses as the kernel writes them: 127.0.0.1, and the state of who listens.
+            rows = Path("/proc/net/tcp").read_text().splitlines()[1:]
+            listening = [row.split()[1] for row in rows if row.split()[3] == "0A"]
+            ours = [each for each in listening if each.endswith(f":{port:04X}")]
+            assert ours == [f"0100007F:{port:04X}"]
+        access = tmp_path / "texts.access.json"
+        assert stat.S_IMODE(access.stat().st_mode) == 0o600
+        stored = json.loads(access.read_text())
+        assert stored["owner"] == token
+        assert f"ben: http://127.0.0.1:{port}/#token={stored['annotators']['ben']}" in (
+            process.stdout.readline()
+        )
+        client.close()
+        process.send_signal(signal.SIGINT)
+        said, wrong = process.communicate(timeout=60)
+    assert (process.returncode, wrong) == (0, "")
+    assert "the same command goes on from here" in said
+    with PreferenceStore(tmp_path / "texts.sqlite") as store:
+        assert [answer.annotator for answer in store.answers()] == ["anna"]
+
+
+def test_a_store_that_programs_have_answered_is_asked_of_people(tmp_path):
+    """The quickstart's, for one: what scripts said of a pair is no person's answer."""
+    path = tmp_path / "preferences.sqlite"
+    with PreferenceStore(path) as store:
+        store.add_pairs(
+            [
+                Pair(pair_id=str(n), prompt="p", a=f"x{n}", b=f"y{n}", split=split)
+                for n, split in enumerate(["train", "train", "held_out"])
+            ]
+        )
+        store.record_answers([Answer(pair_id="0", annotator="simulated 0", answer="a")])
+    with labelling(str(path), "--annotator", "me", "--split", "train") as (_, line):
+        client, _ = enter(line)
+        assert client.get("/api/next").json()["progress"]["remaining"] == 2
+        client.close()
+
+
+def test_what_is_wrong_is_one_line(tmp_path):
+    texts = tmp_path / "pairs.jsonl"
+    texts.write_text('{"a": "x", "b": "y"}\n')
+    (tmp_path / "other.txt").write_text("x")
+    (tmp_path / "same.jsonl").write_text('{"a": "x", "b": "x"}\n')
+    open_file = tmp_path / "open.json"
+    open_file.write_text("{}")
+    open_file.chmod(0o644)
+    wrong = {
+        ("no.sqlite",): "there is no store",
+        (str(tmp_path / "other.txt"),): "nothing to compare",
+        (str(tmp_path / "same.jsonl"),): "two equal texts",
+        (str(tmp_path / "no.jsonl"),): "no.jsonl",
+        (str(texts), "--host", "0.0.0.0"): "lets other machines in",  # noqa: S104 - refused here
+        (str(texts), "--rule", "even"): "needs a reward",
+        (str(texts), "--rule", "disagreement", "--reward", "length"): "an ensemble of two",
+        (str(texts), "--answers", "0"): "answers is 0",
+        (str(texts), "--split", "test"): "no pairs of the split test",
+        (str(texts), "--access", str(open_file)): "others can read",
+        (str(texts), "--urls", "label"): "no address of a page",
+        (str(texts), "--host", "203.0.113.1", "--urls", "http://x.org"): "cannot be listened on",
+        (): "SOURCE is required",
+    }
+    results = run_commands(*(("label", *arguments) for arguments in wrong))
+    for result, said in zip(results, wrong.values(), strict=True):
+        assert result.returncode in (1, 2)
+        assert said.lower() in result.stderr.lower(), result
+        assert result.stderr.count("\n") == 1, result.stderr

@@ -1,0 +1,235 @@
+"""``textgym label``: a page on which people compare texts, over a store or a file."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import webbrowser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
+
+import tyro
+from rich.console import Console
+
+from reward_models.feedback.access import Access, AccessError, write_privately
+from reward_models.feedback.selection import Rule, SelectionConfig, arrange, lead_of
+from reward_models.feedback.texts import read_material
+from reward_models.preferences import Handout, HandoutConfig, PreferenceStore
+from reward_models.preferences.databases import is_database_url
+from textgym.cli.parsing import CommandError
+from textgym.data.packages import Package
+from textgym.data.tables import is_table
+from textgym.rewards import resolve
+
+if TYPE_CHECKING:
+    from reward_models.feedback.application import Study
+    from reward_models.preferences.leases import Question, Side
+
+__all__ = ["LabelConfig", "label"]
+
+_PACKAGES = [
+    Package(module="starlette", pip="textgym[feedback]"),
+    Package(module="uvicorn", pip="textgym[feedback]"),
+]
+_RUBRIC = """Read the prompt, then both texts to their end. Which one is the better completion?
+
+- Does it go on from the prompt, and say something that makes sense?
+- Is it written as a person would write, without repeating itself or breaking off?
+- A longer text is not better for being longer.
+
+If you would not mind which one you got, they are equally good. If both are useless, say so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelConfig:
+    """Open a page on which people compare texts: one key answers, saves, and shows the next pair.
+
+    Every answer is on the disk before the next pair is shown, and the same command goes on from
+    there. Writers are never named, and sides are drawn. The link that is printed lets you in; the
+    tokens are in a file that only you can read.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A store of answers, such as runs/quickstart/preferences.sqlite or postgresql://HOST/DATABASE;
+    or a file of texts or pairs: .jsonl, .csv or .parquet."""
+    store: str | None = None
+    """Where the answers to a file's pairs go; None puts a store beside the file."""
+    annotator: str = ""
+    """Your pseudonym; the page asks for it if there is none."""
+    annotators: tuple[str, ...] = ()
+    """Pseudonyms of others, each of whom gets a link that is good for that name alone, and does not
+    show the overview."""
+    answers: int = 1
+    """How many people answer each pair."""
+    rule: Rule = "random"
+    """Which pair next: random; disagreement of an ensemble's members; even, where the reward's
+    probability is nearest to one half; or balanced over writers."""
+    control: float = 0.2
+    """The share of pairs that is drawn by chance under every rule, and marked so."""
+    reward: str | None = None
+    """The reward that --rule disagreement or even asks: a name, or the folder of a model."""
+    split: str | None = None
+    """Ask about one split of the pairs only, such as held_out."""
+    rubric: Path | None = None
+    """A text file that says what to look at; None takes a general one."""
+    repeat_every: int = 20
+    """One of so many pairs is an answered one, sides swapped, for self-consistency; 0 for none."""
+    known_every: int = 20
+    """One of so many pairs has a known answer, if the file has a column "known"; 0 for none."""
+    lease_minutes: float = 15.0
+    """How long a pair waits for whoever was shown it before somebody else gets it."""
+    host: str = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 lets other machines in, and needs --urls."""
+    port: int = 8765
+    """The port; 0 takes any that is free."""
+    urls: tuple[str, ...] = ()
+    """Addresses by which people reach the page, such as https://label.example.org."""
+    access: Path | None = None
+    """The file of tokens; None puts it beside the store."""
+    browser: bool = True
+    """Open the page in a browser, if this is a terminal."""
+    seed: int = 0
+    """Draws the order of pairs, and sides."""
+
+
+def label(config: LabelConfig, console: Console | None = None) -> None:
+    """Fills the store, serves the page, and says where it is.
+
+    Args:
+        config: What, to whom, and where.
+        console: Where to print; None for the terminal.
+
+    Raises:
+        CommandError: If the source, a setting, or the address cannot be used.
+        StoreError: If the store cannot.
+        FileNotFoundError: If there is no such store or file.
+    """
+    for package in _PACKAGES:
+        if not package.is_installed():
+            raise package.missing("textgym label")
+    from reward_models.feedback.serving import Place, ServingError, serve
+
+    console = console or Console()
+    where = _store_of(config)
+    path = config.access or _beside(where, "access.json")
+    try:
+        access = Access.of_file(path, config.annotators)
+        with PreferenceStore(where) as store:
+            study = _study(config, store)
+            place = Place(host=config.host, port=config.port, urls=config.urls)
+            with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
+                serve(
+                    study,
+                    access,
+                    place,
+                    lambda url: _announce(config, console, access, url, path),
+                )
+    except (AccessError, ServingError, ValueError, TypeError) as error:
+        raise CommandError(str(error)) from error
+    _say(console, f"Every answer is in {_plain(where)}; the same command goes on from here.")
+
+
+def _store_of(config: LabelConfig) -> str:
+    """Where the answers are.
+
+    Raises:
+        CommandError: If the source is neither a store nor a table.
+        FileNotFoundError: If there is no such store.
+    """
+    source = config.source
+    if is_database_url(source):
+        return source
+    if is_table(source):
+        return config.store or str(Path(source).with_suffix(".sqlite"))
+    if Path(source).suffix.lower() not in (".sqlite", ".db"):
+        raise CommandError(
+            f"{source} is nothing to compare; give a store (.sqlite, .db, or postgresql://...), or "
+            "a .jsonl, .csv or .parquet file"
+        )
+    if config.store is not None:
+        raise CommandError(f"--store is for a file's answers, but {source} is a store itself")
+    if not Path(source).is_file():  # opening it would make an empty one
+        raise FileNotFoundError(f"there is no store {source}; name one, or a file of texts")
+    return source
+
+
+def _study(config: LabelConfig, store: PreferenceStore) -> Study:
+    """Says what is to be answered, in its order, and what people are told.
+
+    Raises:
+        CommandError: If there is nothing to compare.
+        ValueError: If a setting, the file, or the reward cannot be used.
+    """
+    from reward_models.feedback.application import Study
+
+    handing = HandoutConfig(
+        answers=config.answers,
+        lease_seconds=60 * config.lease_minutes,
+        known_every=config.known_every,
+        repeat_every=config.repeat_every,
+        seed=config.seed,
+    )
+    selection = SelectionConfig(rule=config.rule, control=config.control, seed=config.seed)
+    expected: dict[str, Side] = {}
+    asked: dict[str, Question] = {}
+    if is_table(config.source):
+        material = read_material(config.source, seed=config.seed)
+        store.add_pairs(material.pairs)
+        store.add_provenance(material.provenance)
+        expected = dict(material.expected)
+        asked = {pair.pair_id: material.question for pair in material.pairs}
+    pairs = store.pairs(config.split)
+    if not pairs:
+        of_split = f" of the split {config.split}" if config.split else ""
+        raise CommandError(f"{_plain(config.source)} holds no pairs{of_split} to compare")
+    lead = None
+    if config.reward is not None:
+        lead = lead_of(resolve(config.reward), pairs)
+    rubric = _RUBRIC if config.rubric is None else config.rubric.read_text(encoding="utf-8")
+    name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
+    handout = Handout(store, handing, rubric=name)
+    items = handout.items()
+    expected = {item.pair_id: item.expected for item in items if item.expected} | expected
+    asked = {item.pair_id: item.question for item in items} | asked
+    handout.fill(arrange(pairs, selection, lead, expected, asked))
+    return Study(store=store, handout=handout, rubric=rubric)
+
+
+def _announce(config: LabelConfig, console: Console, access: Access, url: str, path: Path) -> None:
+    """Prints the links, and opens the owner's."""
+
+    def link(token: str, annotator: str) -> str:
+        name = f"&annotator={quote(annotator)}" if annotator else ""
+        return f"{url}/#token={token}{name}"
+
+    own = link(access.owner, config.annotator)
+    _say(console, f"Compare texts at {own}")
+    for name in config.annotators:
+        _say(console, f"{name}: {link(access.annotators[name], name)}")
+    _say(
+        console,
+        f"Whoever has a link can answer; the tokens are in {path}. Ctrl-C stops the page.",
+    )
+    if config.browser and sys.stdout.isatty():
+        # A token in a program's arguments could be read by every user of this machine.
+        page = path.with_suffix(".html")
+        write_privately(page, f'<meta http-equiv="refresh" content="0; url={own}">\n')
+        webbrowser.open(page.resolve().as_uri())
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _beside(where: str, suffix: str) -> Path:
+    if is_database_url(where):
+        return Path(f"textgym.{suffix}")
+    return Path(where).with_suffix(f".{suffix}")
+
+
+def _plain(where: str) -> str:
+    """The store's name without a password."""
+    return where.rpartition("@")[2] if is_database_url(where) else where
