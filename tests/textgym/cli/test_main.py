@@ -11,7 +11,7 @@ from reward_models.preferences import StoreError
 from textgym.cli import main
 from textgym.cli.main import COMMANDS, GROUPS, Command
 from textgym.cli.parsing import CommandError
-from textgym.cli.quickstart.run import RunError
+from textgym.cli.stages import RunError
 from textgym.rewards import RewardError
 
 HERE = Command(__name__, "Config", "run", "say something")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from reward_models.preferences import Division
 
-__all__ = ["REVIEWS", "LoadedData", "Votes", "load_data"]
+__all__ = ["REVIEWS", "LoadedData", "Votes", "load_data", "shown_left"]
 
 Votes = Literal["majority", "shares", "ability", "each"]
 
@@ -133,7 +133,7 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
         answers = store.preferences("train" if others else None, ties=ties)
         kept = [p for split in others for p in store.preferences(split, ties=ties)]
         counts = store.answer_counts()
-        left = _shown_left(store) if votes == "ability" else {}
+        left = shown_left(store) if votes == "ability" else {}
     if not answers:
         where = f"the split train of {path}" if kept else path
         raise ValueError(f"{where} has no answers that prefer a text; gather some first")
@@ -158,7 +158,7 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
     return _loaded(combine(division.learned), combine(division.held_out), division, notes)
 
 
-def _shown_left(store: PreferenceStore) -> dict[tuple[str, str], str]:
+def shown_left(store: PreferenceStore) -> dict[tuple[str, str], str]:
     """The text that stood on the left of each pair in each annotator's latest round."""
     texts = {pair.pair_id: {"a": pair.a, "b": pair.b} for pair in store.pairs()}
     return {
