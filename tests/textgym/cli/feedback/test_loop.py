@@ -34,18 +34,25 @@ def run(out, **changed):
     return to.file.getvalue()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run's folder and what it said."""
+    out = tmp_path_factory.mktemp("whole") / "loop"
+    return out, run(out)
+
+
 def test_the_truth_of_the_toy_is_the_mean_worth_of_its_places():
     assert worth([""] * 3, ["aaaaaa", "h", "aahh"]) == pytest.approx([1, 0, 2 / 6])
     assert len(LETTERS) == 8
 
 
-def test_rounds_stand_side_by_side_and_the_same_command_has_nothing_left_to_do(tmp_path):
-    said = run(tmp_path / "loop")
+def test_rounds_stand_side_by_side_and_the_same_command_has_nothing_left_to_do(whole):
+    out, said = whole
     table = [line for line in said.splitlines() if line.startswith("|")]
     assert table[0].startswith("| round | gold | wins against the start | KL from the start |")
     assert [line.split(" |")[0] for line in table[2:]] == ["| 0", "| 1", "| 2"]
-    assert (tmp_path / "loop" / "report.md").read_text().splitlines() == table
-    with PreferenceStore(tmp_path / "loop" / "preferences.sqlite") as store:
+    assert (out / "report.md").read_text().splitlines() == table
+    with PreferenceStore(out / "preferences.sqlite") as store:
         pairs, answers = store.pairs(), store.answers()
         assert {pair.split for pair in pairs} == {"round 1", "round 2"}
         assert {(p.split, p.policy_a) for p in pairs} == {
@@ -53,16 +60,15 @@ def test_rounds_stand_side_by_side_and_the_same_command_has_nothing_left_to_do(t
             ("round 2", "round 1"),
         }
         assert len(answers) == 3 * len(pairs)
-    again = run(tmp_path / "loop")
+    again = run(out)
     assert again.count("done before") == 11
     assert [line for line in again.splitlines() if line.startswith("|")] == table
     with pytest.raises(RunError, match="made with another pairs"):
-        run(tmp_path / "loop", pairs=12)
+        run(out, pairs=12)
 
 
-def test_a_round_that_was_stopped_goes_on_at_its_step_and_ends_alike(tmp_path, monkeypatch):
+def test_a_round_that_was_stopped_goes_on_at_its_step_and_ends_alike(tmp_path, whole, monkeypatch):
     """Stopped in the second round's answers, when some were given."""
-    whole = run(tmp_path / "whole")
     answered = asking.answer_all
     calls = []
 
@@ -79,7 +85,7 @@ def test_a_round_that_was_stopped_goes_on_at_its_step_and_ends_alike(tmp_path, m
     said = run(tmp_path / "stopped")
     assert calls == ["round 1", "round 2", "round 2"]
     assert "Round 2, pairs are written: done before" in said
-    tables = [[x for x in s.splitlines() if x.startswith("|")] for s in (whole, said)]
+    tables = [[x for x in s.splitlines() if x.startswith("|")] for s in (whole[1], said)]
     assert tables[0] == tables[1]
 
 
@@ -131,7 +137,7 @@ def test_pairs_are_chosen_by_what_the_last_reward_is_unsure_of(tmp_path):
         ({"rounds": 0}, "--rounds must be at least 1"),
         ({"held_out": 1.0}, "--held-out must be"),
         ({"control": 0.0}, "--control must be"),
-        ({"truth": "nowhere:at_all"}, "--truth: "),
+        ({"truth": "veder"}, "--truth: .*vader"),
         ({"env": "TextGym/Alphabet-v1"}, "unknown environment"),
     ],
 )
