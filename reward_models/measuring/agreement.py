@@ -19,7 +19,7 @@ import numpy as np
 from textgym.statistics.bootstrap import weighted_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -28,8 +28,11 @@ __all__ = [
     "Outsider",
     "answer_table",
     "cohen_kappa",
+    "fleiss_kappa",
+    "kappa_interval",
     "krippendorff_alpha",
     "krippendorff_interval",
+    "majority_credit",
     "majority_credits",
     "mean_pairwise_kappa",
     "pair_agreements",
@@ -42,6 +45,7 @@ Level = Literal["nominal", "ordinal", "interval"]
 Outsider = Mapping[Hashable, float]
 
 _PAIR = 2
+_ROUNDING = 1e-12
 
 
 def answer_table(
@@ -166,31 +170,99 @@ def krippendorff_alpha(
     """
     coincidences, values = _coincidences(table)
     total = coincidences.sum(axis=0)
-    return _alpha(total, _distances(values, total.sum(axis=0), level))
+    return float(_alpha(total, _distances(values, total.sum(axis=0), level)))
 
 
 def krippendorff_interval(
-    table: Sequence[Sequence[Hashable | None]], rng: np.random.Generator, repetitions: int = 2000
+    table: Sequence[Sequence[Hashable | None]],
+    rng: np.random.Generator,
+    repetitions: int = 2000,
+    level: Level = "nominal",
 ) -> tuple[float, float]:
-    """The 95 % interval of the nominal alpha, by drawing items with replacement.
+    """The 95 % interval of alpha, by drawing items with replacement.
+
+    Args:
+        table: ``(annotators, items)``.
+        rng: What draws.
+        repetitions: How many resamples.
+        level: As in ``krippendorff_alpha``.
 
     Raises:
         ValueError: As ``krippendorff_alpha``; or if there is one item only.
     """
     coincidences, values = _coincidences(table)
-    items = len(coincidences)
-    if items == 1:
-        raise ValueError("an interval needs two items or more that two people answered")
-    distance = _distances(values, np.ones(len(values)), "nominal")
+    _distances(values, np.ones(len(values)), level)  # refuses what has no numbers
+    flat = coincidences.reshape(len(coincidences), -1)
 
     def alphas(counts: NDArray[np.float64]) -> NDArray[np.float64]:
-        drawn = np.tensordot(counts, coincidences, axes=1)
+        drawn = (counts @ flat).reshape(-1, len(values), len(values))
         # A resample in which all answers are the same has no alpha.
         varied = (drawn.sum(axis=1) > 0).sum(axis=1) > 1
-        return np.array([_alpha(total, distance) for total in drawn[varied]])
+        drawn = drawn[varied]
+        return _alpha(drawn, _distances(values, drawn.sum(axis=1), level))
 
-    low, high = weighted_interval(alphas, items, rng, repetitions)
-    return float(low), float(high)
+    return _interval(alphas, len(coincidences), rng, repetitions)
+
+
+def fleiss_kappa(table: Sequence[Sequence[Hashable | None]]) -> float:
+    """Agreement beyond chance of k answers to each item, whoever gave them (Fleiss 1971).
+
+    Args:
+        table: ``(annotators, items)``; each item has the same number of answers, at least two,
+            which need not be of the same people.
+
+    Returns:
+        1 for full agreement, 0 for that of chance, below 0 for less.
+
+    Raises:
+        ValueError: If the items have different numbers of answers, or all answers are the same.
+    """
+    counts = _rectangular(table)
+    value = float(_fleiss(np.ones((1, len(counts))), counts)[0])
+    if not np.isfinite(value):
+        raise ValueError(
+            "all answers are the same, and agreement beyond chance cannot be told from chance then"
+        )
+    return value
+
+
+def kappa_interval(
+    table: Sequence[Sequence[Hashable | None]], rng: np.random.Generator, repetitions: int = 2000
+) -> tuple[float, float]:
+    """The 95 % interval of Fleiss' kappa, or of Cohen's of two annotators, by drawing items.
+
+    Two annotators have Cohen's, which knows how often each of them gives each answer; more have
+    Fleiss'.
+
+    Args:
+        table: ``(annotators, items)``. Of two annotators, items that one of them left out are
+            left out.
+        rng: What draws.
+        repetitions: How many resamples.
+
+    Raises:
+        ValueError: As ``cohen_kappa`` or ``fleiss_kappa``; or if there is one item only.
+    """
+    if len(table) != _PAIR:
+        fleiss_kappa(table)  # raises where there is none
+        counts = _rectangular(table)
+        return _interval(
+            lambda drawn: _finite(_fleiss(drawn, counts)), len(counts), rng, repetitions
+        )
+    cohen_kappa(*table)
+    both = [pair for pair in zip(*table, strict=True) if None not in pair]
+    place = {value: number for number, value in enumerate(sorted(set(sum(both, ())), key=_order))}
+    meetings = np.zeros((len(both), len(place), len(place)))
+    for row, (one, other) in enumerate(both):
+        meetings[row, place[one], place[other]] = 1
+
+    def kappas(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+        shares = np.tensordot(drawn, meetings, axes=1) / len(both)
+        observed = np.trace(shares, axis1=1, axis2=2)
+        expected = (shares.sum(axis=1) * shares.sum(axis=2)).sum(axis=1)
+        return _finite(_beyond_chance(observed, expected))
+
+    return _interval(kappas, len(both), rng, repetitions)
 
 
 def with_majority(table: Sequence[Sequence[Hashable | None]]) -> float:
@@ -225,13 +297,22 @@ def majority_credits(
     for item, given in _pairable(table):
         counts = Counter(given)
         for answer in given:
-            others = counts - Counter([answer])
-            top = max(others.values())
-            best = [other for other, count in others.items() if count == top]
             said = {answer: 1.0} if outsider is None else outsider[item]
-            credit.append(sum(said.get(other, 0.0) for other in best) / len(best))
+            credit.append(majority_credit(said, counts - Counter([answer])))
             items.append(item)
     return credit, items
+
+
+def majority_credit(said: Outsider, others: Counter[Hashable]) -> float:
+    """How far somebody agrees with the most frequent of the others' answers, in [0, 1].
+
+    Args:
+        said: The answers of the one, each with its weight.
+        others: How often the others gave each answer, at least one of them.
+    """
+    top = max(others.values())
+    best = [other for other, count in others.items() if count == top]
+    return sum(said.get(other, 0.0) for other in best) / len(best)
 
 
 def _pairable(table: Sequence[Sequence[Hashable | None]]) -> list[tuple[int, list[Hashable]]]:
@@ -264,12 +345,58 @@ def _coincidences(
     return meetings / (counts.sum(axis=1) - 1)[:, None, None], values
 
 
-def _alpha(total: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
-    """Alpha of summed coincidences, ``(K, K)``."""
-    margins = total.sum(axis=0)
-    observed = float((total * distance).sum())
-    expected = float((np.outer(margins, margins) * distance).sum()) / (margins.sum() - 1)
-    return float(1 - observed / expected)
+def _alpha(total: NDArray[np.float64], distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Alphas of summed coincidences, ``(..., K, K)`` to ``(...)``."""
+    margins = total.sum(axis=-1)
+    observed = (total * distance).sum(axis=(-2, -1))
+    chance = (margins[..., :, None] * margins[..., None, :] * distance).sum(axis=(-2, -1))
+    return np.asarray(1 - observed * (margins.sum(axis=-1) - 1) / chance, dtype=np.float64)
+
+
+def _rectangular(table: Sequence[Sequence[Hashable | None]]) -> NDArray[np.float64]:
+    """How often each item was given each answer, ``(items, K)``, as many answers to each."""
+    units = [given for _, given in _pairable(table)]
+    if {len(given) for given in units} != {len(units[0])} or len(units) != len(table[0]):
+        raise ValueError(
+            "Fleiss' kappa needs equally many answers to each item, two or more: take "
+            "Krippendorff's alpha where there are gaps"
+        )
+    values = sorted({answer for given in units for answer in given}, key=_order)
+    return np.array([[given.count(value) for value in values] for given in units], np.float64)
+
+
+def _fleiss(drawn: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Kappas of resamples ``(R, items)`` of ``(items, K)`` counts; not finite of unanimous ones."""
+    answers = counts[0].sum()
+    alike = ((counts**2).sum(axis=1) - answers) / (answers * (answers - 1))
+    items = drawn.sum(axis=1)
+    shares = (drawn @ counts) / (items * answers)[:, None]
+    return _beyond_chance((drawn @ alike) / items, (shares**2).sum(axis=1))
+
+
+def _beyond_chance(
+    observed: NDArray[np.float64], expected: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """``(p_o - p_e) / (1 - p_e)``, NaN where chance alone agrees always."""
+    room = 1 - expected
+    possible = room > _ROUNDING
+    return np.where(possible, (observed - expected) / np.where(possible, room, 1), np.nan)
+
+
+def _finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]
+
+
+def _interval(
+    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    items: int,
+    rng: np.random.Generator,
+    repetitions: int,
+) -> tuple[float, float]:
+    if items == 1:
+        raise ValueError("an interval needs two items or more that two people answered")
+    low, high = weighted_interval(statistic, items, rng, repetitions)
+    return float(low), float(high)
 
 
 def _order(value: Hashable) -> tuple[float, str]:
@@ -280,7 +407,7 @@ def _order(value: Hashable) -> tuple[float, str]:
 def _distances(
     values: Sequence[Hashable], margins: NDArray[np.float64], level: Level
 ) -> NDArray[np.float64]:
-    """Squared distances of all pairs of values, ``(K, K)``."""
+    """Squared distances of all pairs of values, ``(K, K)``, or ``(..., K, K)`` by their margins."""
     if level == "nominal":
         return 1 - np.eye(len(values))
     if not all(isinstance(value, int | float) for value in values):
@@ -289,5 +416,5 @@ def _distances(
         numbers = np.array(values, dtype=np.float64)
     else:
         # Between two ranks lie all the answers between them and half of those at either end.
-        numbers = np.cumsum(margins) - margins / 2
-    return np.asarray((numbers[:, None] - numbers[None, :]) ** 2, dtype=np.float64)
+        numbers = np.cumsum(margins, axis=-1) - margins / 2
+    return np.asarray((numbers[..., :, None] - numbers[..., None, :]) ** 2, dtype=np.float64)

@@ -1,6 +1,6 @@
 """What people (or stand-ins for people) prefer: pairs, answers, and the files that keep them."""
 
-from reward_models.preferences.annotators import SimulatedAnnotator
+from reward_models.preferences.annotators import SimulatedAnnotator, persona
 from reward_models.preferences.formats import (
     PreferenceData,
     data_hash,
@@ -68,6 +68,7 @@ __all__ = [
     "pairs_of_labels",
     "pairs_of_rankings",
     "pairs_of_ratings",
+    "persona",
     "read_preferences",
     "remarks",
     "vote_shares",

@@ -1,39 +1,72 @@
 """Stand-ins for people, with a known truth: they make every figure of a pipeline checkable.
 
-Simplifications: no fatigue, no bias for a side or for length, no ties. AlpacaFarm (Dubois et al.
-2023) found that injected noise is what makes over-optimisation show, hence the flips.
+They err as people do: by chance where two texts are close, by slips, by a liking for one side or
+for long texts, by not looking at all, and the more so the longer they have sat there. AlpacaFarm
+(Dubois et al. 2023) found that injected noise is what makes over-optimisation show, hence the
+flips.
+
+Simplifications: no ``both_bad`` and no skips; lengths are counted in characters; who is tired looks
+less often, and is no slower.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from scipy.special import expit
+import math
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import parse_qsl
 
 from reward_models.preferences.pairs import Answer, Pair, Preference
+from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from textgym.types import RewardFunction
 
-__all__ = ["SimulatedAnnotator"]
+__all__ = ["PERSONAS", "SimulatedAnnotator", "persona"]
+
+Said = Literal["left", "right", "tie"]
+
+PERSONAS: Mapping[str, Mapping[str, float]] = {
+    "average": {},
+    "careful": {"slope": 8.0, "flip": 0.02},
+    "careless": {"lapse": 0.5},
+    "one-sided": {"left": 1.5},
+    "wordy": {"longer": 3.0},
+    "tired": {"fatigue": 0.5},
+    "undecided": {"ties": 1.0},
+}
+"""Kinds of people by name, and what sets them apart from the average one."""
+
+_HUNDRED = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedAnnotator:
-    """Chooses by Bradley-Terry on a hidden score, then flips some of the answers.
+    """Chooses by Bradley-Terry on a hidden score and some weaknesses, then flips some answers.
 
-    ``P(a) = (1 - flip) p + flip (1 - p)`` with ``p = sigmoid(slope * (score(a) - score(b)))``.
-    An answer depends on the seed, the pair's id and the two scores: neither on the order of the
-    pairs nor on an interruption.
+    With ``z = slope * (score(first) - score(second)) + longer * l + left * s``, ``l`` the
+    difference of the two lengths over their sum, and ``s`` 1 where the first stands on the left and
+    -1 where it does not, the first wins with ``sigmoid(z - ties)``, the second with
+    ``sigmoid(-z - ties)``, and the rest are ties. Of these answers ``flip`` are turned round. And
+    before all that, a share of ``1 - (1 - lapse) exp(-fatigue * n / 100)`` of the n-th answers is a
+    coin's, either side.
+
+    An answer depends on the seed, the pair and its scores, and on ``n`` where there is fatigue:
+    neither on the order of the pairs nor on an interruption.
 
     Attributes:
         score: The hidden score, any reward function. It sees prompts and completions only.
-        slope: How sharply a difference of scores decides, in one over score units.
+        slope: How sharply a difference of scores decides, in one over score units: one over the
+            temperature of the choice.
         flip: The share of the answers that is turned round, in [0, .5].
+        left: Liking for the left side, in log-odds.
+        longer: Liking for the longer text, in log-odds where the other one is empty.
+        ties: How close two texts may be for a tie, in log-odds; 0 is never one.
+        lapse: The share of answers that look at nothing, in [0, 1].
+        fatigue: How fast that share grows, in one over a hundred answers.
         seed: Decides the chances; another seed is another person.
         name: What the answers are signed with.
     """
@@ -41,23 +74,59 @@ class SimulatedAnnotator:
     score: RewardFunction
     slope: float = 4.0
     flip: float = 0.10
+    left: float = 0.0
+    longer: float = 0.0
+    ties: float = 0.0
+    lapse: float = 0.0
+    fatigue: float = 0.0
     seed: int = 0
     name: str = "simulated"
 
     def __post_init__(self) -> None:
         if not 0.0 <= 2 * self.flip <= 1.0:
             raise ValueError(f"flip is {self.flip}, but a share of turned answers lies in [0, .5]")
+        if not 0.0 <= self.lapse <= 1.0:
+            raise ValueError(f"lapse is {self.lapse}, but a share of answers lies in [0, 1]")
+        if self.ties < 0 or self.fatigue < 0:
+            raise ValueError(f"ties is {self.ties} and fatigue {self.fatigue}: give 0 or more")
 
-    def answer(self, pairs: Sequence[Pair]) -> list[Answer]:
-        """Answers each pair, in their order, always with ``a`` or ``b``."""
-        return [
-            Answer(
-                pair_id=pair.pair_id,
-                annotator=self.name,
-                answer="a" if self._prefers_a(pair.pair_id, difference) else "b",
+    def answer(self, pairs: Sequence[Pair], answered: int = 0) -> list[Answer]:
+        """Answers each pair, in their order, its sides drawn.
+
+        Args:
+            pairs: What to compare.
+            answered: How many answers came before, which matters to whoever gets tired.
+        """
+        given = []
+        differences = self._differences(pairs)
+        for place, (pair, difference) in enumerate(zip(pairs, differences, strict=True)):
+            a_is_left = _uniform(f"{self.seed}/{pair.pair_id}/side")[0] < 1 / 2
+            z = self._lead(difference, pair.a, pair.b, self.left if a_is_left else -self.left)
+            said = self._said(f"{self.seed}/{pair.pair_id}", z, answered + place)
+            given.append(
+                Answer(
+                    pair_id=pair.pair_id,
+                    annotator=self.name,
+                    answer=said,
+                    shown_left="a" if a_is_left else "b",
+                )
             )
-            for pair, difference in zip(pairs, self._differences(pairs), strict=True)
-        ]
+        return given
+
+    def choose(self, prompt: str, left: str, right: str, answered: int = 0) -> Said:
+        """Answers what a page shows, which says no pair's name.
+
+        Args:
+            prompt: What both texts follow.
+            left: The text on the left.
+            right: The text on the right.
+            answered: How many answers came before; the same pair shown again is a new answer.
+        """
+        one, other = self.score([prompt, prompt], [left, right])
+        z = self._lead(float(one - other), left, right, self.left)
+        said = self._said(f"{self.seed}/{answered}/{prompt}/{left}/{right}", z, answered)
+        names: Mapping[str, Said] = {"a": "left", "b": "right", "tie": "tie"}
+        return names[said]
 
     def true_order(self, pairs: Sequence[Pair]) -> list[Preference]:
         """Orders the completions by the hidden score itself, without chance or flips.
@@ -87,9 +156,66 @@ class SimulatedAnnotator:
         a, b = scores[: len(pairs)], scores[len(pairs) :]
         return [float(x - y) for x, y in zip(a, b, strict=True)]
 
-    def _prefers_a(self, pair_id: str, difference: float) -> bool:
-        """Draws the choice and the flip from two uniform numbers hashed from seed and pair."""
-        digest = hashlib.blake2b(f"{self.seed}/{pair_id}".encode(), digest_size=16).digest()
-        choice, turn = (int.from_bytes(part) / 2**64 for part in (digest[:8], digest[8:]))
-        prefers_a = choice < float(expit(self.slope * difference))
-        return prefers_a != (turn < self.flip)
+    def _lead(self, difference: float, first: str, second: str, for_side: float) -> float:
+        """The log-odds of the first text, but for ties."""
+        both = len(first) + len(second)
+        length = (len(first) - len(second)) / both if both else 0.0
+        return self.slope * difference + self.longer * length + for_side
+
+    def _blind(self, answered: int) -> float:
+        """The share of answers that look at nothing."""
+        return 1 - (1 - self.lapse) * math.exp(-self.fatigue * answered / _HUNDRED)
+
+    def _said(self, key: str, lead: float, answered: int) -> Literal["a", "b", "tie"]:
+        """Draws an answer from uniform numbers hashed from the key."""
+        looks_at_nothing, coin = _uniform(f"{key}/lapse")
+        if looks_at_nothing < self._blind(answered):
+            return "a" if coin < 1 / 2 else "b"
+        choice, turn = _uniform(key)
+        first, second = _sigmoid(lead - self.ties), _sigmoid(-lead - self.ties)
+        if first <= choice < 1 - second:
+            return "tie"
+        return "a" if (choice < first) != (turn < self.flip) else "b"
+
+
+def persona(line: str, score: RewardFunction, seed: int, name: str = "") -> SimulatedAnnotator:
+    """Makes a simulated annotator of a line such as ``careless`` or ``average?left=1&lapse=.2``.
+
+    Args:
+        line: A kind of ``PERSONAS``, and numbers that are set otherwise.
+        score: The hidden score.
+        seed: Another seed is another person.
+        name: What the answers are signed with; left out, the kind and the seed.
+
+    Raises:
+        ValueError: If there is no such kind or number, or it is out of its range.
+    """
+    kind, _, query = line.partition("?")
+    if kind not in PERSONAS:
+        known = ", ".join(PERSONAS)
+        raise ValueError(
+            f"unknown kind of annotator {kind!r}{did_you_mean(kind, PERSONAS)}; known: {known}"
+        )
+    numbers = [
+        f.name for f in fields(SimulatedAnnotator) if f.name not in ("score", "seed", "name")
+    ]
+    given = dict(PERSONAS[kind])
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in numbers:
+            raise ValueError(f"unknown number {key!r} in {line!r}; known: {', '.join(numbers)}")
+        try:
+            given[key] = float(value)
+        except ValueError:
+            raise ValueError(f"{key} in {line!r} is no number: {value!r}") from None
+    return SimulatedAnnotator(score=score, seed=seed, name=name or f"{kind} {seed}", **given)
+
+
+def _uniform(key: str) -> tuple[float, float]:
+    """Two numbers in [0, 1) that depend on the key alone."""
+    digest = hashlib.blake2b(key.encode(), digest_size=16).digest()
+    one, other = (int.from_bytes(part) / 2**64 for part in (digest[:8], digest[8:]))
+    return one, other
+
+
+def _sigmoid(value: float) -> float:
+    return (1 + math.tanh(value / 2)) / 2

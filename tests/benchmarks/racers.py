@@ -54,7 +54,7 @@ def make_envs(run, split, rows=ROWS):
         "textgym:TextGym/Sentiment-v0",
         num_envs=rows,
         split=split,
-        reward="preference_model",
+        reward="model",
         reward_kwargs={"path": str(run / "reward_model")},
         tokenizer=str(run / "tokenizer.model"),
         autoreset_mode="Disabled",

@@ -100,6 +100,16 @@ _LABEL = (
     "texts.jsonl --annotators anna ben --answers 2",
     "postgresql://study@db/study --host 0.0.0.0 --urls https://label.example.org",
 )
+_COMPARE = (
+    "runs/quickstart/language_model runs/quickstart/policy --env TextGym/Sentiment-v0 "
+    "--store runs/people.sqlite",
+)
+_SIMULATE = ("'http://127.0.0.1:8765/#token=...' --truth vader --annotators average careless",)
+_LOOP = (
+    "--env TextGym/Sentiment-v0 --policy runs/quickstart/language_model --out runs/loop",
+    f"{_TOY} --out runs/toy-loop --truth textgym.tasks.toys:alphabet_score "
+    "--annotators average careful careless --votes ability --ppo.iterations 30",
+)
 _GRPO = (f"{_TOY} --out runs/grpo --num-envs 256 --grpo.group-size 8 --grpo.iterations 60",)
 _RLOO = (f"{_TOY} --out runs/rloo --num-envs 256 --rloo.iterations 60",)
 _REINFORCE = (f"{_TOY} --out runs/reinforce --num-envs 256 --reinforce.iterations 60",)
@@ -172,6 +182,7 @@ _ENSEMBLE = (
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
     "check": Command("textgym.cli.checks", "CheckConfig", "check_subject", "whether an environment, a reward or a task keeps its contract", _CONTRACTS),  # noqa: E501
+    "compare": Command("textgym.cli.feedback.compare", "CompareConfig", "compare", "which of several policies people prefer, blind", _COMPARE),  # noqa: E501
     "data check": Command("textgym.cli.data.split", "CheckConfig", "check_data", "what one part of the data has of another", _CHECK),  # noqa: E501
     "data clean": Command("textgym.cli.data.clean", "CleanConfig", "clean_data", "a corpus through named steps, each of which counts what it did", _CLEAN),  # noqa: E501
     "data collect": Command("textgym.cli.data.collect", "CollectConfig", "collect_data", "texts of any kind and place as one corpus", _COLLECT),  # noqa: E501
@@ -179,6 +190,7 @@ COMMANDS: Mapping[str, Command] = {
     "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs", _ENVS),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
     "label": Command("textgym.cli.feedback.label", "LabelConfig", "label", "a page on which people compare texts, and a store of their answers", _LABEL),  # noqa: E501
+    "loop": Command("textgym.cli.feedback.loop", "LoopConfig", "loop", "write, ask people, learn a reward, optimise, and again", _LOOP),  # noqa: E501
     "play": Command("textgym.cli.policy.play", "PlayConfig", "play", "watch an environment: at random, by a policy, or by hand", _PLAY),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report", _QUICKSTART),  # noqa: E501
     "rescore": Command("textgym.cli.reward.score", "RescoreConfig", "rescore_trajectories", "what recorded episodes are worth under other rewards", _RESCORE),  # noqa: E501
@@ -190,6 +202,7 @@ COMMANDS: Mapping[str, Command] = {
     "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth", _REWARD_TRAIN),  # noqa: E501
     "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one", _REWARDS),  # noqa: E501
     "score": Command("textgym.cli.reward.score", "ScoreConfig", "score_texts", "what texts of a file are worth under rewards", _SCORE),  # noqa: E501
+    "simulate": Command("textgym.cli.feedback.simulate", "SimulateConfig", "simulate", "let simulated annotators answer at a running page", _SIMULATE),  # noqa: E501
     "train dpo": Command("textgym.cli.policy.dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
     "train grpo": Command("textgym.cli.policy.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
     "train ppo": Command("textgym.cli.policy.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
@@ -206,7 +219,13 @@ GROUPS: Mapping[str, str] = {
 }
 """What the commands of a group have in common; a group without commands is not shown."""
 
-_GO_ON = ("quickstart", "reward curve", "reward train")  # after a stop; training says it by itself
+_GO_ON = (
+    "compare",
+    "loop",
+    "quickstart",
+    "reward curve",
+    "reward train",
+)  # after a stop; training says it by itself
 _USAGE = 2  # what a shell's own commands leave with, where their words are wrong
 _EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
 

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from textgym.files import write_json
-from textgym.tokenizers.characters import CharacterTokenizer
+from textgym.tokenizers.characters import ALPHABET_FILE, CharacterTokenizer
 from textgym.tokenizers.hugging_face import HuggingFaceTokenizer
 from textgym.tokenizers.sentencepiece import SentencePieceTokenizer, train_tokenizer
 
@@ -36,7 +35,7 @@ __all__ = [
 _SHIPPED = ("reviews-4096",)
 _CHARACTERS = "characters:"
 # What a tokenizer is in a folder.
-_HUGGING_FACE, _SENTENCEPIECE, _ALPHABET = "tokenizer.json", "tokenizer.model", "alphabet.json"
+_HUGGING_FACE, _SENTENCEPIECE = "tokenizer.json", "tokenizer.model"
 
 
 def legal_ids(tokenizer: Tokenizer) -> npt.NDArray[np.bool_]:
@@ -81,10 +80,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
     """
     if isinstance(tokenizer, SentencePieceTokenizer):
         tokenizer.save(folder / _SENTENCEPIECE)
-    elif isinstance(tokenizer, HuggingFaceTokenizer):
+    elif isinstance(tokenizer, HuggingFaceTokenizer | CharacterTokenizer):
         tokenizer.save(folder)
-    elif isinstance(tokenizer, CharacterTokenizer):
-        write_json(folder / _ALPHABET, tokenizer.alphabet)
     else:
         return False
     return True
@@ -114,8 +111,9 @@ def _other_peoples(name: str, path: Path) -> Tokenizer:
             return SentencePieceTokenizer(path.read_bytes())
         if (path / _SENTENCEPIECE).is_file():
             return SentencePieceTokenizer((path / _SENTENCEPIECE).read_bytes())
-        if (path / _ALPHABET).is_file():
-            return CharacterTokenizer(json.loads((path / _ALPHABET).read_text(encoding="utf-8")))
+        if (path / ALPHABET_FILE).is_file():
+            alphabet = (path / ALPHABET_FILE).read_text(encoding="utf-8")
+            return CharacterTokenizer(json.loads(alphabet))
     raise ValueError(
         f"unknown tokenizer {name!r}; known: {_CHARACTERS}<alphabet>, {', '.join(_SHIPPED)}, "
         f"{SMOLLM2}, {HUB_PREFIX}NAME; "

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from textgym.files import write_json
 from textgym.messages import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-__all__ = ["CharacterTokenizer"]
+__all__ = ["ALPHABET_FILE", "CharacterTokenizer"]
+
+ALPHABET_FILE = "alphabet.json"
+"""What the tokenizer is in a folder."""
 
 _PAD, _BOS, _EOS = 0, 1, 2
 
@@ -91,6 +96,10 @@ class CharacterTokenizer:
     def decode_batch(self, batch: Sequence[Sequence[int]]) -> list[str]:
         """Decodes many rows at once."""
         return [self.decode(ids) for ids in batch]
+
+    def save(self, folder: Path) -> None:
+        """Writes what ``load_tokenizer(folder)`` reads; the folder is made if it is missing."""
+        write_json(folder / ALPHABET_FILE, self._alphabet)
 
     def token_bytes(self, token: int) -> bytes:
         """What a token adds to a text's UTF-8; special ids add nothing.

@@ -7,6 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from reward_models.preferences import Pair, SimulatedAnnotator
+from reward_models.preferences.annotators import PERSONAS, persona
 
 
 def quality(prompts, completions, **columns):
@@ -94,3 +95,72 @@ def test_a_flip_rate_beyond_a_half_is_refused(flip):
     """Over one half, the annotator says the opposite of what it thinks."""
     with pytest.raises(ValueError, match="turned answers"):
         SimulatedAnnotator(score=quality, flip=flip)
+
+
+def test_likings_and_ties_have_the_shares_of_their_formula():
+    """4,000 answers to one difference, on the left and on the right; both texts equally long."""
+    annotator = SimulatedAnnotator(score=quality, flip=0.1, left=0.8, longer=1.0, ties=0.5)
+    answers = annotator.answer(pairs_of_difference(0.2, 4000))
+    for side, sign in (("a", 1), ("b", -1)):
+        shown = [answer.answer for answer in answers if answer.shown_left == side]
+        assert binomtest(len(shown), 4000, 0.5).pvalue > 1e-4
+        z = 4.0 * 0.2 + sign * 0.8
+        a, b = 1 / (1 + math.exp(-z + 0.5)), 1 / (1 + math.exp(z + 0.5))
+        assert binomtest(shown.count("tie"), len(shown), 1 - a - b).pvalue > 1e-4
+        assert binomtest(shown.count("a"), len(shown), 0.9 * a + 0.1 * b).pvalue > 1e-4
+
+
+def test_a_liking_for_length_is_for_the_longer_text_on_either_side():
+    """The same quality, 5 characters against 3: the log-odds are 8 times two eighths."""
+    annotator = SimulatedAnnotator(score=quality, flip=0.0, longer=8.0)
+    pairs = [Pair(pair_id=str(i), prompt="", a="1.000", b="1.0") for i in range(3000)]
+    share = 1 / (1 + math.exp(-2))
+    chose = sum(answer.answer == "a" for answer in annotator.answer(pairs))
+    assert binomtest(chose, 3000, share).pvalue > 1e-4
+
+
+def test_who_gets_tired_looks_less_and_less():
+    """Of easy pairs a rested person misses none, and one after 2,000 answers about half."""
+    annotator = SimulatedAnnotator(score=quality, flip=0.0, fatigue=1.0)
+    pairs = pairs_of_difference(9, 2000)
+    answers = annotator.answer(pairs)
+    wrong = [answer.answer == "b" for answer in answers]
+    expected = [(1 - math.exp(-n / 100)) / 2 for n in range(2000)]
+    for start, end in ((0, 50), (50, 150), (150, 2000)):
+        mean, spread = sum(expected[start:end]), math.sqrt(end - start) / 2
+        assert abs(sum(wrong[start:end]) - mean) < 4 * spread
+    assert sum(wrong[:20]) < sum(wrong[-20:])
+    later = annotator.answer(pairs[1000:], answered=1000)
+    assert answers[1000:] == later
+
+
+def test_what_a_page_shows_is_answered_by_the_same_chances():
+    """By sides, without a pair's name; the same pair again is another draw."""
+    annotator = SimulatedAnnotator(score=quality, flip=0.0, left=1.0)
+    said = [annotator.choose("p", "0.0", "0.2", number) for number in range(4000)]
+    share = 1 / (1 + math.exp(4.0 * 0.2 - 1.0))
+    assert binomtest(said.count("left"), 4000, share).pvalue > 1e-4
+    assert said[7] == annotator.choose("p", "0.0", "0.2", 7)
+
+
+def test_kinds_of_people_are_made_by_name():
+    one = persona("careless?flip=0.2", quality, seed=3)
+    assert (one.lapse, one.flip, one.name, one.seed) == (0.5, 0.2, "careless 3", 3)
+    assert persona("wordy", quality, seed=0, name="x").name == "x"
+    for kind in PERSONAS:
+        persona(kind, quality, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("carless", "did you mean careless"),
+        ("average?lazy=1", "unknown number 'lazy'"),
+        ("average?left=much", "is no number"),
+        ("average?lapse=2", "share of answers lies in"),
+        ("average?ties=-1", "give 0 or more"),
+    ],
+)
+def test_what_is_no_kind_of_person_is_said(line, said):
+    with pytest.raises(ValueError, match=said):
+        persona(line, quality, seed=0)

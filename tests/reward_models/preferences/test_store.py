@@ -149,6 +149,18 @@ def test_the_latest_round_decides_even_when_it_undecides(store):
     assert (store.answer_counts()["a"], store.answer_counts()["tie"]) == (0, 1)
 
 
+def test_all_answers_come_back_as_they_were_given(store):
+    """With rounds, sides, times and skips, which preferences do not have."""
+    given = [
+        answer(1, "skip", "yet another", key="1"),
+        answer(0, "a", shown_left="b", key="2"),
+        answer(0, "b", round=2, served_at=1.5, voted_at=2.5, key="3"),
+    ]
+    store.record_answers(given)
+    assert given == store.answers()
+    assert store.answers("nowhere") == []
+
+
 def test_each_annotator_counts_once_and_order_does_not_depend_on_arrival(store):
     """Pairs in their order, annotators by name, whoever was faster."""
     store.record_answers([answer(1, annotator="zoe"), answer(1, "b", annotator="bob"), answer(0)])

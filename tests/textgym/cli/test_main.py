@@ -14,7 +14,7 @@ from tests.commands import ROOT
 from textgym.cli import main
 from textgym.cli.main import COMMANDS, GROUPS, Command
 from textgym.cli.parsing import CommandError, options_of
-from textgym.cli.quickstart.run import RunError
+from textgym.cli.stages import RunError
 from textgym.rewards import RewardError
 
 HERE = Command(__name__, "Config", "run", "say something")

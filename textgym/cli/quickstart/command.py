@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from textgym.cli.quickstart.plan import Plan
-    from textgym.cli.quickstart.run import Stage
+    from textgym.cli.stages import Stage
 
 __all__ = ["QuickstartConfig", "quickstart"]
 
@@ -69,7 +69,7 @@ def quickstart(config: QuickstartConfig) -> None:
     from textgym.cli.console import keep_large_blocks, say, use_quiet_transformers
     from textgym.cli.quickstart import measuring, stages
     from textgym.cli.quickstart.plan import make_plan
-    from textgym.cli.quickstart.run import Run, run_stages
+    from textgym.cli.stages import Run, run_stages
 
     console = Console()
     device = _device(config.device)
@@ -122,7 +122,7 @@ def quickstart(config: QuickstartConfig) -> None:
 def _device(name: str) -> str:
     import torch
 
-    from textgym.cli.quickstart.run import RunError
+    from textgym.cli.stages import RunError
 
     available = torch.cuda.is_available()
     if name == "auto":
@@ -136,7 +136,7 @@ def _device(name: str) -> str:
 
 def _stages(plan: Plan, *stages: tuple[str, str, Callable[..., Mapping[str, Any]]]) -> list[Stage]:
     """Stages from their names, titles and work."""
-    from textgym.cli.quickstart.run import Stage
+    from textgym.cli.stages import Stage
 
     return [
         Stage(name=name, title=title, work=functools.partial(work, plan=plan))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agents.measuring.evaluation import PolicyReport
     from agents.reports.gates import Gate
     from textgym.cli.quickstart.plan import Plan
-    from textgym.cli.quickstart.run import Run
+    from textgym.cli.stages import Run
 
 __all__ = ["evaluate", "gates", "report"]
 

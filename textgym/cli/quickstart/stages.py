@@ -30,7 +30,7 @@ from reward_models.preferences import (
     build_pairs,
     majority,
 )
-from textgym.cli.quickstart.run import Run, RunError
+from textgym.cli.stages import Run, RunError
 from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
 from textgym.pretrained.precision import time_passes

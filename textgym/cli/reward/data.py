@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from reward_models.measuring.ability import ability_shares, find_abilities
+from reward_models.measuring.annotators import latest
 from reward_models.preferences import (
     Item,
     Preference,
@@ -25,14 +28,15 @@ if TYPE_CHECKING:
 
     from reward_models.preferences import Division
 
-__all__ = ["REVIEWS", "LoadedData", "Votes", "load_data"]
+__all__ = ["REVIEWS", "LoadedData", "Votes", "load_data", "shown_left"]
 
-Votes = Literal["majority", "shares", "each"]
+Votes = Literal["majority", "shares", "ability", "each"]
 
 REVIEWS = "reviews"
 """The name of the pairs made of people's labels of films' reviews."""
 
 _STORES = (".sqlite", ".db")
+_PEOPLE_SHOWN = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +133,7 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
         answers = store.preferences("train" if others else None, ties=ties)
         kept = [p for split in others for p in store.preferences(split, ties=ties)]
         counts = store.answer_counts()
+        left = shown_left(store) if votes == "ability" else {}
     if not answers:
         where = f"the split train of {path}" if kept else path
         raise ValueError(f"{where} has no answers that prefer a text; gather some first")
@@ -136,9 +141,27 @@ def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
     ways: dict[Votes, Callable[[Sequence[Preference]], list[Preference]]] = {
         "majority": majority,
         "shares": vote_shares,
+        "ability": partial(ability_shares, left=left),
         "each": list,
     }
     combine = ways[votes]
     undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
     notes = [f"left out: {counts[a]} {a.replace('_', ' ')}" for a in undecided if counts[a]]
+    if votes == "ability":
+        found = find_abilities(division.learned, left)
+        notes += [
+            f"{who.annotator}: right in {who.accuracy:.2f}, as the others' answers tell; says left "
+            f"in {who.left:.2f}; {who.answers} answers"
+            for who in found[:_PEOPLE_SHOWN]
+        ]
+        notes += [f"and {len(found) - _PEOPLE_SHOWN} more people"] * (len(found) > _PEOPLE_SHOWN)
     return _loaded(combine(division.learned), combine(division.held_out), division, notes)
+
+
+def shown_left(store: PreferenceStore) -> dict[tuple[str, str], str]:
+    """The text that stood on the left of each pair in each annotator's latest round."""
+    texts = {pair.pair_id: {"a": pair.a, "b": pair.b} for pair in store.pairs()}
+    return {
+        (answer.pair_id, answer.annotator): texts[answer.pair_id][answer.shown_left]
+        for answer in latest(store.answers())
+    }

@@ -22,6 +22,7 @@ from reward_models.reading.readers import PretrainedReader
 from textgym.cli.parsing import CommandError
 from textgym.pretrained.checkpoints import PACKAGED, find_checkpoint, model_type, require_files
 from textgym.tokenizers import load_tokenizer, train_tokenizer
+from textgym.tokenizers.characters import ALPHABET_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,6 +171,8 @@ def _own_tokenizer(folder: Path) -> Reader:
     """A folder's own, or the one beside it, where the quickstart puts it."""
     if (folder / "tokenizer.json").is_file():
         return PretrainedReader.open(folder)
+    if (folder / ALPHABET_FILE).is_file():
+        return load_tokenizer(folder)
     for place in (folder / "tokenizer.model", folder.parent / "tokenizer.model"):
         if place.is_file():
             return load_tokenizer(place)

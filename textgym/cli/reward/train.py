@@ -78,7 +78,8 @@ class RewardTrainConfig:
     sides, and without prompts no text."""
     votes: Votes = "majority"
     """Of several people's answers in a store: what most said, their shares as soft labels (ties
-    count half), or each answer by itself."""
+    count half), the same with each vote weighed by how good its annotator's answers have proved, or
+    each answer by itself."""
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     device: str = "auto"

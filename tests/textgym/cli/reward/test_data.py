@@ -125,6 +125,38 @@ def test_a_store_s_votes_are_counted_as_asked(store):
     assert sum(p.probability == 0.5 for p in each) == 6
 
 
+def test_votes_weighed_by_ability_are_soft_labels_and_the_notes_name_people(store):
+    """Ann and Bob always agree, so Cy, who contradicts them, is found out; no label is even."""
+    data = load_data(str(store), held_out=0.2, seed=0, votes="ability")
+    labels = [*data.train, *data.held_out]
+    assert {label.chosen for label in labels} == {" x"}
+    assert all(0.9 < label.probability < 1 for label in labels)
+    people = [note for note in data.notes if "right in" in note]
+    assert [note.partition(":")[0] for note in people] == ["ann", "bob", "cy"]
+    assert [float(note.split("right in ")[1][:4]) > 0.5 for note in people] == [True, True, False]
+
+
+def test_a_side_that_somebody_always_takes_is_read_from_the_store(tmp_path):
+    """The left is mostly a; of the pairs that show b there, it is b that is not believed."""
+    pairs = build_pairs([(f"p{n}", f" {t}") for n in range(60) for t in "xy"], seed=0)
+    with PreferenceStore(tmp_path / "s.sqlite") as opened:
+        opened.add_pairs(pairs)
+        for number, pair in enumerate(pairs):
+            left = "ab"[number % 3 == 0]
+            best = "a" if pair.a == " x" else "b"
+            opened.record_answers(
+                [
+                    Answer(pair_id=pair.pair_id, annotator="leaning", answer=left, shown_left=left),
+                    Answer(pair_id=pair.pair_id, annotator="one", answer=best, shown_left=left),
+                    Answer(pair_id=pair.pair_id, annotator="two", answer=best, shown_left="a"),
+                ]
+            )
+    data = load_data(str(tmp_path / "s.sqlite"), held_out=0.2, seed=0, votes="ability")
+    assert {label.chosen for label in data.train} == {" x"}
+    (leaning,) = [note for note in data.notes if note.startswith("leaning")]
+    assert "says left in 0.9" in leaning
+
+
 def test_a_store_that_is_not_there_is_not_made(tmp_path):
     for use in (
         lambda: load_data(str(tmp_path / "no.sqlite"), held_out=0.1, seed=0),

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from textgym.cli.quickstart.run import Run, RunError, Stage, run_stages
+from textgym.cli.stages import Run, RunError, Stage, run_stages
 
 
 def _run(out, **config):

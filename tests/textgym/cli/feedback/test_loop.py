@@ -1,0 +1,159 @@
+"""The closed loop: each step once, whatever stops it, with simulated annotators and with people."""
+
+import io
+import json
+import threading
+
+import pytest
+from rich.console import Console
+
+from agents.ppo import PPOConfig
+from examples.experiments.closed_loop import LETTERS, settings, worth
+from reward_models.learning.settings import RewardTrainingConfig
+from reward_models.preferences import Answer, PreferenceStore
+from textgym.cli.feedback import asking
+from textgym.cli.feedback.loop import loop
+from textgym.cli.parsing import CommandError
+from textgym.cli.stages import RunError
+
+SMALL = {
+    "policy": "scratch:gpt2?layers=1&width=16&heads=2&positions=16",
+    "pairs": 10,
+    "rounds": 2,
+    "num_envs": 16,
+    "evaluation_texts": 16,
+    "members": 1,
+    "reward": RewardTrainingConfig(max_length=12),
+    "ppo": PPOConfig(iterations=1, minibatches=1, epochs=1),
+}
+
+
+def run(out, **changed):
+    to = Console(file=io.StringIO(), width=200)
+    loop(settings(out, 0, **(SMALL | changed)), to)
+    return to.file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run's folder and what it said."""
+    out = tmp_path_factory.mktemp("whole") / "loop"
+    return out, run(out)
+
+
+def test_the_truth_of_the_toy_is_the_mean_worth_of_its_places():
+    assert worth([""] * 3, ["aaaaaa", "h", "aahh"]) == pytest.approx([1, 0, 2 / 6])
+    assert len(LETTERS) == 8
+
+
+def test_rounds_stand_side_by_side_and_the_same_command_has_nothing_left_to_do(whole):
+    out, said = whole
+    table = [line for line in said.splitlines() if line.startswith("|")]
+    assert table[0].startswith("| round | gold | wins against the start | KL from the start |")
+    assert [line.split(" |")[0] for line in table[2:]] == ["| 0", "| 1", "| 2"]
+    assert (out / "report.md").read_text().splitlines() == table
+    with PreferenceStore(out / "preferences.sqlite") as store:
+        pairs, answers = store.pairs(), store.answers()
+        assert {pair.split for pair in pairs} == {"round 1", "round 2"}
+        assert {(p.split, p.policy_a) for p in pairs} == {
+            ("round 1", "round 0"),
+            ("round 2", "round 1"),
+        }
+        assert len(answers) == 3 * len(pairs)
+    again = run(out)
+    assert again.count("done before") == 11
+    assert [line for line in again.splitlines() if line.startswith("|")] == table
+    with pytest.raises(RunError, match="made with another pairs"):
+        run(out, pairs=12)
+
+
+def test_a_round_that_was_stopped_goes_on_at_its_step_and_ends_alike(tmp_path, whole, monkeypatch):
+    """Stopped in the second round's answers, when some were given."""
+    answered = asking.answer_all
+    calls = []
+
+    def interrupted(store, annotators, split=None):
+        calls.append(split)
+        if split == "round 2" and calls.count("round 2") == 1:
+            answered(store, annotators[:1], split)
+            raise KeyboardInterrupt
+        return answered(store, annotators, split)
+
+    monkeypatch.setattr("textgym.cli.feedback.rounds.answer_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "stopped")
+    said = run(tmp_path / "stopped")
+    assert calls == ["round 1", "round 2", "round 2"]
+    assert "Round 2, pairs are written: done before" in said
+    tables = [[x for x in s.splitlines() if x.startswith("|")] for s in (whole[1], said)]
+    assert tables[0] == tables[1]
+
+
+def test_people_are_waited_for_and_told_how(tmp_path, monkeypatch):
+    """Somebody answers in another thread while the loop sleeps; a skip is no answer."""
+    monkeypatch.setattr(asking, "_SECONDS", 0.05)
+    asleep = threading.Event()
+    real = asking.time.sleep
+    monkeypatch.setattr(asking.time, "sleep", lambda s: (asleep.set(), real(s)))
+    done = []
+
+    def person():
+        asleep.wait(60)
+        with PreferenceStore(tmp_path / "loop" / "preferences.sqlite") as store:
+            pairs = store.pairs("round 1")
+            first, others = pairs[0].pair_id, pairs[1:]
+            store.record_answers([Answer(pair_id=first, annotator="anna", answer="skip")])
+            store.record_answers(
+                [Answer(pair_id=p.pair_id, annotator="anna", answer="a") for p in others]
+            )
+            assert asking.missing_answers(store, "round 1", 1) == 1
+            assert asking.missing_answers(store, "round 1", 2) == len(pairs) + 1
+            store.record_answers([Answer(pair_id=first, annotator="ben", answer="b")])
+        done.append(True)
+
+    thread = threading.Thread(target=person)
+    thread.start()
+    said = run(tmp_path / "loop", annotators=(), truth=None, rounds=1)
+    thread.join()
+    assert done == [True]
+    assert "round 1 waits for answers: textgym label" in said
+    assert '--split "round 1" --answers 1' in said
+    assert "gold" not in said
+
+
+def test_pairs_are_chosen_by_what_the_last_reward_is_unsure_of(tmp_path):
+    run(tmp_path / "loop", rule="even", pool=3, control=0.3)
+    written = json.loads((tmp_path / "loop/stages/round_2_write.json").read_text())
+    assert written["candidates"] > written["pairs"]
+    assert 0 < len(written["control"]) < written["pairs"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"truth": None}, "--annotators need --truth"),
+        ({"annotators": ("lazy",)}, "unknown kind of annotator 'lazy'"),
+        ({"rule": "disagreement"}, "needs --members 2"),
+        ({"rounds": 0}, "--rounds must be at least 1"),
+        ({"held_out": 1.0}, "--held-out must be"),
+        ({"control": 0.0}, "--control must be"),
+        ({"truth": "veder"}, "--truth: .*vader"),
+        ({"env": "TextGym/Alphabet-v1"}, "unknown environment"),
+    ],
+)
+def test_what_cannot_work_is_one_line(tmp_path, changed, said):
+    with pytest.raises(CommandError, match=said) as refused:
+        run(tmp_path / "loop", **changed)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.learning
+def test_gold_rises_over_three_rounds(tmp_path):
+    """With two of three annotators careful enough, on the toy of the experiment."""
+    out = tmp_path / "loop"
+    loop(settings(out, 0, members=1), Console(file=io.StringIO()))
+    stages = json.loads((out / "report.json").read_text())["stages"]
+    gold = [stages[f"round_{number}_evaluate"]["gold"] for number in range(4)]
+    assert gold[0] + 0.05 < gold[1] < gold[3] - 0.05
+    assert stages["round_3_evaluate"]["win_rate"] > 0.8
