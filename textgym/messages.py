@@ -22,7 +22,10 @@ _reprs.maxstring = _reprs.maxother = _SHOWN
 
 def shown(value: Any) -> str:
     """Returns what Python writes for a value, shortened; always one line."""
-    return " ".join(_reprs.repr(value).split("\n"))
+    try:
+        return " ".join(_reprs.repr(value).split("\n"))
+    except ValueError:  # Python writes no integer of so many digits
+        return f"an {type(value).__name__} of more digits than Python writes"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -70,6 +70,8 @@ class Command:
         return self._read(name, arguments)
 
     def _read(self, name: str, arguments: Sequence[str]) -> Any:
+        import inspect
+
         from textgym.cli.parsing import parse
 
         module, (config, _) = importlib.import_module(self.module), self.load()
@@ -78,7 +80,8 @@ class Command:
             settings["default"] = getattr(module, self.start)(arguments)
         if self.examples and {"-h", "--help"} & set(arguments):
             shown = "\n".join(f"  textgym {name} {words}".rstrip() for words in self.examples)
-            settings["description"] = f"{config.__doc__}\n\nExamples:\n{shown}"
+            described = inspect.cleandoc(config.__doc__ or "").replace("``", "")
+            settings["description"] = f"{described}\n\nExamples:\n{shown}"
         return parse(config, name, arguments, settings)
 
 

@@ -158,7 +158,7 @@ class CheckedReward:
             number = as_float(value)
             if not math.isfinite(number):
                 raise RewardError(
-                    f"reward {self.name!r} returned {value!r}, which is no finite number; "
+                    f"reward {self.name!r} returned {shown(value)}, which is no finite number; "
                     f"{show(prompts, completions, row)}"
                 )
             checked.append(number)
@@ -171,6 +171,8 @@ def as_float(value: Any) -> float:
         return math.nan
     try:
         return float(value)
+    except OverflowError:  # an integer that no float holds
+        return math.inf
     except (TypeError, ValueError):
         return math.nan
 

@@ -84,6 +84,7 @@ def test_the_card_is_json_and_names_every_section(card):
     assert card.keys() == {
         "reward",
         "data",
+        "warnings",
         "accuracy",
         "people",
         "calibration",

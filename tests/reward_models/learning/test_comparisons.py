@@ -98,7 +98,7 @@ def test_ratings_of_one_prompt_and_annotator_go_together():
     ratings += [Rating(prompt="b", completion="c", rating=1)]
     ratings += [Rating(prompt="a", completion="c", rating=3, annotator="ann")]
     grouped = encode_comparisons(ratings, LETTERS, 16, grouped=True)
-    assert [one["numbers"] for one in grouped] == [list(range(1, 9)), [9, 10]]
+    assert [one["numbers"] for one in grouped] == [[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]]
     assert len(encode_comparisons(ratings, LETTERS, 16)) == 12
     with pytest.raises(ValueError, match="no two of 2 ratings have the same prompt"):
         encode_comparisons(ratings[-2:], LETTERS, 16, grouped=True)

@@ -342,7 +342,7 @@ def test_training_stops_where_held_out_answers_get_worse_and_keeps_the_best(
         early, data, language_model, tokenizer, stopped, callbacks=[record]
     )
     losses = [log["eval_loss"] for log in record.logs if "eval_loss" in log]
-    assert losses == sorted(losses)
+    assert min(losses) == losses[0]
     assert metrics["steps"] == len(losses) == 3
     assert all(0 <= log["eval_accuracy"] <= 1 for log in record.logs if "eval_loss" in log)
     with pytest.raises(KeyboardInterrupt):

@@ -4,7 +4,7 @@ import pytest
 
 from textgym import TextEnv, TextVectorEnv
 from textgym.rewards import RewardError, resolve
-from textgym.rewards.checking import CheckedReward
+from textgym.rewards.checking import CheckedReward, finite
 
 
 def count(prompts, completions, **columns):
@@ -97,3 +97,14 @@ def test_a_text_that_spells_a_number_is_no_score(score):
     reward = CheckedReward("spelled", lambda prompts, completions: [score] * len(completions))
     with pytest.raises(RewardError, match="which is no finite number; row 0 of 1"):
         reward([""], ["a"])
+
+
+@pytest.mark.parametrize("score", [10**400, -(10**400), 10**5000])
+def test_an_integer_that_no_float_holds_is_no_score(score):
+    """Of more than 4,300 digits Python does not even write one."""
+    reward = resolve(lambda prompts, completions, **columns: [score] * len(completions))
+    with pytest.raises(RewardError, match="which is no finite number") as told:
+        reward(["p"], ["a"])
+    assert len(str(told.value)) < 300
+    with pytest.raises(ValueError, match="low must be a finite number"):
+        finite("low", score)

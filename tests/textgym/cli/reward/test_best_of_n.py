@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.best_of_n import BestOfNConfig, best_of_n_command, read_samples
 from textgym.rewards import RewardError
-from textgym.tokenizers import CharacterTokenizer
 
 HERE = "tests.textgym.cli.reward.test_best_of_n"
 
@@ -178,9 +178,10 @@ def test_what_was_written_outlives_a_reward_that_fails(policy, tmp_path):
 
 def test_a_policy_reads_and_writes_by_its_own_tokenizer(policy, tmp_path):
     """The shipped one has other words for the same ids."""
-    CharacterTokenizer("abc").save(policy / "alphabet.json")
+    own = shutil.copytree(policy, tmp_path / "policy")
+    (own / "alphabet.json").write_text(json.dumps("abc"))
     prompts = write(tmp_path / "prompts.jsonl", [{"prompt": "a", "wanted": 2}])
     sizes = {"prompt_tokens": 6, "completion_tokens": 6}
-    run(tmp_path / "out", data=prompts, policy=str(policy), count=2, **sizes)
+    run(tmp_path / "out", data=prompts, policy=str(own), count=2, **sizes)
     (texts,) = read_samples(str(tmp_path / "out" / "samples.jsonl")).completions
     assert set("".join(texts)) <= set("abc")
