@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from textgym.data.sources import encoding_of, require_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,24 +46,21 @@ def file_state(path: str | Path) -> tuple[int, ...]:
 
 
 def read_text(path: str | Path) -> str:
-    """Reads a whole file of UTF-8, with or without a byte order mark.
+    """Reads a whole file of UTF-8, or of another encoding that its byte order mark names.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a folder, or no UTF-8; the message names the file and the byte.
+        ValueError: If it is a folder, or no such text; the message names the file and the byte.
     """
     file = Path(path)
-    if file.is_dir():
-        raise ValueError(f"{file} is a folder; give the path of a file")
-    if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist")
+    require_file(file)
     data = file.read_bytes()
     try:
-        return data.decode("utf-8").removeprefix("\ufeff")
+        return data.decode(encoding_of(data).removesuffix("-sig")).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{file} is not UTF-8: byte 0x{data[error.start]:02x} at offset {error.start}; "
-            "save the file as UTF-8"
+            f"{file} is not {error.encoding.upper()}: byte 0x{data[error.start]:02x} at offset "
+            f"{error.start}; save the file as UTF-8"
         ) from None
 
 

@@ -1,30 +1,36 @@
-"""Rows of a user's own data: JSON Lines, CSV, Parquet, or a dataset by name.
+"""Rows of a user's own data: JSON, JSON Lines, CSV, TSV, Parquet, or a dataset by name.
 
-Each row knows where it stands, so that a message can say where to look.
+Each row knows where it stands, so that a message can say where to look. What cannot be a row is an
+error of its own, so that whoever reads can leave it out and count it.
+
+Simplification: all rows are in memory, about twice the size of the file.
 """
 
 from __future__ import annotations
 
 import csv
-import io
-import json
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from textgym.data.json_rows import array_rows, line_rows
 from textgym.data.packages import Package
-from textgym.data.prose import read_text
+from textgym.data.sources import open_text, reading_errors, require_file, suffix_of
+from textgym.messages import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import TextIO
 
-__all__ = ["DATASETS_PREFIX", "Row", "is_table", "read_rows"]
+__all__ = ["DATASETS_PREFIX", "Row", "is_table", "parse_columns", "read_rows"]
 
 DATASETS_PREFIX = "datasets:"
 """Begins the name of a dataset for the library ``datasets``, as in ``datasets:owner/name``."""
 
 # The most that the C long of every platform holds.
 _LONGEST_FIELD = 2**31 - 1
+_DEEPEST = 100
 
 _DATASETS = Package(module="datasets", pip="datasets")
 _PYARROW = Package(module="pyarrow", pip="pyarrow")
@@ -43,86 +49,229 @@ class Row:
     values: Mapping[str, Any]
 
 
+_Found = tuple[str, "dict[str, Any] | ValueError"]
+"""A place, and the row that stands there or why none does."""
+
+
 def is_table(name: str) -> bool:
     """Says whether ``read_rows`` reads what is called so; does not look whether it exists."""
-    return name.startswith(DATASETS_PREFIX) or Path(name).suffix.lower() in _readers()
+    return name.startswith(DATASETS_PREFIX) or suffix_of(name) in _READERS
 
 
-def read_rows(name: str) -> tuple[Row, ...]:
+def parse_columns(words: str | None) -> dict[str, str]:
+    """Reads which column of a file is which: ``chosen=response_1,rejected=response_2``.
+
+    Args:
+        words: Names of ours and of the file, or None for none.
+
+    Returns:
+        The file's name by ours.
+
+    Raises:
+        ValueError: If it is written in another way, or names one of ours twice.
+    """
+    named: dict[str, str] = {}
+    for word in words.split(",") if words else ():
+        ours, equals, theirs = (part.strip() for part in word.partition("="))
+        if not (ours and equals and theirs) or ours in named:
+            raise ValueError(
+                f"columns are {words!r}; they are written ours=theirs, with a comma between two "
+                "and each of ours once, as in prompt=question,chosen=answer_1,rejected=answer_2"
+            )
+        named[ours] = theirs
+    return named
+
+
+def read_rows(
+    name: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> tuple[Row, ...]:
     """Reads all the rows of a file or dataset.
 
     Args:
-        name: The path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or ``datasets:NAME``, where
-            ``NAME`` is what ``datasets.load_dataset`` takes, with ``:CONFIGURATION`` behind it if
-            there are several. The splits of a dataset become the column ``split``.
+        name: The path of a ``.json`` (a list of objects, an object with one such list, or JSON
+            Lines), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet`` file, with ``.gz`` or ``.zst``
+            behind it if it is packed; or ``datasets:NAME``, where ``NAME`` is what
+            ``datasets.load_dataset`` takes, with ``:CONFIGURATION`` behind it if there are several.
+            The splits of a dataset become the column ``split``.
+        columns: The file's name of a column by the name that it shall have. ``a.b`` is what a
+            column ``a`` of objects holds under ``b``.
+        on_bad: Is told why a row cannot be read, which is then left out; None raises it.
 
     Raises:
         ValueError: If it cannot be read or has no rows; the message says where.
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If a library is missing; the message says how to get it.
     """
-    if name.startswith(DATASETS_PREFIX):
-        rows = list(_read_dataset(name))
-    else:
-        reader = _readers().get(Path(name).suffix.lower())
-        if reader is None:
-            raise ValueError(
-                f"{name} is no table; known: {', '.join(_readers())} and {DATASETS_PREFIX}NAME"
-            )
-        rows = list(reader(Path(name)))
+    rows: list[tuple[str, dict[str, Any]]] = []
+    bad: list[ValueError] = []
+    for place, values in _found(name):
+        flaw = values if isinstance(values, ValueError) else _flaw(place, values)
+        if flaw is None and not isinstance(values, ValueError):
+            rows.append((place, values))
+        elif flaw is not None:
+            bad.append(flaw)
+            if on_bad is None:
+                break
+            on_bad(flaw)
+    if bad and not (rows and on_bad):
+        raise bad[0]
     if not rows:
         raise ValueError(f"{name} has no rows")
-    # What one row lacks is nothing, not another set of columns.
-    columns = dict.fromkeys(column for row in rows for column in row.values)
-    return tuple(
-        Row(place=row.place, values={column: row.values.get(column) for column in columns})
-        for row in rows
-    )
+    names = dict.fromkeys(column for _, values in rows for column in values)
+    for _, values in rows:
+        for column in names.keys() - values.keys():
+            values[column] = None  # what one row lacks is nothing, not another set of columns
+    moves = _moves(name, list(names), columns or {})
+    return tuple(Row(place=place, values=_renamed(values, moves)) for place, values in rows)
 
 
-def _readers() -> Mapping[str, Callable[[Path], Iterator[Row]]]:
-    return {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+def _found(name: str) -> Iterator[_Found]:
+    """What is read; what ends it too early, such as a damage, comes last."""
+    try:
+        yield from _read(name)
+    except ValueError as error:
+        yield name, error
 
 
-def _read_jsonl(path: Path) -> Iterator[Row]:
-    # Other characters that end a line for str.splitlines may stand inside a JSON string.
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
-        if not line.strip():
-            continue
-        place = f"{path}:{number}"
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{place} is no JSON: {error}; each line holds one object") from None
-        if not isinstance(values, dict):
-            raise ValueError(  # noqa: TRY004 - the file is wrong, not the type of an argument
-                f"{place} is a JSON {type(values).__name__}; each line holds one object, as in "
-                '{"prompt": "...", "reference": "..."}'
+def _read(name: str) -> Iterator[_Found]:
+    if name.startswith(DATASETS_PREFIX):
+        return _read_dataset(name)
+    reader = _READERS.get(suffix_of(name))
+    if reader is None:
+        raise ValueError(
+            f"{name} is no table; known: {', '.join(_READERS)} (also packed as .gz or .zst) and "
+            f"{DATASETS_PREFIX}NAME"
+        )
+    return reader(Path(name))
+
+
+def _flaw(place: str, values: dict[str, Any]) -> ValueError | None:
+    """Says what of a row is no text, or deeper than anybody reads."""
+    left: list[tuple[Any, Any, int]] = [(name, value, 1) for name, value in values.items()]
+    left += [("", name, 1) for name in values]
+    while left:
+        name, value, depth = left.pop()
+        if depth > _DEEPEST:
+            return ValueError(
+                f"{place}: the column {name!r:.60} is nested more than {_DEEPEST} deep"
             )
-        yield Row(place=place, values=values)
+        if isinstance(value, str):
+            if not value.isascii() and (wrong := _no_text(value)):
+                where = f"the column {name!r:.60}" if name else "the name of a column"
+                return ValueError(f"{place}: {where} has {wrong}, which is no text")
+        elif isinstance(value, dict):
+            left += [(name, inner, depth + 1) for pair in value.items() for inner in pair]
+        elif isinstance(value, list | tuple):
+            left += [(name, inner, depth + 1) for inner in value]
+    return None
 
 
-def _read_csv(path: Path) -> Iterator[Row]:
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+def _no_text(value: str) -> str:
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        wrong = ord(value[error.start])
+        if 0xDC80 <= wrong <= 0xDCFF:  # noqa: PLR2004 - where a byte that is no UTF-8 is put
+            return f"the byte 0x{wrong - 0xDC00:02x} at character {error.start}, not UTF-8"
+        return f"half a surrogate pair at character {error.start}"
+    return ""
+
+
+def _moves(
+    name: str, found: Sequence[str], columns: Mapping[str, str]
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Which column goes where: the new name, the old one, and the way inside what it holds."""
+    moves = []
+    for ours, theirs in columns.items():
+        outer, *inner = (theirs,) if theirs in found else theirs.split(".")
+        if outer not in found:
+            raise ValueError(
+                f"{name} has no column {theirs!r}{did_you_mean(theirs, found)}; it has: "
+                f"{', '.join(found)}"
+            )
+        moves.append((ours, outer, tuple(inner)))
+    return moves
+
+
+def _renamed(
+    values: dict[str, Any], moves: Sequence[tuple[str, str, tuple[str, ...]]]
+) -> dict[str, Any]:
+    if not moves:
+        return values
+    moved = {outer for _, outer, inner in moves if not inner}
+    kept = {column: value for column, value in values.items() if column not in moved}
+    for ours, outer, way in moves:
+        value = values[outer]
+        for step in way:
+            if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+                value = value[int(step)]
+            else:
+                value = value.get(step) if isinstance(value, dict) else None
+        kept[ours] = value
+    return kept
+
+
+def _read_jsonl(path: Path) -> Iterator[_Found]:
+    with open_text(path) as file, reading_errors(path):
+        yield from line_rows(path, file)
+
+
+def _read_json(path: Path) -> Iterator[_Found]:
+    with open_text(path) as file, reading_errors(path):
+        text = file.read()
+    rows = array_rows(path, text)
+    yield from line_rows(path, text.split("\n")) if rows is None else rows
+
+
+def _read_csv(path: Path) -> Iterator[_Found]:
+    with open_text(path, newline="") as file, reading_errors(path):
+        yield from _delimited(path, file)
+
+
+def _delimited(path: Path, file: TextIO) -> Iterator[_Found]:
+    """Rows of fields; the first line names the columns."""
+    first = file.readline()
+    by = "\t" if suffix_of(path) == ".tsv" else next((s for s in ",;\t" if s in first), ",")
+    reader = csv.reader(itertools.chain([first], file), delimiter=by, strict=True)
+    columns: list[str] = []
+    while True:
+        place = f"{path}:{reader.line_num + 1}"
+        try:
+            fields = _next_fields(reader)
+        except csv.Error as error:
+            yield place, ValueError(f"{place} is no {suffix_of(path)[1:].upper()}: {error}")
+            if not columns:
+                return
+            continue
+        if fields is None:
+            return
+        if not fields:
+            continue
+        if not columns:
+            columns = _check_columns(place, [field.strip() for field in fields])
+        elif len(fields) == len(columns):
+            yield place, dict(zip(columns, fields, strict=True))
+        else:
+            yield (
+                place,
+                ValueError(
+                    f"{place} has {len(fields)} fields where the first line names {len(columns)} "
+                    f"columns; put quotes around a field with {_NAMES[by]}"
+                ),
+            )
+
+
+_NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab"}
+
+
+def _next_fields(reader: Iterator[list[str]]) -> list[str] | None:
     # The library's limit on a field is one for the whole process, and texts may be longer.
     limit = csv.field_size_limit(_LONGEST_FIELD)
-    columns: list[str] = []
     try:
-        for fields in reader:
-            place = f"{path}:{reader.line_num}"
-            if not fields:
-                continue
-            if not columns:
-                columns = _check_columns(place, fields)
-            elif len(fields) != len(columns):
-                raise ValueError(
-                    f"{place} has {len(fields)} fields where the first line names {len(columns)} "
-                    "columns; put quotes around a field with a comma"
-                )
-            else:
-                yield Row(place=place, values=dict(zip(columns, fields, strict=True)))
-    except csv.Error as error:
-        raise ValueError(f"{path}:{reader.line_num} is no CSV: {error}") from None
+        return next(reader, None)
     finally:
         csv.field_size_limit(limit)
 
@@ -133,22 +282,23 @@ def _check_columns(place: str, columns: list[str]) -> list[str]:
     return columns
 
 
-def _read_parquet(path: Path) -> Iterator[Row]:
+def _read_parquet(path: Path) -> Iterator[_Found]:
     if not _PYARROW.is_installed():
         raise _PYARROW.missing(str(path))
     import pyarrow.parquet
 
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist")
+    require_file(path)
+    numbers = itertools.count(1)
     try:
-        rows = pyarrow.parquet.read_table(path).to_pylist()
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                for values in batch.to_pylist():
+                    yield f"{path}, row {next(numbers)}", values
     except (OSError, ValueError, pyarrow.ArrowException) as error:
         raise ValueError(f"{path} is no Parquet: {_one_line(error)}") from error
-    for number, values in enumerate(rows, start=1):
-        yield Row(place=f"{path}, row {number}", values=values)
 
 
-def _read_dataset(name: str) -> Iterator[Row]:
+def _read_dataset(name: str) -> Iterator[_Found]:
     if not _DATASETS.is_installed():
         raise _DATASETS.missing(name)
     import datasets
@@ -163,8 +313,18 @@ def _read_dataset(name: str) -> Iterator[Row]:
         ) from error
     for split, rows in splits.items():
         for number, values in enumerate(rows, start=1):
-            yield Row(place=f"{name}, {split} row {number}", values={**values, "split": split})
+            yield f"{name}, {split} row {number}", {**values, "split": split}
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[_Found]]] = {
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+    ".tsv": _read_csv,
+    ".parquet": _read_parquet,
+}

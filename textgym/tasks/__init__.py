@@ -78,9 +78,9 @@ def get_task(name: str) -> Task:
     """Makes the task of that name, in whatever case it is written, or of a file.
 
     Args:
-        name: A registered name; the path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or
-            ``datasets:NAME``, for ``textgym.tasks.files``; the path of a ``.txt`` or ``.md`` file
-            for ``Continuation``.
+        name: A registered name; the path of a file that ``textgym.data.read_rows`` reads, such as
+            ``.jsonl``, ``.json``, ``.csv`` or ``.parquet``, or ``datasets:NAME``, for
+            ``textgym.tasks.files``; the path of a ``.txt`` or ``.md`` file for ``Continuation``.
 
     Raises:
         ValueError: If the name is unknown (the message lists the known ones), or a file cannot be
@@ -98,7 +98,7 @@ def get_task(name: str) -> Task:
         return Continuation(path=name)
     raise ValueError(
         f"unknown task {name!r}; known: {', '.join(known_tasks())}; or give the path of a .jsonl, "
-        f".csv, .parquet, {' or '.join(_TEXT_FILES)} file, or datasets:NAME"
+        f".json, .csv, .tsv, .parquet, {' or '.join(_TEXT_FILES)} file, or datasets:NAME"
     )
 
 

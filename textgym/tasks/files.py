@@ -26,7 +26,7 @@ _RESERVED = frozenset({"prompts", "completions"})
 
 @dataclass(frozen=True, slots=True)
 class FileTask:
-    """The rows of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or of ``datasets:NAME``.
+    """The rows of a file that ``textgym.data.read_rows`` reads, or of ``datasets:NAME``.
 
     A row is an example. Its columns, all but the prompt's and ``split``, go to the reward by their
     names; the column ``reference`` is there always, empty where there is none. Texts are taken as
@@ -194,11 +194,4 @@ def _text(row: Row, column: str, missing: str | None = None) -> str:
             f"{row.place}: the column {column!r} must hold a string, got {type(value).__name__} "
             f"{value!r:.40}"
         )
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise ValueError(
-            f"{row.place}: the column {column!r} has half a surrogate pair at character "
-            f"{error.start}, which is no text"
-        ) from None
     return value

@@ -13,12 +13,21 @@ def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path):
         assert read_text(tmp_path / "goats.txt") == "chèvres\r\n"
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_an_encoding_that_a_byte_order_mark_names_is_read(encoding, tmp_path):
+    path = tmp_path / "goats.txt"
+    path.write_bytes("chèvres\n".encode(encoding))
+    assert read_text(path) == "chèvres\n"
+    path.write_bytes("chèvres\n".encode(encoding)[:-1])
+    with pytest.raises(ValueError, match=f"is not {encoding.upper()}"):
+        read_text(path)
+
+
 @pytest.mark.parametrize(
     ("data", "byte", "offset"),
     [
         (b"goats \xff and sheep", "ff", 6),
         ("chèvres".encode("latin-1"), "e8", 2),
-        ("goats".encode("utf-16"), "ff", 0),
         (b"half a pair: \xed\xa0\x80", "ed", 13),
         (b"\xef\xbb\xbfgoats\xc3", "c3", 8),
     ],

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
@@ -26,6 +27,7 @@ from textgym.cli.policy.policies import (
 )
 from textgym.cli.policy.running import FORESEEABLE
 from textgym.cli.policy.writing import writer
+from textgym.data import read_text
 from textgym.tokenizers import load_tokenizer
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["GenerateConfig", "generate"]
+
+_LINE_END = re.compile(r"\r\n?|\n")
 
 _SEEDS = 2**63  # torch's
 _TOKENS = 64
@@ -141,10 +145,11 @@ def _all_prompts(config: GenerateConfig) -> list[str]:
     name, lines = config.prompts, list[str]()
     if name is not None:
         try:
-            text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-        except (OSError, UnicodeError) as error:
+            text = sys.stdin.read() if name == "-" else read_text(name)
+        except (OSError, ValueError) as error:
             raise ValueError(f"--prompts {name} cannot be read as text: {error}") from error
-        lines = [line for line in text.splitlines() if line.strip()]
+        # Other characters that end a line for str.splitlines are part of a prompt.
+        lines = [line for line in _LINE_END.split(text) if line.strip()]
         if not lines:
             raise ValueError(f"--prompts {name} has no line with a text")
     return [*config.prompt, *lines]

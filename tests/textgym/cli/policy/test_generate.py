@@ -14,7 +14,7 @@ from agents.models.policy import TransformerPolicy
 from agents.rollouts import texts
 from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
-from textgym.cli.policy.generate import GenerateConfig, generate
+from textgym.cli.policy.generate import GenerateConfig, _all_prompts, generate
 from textgym.tasks.toys import alphabet_score
 from textgym.tokenizers import CharacterTokenizer
 
@@ -84,6 +84,14 @@ def test_prompts_come_from_a_file_or_standard_input(folder, capsys, tmp_path, mo
     assert expected == found
     monkeypatch.setattr(sys, "stdin", io.StringIO("h\nab\nc\n"))
     assert expected == _lines(capsys, **given, prompts="-")
+
+
+def test_only_the_end_of_a_line_ends_a_prompt(tmp_path):
+    """A form feed and a line separator are part of a text; a byte order mark is not."""
+    path = tmp_path / "prompts.txt"
+    path.write_bytes("a\u2028b\r\nc\x0cd\re\n".encode("utf-8-sig"))
+    config = GenerateConfig(policy="", prompts=str(path))
+    assert _all_prompts(config) == ["a\u2028b", "c\x0cd", "e"]
 
 
 def test_without_a_number_there_are_as_many_tokens_as_the_model_reads(tmp_path, capsys):
