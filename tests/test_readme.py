@@ -28,6 +28,7 @@ PAGES = [
     "ENVIRONMENTS.md",
     "REWARDS.md",
     "REWARD_MODELS.md",
+    "FORMATS.md",
     "LEARNERS.md",
     "FEEDBACK.md",
     "CONTRIBUTING.md",

@@ -9,15 +9,13 @@ Simplifications: everything is in memory; every annotator counts alike.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reward_models.preferences.formats import read_preferences
-from reward_models.preferences.pairs import Preference, vote_shares
+from reward_models.preferences.pairs import Preference, pair_identity, vote_shares
 from reward_models.preferences.rankings import (
     Ranking,
     Rating,
@@ -72,6 +70,8 @@ def read_card_data(
     validation: str | None = None,
     share: float = 0.25,
     seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    skip_bad: bool = False,
 ) -> CardData:
     """Reads a preference store or a file of preferences.
 
@@ -83,6 +83,8 @@ def read_card_data(
             None takes a share of the prompts away.
         share: That share, in [0, 1).
         seed: Decides which prompts.
+        columns: See ``read_preferences``; of a file.
+        skip_bad: Leave rows of a file out that cannot be read, and count them.
 
     Raises:
         ValueError: If the file cannot be read, holds no decided pair, or has no such split.
@@ -100,8 +102,10 @@ def read_card_data(
     elif split is not None:
         raise ValueError(f"{source} is a file, and --split names a split of a store: leave it out")
     else:
-        answers, trained_on, left_out = _read_file(source)
-        other = None if validation is None else _read_file(validation)[0]
+        answers, trained_on, left_out = _read_file(source, columns, skip_bad=skip_bad)
+        other = None
+        if validation is not None:
+            other = _read_file(validation, columns, skip_bad=skip_bad)[0]
     if other is not None:
         return card_data(answers, other, trained_on, source=source, left_out=left_out)
     division = _divided(answers, share, seed)
@@ -132,7 +136,7 @@ def card_data(
     Raises:
         ValueError: If no pair is decided.
     """
-    named = [replace(answer, pair_id=_identity(answer)) for answer in answers]
+    named = [replace(answer, pair_id=pair_identity(answer)) for answer in answers]
     voted = vote_shares(named)
     test = [label for label in voted if label.probability > _TIE]
     if not test:
@@ -140,7 +144,7 @@ def card_data(
             f"{source} holds no decided pair to measure on: {len(answers)} answers, "
             f"{len(voted)} pairs, all of them tied"
         )
-    other = vote_shares([replace(answer, pair_id=_identity(answer)) for answer in validation])
+    other = vote_shares([replace(answer, pair_id=pair_identity(answer)) for answer in validation])
     division = divide(test, other)
     counts = Counter(answer.pair_id for answer in named)
     reasons = {
@@ -240,8 +244,10 @@ def _read_store(
     return answers, trained_on, left_out
 
 
-def _read_file(name: str) -> tuple[list[Preference], Sequence[Item], dict[str, int]]:
-    data = read_preferences(name)
+def _read_file(
+    name: str, columns: Mapping[str, str] | None, *, skip_bad: bool
+) -> tuple[list[Preference], Sequence[Item], dict[str, int]]:
+    data = read_preferences(name, columns=columns, skip_bad=skip_bad)
     left_out = dict(data.left_out)
     items = data.held_out or data.items
     if data.held_out:
@@ -263,12 +269,6 @@ def _divided(answers: Sequence[Preference], share: float, seed: int) -> Division
         if 0 <= share < 1:  # all of the few prompts fell to the validation
             return Division(learned=answers, held_out=())
         raise
-
-
-def _identity(preference: Preference) -> str:
-    """Names the pair by its texts: whoever answered it, and whichever was chosen."""
-    texts = [preference.prompt, *sorted((preference.chosen, preference.rejected))]
-    return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
 
 
 def _unanimity(label: Preference, answers: int) -> str:

@@ -1,10 +1,15 @@
 """What people (or stand-ins for people) prefer: pairs, answers, and the files that keep them."""
 
 from reward_models.preferences.annotators import SimulatedAnnotator, persona
+from reward_models.preferences.exchange import (
+    FileAnswers,
+    export_preferences,
+    import_preferences,
+    read_answers,
+)
 from reward_models.preferences.formats import (
     PreferenceData,
     data_hash,
-    export_preferences,
     read_preferences,
     write_preferences,
 )
@@ -23,6 +28,7 @@ from reward_models.preferences.pairs import (
     Preference,
     build_pairs,
     majority,
+    pair_identity,
     vote_shares,
 )
 from reward_models.preferences.rankings import (
@@ -42,6 +48,7 @@ __all__ = [
     "Answer",
     "ConflictError",
     "Division",
+    "FileAnswers",
     "Handout",
     "HandoutConfig",
     "Item",
@@ -64,11 +71,14 @@ __all__ = [
     "decided_pairs",
     "divide",
     "export_preferences",
+    "import_preferences",
     "majority",
+    "pair_identity",
     "pairs_of_labels",
     "pairs_of_rankings",
     "pairs_of_ratings",
     "persona",
+    "read_answers",
     "read_preferences",
     "remarks",
     "vote_shares",

@@ -1,4 +1,4 @@
-"""Preference files of other people: read and checked; and the store's answers for them.
+"""Preference files: those of other people are read and checked, ours are written.
 
 Simplification: a whole file is in memory.
 """
@@ -9,30 +9,35 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from reward_models.preferences.pairs import Preference
-from reward_models.preferences.rankings import Item, Rating
+from reward_models.preferences.rankings import Item, Ranking, Rating, completions_of
 from reward_models.preferences.row_formats import KNOWN_COLUMNS, parser_of
+from reward_models.preferences.row_items import BothBad
 from reward_models.preferences.splitting import divide
 from textgym.data.tables import read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from reward_models.preferences.store import PreferenceStore
+    from textgym.data.tables import Row
 
 __all__ = [
     "PreferenceData",
+    "Refusals",
     "data_hash",
-    "export_preferences",
+    "parsed_rows",
     "preference_lines",
     "read_preferences",
     "write_preferences",
 ]
 
 _TIE = 0.5
+_UNREADABLE = "cannot be read"
+# What is not written where no item has anything else.
+_SILENT = {"probability": 1.0, "margin": 0.0, "subset": "", "implicit": False}
 _TRAINING = "train"
 _SPLIT = "split"
 
@@ -55,26 +60,20 @@ class PreferenceData:
     notes: tuple[str, ...] = ()
 
 
-def read_preferences(name: str, *, skip_bad: bool = False) -> PreferenceData:
-    """Reads a file of preferences; its columns say what it is.
+def read_preferences(
+    name: str, *, columns: Mapping[str, str] | None = None, skip_bad: bool = False
+) -> PreferenceData:
+    """Reads a file of preferences; its columns say what it is, see FORMATS.md.
 
-    =========================================================  ===================================
-    columns                                                    known from
-    =========================================================  ===================================
-    ``prompt, chosen, rejected`` (and ``margin``)              TRL; texts or lists of messages
-    ``chosen, rejected``                                       TRL's implicit prompts, transcripts
-    ``chosen, rejected, probability``                          soft labels; 0.5 is a tie
-    ``conversation_a, conversation_b, winner``                 chat arenas; also ``response_a`` ...
-    ``instruction, output_1, output_2, preference``            AlpacaEval
-    ``prompt, completions, ranks`` (or ``best``)               rankings of K, best of K
-    ``query, sample0, sample1, ..., best``                     Ziegler et al.
-    ``prompt, completion, rating`` (or ``score``, ``label``)   ratings, thumbs up and down
-    =========================================================  ===================================
-
-    Lists in a CSV are JSON. A column ``split`` keeps the rows apart that are not ``train``.
+    Known are the columns of TRL, of transcripts, of chat arenas, of AlpacaEval, HelpSteer, SHP,
+    PKU-SafeRLHF, WebGPT, UltraFeedback and others, rankings, and ratings. Lists in a CSV are JSON.
+    A column ``split`` keeps the rows apart whose value does not begin with ``train``.
 
     Args:
-        name: The path of a ``.jsonl``, ``.csv`` or ``.parquet`` file, or ``datasets:NAME``.
+        name: What ``textgym.data.read_rows`` reads, such as the path of a ``.jsonl``, ``.json``,
+            ``.csv`` or ``.parquet`` file, or ``datasets:NAME``.
+        columns: The file's name of a column by the one that is read, such as
+            ``{"chosen": "response_1", "rejected": "response_2"}``.
         skip_bad: Leave rows out that cannot be read, and count them, instead of raising.
 
     Raises:
@@ -83,47 +82,82 @@ def read_preferences(name: str, *, skip_bad: bool = False) -> PreferenceData:
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If a library is missing; the message says how to get it.
     """
-    rows = read_rows(name)
-    parse = parser_of(rows[0].values)
-    if parse is None:
-        raise ValueError(
-            f"{name} has the columns {', '.join(rows[0].values)}, which are no preferences; known: "
-            f"{KNOWN_COLUMNS}"
-        )
     left_out: Counter[str] = Counter()
     notes: list[str] = []
     learned: list[Item] = []
     kept_apart: list[Item] = []
-    for row in rows:
-        try:
-            item = parse(row)
-        except ValueError as error:
-            if not skip_bad:
-                raise
-            if not left_out["cannot be read"]:
-                notes.append(f"the first row that cannot be read: {error}")
-            left_out["cannot be read"] += 1
-            continue
-        if item is None:
-            left_out["both bad"] += 1
-        elif isinstance(item, Preference) and item.chosen == item.rejected:
-            left_out["two equal texts"] += 1
-        elif row.values.get(_SPLIT) in (None, "", _TRAINING):
-            learned.append(item)
-        else:
-            kept_apart.append(item)
-    _require_something(name, learned or kept_apart, left_out)
+    for row, items in parsed_rows(name, columns, Refusals(left_out, notes) if skip_bad else None):
+        for item in items:
+            if isinstance(item, BothBad):
+                left_out["both bad"] += 1
+            elif isinstance(item, Preference) and item.chosen == item.rejected:
+                left_out["two equal texts"] += 1
+            elif str(row.values.get(_SPLIT) or _TRAINING).startswith(_TRAINING):
+                learned.append(item)
+            else:
+                kept_apart.append(item)
+    _require_something(name, learned or kept_apart, left_out, notes)
     if not learned:
         raise ValueError(f"{name} has no row whose split is {_TRAINING!r}; name one so")
     division = divide(learned, kept_apart)
     left_out.update(division.dropped)
-    notes += _contradictions(learned)
+    notes += [*_empty(learned, kept_apart), *_contradictions(learned)]
     return PreferenceData(
         items=tuple(learned),
         held_out=tuple(division.held_out),
         left_out={reason: number for reason, number in left_out.items() if number},
         notes=tuple(notes),
     )
+
+
+def parsed_rows(
+    name: str,
+    columns: Mapping[str, str] | None = None,
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> Iterator[tuple[Row, Sequence[Item | BothBad]]]:
+    """Reads a file row by row; see ``read_preferences``.
+
+    Args:
+        name: The file.
+        columns: How its columns are called.
+        on_bad: Is told why a row cannot be read, which is then left out; None raises it.
+
+    Yields:
+        A row, and what it says.
+
+    Raises:
+        ValueError: As ``read_preferences``.
+    """
+    rows = read_rows(name, columns=columns, on_bad=on_bad)
+    parse = parser_of(rows[0].values)
+    if parse is None:
+        raise ValueError(
+            f"{name} has the columns {', '.join(rows[0].values)}, which are no known preferences; "
+            "say which is which, as in --columns chosen=COLUMN,rejected=COLUMN; known: "
+            f"{KNOWN_COLUMNS}; more in FORMATS.md"
+        )
+    for row in rows:
+        try:
+            items = parse(row)
+        except ValueError as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+        else:
+            yield row, items
+
+
+class Refusals:
+    """Counts the rows that cannot be read, and keeps why the first of them is none."""
+
+    def __init__(self, left_out: Counter[str], notes: list[str]) -> None:
+        self._left_out, self._notes = left_out, notes
+
+    def __call__(self, error: ValueError) -> None:
+        """Counts a row."""
+        if not self._left_out[_UNREADABLE]:
+            self._notes.append(f"the first row that cannot be read: {error}")
+        self._left_out[_UNREADABLE] += 1
 
 
 def data_hash(items: Sequence[Item]) -> str:
@@ -136,59 +170,59 @@ def data_hash(items: Sequence[Item]) -> str:
     return digest.hexdigest()
 
 
-def export_preferences(
-    store: PreferenceStore, path: Path, split: str | None = None, *, ties: bool = False
-) -> dict[str, int]:
-    """Writes the store's latest answers as JSON Lines, in TRL's columns and a few more.
-
-    Args:
-        store: The answers.
-        path: The file to write; it is replaced.
-        split: Of one split, or all.
-        ties: Write ties too, with probability 0.5. TRL does not know that column, so leave them
-            out for TRL.
-
-    Returns:
-        ``written``, and how many of ``tie``, ``both_bad`` and ``skip`` were left out.
-    """
-    preferences = store.preferences(split, ties=ties)
-    write_preferences(preferences, path, probability=ties)
-    counts = store.answer_counts(split)
-    undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
-    return {"written": len(preferences), **{answer: counts[answer] for answer in undecided}}
-
-
 def write_preferences(
-    preferences: Sequence[Preference], path: Path, *, probability: bool = False
+    items: Sequence[Item], path: Path, splits: Sequence[str] | None = None
 ) -> None:
-    """Writes pairs as JSON Lines that ``read_preferences`` and TRL read.
+    """Writes what was read as JSON Lines that ``read_preferences`` reads again, as it was.
+
+    Of pairs the columns are TRL's and a few more; ``probability``, ``margin``, ``subset`` and
+    ``implicit`` are there if an item has one that says something.
 
     Args:
-        preferences: The pairs.
+        items: Preferences, rankings or ratings.
         path: The file to write; it is replaced.
-        probability: Write that column as well.
+        splits: The split of each; None writes no such column.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(preference_lines(preferences, probability=probability), encoding="utf-8")
+    path.write_text(preference_lines(items, splits), encoding="utf-8", newline="\n")
 
 
-def preference_lines(preferences: Sequence[Preference], *, probability: bool = False) -> str:
+def preference_lines(items: Sequence[Item], splits: Sequence[str] | None = None) -> str:
     """Gives what ``write_preferences`` writes."""
-    columns = ["pair_id", "prompt", "chosen", "rejected", "annotator", "strength"]
-    columns += ["probability"] * probability
+    rows = [_as_row(item) for item in items]
+    for row, split in zip(rows, splits or (), strict=splits is not None):
+        row["split"] = split
+    silent = {
+        column
+        for column, nothing in _SILENT.items()
+        if all(row.get(column, nothing) == nothing for row in rows)
+    }
     return "".join(
-        json.dumps({column: getattr(one, column) for column in columns}, ensure_ascii=False) + "\n"
-        for one in preferences
+        json.dumps({k: v for k, v in row.items() if k not in silent}, ensure_ascii=False) + "\n"
+        for row in rows
     )
 
 
-def _require_something(name: str, items: Sequence[Item], left_out: Mapping[str, int]) -> None:
+def _as_row(item: Item) -> dict[str, Any]:
+    row = asdict(item)
+    if isinstance(item, Ranking):
+        whole = item.places == len(item.completions) - 1
+        del row["places"]
+        row |= {"ranks": list(range(1, len(item.completions) + 1))} if whole else {"best": 0}
+    return row
+
+
+def _require_something(
+    name: str, items: Sequence[Item], left_out: Mapping[str, int], notes: Sequence[str]
+) -> None:
     if not items:
         reasons = ", ".join(f"{number} {reason}" for reason, number in left_out.items() if number)
-        raise ValueError(
-            f"{name} has nothing to learn from ({reasons}); if two texts are equal everywhere, one "
-            "column is a copy of the other"
+        why = (
+            notes[0]
+            if notes
+            else ("if two texts are equal everywhere, one column is a copy of the other")
         )
+        raise ValueError(f"{name} has nothing to learn from ({reasons}); {why}")
     if all(isinstance(item, Preference) and item.probability == _TIE for item in items):
         raise ValueError(
             f"{name}: all {len(items)} comparisons are ties, so nothing says which text is better"
@@ -197,6 +231,12 @@ def _require_something(name: str, items: Sequence[Item], left_out: Mapping[str, 
         numbers = {item.rating for item in items if isinstance(item, Rating)}
         if len(numbers) == 1:
             raise ValueError(f"{name}: all {len(items)} ratings are {numbers.pop()}")
+
+
+def _empty(*sides: Sequence[Item]) -> list[str]:
+    """Says how many answers are empty: they were judged, and are read as they are."""
+    number = sum(not text.strip() for items in sides for i in items for text in completions_of(i))
+    return [f"empty texts: {number}, learned from as they are"] * bool(number)
 
 
 def _contradictions(items: Sequence[Item]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -23,11 +24,13 @@ __all__ = [
     "Preference",
     "build_pairs",
     "majority",
+    "pair_identity",
     "vote_shares",
 ]
 
 Choice = Literal["a", "b", "tie", "both_bad", "skip"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
+_TIE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,22 +167,27 @@ def majority(preferences: Sequence[Preference]) -> list[Preference]:
     """Turns several people's answers to the same pairs into one answer a pair.
 
     Args:
-        preferences: At most one for each annotator and pair.
+        preferences: At most one for each annotator and pair, ties among them.
 
     Returns:
-        What most of a pair's annotators preferred, signed with their number, pairs in the order of
-        their first preference; a pair on which they are evenly split is left out.
+        What more of a pair's annotators said than anything else, a tie with probability .5, signed
+        with their number, pairs in the order of their first preference. A pair on which no answer
+        leads is left out. Of several answers only their order counts, neither how sure nor by how
+        much.
     """
-    votes: dict[str, list[Preference]] = {}
-    for preference in preferences:
-        votes.setdefault(preference.pair_id, []).append(preference)
     decided = []
-    for given in votes.values():
-        chosen = [preference.chosen for preference in given]
-        for_first = chosen.count(chosen[0])
-        if 2 * for_first != len(given):
-            winner = given[0] if 2 * for_first > len(given) else _opposite(given[0])
-            decided.append(replace(winner, annotator=f"majority of {len(given)}", strength=None))
+    for given in _by_pair(preferences):
+        first = given[0]
+        said = Counter(
+            None if vote.probability == _TIE else vote.chosen == first.chosen for vote in given
+        )
+        (most, number), *others = said.most_common()
+        if any(other == number for _, other in others):
+            continue
+        winner = _opposite(first) if most is False else first
+        if len(given) > 1:
+            winner = replace(winner, probability=_TIE if most is None else 1.0, margin=0.0)
+        decided.append(replace(winner, annotator=f"majority of {len(given)}", strength=None))
     return decided
 
 
@@ -195,11 +203,8 @@ def vote_shares(preferences: Sequence[Preference]) -> list[Preference]:
         One a pair, in the order of their first preference: ``chosen`` is what most preferred, and
         ``probability`` its share of the votes, a tie being half a vote for each side.
     """
-    votes: dict[str, list[Preference]] = {}
-    for preference in preferences:
-        votes.setdefault(preference.pair_id, []).append(preference)
     decided = []
-    for given in votes.values():
+    for given in _by_pair(preferences):
         first = given[0]
         for_first = [
             vote.probability if vote.chosen == first.chosen else 1 - vote.probability
@@ -216,6 +221,18 @@ def vote_shares(preferences: Sequence[Preference]) -> list[Preference]:
             )
         )
     return decided
+
+
+def pair_identity(preference: Preference) -> str:
+    """Names a pair by its texts: whoever answered it, and whichever was chosen."""
+    return _digest(preference.prompt, *sorted((preference.chosen, preference.rejected)))
+
+
+def _by_pair(preferences: Sequence[Preference]) -> list[list[Preference]]:
+    votes: dict[str, list[Preference]] = {}
+    for preference in preferences:
+        votes.setdefault(preference.pair_id, []).append(preference)
+    return list(votes.values())
 
 
 def _opposite(preference: Preference) -> Preference:

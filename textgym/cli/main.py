@@ -180,6 +180,11 @@ _ENSEMBLE = (
     "--members runs/rm-0 runs/rm-1 runs/rm-2 --data pairs.jsonl --out runs/ensemble",
     "--members runs/rm-0 runs/rm-1 --data pairs.jsonl --out runs/worst --how min",
 )
+_IMPORT = (
+    "answers.csv runs/answers.sqlite",
+    "votes.tsv runs/answers.sqlite "
+    "--columns prompt=question,response_a=left,response_b=right,winner=verdict,annotator=rater",
+)
 
 # One line a command, sorted; a key of two words is a command of a group.
 # fmt: off
@@ -202,6 +207,7 @@ COMMANDS: Mapping[str, Command] = {
     "reward curve": Command("textgym.cli.reward.curve", "RewardCurveConfig", "reward_curve", "accuracy against the number of pairs, and their noise", _CURVE),  # noqa: E501
     "reward ensemble": Command("textgym.cli.reward.ensemble", "RewardEnsembleConfig", "make_ensemble", "several reward models as one", _ENSEMBLE),  # noqa: E501
     "reward export": Command("textgym.cli.reward.export", "RewardExportConfig", "export_reward_data", "a store's answers as a file for other trainers", _EXPORT),  # noqa: E501
+    "reward import": Command("textgym.cli.reward.imports", "RewardImportConfig", "import_reward_data", "a file of people's answers as a store of them", _IMPORT),  # noqa: E501
     "reward train": Command("textgym.cli.reward.train", "RewardTrainConfig", "train_reward", "from preferences to a reward model, and what it is worth", _REWARD_TRAIN),  # noqa: E501
     "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one", _REWARDS),  # noqa: E501
     "score": Command("textgym.cli.reward.score", "ScoreConfig", "score_texts", "what texts of a file are worth under rewards", _SCORE),  # noqa: E501

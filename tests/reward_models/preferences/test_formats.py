@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import json
+from pathlib import Path
 
 import pytest
 
@@ -192,18 +193,35 @@ RANKED = {"prompt": "p", "completions": ["a", "b"], "ranks": [1, 2]}
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ({"prompt": "p", "good": "x"}, "has the columns prompt, good, which are no preferences"),
+        (
+            {"prompt": "p", "good": "x"},
+            r"has the columns prompt, good, which are no known preferences; .* --columns chosen=",
+        ),
         ({**PAIR, "chosen": None}, r"jsonl:2 has no 'chosen'; give it a text"),
-        ({**PAIR, "rejected": " "}, r"jsonl:2: 'rejected' is empty"),
+        ({**PAIR, "rejected": []}, r"jsonl:2: 'rejected' is a conversation without a message"),
         ({**PAIR, "chosen": 3}, r"jsonl:2: 'chosen' holds 3, but it is made of texts"),
         ({**PAIR, "prompt": 3}, r"jsonl:2: 'prompt' is 3, but it holds a text"),
         ({**PAIR, "margin": "far"}, r"jsonl:2: 'margin' is 'far', but it is a number"),
         ({**PAIR, "probability": 2}, r"'probability' is 2, but it is a number from 0 to 1"),
         ({**PAIR, "strength": 9}, r"'strength' is 9, but it is a number from 1 to 4"),
-        ({**PAIR, "chosen": [ME]}, r"jsonl:2: conversations and plain texts are mixed"),
+        ({"chosen": [ME], "rejected": "x"}, r"jsonl:2: conversations and plain texts are mixed"),
+        ({**PAIR, "strength": 2.5}, r"jsonl:2: 'strength' is 2.5, but it is a whole number"),
+        ({**PAIR, "margin": 10**400}, r"jsonl:2: 'margin' is 1000\d*, but it is a number$"),
         (
-            {"chosen": [*HELLO, says("tool", "x")], "rejected": [*HELLO, YOU]},
-            r"jsonl:2: \{'role': 'tool', 'content': 'x'\} is no message",
+            {"chosen": [*HELLO, says("narrator", "x")], "rejected": [*HELLO, YOU]},
+            r"jsonl:2: \{'role': 'narrator', 'content': 'x'\} is no message",
+        ),
+        (
+            {"chosen": [HELLO[0], says("assistant", [{"type": "image"}])], "rejected": [ME]},
+            r"jsonl:2: \{'role': 'assistant', 'content': \[\{'type': 'image'\}\]\} is no message",
+        ),
+        (
+            {"prompt": "other", "chosen": [*HELLO, ME], "rejected": [*HELLO, YOU]},
+            r"jsonl:2: what both conversations begin with has nothing of the prompt",
+        ),
+        (
+            {"prompt": ["a", "b"], "response_a": ["x"], "response_b": ["y"], "winner": "tie"},
+            r"jsonl:2: 1 answers to 2 turns; give one each",
         ),
         (
             {"chosen": [says("user", "A"), ME], "rejected": [says("user", "B"), ME]},
@@ -250,12 +268,37 @@ def test_a_file_that_teaches_nothing_is_refused(write, rows, message):
 
 def test_bad_rows_are_left_out_and_counted_on_request(write):
     """One bad row in a hundred thousand need not stop a run, but it is said."""
-    path = write(PAIR, {**PAIR, "chosen": None}, {**PAIR, "chosen": ""}, {**PAIR, "chosen": " no"})
+    path = write(PAIR, {**PAIR, "chosen": None}, {**PAIR, "chosen": 3}, {**PAIR, "chosen": " no"})
     data = read_preferences(path, skip_bad=True)
     assert len(data.items) == 1
     assert data.left_out == {"cannot be read": 2, "two equal texts": 1}
     assert [f"the first row that cannot be read: {path}:2 has no 'chosen'; give it a text, or "
             "remove the row"] == list(data.notes)  # fmt: skip
+
+
+def test_rows_that_are_no_rows_are_left_out_as_well(write):
+    """A cut last line is the commonest of them."""
+    path = Path(write(PAIR, PAIR))
+    path.write_text(
+        path.read_text(encoding="utf-8") + '[1]\n{"prompt": "p", "cho', encoding="utf-8"
+    )
+    data = read_preferences(str(path), skip_bad=True)
+    assert (len(data.items), data.left_out) == (2, {"cannot be read": 2})
+    assert f"{path}:3 is a JSON list" in data.notes[0]
+
+
+def test_an_empty_answer_is_an_answer(write):
+    """People judged it; the model that gave it said nothing."""
+    data = read_preferences(write({**PAIR, "rejected": ""}, {**PAIR, "chosen": " \n"}))
+    assert [texts(item)[1:] for item in data.items] == [(" yes", ""), (" \n", " no")]
+    assert data.notes == ("empty texts: 2, learned from as they are",)
+
+
+def test_columns_are_named_by_whoever_reads(write):
+    path = write({"q": {"text": "Say"}, "better one": " yes", "worse one": " no", "chosen": 7})
+    columns = {"prompt": "q.text", "chosen": "better one", "rejected": "worse one"}
+    (item,) = read_preferences(path, columns=columns).items
+    assert texts(item) == ("Say", " yes", " no")
 
 
 def test_an_annotator_who_says_both_is_noted(write):

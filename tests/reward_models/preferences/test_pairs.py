@@ -1,6 +1,7 @@
 """From samples to pairs."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -90,6 +91,27 @@ def test_a_majority_keeps_pairs_apart_however_their_answers_are_mixed():
     one, two = _answered("1", "aab"), _answered("2", "bba")
     mixed = [two[0], *one, *two[1:]]
     assert [(p.pair_id, p.chosen) for p in majority(mixed)] == [("2", "B"), ("1", "A")]
+
+
+def test_a_tie_is_an_answer_of_a_majority():
+    """It was dropped first, so that one of three decided a pair of which most said a tie."""
+    x = Preference(pair_id="1", prompt="p", chosen="x", rejected="y")
+    y, tie = replace(x, chosen="y", rejected="x"), replace(x, probability=0.5)
+    said = {
+        "xtt": "tie",
+        "xxt": "x",
+        "tyy": "y",
+        "xyt": None,
+        "t": "tie",
+        "xt": None,
+        "xxyytt": None,
+    }
+    for answers, expected in said.items():
+        found = [
+            "tie" if p.probability == 0.5 else p.chosen
+            for p in majority([{"x": x, "y": y, "t": tie}[a] for a in answers])
+        ]
+        assert found == [expected] * (expected is not None), answers
 
 
 def test_vote_shares_keep_how_sure_the_people_were():

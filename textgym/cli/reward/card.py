@@ -11,6 +11,7 @@ from reward_models.card import CardConfig, draw_card, make_card, read_card_data,
 from textgym.cli.console import chosen_device, require_picture, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import folders_of, named_reward, read_spec
+from textgym.data.tables import parse_columns
 from textgym.statistics.bootstrap import REPETITIONS
 
 __all__ = ["RewardCardConfig", "reward_card"]
@@ -27,7 +28,7 @@ class RewardCardConfig:
     """What is measured: a known name, "module:attribute", the folder of a reward model, or JSON,
     such as '{"clip": {"reward": "vader", "low": 0}}'."""
     data: str
-    """A preference store, or a file of preferences: .jsonl, .csv or .parquet."""
+    """A preference store, or a file of preferences; FORMATS.md lists what is read."""
     out: Path
     """The folder to write into; it is made, and an earlier card in it is replaced."""
     picture: Path | None = None
@@ -41,6 +42,11 @@ class RewardCardConfig:
     """What the temperature is fitted on: another split of the store, or another file."""
     validation_share: float = 0.25
     """Without --validation, the share of the prompts that is used for that and not measured on."""
+    columns: str | None = None
+    """Which of a file's columns are which, as in prompt=question,chosen=answer_1,rejected=answer_2;
+    for a file whose format is unknown."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     seed: int = 0
     """Decides which prompts those are, which texts are changed, and every interval."""
     repetitions: int = REPETITIONS
@@ -75,6 +81,8 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
             validation=config.validation,
             share=config.validation_share,
             seed=config.seed,
+            columns=parse_columns(config.columns),
+            skip_bad=config.skip_bad_rows,
         )
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error

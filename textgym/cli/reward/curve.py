@@ -50,7 +50,17 @@ _WORDS = "words"
 _RESULTS = "results.jsonl"
 # What results hold beside the hash of their origin, what is hashed by its contents, and where to
 # write: none of it may be in the hash, or what is known would not be found again.
-_ELSEWHERE = ("data", "out", "models", "sizes", "noise", "seeds", "picture")
+_ELSEWHERE = (
+    "data",
+    "columns",
+    "skip_bad_rows",
+    "out",
+    "models",
+    "sizes",
+    "noise",
+    "seeds",
+    "picture",
+)
 _DIGITS = 6  # of a lead; what is equal in them is a tie
 
 
@@ -90,7 +100,12 @@ class RewardCurveConfig:
     """Share of the prompts, or without them of the texts, that only measure, where the data have no
     column split."""
     votes: Votes = "majority"
-    """Of several people's answers in a store: majority, shares or each."""
+    """Of several people's answers to a pair: majority, shares or each."""
+    columns: str | None = None
+    """Which of a file's columns are which, as in prompt=question,chosen=answer_1,rejected=answer_2;
+    for a file whose format is unknown."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     tokenizer: str | None = None
     """The tokenizer of lstm and scratch; left out, one is trained on the pairs learned from."""
     device: str = "auto"
@@ -120,7 +135,13 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     config = replace(config, device=chosen_device(config.device))
     use_quiet_transformers()
     data = load_data(
-        config.data, held_out=config.held_out, seed=0, votes=config.votes, passes=config.passes
+        config.data,
+        held_out=config.held_out,
+        seed=0,
+        votes=config.votes,
+        skip_bad=config.skip_bad_rows,
+        columns=config.columns,
+        passes=config.passes,
     )
     say(console, *(f"  {note}" for note in data.notes))
     pairs, test = (_cut(decided_pairs(p), config.last_words) for p in (data.train, data.held_out))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,16 +14,17 @@ from reward_models.preferences import (
     PreferenceStore,
     divide,
     majority,
+    pair_identity,
     pairs_of_labels,
     read_preferences,
     remarks,
     vote_shares,
 )
 from textgym.cli.parsing import CommandError
-from textgym.data.tables import is_table
+from textgym.data.tables import is_table, parse_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Mapping, Sequence
 
     from reward_models.preferences import Division
 
@@ -37,6 +37,7 @@ REVIEWS = "reviews"
 
 _STORES = (".sqlite", ".db")
 _PEOPLE_SHOWN = 12
+_TIE = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,7 @@ def load_data(
     seed: int,
     votes: Votes = "majority",
     skip_bad: bool = False,
+    columns: str | None = None,
     passes: int = 1,
 ) -> LoadedData:
     """Reads preferences and keeps some apart, by their prompts or texts.
@@ -71,8 +73,9 @@ def load_data(
         held_out: The share that is held out of the prompts, or of the texts without one, where the
             data do not say which.
         seed: Decides the division.
-        votes: What becomes of several answers to one pair in a store.
+        votes: What becomes of several answers to one pair.
         skip_bad: Leave rows out that cannot be read.
+        columns: Which of a file's columns are which, see ``parse_columns``.
         passes: How often each review is in a pair to learn from.
 
     Raises:
@@ -93,22 +96,79 @@ def load_data(
             return _store(Path(name), held_out, seed, votes)
         if not is_table(name):
             raise CommandError(
-                f"{name} is no preference data; give a .jsonl, .csv or .parquet file, a store "
-                f"({' or '.join(_STORES)}), datasets:NAME, or {REVIEWS}"
+                f"{name} is no preference data; give a file such as .jsonl, .json, .csv, .tsv or "
+                f".parquet, a store ({' or '.join(_STORES)}), datasets:NAME, or {REVIEWS}"
             )
-        data = read_preferences(name, skip_bad=skip_bad)
+        data = read_preferences(name, columns=parse_columns(columns), skip_bad=skip_bad)
         left_out = [f"left out: {number} {reason}" for reason, number in data.left_out.items()]
         division = divide(data.items, data.held_out, held_out, seed)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    return _loaded(division.learned, division.held_out, division, [*left_out, *data.notes])
+    return _loaded(division, [*left_out, *data.notes], votes)
 
 
 def _loaded(
-    train: Sequence[Item], held_out: Sequence[Item], division: Division[Any], notes: Sequence[str]
+    division: Division[Any],
+    notes: Sequence[str],
+    votes: Votes | None = None,
+    left: Mapping[tuple[str, str], str] | None = None,
 ) -> LoadedData:
-    said = remarks(train, held_out, division.dropped)
-    return LoadedData(train=train, held_out=held_out, notes=[*notes, *said])
+    """Makes one answer a pair of those of several people, on either side of a division.
+
+    Args:
+        division: What is learned from and held out.
+        notes: What is known so far.
+        votes: How; None for items that are no answers of people.
+        left: Which text stood on the left, of a store; None for a file, whose pairs are known by
+            their texts alone.
+    """
+    train, held_out = division.learned, division.held_out
+    if votes not in (None, "each") and _is_voted([*train, *held_out]):
+        if left is None:
+            train, held_out = (
+                [replace(answer, pair_id=pair_identity(answer)) for answer in side]
+                for side in (train, held_out)
+            )
+        if votes == "ability":
+            notes = [*notes, *_abilities(train, left or {})]
+        pairs = len({answer.pair_id for answer in [*train, *held_out]})
+        train, held_out = (_combined(side, votes, left or {}) for side in (train, held_out))
+        undecided = pairs - len(train) - len(held_out)
+        said = f"left out: {undecided} pairs on which no answer has most votes"
+        notes = [*notes, *[said] * bool(undecided)]
+    said_of = remarks(train, held_out, division.dropped)
+    return LoadedData(train=train, held_out=held_out, notes=[*notes, *said_of])
+
+
+def _is_voted(items: Sequence[Item]) -> bool:
+    """Whether somebody signed answers, and a pair has several."""
+    answers = [item for item in items if isinstance(item, Preference)]
+    signed = [pair_identity(answer) for answer in answers if answer.annotator]
+    return len(answers) == len(items) and len(set(signed)) < len(signed)
+
+
+def _combined(
+    answers: Sequence[Preference], votes: Votes | None, left: Mapping[tuple[str, str], str]
+) -> list[Preference]:
+    if votes == "ability":
+        return ability_shares(answers, left=left)
+    return majority(answers) if votes == "majority" else vote_shares(answers)
+
+
+def _abilities(
+    answers: Sequence[Preference], left: Mapping[tuple[str, str], str]
+) -> Sequence[str]:
+    """What the answers of each person have proved to be worth, a line each."""
+    found = find_abilities(answers, left)
+    more = len(found) - _PEOPLE_SHOWN
+    return [
+        *(
+            f"{who.annotator}: right in {who.accuracy:.2f}, as the others' answers tell; says left "
+            f"in {who.left:.2f}; {who.answers} answers"
+            for who in found[:_PEOPLE_SHOWN]
+        ),
+        *[f"and {more} more people"] * (more > 0),
+    ]
 
 
 def _reviews(seed: int, passes: int) -> LoadedData:
@@ -120,42 +180,28 @@ def _reviews(seed: int, passes: int) -> LoadedData:
         return pairs_of_labels([r.text for r in reviews], [r.label for r in reviews], seed, passes)
 
     division = divide(pairs("language_model", passes), pairs("judge", 1))
-    return _loaded(division.learned, division.held_out, division, ())
+    return _loaded(division, ())
 
 
 def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
     if not path.is_file():  # opening it would make an empty one
-        raise FileNotFoundError(f"there is no store {path}; name one that textgym label has made")
+        raise FileNotFoundError(
+            f"there is no store {path}; make one by textgym reward import FILE {path}"
+        )
     with PreferenceStore(path) as store:
         splits = {pair.split for pair in store.pairs()}
-        ties = votes != "majority"
         others = sorted(splits - {"train"}) if "train" in splits else []
-        answers = store.preferences("train" if others else None, ties=ties)
-        kept = [p for split in others for p in store.preferences(split, ties=ties)]
+        answers = store.preferences("train" if others else None, ties=True)
+        kept = [p for split in others for p in store.preferences(split, ties=True)]
         counts = store.answer_counts()
         left = shown_left(store) if votes == "ability" else {}
-    if not answers:
+    if not any(answer.probability > _TIE for answer in answers):
         where = f"the split train of {path}" if kept else path
         raise ValueError(f"{where} has no answers that prefer a text; gather some first")
     division = divide(answers, kept, held_out, seed)
-    ways: dict[Votes, Callable[[Sequence[Preference]], list[Preference]]] = {
-        "majority": majority,
-        "shares": vote_shares,
-        "ability": partial(ability_shares, left=left),
-        "each": list,
-    }
-    combine = ways[votes]
-    undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
+    undecided = ("both_bad", "skip")
     notes = [f"left out: {counts[a]} {a.replace('_', ' ')}" for a in undecided if counts[a]]
-    if votes == "ability":
-        found = find_abilities(division.learned, left)
-        notes += [
-            f"{who.annotator}: right in {who.accuracy:.2f}, as the others' answers tell; says left "
-            f"in {who.left:.2f}; {who.answers} answers"
-            for who in found[:_PEOPLE_SHOWN]
-        ]
-        notes += [f"and {len(found) - _PEOPLE_SHOWN} more people"] * (len(found) > _PEOPLE_SHOWN)
-    return _loaded(combine(division.learned), combine(division.held_out), division, notes)
+    return _loaded(division, notes, votes, left)
 
 
 def shown_left(store: PreferenceStore) -> dict[tuple[str, str], str]:

@@ -54,10 +54,9 @@ class RewardTrainConfig:
     somebody who liked the film. The model in ``--out`` is a reward: name the folder wherever a
     reward is asked for. A run that was stopped goes on when the same command is given again.
 
-    The data may be a .jsonl, .csv or .parquet file with the columns prompt, chosen, rejected (texts
-    or lists of messages; margin and probability if there are any), of a chat arena (conversation_a,
-    conversation_b, winner), rankings (prompt, completions, ranks or best), or ratings (prompt,
-    completion, rating).
+    The data may be a file (.jsonl, .json, .csv, .tsv, .parquet) with the columns prompt, chosen,
+    rejected (texts or lists of messages), of a chat arena, rankings (prompt, completions, ranks or
+    best), ratings (prompt, completion, rating), or what else people publish; FORMATS.md lists it.
     """
 
     data: str
@@ -77,9 +76,12 @@ class RewardTrainConfig:
     column split. More makes intervals narrower and leaves less to learn from; no prompt is on both
     sides, and without prompts no text."""
     votes: Votes = "majority"
-    """Of several people's answers in a store: what most said, their shares as soft labels (ties
+    """Of several people's answers to a pair: what most said, their shares as soft labels (ties
     count half), the same with each vote weighed by how good its annotator's answers have proved, or
     each answer by itself."""
+    columns: str | None = None
+    """Which of a file's columns are which, where its format is unknown, as in
+    prompt=question,chosen=answer_1,rejected=answer_2."""
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     device: str = "auto"
@@ -115,6 +117,7 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
         seed=config.training.seed,
         votes=config.votes,
         skip_bad=config.skip_bad_rows,
+        columns=config.columns,
     )
     texts = [item.prompt + text for item in data.train for text in completions_of(item)]
     start = make_start(config.model, config.training, config.tokenizer, texts)
@@ -134,8 +137,8 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
         raise CommandError(str(error)) from error
     reward = PreferenceReward(start.model, start.tokenizer, device=device)
     pairs = decided_pairs(data.held_out)
-    if pairs:
-        write_preferences(pairs, config.out / _HELD_OUT_FILE)
+    if data.held_out:
+        write_preferences(data.held_out, config.out / _HELD_OUT_FILE)
     _summarise(console, config, metrics, reward, pairs)
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -12,11 +13,13 @@ from reward_models.preferences import (
     Pair,
     PreferenceStore,
     build_pairs,
+    export_preferences,
     read_preferences,
 )
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import load_data
 from textgym.cli.reward.export import RewardExportConfig, export_reward_data
+from textgym.cli.reward.imports import RewardImportConfig, import_reward_data
 
 # The prompts of a store's pairs, and the splits that they are in.
 KINDS = {
@@ -116,7 +119,7 @@ def test_a_store_s_votes_are_counted_as_asked(store):
         return [*data.train, *data.held_out], data.notes[:-1]
 
     majority, notes = every("majority")
-    assert [len(majority), *{p.chosen for p in majority}, *notes] == [30, " x", "left out: 6 tie"]
+    assert [len(majority), *{p.chosen for p in majority}, *notes] == [30, " x"]
     shares, notes = every("shares")
     assert sorted({round(p.probability, 3) for p in shares}) == [0.667, 0.833]
     assert not notes
@@ -155,6 +158,63 @@ def test_a_side_that_somebody_always_takes_is_read_from_the_store(tmp_path):
     assert {label.chosen for label in data.train} == {" x"}
     (leaning,) = [note for note in data.notes if note.startswith("leaning")]
     assert "says left in 0.9" in leaning
+
+
+@pytest.mark.parametrize("votes", ["majority", "shares", "each"])
+def test_a_file_of_several_people_s_answers_is_voted_on_as_its_store(store, tmp_path, votes):
+    """Each answer was a pair of its own, and --votes was not heard."""
+    with PreferenceStore(store) as opened:
+        export_preferences(opened, tmp_path / "answers.jsonl", ties=True)
+    sides = [
+        load_data(str(path), held_out=0.2, seed=0, votes=votes)
+        for path in (store, tmp_path / "answers.jsonl")
+    ]
+    one, other = ([replace(i, pair_id="") for i in [*s.train, *s.held_out]] for s in sides)
+    assert one == other
+    assert sides[0].notes == sides[1].notes
+    assert len(one) == (90 if votes == "each" else 30)
+
+
+def test_pairs_without_a_leading_answer_are_counted(tmp_path):
+    rows = [
+        {"prompt": f"p{n}", "response_a": "x", "response_b": "y", "winner": w, "annotator": who}
+        for n in range(4)
+        for who, w in (("ann", "model_a"), ("bob", "tie" if n else "model_a"))
+    ]
+    path = tmp_path / "answers.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = load_data(str(path), held_out=0, seed=0)
+    assert [item.prompt for item in data.train] == ["p0"]
+    assert "left out: 3 pairs on which no answer has most votes" in data.notes
+
+
+def test_a_file_is_imported_and_trained_on_by_the_printed_way(tmp_path):
+    """The message about a missing store names the command that makes one."""
+    path = tmp_path / "votes.tsv"
+    path.write_text(
+        "question\tleft\tright\tverdict\trater\n"
+        "Q\tx\ty\ta\tann\nQ\tx\ty\ttie\tann\tmore\nQ\tx\ty\tb\tbob\nR\tx\ty\ttie\tbob\n"
+    )
+    to, store = Console(file=io.StringIO(), width=200), tmp_path / "made" / "votes.sqlite"
+    words = "prompt=question,response_a=left,response_b=right,winner=verdict,annotator=rater"
+    with pytest.raises(FileNotFoundError, match=f"textgym reward import FILE {store}"):
+        load_data(str(store), held_out=0, seed=0)
+    config = RewardImportConfig(file=str(path), store=store, columns=words)
+    with pytest.raises(CommandError, match=r"votes\.tsv:3 has 6 fields"):
+        import_reward_data(config, to)
+    assert not store.exists()
+    import_reward_data(replace(config, skip_bad_rows=True), to)
+    import_reward_data(replace(config, skip_bad_rows=True), to)
+    said = to.file.getvalue()
+    assert f"3 answers and 2 pairs are new in {store}\nleft out: 1 cannot be read\n" in said
+    assert f"0 answers and 0 pairs are new in {store}; 3 were there" in said
+    with PreferenceStore(store) as opened:
+        answers = opened.preferences(ties=True)
+    assert [(p.prompt, p.annotator, p.probability) for p in answers] == [
+        ("Q", "ann", 1.0),
+        ("Q", "bob", 1.0),
+        ("R", "bob", 0.5),
+    ]
 
 
 def test_a_store_that_is_not_there_is_not_made(tmp_path):
