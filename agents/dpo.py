@@ -16,7 +16,11 @@ What to know: only the difference within a pair is learned, so both log-probabil
 be compared. No clip bounds how far an iteration moves: the size and number of its steps do, and
 beta.
 
-Simplifications: pairs of equal score teach nothing and are left out; every pair counts the same.
+A given pair may be a tie or a soft label: its loss is that of both orders, each weighed by how
+likely it is.
+
+Simplifications: written pairs of equal score teach nothing and are left out; every pair counts the
+same.
 """
 
 from __future__ import annotations
@@ -117,6 +121,7 @@ class DPO(Learner):
         *,
         reference: TransformerPolicy | None = None,
         pairs: Sequence[tuple[str, str, str]] | None = None,
+        probabilities: Sequence[float] | None = None,
     ) -> None:
         """Prepares training.
 
@@ -128,10 +133,12 @@ class DPO(Learner):
             reference: See ``Learner``.
             pairs: Prompt, chosen and rejected completion, to learn from these (offline); ``None``
                 to write and rank texts (online).
+            probabilities: How likely the chosen completion of each given pair is the better one,
+                0.5 for a tie; ``None`` for surely.
 
         Raises:
             ValueError: As ``Learner`` and ``encode_pairs``, or if an iteration's texts are no
-            pairs.
+                pairs, or the probabilities are none of the pairs.
         """
         super().__init__(
             policy, envs, DPOConfig() if config is None else config, reference=reference
@@ -143,6 +150,7 @@ class DPO(Learner):
         self.dropped = 0
         if pairs is not None:
             self.pairs, self.dropped = encode_pairs(self.envs, pairs, policy.device)
+        self._doubts = self._doubts_of(self.pairs, probabilities, len(pairs or ()))
 
     def iterate(self, clock: PhaseClock) -> tuple[dict[str, float], Rollout]:
         """One iteration; see ``Learner.iterate``."""
@@ -161,7 +169,7 @@ class DPO(Learner):
                 reference = by_action.sum(dim=1)
             else:
                 reference = self._given_reference(self.pairs, numbers)
-        actions = rollout.mask.sum(dim=1)
+        actions, doubts = rollout.mask.sum(dim=1), self._doubts_in(numbers, len(pairs))
         group_of_pair = pairs[:, 0] // size
         counts = group_of_pair.bincount()
         groups = counts.nonzero().flatten()
@@ -179,8 +187,11 @@ class DPO(Learner):
                         log_probs = torch.zeros_like(reference)
                         whole = new.legal_log_probs.sum(dim=1)
                         log_probs = log_probs.index_copy(0, texts, whole)
-                        few = pairs[torch.isin(group_of_pair, part)]
-                        share = self._loss(log_probs[few], reference[few], actions[few], total)
+                        mine = torch.isin(group_of_pair, part)
+                        few = pairs[mine]
+                        share = self._loss(
+                            log_probs[few], reference[few], actions[few], doubts[mine], total
+                        )
                         updates.backward(*share)
                     updates.step()
         nothing = dict.fromkeys(_MEASURED, float("nan"))
@@ -243,8 +254,31 @@ class DPO(Learner):
         first = groups.unsqueeze(1) * self._group
         return (first + torch.arange(self._group).to(groups)).flatten()
 
+    @staticmethod
+    def _doubts_of(
+        given: Rollout | None, probabilities: Sequence[float] | None, number: int
+    ) -> Tensor | None:
+        """How likely each given pair is the wrong way round, ``(P,)`` float32; None if none is."""
+        if probabilities is None:
+            return None
+        if given is None or len(probabilities) != number:
+            raise ValueError(
+                f"{len(probabilities)} probabilities for {number} pairs; give one each"
+            )
+        every = torch.tensor(probabilities, dtype=torch.float32)
+        if not bool(((every >= 1 / 2) & (every <= 1)).all()):
+            raise ValueError("a probability is not in [0.5, 1]: name the likelier text as chosen")
+        doubts = 1 - every[torch.from_numpy(given.example_ids[::_PAIR])].to(given.tokens.device)
+        return doubts if bool(doubts.any()) else None
+
+    def _doubts_in(self, numbers: Sequence[int], pairs: int) -> Tensor:
+        """Those of an iteration's pairs, ``(P,)``."""
+        if self._doubts is None:
+            return torch.zeros(pairs, device=self.policy.device)
+        return self._doubts[torch.tensor(numbers, device=self._doubts.device)]
+
     def _loss(
-        self, log_probs: Tensor, reference: Tensor, actions: Tensor, total: int
+        self, log_probs: Tensor, reference: Tensor, actions: Tensor, doubts: Tensor, total: int
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The share of some pairs in the loss of a minibatch, and in what is measured.
 
@@ -252,20 +286,25 @@ class DPO(Learner):
             log_probs: Of the chosen and the rejected texts, ``(P, 2)``, with gradient.
             reference: The same under the reference, ``(P, 2)``.
             actions: How many they have, ``(P, 2)`` int64.
+            doubts: How likely each pair is the wrong way round, ``(P,)``.
             total: How many pairs the minibatch has.
         """
         config, raised = self.config, log_probs - reference
         margins = raised[:, 0] - raised[:, 1]
         weights = torch.full_like(margins, 1 / total)
         if config.loss == "ipo":
-            loss = ipo_loss(margins, weights, config.beta)
+            loss = ipo_loss(margins, weights, config.beta, doubts)
         else:
-            loss = dpo_loss(margins, weights, config.beta, config.label_smoothing)
-        imitation = -(log_probs[:, 0] / actions[:, 0]).sum() / total
+            smoothing = config.label_smoothing
+            wrong = smoothing + (1 - 2 * smoothing) * doubts
+            loss = dpo_loss(margins, weights, config.beta, wrong)
+        likely = torch.stack([1 - doubts, doubts], dim=1)
+        imitation = -(likely * log_probs / actions).sum() / total
+        told = self._told_apart(margins)
         return loss + config.sft_weight * imitation, {
             "loss": loss,
             "sft_loss": imitation,
-            "accuracy": self._told_apart(margins).sum() / total,
+            "accuracy": (told + (1 - 2 * told) * doubts).sum() / total,
             "margin": config.beta * margins.sum() / total,
             "chosen_log_prob": log_probs[:, 0].sum() / total,
             "rejected_log_prob": log_probs[:, 1].sum() / total,
@@ -280,8 +319,11 @@ class DPO(Learner):
         return torch.where(blind, 0.5, (margins > 0).float())
 
     def record(self) -> dict[str, Any]:
-        """Which pairs were given."""
-        return {"pairs": None if self.pairs is None else fingerprint(self.pairs)}
+        """Which pairs were given, and how sure they are."""
+        if self.pairs is None:
+            return {"pairs": None}
+        doubts = () if self._doubts is None else (self._doubts,)
+        return {"pairs": fingerprint(self.pairs, *doubts)}
 
     def recall(self, record: Mapping[str, Any]) -> None:
         """Requires the same pairs, and forgets what another reference said of them.

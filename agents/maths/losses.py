@@ -238,7 +238,9 @@ def clipped_value_loss(
     return 0.5 * weighted_sum(error, weights)
 
 
-def dpo_loss(margins: Tensor, weights: Tensor, beta: float, label_smoothing: float = 0.0) -> Tensor:
+def dpo_loss(
+    margins: Tensor, weights: Tensor, beta: float, label_smoothing: float | Tensor = 0.0
+) -> Tensor:
     """Direct preference optimisation's, ``sum(w * -log sigmoid(beta * margin))``.
 
     Source: Rafailov et al., "Direct Preference Optimization" (2023), equation 7; with smoothing,
@@ -249,7 +251,8 @@ def dpo_loss(margins: Tensor, weights: Tensor, beta: float, label_smoothing: flo
             reference's than the rejected text's, ``(P,)`` in nats, with gradient.
         weights: ``(P,)``, of sum 1 over a whole minibatch.
         beta: Price of KL. Higher keeps the policy nearer to the reference.
-        label_smoothing: Share of the answers that are taken to be wrong, below 0.5.
+        label_smoothing: Share of the answers that are taken to be wrong, at most 0.5; of all, or
+            of each pair, ``(P,)``. At 0.5 a pair is a tie.
 
     Returns:
         A scalar; log 2 where the policy is the reference.
@@ -259,7 +262,7 @@ def dpo_loss(margins: Tensor, weights: Tensor, beta: float, label_smoothing: flo
     return ((1 - label_smoothing) * right + label_smoothing * wrong).mul(weights).sum()
 
 
-def ipo_loss(margins: Tensor, weights: Tensor, beta: float) -> Tensor:
+def ipo_loss(margins: Tensor, weights: Tensor, beta: float, doubt: float | Tensor = 0.0) -> Tensor:
     """Identity preference optimisation's, ``sum(w * (margin - 1 / (2 * beta)) ** 2)``.
 
     Its minimum is at a finite margin, where that of ``dpo_loss``, if all answers to a pair agree,
@@ -270,8 +273,13 @@ def ipo_loss(margins: Tensor, weights: Tensor, beta: float) -> Tensor:
         margins: As in ``dpo_loss``.
         weights: As there.
         beta: Price of KL. Higher asks for a smaller margin.
+        doubt: How likely the rejected text is the better one, at most 0.5, of all or ``(P,)``: that
+            much of the square is the one with the answer turned round, which is the expectation in
+            equation 17. The minimum is at ``(1 - 2 * doubt) / (2 * beta)``.
 
     Returns:
         A scalar.
     """
-    return (margins - 1 / (2 * beta)).square().mul(weights).sum()
+    wanted = 1 / (2 * beta)
+    right, wrong = (margins - wanted).square(), (margins + wanted).square()
+    return ((1 - doubt) * right + doubt * wrong).mul(weights).sum()

@@ -133,9 +133,9 @@ def _laid_out(
     )
 
 
-def fingerprint(rollout: Rollout) -> str:
-    """What tells one set of texts from another, as hexadecimal digits."""
+def fingerprint(rollout: Rollout, *beside: torch.Tensor) -> str:
+    """What tells one set of texts, and what is known beside them, from another, as hex digits."""
     digest = hashlib.sha256(str(tuple(rollout.tokens.shape)).encode())
-    for tensor in (rollout.tokens, rollout.prompt_lengths):
+    for tensor in (rollout.tokens, rollout.prompt_lengths, *beside):
         digest.update(tensor.cpu().numpy().tobytes())
     return digest.hexdigest()

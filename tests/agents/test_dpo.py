@@ -105,6 +105,42 @@ def test_at_the_reference_the_loss_is_log_two_and_then_it_falls():
     assert {step["pairs"] for step in history} == {6.0}
 
 
+def test_a_tie_teaches_neither_text_and_a_soft_label_as_much_as_its_two_orders():
+    """A pair of probability 3/4 has the gradient of three answers one way and one the other."""
+    config = dataclasses.replace(
+        CONFIG, minibatches=1, epochs=1, sft_weight=0.7, max_gradient_norm=None
+    )
+    turned = [(prompt, worse, better) for prompt, better, worse in PAIRS]
+    soft = DPO(
+        TransformerPolicy(make_model()),
+        make_toy(rows=8),
+        dataclasses.replace(config, episodes=12),
+        pairs=PAIRS,
+        probabilities=[0.75] * len(PAIRS),
+    )
+    answers = _dpo(dataclasses.replace(config, episodes=48), PAIRS * 3 + turned)
+    one, other = (only_gradient(dpo)[0] for dpo in (soft, answers))
+    assert one
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+    metrics = DPO(
+        TransformerPolicy(make_model()), make_toy(rows=8), CONFIG, pairs=PAIRS,
+        probabilities=[0.5] * len(PAIRS),
+    ).step()[0]  # fmt: skip
+    assert metrics["accuracy"] == 0.5
+    for wrong, message in [
+        ([0.5], "1 probabilities for 6 pairs"),
+        ([0.4] * 6, r"not in \[0.5, 1\]"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            DPO(
+                TransformerPolicy(make_model()),
+                make_toy(),
+                CONFIG,
+                pairs=PAIRS,
+                probabilities=wrong,
+            )
+
+
 @pytest.mark.parametrize(("minibatches", "updates"), [(4, 4), (7, 5)])
 def test_a_pass_has_as_many_updates_as_were_asked_for(minibatches, updates):
     """Of five pairs four minibatches are one of two pairs and three of one; seven are too many."""

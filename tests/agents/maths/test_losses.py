@@ -134,6 +134,20 @@ def test_ipo_asks_for_a_margin_of_half_over_beta():
     assert margins.grad.tolist() == pytest.approx([0.0, -4.0])
 
 
+def test_doubt_is_that_of_each_pair():
+    """A tie pulls back to a margin of nothing; a quarter of doubt asks IPO for half its margin."""
+    margins = torch.tensor([2.0, 2.0], requires_grad=True)
+    doubts = torch.tensor([0.5, 0.0])
+    dpo_loss(margins, torch.ones(2), beta=1.0, label_smoothing=doubts).backward()
+    sigmoid = 1 / (1 + math.exp(-2.0))
+    assert margins.grad.tolist() == pytest.approx([sigmoid - 0.5, sigmoid - 1])
+    margins = torch.tensor([2.5, 0.0], requires_grad=True)
+    loss = ipo_loss(margins, torch.ones(2), beta=0.1, doubt=torch.tensor([0.25, 0.5]))
+    assert float(loss.detach()) == pytest.approx(0.75 * 2.5**2 + 0.25 * 7.5**2 + 25)
+    loss.backward()
+    assert margins.grad.tolist() == pytest.approx([0.0, 0.0])
+
+
 def test_far_margins_stay_finite():
     margins = torch.tensor([-1e4, 1e4], requires_grad=True)
     loss = dpo_loss(margins, torch.full((2,), 0.5), beta=1.0)
