@@ -7,7 +7,7 @@ ARGS ?=
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: quickstart test check mutants oldest portable fmt bench peers clean
+.PHONY: quickstart test check mutants fuzz oldest portable fmt bench peers clean
 .DEFAULT_GOAL := check
 
 $(BIN)/python:
@@ -40,6 +40,9 @@ check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
 
 mutants: $(VENV)/.installed-dev  ## small errors, planted into copies: which of them does no test notice?
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutants --jobs "$$(nproc)" $(ARGS)
+
+fuzz: $(VENV)/.installed-dev  ## made-up inputs for everything that reads what a stranger wrote, 10,000 each
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
