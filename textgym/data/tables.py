@@ -23,7 +23,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import TextIO
 
-__all__ = ["DATASETS_PREFIX", "Row", "is_table", "parse_columns", "read_rows"]
+__all__ = [
+    "DATASETS_PREFIX",
+    "Row",
+    "SkippedRows",
+    "is_table",
+    "parse_columns",
+    "read_rows",
+]
 
 DATASETS_PREFIX = "datasets:"
 """Begins the name of a dataset for the library ``datasets``, as in ``datasets:owner/name``."""
@@ -47,6 +54,29 @@ class Row:
 
     place: str
     values: Mapping[str, Any]
+
+
+class SkippedRows:
+    """Counts the rows that are left out because they cannot be read: an ``on_bad``.
+
+    Attributes:
+        number: How many there are.
+        first: Why the first of them is none.
+    """
+
+    def __init__(self) -> None:
+        self.number, self.first = 0, ""
+
+    def __call__(self, error: ValueError) -> None:
+        """Counts a row."""
+        self.number += 1
+        self.first = self.first or str(error)
+
+    @property
+    def notes(self) -> list[str]:
+        """What is to be said about them, if there are any."""
+        said = f"left out: {self.number} rows that cannot be read; the first: {self.first}"
+        return [said] * (self.number > 0)
 
 
 _Found = tuple[str, "dict[str, Any] | ValueError"]

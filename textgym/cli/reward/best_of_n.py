@@ -22,16 +22,18 @@ from reward_models.measuring.best_of_n import (
 from textgym.cli.console import chosen_device, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward
-from textgym.data.tables import read_rows
+from textgym.data.tables import SkippedRows, read_rows
 from textgym.files import write_json
 from textgym.statistics.bootstrap import REPETITIONS
 from textgym.tokenizers import load_tokenizer
 from textgym.types import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
+
+    from textgym.data.tables import Row
 
 __all__ = ["BestOfNConfig", "Samples", "best_of_n_command", "read_samples"]
 
@@ -54,7 +56,8 @@ class BestOfNConfig:
     gold: str
     """The reward that is asked about what was chosen, named likewise."""
     data: str
-    """JSON Lines: a prompt and a list of completions each, and columns that rewards may read."""
+    """JSON Lines, or another table: a prompt and a list of completions each, and columns that
+    rewards may read."""
     out: Path
     """The folder to write into; it is made, and an earlier result in it is replaced."""
     count: int | None = None
@@ -76,6 +79,8 @@ class BestOfNConfig:
     """Decides what the policy writes, and the intervals."""
     repetitions: int = REPETITIONS
     """Resamples of the prompts behind each interval: more make its ends steadier."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     device: str = "auto"
     """Where the policy and the rewards' models run: cpu, cuda, or auto for cuda if there is one."""
 
@@ -112,7 +117,12 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
         raise CommandError(f"--out {config.out} is a file: name a folder")
     try:
         proxy, gold = (named_reward(name, device) for name in (config.proxy, config.gold))
-        samples = read_samples(config.data, completions=config.policy is None, count=config.count)
+        skipped = SkippedRows() if config.skip_bad_rows else None
+        samples = read_samples(
+            config.data, completions=config.policy is None, count=config.count, on_bad=skipped
+        )
+        if skipped is not None:
+            say(console, *skipped.notes)
         if config.policy is not None:
             samples = _sampled(config, samples, device)
             config.out.mkdir(parents=True, exist_ok=True)
@@ -160,33 +170,40 @@ def _check(config: BestOfNConfig) -> None:
         raise CommandError(f"--temperature must be above 0, got {config.temperature}")
 
 
-def read_samples(name: str, *, completions: bool = True, count: int | None = None) -> Samples:
+def read_samples(
+    name: str,
+    *,
+    completions: bool = True,
+    count: int | None = None,
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> Samples:
     """Reads prompts and their completions.
 
     Args:
         name: A file that ``read_rows`` reads, with ``prompt`` and the list ``completions``.
         completions: Whether there must be completions; without, those that are there are left.
         count: Use the first so many of each prompt; None for all.
+        on_bad: Is told why a row cannot be read, which is then left out; None raises it.
 
     Raises:
         ValueError: If a row has none, or not as many as the others; the message says where.
         FileNotFoundError: If there is no such file.
     """
-    rows = read_rows(name)
-    prompts: list[str] = []
-    texts: list[list[str]] = []
-    for row in rows:
-        prompt, given = row.values.get("prompt"), row.values.get("completions")
-        if not isinstance(prompt, str):
-            raise ValueError(  # noqa: TRY004  the file is wrong, not the type of an argument
-                f"{row.place} has no prompt; give it a text, empty if need be"
-            )
-        if completions and not (
-            isinstance(given, list) and given and all(isinstance(text, str) for text in given)
-        ):
-            raise ValueError(f"{row.place}: completions must be a list of texts")
-        prompts.append(prompt)
-        texts.append(list(given)[:count] if completions and given is not None else [])
+    rows: list[Row] = []
+    for row in read_rows(name, on_bad=on_bad):
+        flaw = _flaw(row, completions=completions)
+        if flaw is None:
+            rows.append(row)
+        elif on_bad is None:
+            raise flaw
+        else:
+            on_bad(flaw)
+    if not rows:
+        raise ValueError(f"{name} has no row with a prompt" + " and completions" * completions)
+    prompts: list[str] = [row.values["prompt"] for row in rows]
+    texts: list[list[str]] = [
+        list(row.values["completions"])[:count] if completions else [] for row in rows
+    ]
     sizes = {len(given) for given in texts}
     if len(sizes) > 1:
         raise ValueError(
@@ -200,6 +217,18 @@ def read_samples(name: str, *, completions: bool = True, count: int | None = Non
         raise ValueError(f"{name} has a column 'prompts', which rewards take for all prompts")
     columns = {column: [row.values[column] for row in rows] for column in names}
     return Samples(prompts=prompts, completions=texts, columns=columns)
+
+
+def _flaw(row: Row, *, completions: bool) -> ValueError | None:
+    """Says what of a row is no prompt, or no list of texts."""
+    given = row.values.get("completions")
+    if not isinstance(row.values.get("prompt"), str):
+        return ValueError(f"{row.place} has no prompt; give it a text, empty if need be")
+    if completions and not (
+        isinstance(given, list) and given and all(isinstance(text, str) for text in given)
+    ):
+        return ValueError(f"{row.place}: completions must be a list of texts")
+    return None
 
 
 def _sampled(config: BestOfNConfig, samples: Samples, device: str) -> Samples:

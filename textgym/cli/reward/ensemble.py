@@ -15,6 +15,7 @@ from reward_models.preferences import completions_of, read_preferences
 from reward_models.reading.loading import load_reward
 from textgym.cli.console import chosen_device, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
+from textgym.data.tables import parse_columns
 
 __all__ = ["RewardEnsembleConfig", "make_ensemble"]
 
@@ -32,8 +33,13 @@ class RewardEnsembleConfig:
     members: tuple[str, ...]
     """The folders of reward models, such as those of several seeds; two or more."""
     data: str
-    """Preferences whose texts are the reference: a .jsonl, .csv or .parquet file, or datasets:NAME.
-    Best are texts like those that will be judged."""
+    """Preferences whose texts are the reference: a file (FORMATS.md lists what is read), or
+    datasets:NAME. Best are texts like those that will be judged."""
+    columns: str | None = None
+    """Which of a file's columns are which, where its format is unknown, as in
+    prompt=question,chosen=answer_1,rejected=answer_2."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     out: Path
     """The folder to write; it must not be there yet."""
     texts: int = 400
@@ -69,7 +75,9 @@ def make_ensemble(config: RewardEnsembleConfig, console: Console | None = None) 
     use_quiet_transformers()
     device = chosen_device(config.device)
     try:
-        items = read_preferences(config.data).items
+        columns = parse_columns(config.columns)
+        data = read_preferences(config.data, columns=columns, skip_bad=config.skip_bad_rows)
+        items = data.items
         texts: list[tuple[str, str]] = sorted(
             {(item.prompt, text) for item in items for text in completions_of(item)}
         )

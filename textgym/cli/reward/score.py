@@ -16,7 +16,7 @@ from textgym.cli.console import bar, chosen_device, require_new_file, say, use_q
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward
 from textgym.data.prose import read_text
-from textgym.data.tables import is_table, read_rows
+from textgym.data.tables import SkippedRows, is_table, read_rows
 from textgym.recording.rescoring import rescore
 from textgym.recording.trajectories import read_trajectories
 from textgym.rewards import RewardError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from textgym.cli.console import Bar
+    from textgym.data.tables import Row
     from textgym.recording.trajectories import Trajectory
     from textgym.rewards import Scorer
 
@@ -47,13 +48,16 @@ class ScoreConfig:
     """
 
     data: str
-    """A .jsonl, .csv or .parquet file, datasets:NAME, or a .txt file with a text in each line."""
+    """A table (.jsonl, .json, .csv, .tsv, .parquet, datasets:NAME), or a .txt file with a text in
+    each line."""
     rewards: tuple[str, ...]
     """One or several: known names, "module:attribute", folders, or JSON such as
     '{"clip": {"reward": "vader", "low": 0}}'."""
     text_column: str | None = None
     """The column with the texts; None takes the first that is there of completion, text, response,
     answer and output."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     out: Path | None = None
     """Write each row with its scores into this file, as JSON Lines, instead of printing them. It
     must not be there yet."""
@@ -93,10 +97,13 @@ def score_texts(config: ScoreConfig, console: Console | None = None) -> None:
     """
     console = console or Console()
     rewards = _rewards(config.rewards, config.out, config.device)
+    skipped = SkippedRows() if config.skip_bad_rows else None
     try:
-        rows, texts = _read(config.data, config.text_column)
+        rows, texts = _read(config.data, config.text_column, skipped)
     except ValueError as error:
         raise CommandError(str(error)) from error
+    if skipped is not None:
+        say(console, *skipped.notes)
     prompts = ["" if row.get("prompt") is None else row["prompt"] for row in rows]
     names = [name for name in rows[0] if name not in _ARGUMENTS]
     _require_columns(rewards, names, config.data)
@@ -160,7 +167,9 @@ def _rewards(names: Sequence[str], out: Path | None, device: str) -> dict[str, S
     return {name: named_reward(name, chosen) for name in names}
 
 
-def _read(name: str, column: str | None) -> tuple[list[Mapping[str, Any]], list[str]]:
+def _read(
+    name: str, column: str | None, skipped: SkippedRows | None = None
+) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Reads rows, and the texts among them.
 
     Raises:
@@ -173,10 +182,10 @@ def _read(name: str, column: str | None) -> tuple[list[Mapping[str, Any]], list[
         return [{"completion": line} for line in lines], lines
     if not is_table(name):
         raise ValueError(
-            f"{name} is no file of texts; give a .jsonl, .csv or .parquet file, datasets:NAME, or "
-            "a .txt file with a text in each line"
+            f"{name} is no file of texts; give a table such as .jsonl, .json, .csv, .tsv or "
+            ".parquet, datasets:NAME, or a .txt file with a text in each line"
         )
-    rows = read_rows(name)
+    rows = read_rows(name, on_bad=skipped)
     known = rows[0].values
     where = column or next((each for each in _TEXTS if each in known), None)
     if where is None or where not in known:
@@ -185,12 +194,25 @@ def _read(name: str, column: str | None) -> tuple[list[Mapping[str, Any]], list[
             f"{name} has {asked}; it has {', '.join(known)}: name the one with the texts, "
             "--text-column NAME"
         )
-    for row in rows:
-        for each in (where, "prompt"):
-            value = row.values.get(each, "")
-            if not isinstance(value, str) and (each == where or value is not None):
-                raise ValueError(f"{row.place}: {each} must be a text, got {value!r:.80}")
-    return [row.values for row in rows], [row.values[where] for row in rows]
+    flaws = [(row, _flaw(row, where)) for row in rows]
+    for _, flaw in flaws:
+        if flaw is not None and skipped is None:
+            raise flaw
+        if flaw is not None and skipped is not None:
+            skipped(flaw)
+    kept = [row.values for row, flaw in flaws if flaw is None]
+    if not kept:
+        raise ValueError(f"{name} has no row with a text in {where}")
+    return kept, [values[where] for values in kept]
+
+
+def _flaw(row: Row, where: str) -> ValueError | None:
+    """Says what of a row is no text."""
+    for each in (where, "prompt"):
+        value = row.values.get(each, "")
+        if not isinstance(value, str) and (each == where or value is not None):
+            return ValueError(f"{row.place}: {each} must be a text, got {value!r:.80}")
+    return None
 
 
 def _require_columns(rewards: Mapping[str, Scorer], known: Sequence[str], where: str) -> None:

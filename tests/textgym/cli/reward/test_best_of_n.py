@@ -13,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.best_of_n import BestOfNConfig, best_of_n_command, read_samples
+from textgym.data.tables import SkippedRows
 from textgym.rewards import RewardError
 
 HERE = "tests.textgym.cli.reward.test_best_of_n"
@@ -160,6 +161,18 @@ def test_a_policy_writes_the_completions_and_they_can_be_scored_again(policy, tm
     )
     rescored, _ = run(tmp_path / "4", data=str(tmp_path / "1" / "samples.jsonl"))
     assert rescored["curve"] == first["curve"]
+
+
+def test_bad_rows_of_samples_are_left_out_and_counted(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    good = json.dumps({"prompt": "a", "completions": ["b", "c"]})
+    path.write_text(f'{good}\n{{"prompt": 3}}\n{{"prompt": "a"}}\n{good}\n{{"pro')
+    skipped = SkippedRows()
+    samples = read_samples(str(path), on_bad=skipped)
+    assert (list(samples.prompts), skipped.number) == (["a", "a"], 3)
+    assert "samples.jsonl:5 is no JSON" in skipped.notes[0]
+    with pytest.raises(ValueError, match=r"samples.jsonl:5 is no JSON"):
+        read_samples(str(path))
 
 
 def fails(prompts, completions, **columns):

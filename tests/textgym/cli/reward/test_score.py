@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -35,6 +36,17 @@ def test_each_text_has_a_line_with_a_score_a_reward(tmp_path):
     ]
     assert "\n".join(lines[2:4]).split() == ["0.0300", "0.0000", "four", "five", ":100:"]
     assert "length: mean 0.0300, standard deviation 0.0000, from 0.0300 to 0.0300" in lines
+
+
+def test_bad_rows_are_left_out_and_counted(tmp_path):
+    data = tmp_path / "texts.jsonl"
+    data.write_text('{"text": "one"}\n{"text": 7}\n{"text": "two words"}\n{"te')
+    config = ScoreConfig(data=str(data), rewards=("length",))
+    with pytest.raises(CommandError, match=r"texts.jsonl:4 is no JSON"):
+        score_texts(config)
+    lines = said(score_texts, replace(config, skip_bad_rows=True))
+    assert lines[0].startswith("left out: 2 rows that cannot be read; the first: ")
+    assert "length: mean 0.0150" in "\n".join(lines)
 
 
 def test_rows_are_written_with_their_scores_and_columns_reach_the_reward(tmp_path):
