@@ -80,7 +80,9 @@ def get_task(name: str) -> Task:
     Args:
         name: A registered name; the path of a file that ``textgym.data.read_rows`` reads, such as
             ``.jsonl``, ``.json``, ``.csv`` or ``.parquet``, or ``datasets:NAME``, for
-            ``textgym.tasks.files``; the path of a ``.txt`` or ``.md`` file for ``Continuation``.
+            ``textgym.tasks.files``, with the names of its columns behind it, if they are others
+            than prompt and reference: ``data.csv?prompt=question&reference=answer``; the path of a
+            ``.txt`` or ``.md`` file for ``Continuation``.
 
     Raises:
         ValueError: If the name is unknown (the message lists the known ones), or a file cannot be
@@ -92,7 +94,7 @@ def get_task(name: str) -> Task:
     known = _find(name)
     if known is not None:
         return _FACTORIES[known]()
-    if is_table(name):
+    if is_table(name.partition("?")[0]):
         return task_from_path(name)
     if Path(name).suffix.lower() in _TEXT_FILES:
         return Continuation(path=name)

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
 
 from textgym.data.prose import file_state, key_of
 from textgym.data.split import assign
@@ -16,11 +17,12 @@ from textgym.types import Example
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SPLIT_COLUMN", "FileTask", "task_from_path", "unjudged"]
+__all__ = ["SPLIT_COLUMN", "FileTask", "columns_of", "task_from_path", "unjudged"]
 
 SPLIT_COLUMN = "split"
 """The column that says which split a row is in, if a file has it."""
 
+_NAMED = ("prompt", "reference")
 _RESERVED = frozenset({"prompts", "completions"})
 
 
@@ -94,11 +96,35 @@ class FileTask:
         return _splits(self.path, file_state(self.path), self.prompt, self.reference)
 
 
+def columns_of(name: str) -> tuple[str, dict[str, str | None]]:
+    """Parts ``data.jsonl?prompt=question&reference=answer`` into a path and what is behind it.
+
+    Returns:
+        The path, and the fields of ``FileTask``; ``reference=`` stands for none.
+
+    Raises:
+        ValueError: If something else than those two is named, or one of them twice.
+    """
+    path, mark, query = name.partition("?")
+    found: dict[str, str | None] = {}
+    for key, value in parse_qsl(query, keep_blank_values=True):
+        if key not in _NAMED or key in found or (key == "prompt" and not value):
+            raise ValueError(
+                f"{name}: behind the path stand the names of columns, each once: "
+                "?prompt=question&reference=answer"
+            )
+        found[key] = value or None
+    if mark and not found:
+        raise ValueError(f"{name} names no column behind its question mark; leave that out")
+    return path, found
+
+
 def task_from_path(path: str | Path, **settings: Any) -> FileTask:
     """Makes the task of a file that has the column ``prompt`` and maybe ``reference``.
 
     Args:
-        path: The file's path, or ``datasets:NAME``.
+        path: The file's path, or ``datasets:NAME``; its columns may be named behind it, see
+            ``columns_of``.
         **settings: Other fields of ``FileTask``.
 
     Returns:
@@ -110,7 +136,8 @@ def task_from_path(path: str | Path, **settings: Any) -> FileTask:
         FileNotFoundError: If there is no such file.
         ModuleNotFoundError: If a library is missing; the message says how to get it.
     """
-    name = str(path)
+    name, named = columns_of(str(path))
+    settings = named | settings
     if "reference" not in settings and "reference" not in _rows(name, file_state(name))[0].values:
         settings = {"reward": f"{__name__}:{unjudged.__name__}", **settings, "reference": None}
     return FileTask(name, **settings)
@@ -168,7 +195,7 @@ def _check_columns(path: str, columns: list[str], prompt: str, reference: str | 
         if wanted is not None and wanted not in columns:
             raise ValueError(
                 f"{path} has no column {wanted!r}; it has: {', '.join(columns)}; name the columns "
-                "by prompt= and reference= (None if there is none)"
+                f"behind the path, as in {path}?prompt=question&reference=answer"
             )
     taken = sorted(_RESERVED.intersection(columns) - {prompt})
     if taken:

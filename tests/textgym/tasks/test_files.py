@@ -105,6 +105,20 @@ def test_settings_are_passed_on(tmp_path):
     assert task_from_path(path).reward == f"{unjudged.__module__}:unjudged"
 
 
+def test_columns_of_other_names_stand_behind_the_path(tmp_path):
+    """So that JSON and the command line can say them; an empty reference is none."""
+    path = write(tmp_path, [{"q. 1": f"Q{n}", "a": f"A{n}"} for n in range(40)], "d.ndjson")
+    task = get_task(f"{path}?prompt=q.+1&reference=a")
+    assert task == FileTask(path, prompt="q. 1", reference="a")
+    check_task(task)
+    assert all_examples(task)[0].columns["reference"][0] == "A"
+    assert get_task(f"{path}?prompt=q.+1").reference is None
+    assert get_task(f"{path}?prompt=q.+1&reference=").reference is None
+    for behind in ("?", "?x=a", "?prompt=", "?prompt=a&prompt=a"):
+        with pytest.raises(ValueError, match="behind"):
+            get_task(path + behind)
+
+
 def test_a_file_that_changed_is_read_again(tmp_path):
     task = FileTask(write(tmp_path, ROWS))
     before = len(all_examples(task))

@@ -193,7 +193,7 @@ def test_without_held_out_pairs_no_accuracy_is_made_up(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"data": "nowhere.txt"}, "nowhere.txt is no preference data; give a .jsonl"),
+        ({"data": "nowhere.txt"}, "nowhere.txt is no preference data; give a file such as .jsonl"),
         ({"model": "nowhere"}, "there is no model nowhere; give the folder of one"),
         ({"tokenizer": "nowhere"}, "unknown tokenizer 'nowhere'"),
         ({"held_out": 1.0}, r"held out is 1.0, but it lies in \[0, 1\)"),

@@ -56,19 +56,19 @@ def console():
 
 @pytest.mark.slow
 def test_transcripts_become_a_reward_its_card_and_an_ensemble(tmp_path):
-    data = write(tmp_path / "train.jsonl.gz", transcripts(400, 0, 0.1))
-    fresh = write(tmp_path / "test.jsonl.gz", transcripts(200, 5000, 0.0))
+    data = write(tmp_path / "train.jsonl.gz", transcripts(300, 0, 0.1))
+    fresh = write(tmp_path / "test.jsonl.gz", transcripts(120, 5000, 0.0))
     test = read_preferences(fresh).items
     learned = {item.prompt for item in read_preferences(data).items}
     assert not learned & {item.prompt for item in test}
     assert all(re.fullmatch(r"(?s)\n\nHuman: .*\n\nAssistant:", item.prompt) for item in test)
-    assert sum(not item.rejected.strip() for item in test) == 5
+    assert sum(not item.rejected.strip() for item in test) == 3
 
     folders, accuracies = [], []
     for seed in SEEDS:
         folders.append(tmp_path / f"seed{seed}")
         training = RewardTrainingConfig(
-            max_length=96, learning_rate=1e-2, epochs=6, batch_size=16, seed=seed
+            max_length=64, learning_rate=1e-2, epochs=6, batch_size=16, seed=seed
         )
         to = console()
         config = RewardTrainConfig(
@@ -87,7 +87,7 @@ def test_transcripts_become_a_reward_its_card_and_an_ensemble(tmp_path):
     command.load()[1](config, console())
     card = json.loads((config.out / "card.json").read_text(encoding="utf-8"))
     held_out = read_preferences(str(folders[-1] / "held_out.jsonl")).items
-    assert len(held_out) > 60
+    assert len(held_out) > 40
     assert card
 
     members = [load_reward(folder) for folder in folders]
