@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from reward_models.preferences.formats import Refusals, parsed_rows, write_preferences
 from reward_models.preferences.pairs import Answer, Pair, Preference
+from reward_models.preferences.published.items import BothBad
 from reward_models.preferences.rankings import Ranking, pairs_of_rankings
-from reward_models.preferences.row_items import BothBad
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from reward_models.preferences.pairs import Preference
+from reward_models.preferences.published.items import BothBad
+from reward_models.preferences.published.table import KNOWN_COLUMNS, parser_of
 from reward_models.preferences.rankings import Item, Ranking, Rating, completions_of
-from reward_models.preferences.row_formats import KNOWN_COLUMNS, parser_of
-from reward_models.preferences.row_items import BothBad
 from reward_models.preferences.splitting import divide
 from textgym.data.tables import read_rows
 

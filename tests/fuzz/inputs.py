@@ -6,7 +6,7 @@ import math
 
 from hypothesis import strategies as st
 
-from reward_models.preferences.row_formats import FORMATS
+from reward_models.preferences.published.table import FORMATS
 
 __all__ = ["FILES", "KWARGS", "LIMITS", "REWARDS", "ROWS", "VALUES", "file_of", "mostly"]
 

@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reward_models.preferences.conversations import split_texts
+from reward_models.preferences.published.conversations import split_texts
 
 # A busy machine is no counterexample.
 PATIENT = settings(deadline=None, derandomize=True)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from reward_models.preferences import Preference, Rating, completions_of, divide, remarks
-from reward_models.preferences.conversations import split_texts
+from reward_models.preferences.published.conversations import split_texts
 
 
 def preferences(prompts):

@@ -26,7 +26,7 @@ class RewardImportConfig:
     is the way back.
     """
 
-    file: tyro.conf.Positional[str]
+    data: tyro.conf.Positional[str]
     """The file of answers, such as answers.csv, or datasets:NAME."""
     store: tyro.conf.Positional[Path]
     """The store (.sqlite); it is made if there is none, and gets more answers if there is one."""
@@ -51,11 +51,11 @@ def import_reward_data(config: RewardImportConfig, console: Console | None = Non
         FileNotFoundError: If there is no such file.
         StoreError: If the store refuses them.
     """
-    if not is_table(config.file):
-        raise CommandError(f"{config.file} is no file of answers; FORMATS.md lists what is read")
+    if not is_table(config.data):
+        raise CommandError(f"{config.data} is no file of answers; FORMATS.md lists what is read")
     try:
         found = read_answers(
-            config.file,
+            config.data,
             columns=parse_columns(config.columns),
             skip_bad=config.skip_bad_rows,
             annotator=config.annotator,

@@ -199,7 +199,7 @@ def test_a_file_is_imported_and_trained_on_by_the_printed_way(tmp_path):
     words = "prompt=question,response_a=left,response_b=right,winner=verdict,annotator=rater"
     with pytest.raises(FileNotFoundError, match=f"textgym reward import FILE {store}"):
         load_data(str(store), held_out=0, seed=0)
-    config = RewardImportConfig(file=str(path), store=store, columns=words)
+    config = RewardImportConfig(data=str(path), store=store, columns=words)
     with pytest.raises(CommandError, match=r"votes\.tsv:3 has 6 fields"):
         import_reward_data(config, to)
     assert not store.exists()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from reward_models.preferences.row_values import number_of, wrong
+from reward_models.preferences.published.values import number_of, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

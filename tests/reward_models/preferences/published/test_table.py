@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from reward_models.preferences import Preference, Ranking, Rating
-from reward_models.preferences.row_formats import FORMATS, format_of, parser_of
-from reward_models.preferences.row_items import BothBad
+from reward_models.preferences.published.items import BothBad
+from reward_models.preferences.published.table import FORMATS, format_of, parser_of
 from textgym.data.tables import Row
 
-PAGE = Path(__file__).parents[3] / "FORMATS.md"
+PAGE = Path(__file__).parents[4] / "FORMATS.md"
 SHOWN = re.findall(r"^\| ([^|]+) \| `(\{.*\})` \|$", PAGE.read_text(encoding="utf-8"), re.M)
 
 

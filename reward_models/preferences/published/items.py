@@ -6,10 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from reward_models.preferences.conversations import prompt_and_completions
 from reward_models.preferences.pairs import Preference
-from reward_models.preferences.rankings import Ranking, Rating
-from reward_models.preferences.row_values import (
+from reward_models.preferences.published.conversations import prompt_and_completions
+from reward_models.preferences.published.values import (
     annotator_of,
     checked_number,
     checked_text,
@@ -23,14 +22,15 @@ from reward_models.preferences.row_values import (
     whole_number_of,
     wrong,
 )
-from reward_models.preferences.verdicts import Verdict
+from reward_models.preferences.published.verdicts import Verdict
+from reward_models.preferences.rankings import Ranking, Rating
 from textgym.data.tables import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from reward_models.preferences.published.verdicts import VerdictReader
     from reward_models.preferences.rankings import Item
-    from reward_models.preferences.verdicts import VerdictReader
 
 __all__ = [
     "BothBad",

@@ -10,7 +10,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from reward_models.preferences.conversations import as_turns, prompt_and_completions
+from reward_models.preferences.published.conversations import as_turns, prompt_and_completions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

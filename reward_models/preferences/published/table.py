@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reward_models.preferences.row_items import (
+from reward_models.preferences.published.items import (
     BothBad,
     Columns,
     Compared,
@@ -24,7 +24,7 @@ from reward_models.preferences.row_items import (
     rated_list,
     sampled,
 )
-from reward_models.preferences.verdicts import (
+from reward_models.preferences.published.verdicts import (
     asked,
     between,
     coded,
