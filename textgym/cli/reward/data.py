@@ -155,9 +155,7 @@ def _combined(
     return majority(answers) if votes == "majority" else vote_shares(answers)
 
 
-def _abilities(
-    answers: Sequence[Preference], left: Mapping[tuple[str, str], str]
-) -> Sequence[str]:
+def _abilities(answers: Sequence[Preference], left: Mapping[tuple[str, str], str]) -> Sequence[str]:
     """What the answers of each person have proved to be worth, a line each."""
     found = find_abilities(answers, left)
     more = len(found) - _PEOPLE_SHOWN
