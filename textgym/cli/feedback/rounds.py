@@ -217,7 +217,7 @@ class Rounds:
             )
         texts = [p.prompt + text for p in learned for text in (p.chosen, p.rejected)]
         out = self._folder(run, number) / "reward"
-        members = []
+        members: list[RewardFunction] = []
         for member in range(config.members):
             training = config.reward_training(member)
             start = make_start(config.model or str(run.out / "start"), training, None, texts)

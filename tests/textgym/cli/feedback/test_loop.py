@@ -137,6 +137,8 @@ def test_pairs_are_chosen_by_what_the_last_reward_is_unsure_of(tmp_path):
         ({"rounds": 0}, "--rounds must be at least 1"),
         ({"held_out": 1.0}, "--held-out must be"),
         ({"control": 0.0}, "--control must be"),
+        ({"evaluation_kwargs": "{"}, "--evaluation-kwargs is no JSON"),
+        ({"evaluation_kwargs": "1"}, "--evaluation-kwargs must be a JSON object"),
         ({"truth": "veder"}, "--truth: .*vader"),
         ({"env": "TextGym/Alphabet-v1"}, "unknown environment"),
     ],
