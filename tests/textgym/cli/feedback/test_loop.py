@@ -20,7 +20,7 @@ SMALL = {
     "policy": "scratch:gpt2?layers=1&width=16&heads=2&positions=16",
     "pairs": 10,
     "rounds": 2,
-    "num_envs": 16,
+    "num_envs": 32,  # more than there are texts of pairs, or to evaluate
     "evaluation_texts": 16,
     "members": 1,
     "reward": RewardTrainingConfig(max_length=12),
