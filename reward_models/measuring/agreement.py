@@ -251,7 +251,10 @@ def kappa_interval(
         )
     cohen_kappa(*table)
     both = [pair for pair in zip(*table, strict=True) if None not in pair]
-    place = {value: number for number, value in enumerate(sorted(set(sum(both, ())), key=_order))}
+    place = {
+        value: number
+        for number, value in enumerate(sorted(set(itertools.chain(*both)), key=_order))
+    }
     meetings = np.zeros((len(both), len(place), len(place)))
     for row, (one, other) in enumerate(both):
         meetings[row, place[one], place[other]] = 1

@@ -28,7 +28,7 @@ from textgym.statistics.bootstrap import Estimate, bootstrap_interval
 from textgym.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
     from reward_models.preferences.pairs import Answer
 
@@ -169,7 +169,7 @@ def swapped_repeats(answers: Iterable[Answer]) -> list[tuple[Answer, Answer]]:
 def _report(
     name: str,
     answers: Sequence[Answer],
-    given: dict[str, Counter[Hashable]],
+    given: Mapping[str, Counter[Hashable]],
     rng: np.random.Generator,
     repetitions: int,
 ) -> AnnotatorReport:
@@ -179,7 +179,8 @@ def _report(
     repeats = swapped_repeats(answers)
     agreed: list[float] = []
     for answer in current:
-        others = given[answer.pair_id] - Counter([answer.answer])
+        own: Counter[Hashable] = Counter([answer.answer])
+        others = given.get(answer.pair_id, own) - own
         if answer.answer in _JUDGED and others:
             agreed.append(majority_credit({answer.answer: 1.0}, others))
     seconds = [

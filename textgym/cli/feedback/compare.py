@@ -199,8 +199,6 @@ def _pair(
     other: tuple[int, tuple[str, str]],
 ) -> Pair | None:
     """A pair whose ``a`` says nothing of who wrote it; None of two equal texts."""
-    from dataclasses import replace
-
     samples = [one[1], other[1]]
     made = build_pairs(samples, seed=config.seed * 1_000_003 + place, policy=str(place))
     if not made:

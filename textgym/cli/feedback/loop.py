@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -113,6 +114,12 @@ def _check(config: LoopConfig) -> None:
         raise CommandError(f"--held-out must be in [0, 1), got {config.held_out}")
     if not 0 < config.control <= 1:
         raise CommandError(f"--control must be above 0 and at most 1, got {config.control}")
+    try:
+        changed = json.loads(config.evaluation_kwargs)
+    except json.JSONDecodeError as error:
+        raise CommandError(f"--evaluation-kwargs is no JSON ({error})") from error
+    if not isinstance(changed, dict):
+        raise CommandError(f"--evaluation-kwargs must be a JSON object, got {changed!r}")
 
 
 def _stages(rounds: Rounds, number: int) -> list[Stage]:

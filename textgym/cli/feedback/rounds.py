@@ -149,10 +149,10 @@ class Rounds:
         """The current policy writes pairs, of which some are chosen to be answered."""
         split = _split(number)
         config = self.config
-        envs = self._envs(run)
         policy = self._policy(run, number - 1)
         rng = np.random.default_rng([config.seed, number])
         wanted = config.pairs * (1 if config.rule == "random" or number == 1 else config.pool)
+        envs = self._envs(run, 2 * wanted)
         examples = rng.integers(envs.num_examples, size=wanted)
         generator = torch.Generator(config.device).manual_seed(int(rng.integers(2**62)))
         pieces = write_texts(
@@ -217,7 +217,7 @@ class Rounds:
             )
         texts = [p.prompt + text for p in learned for text in (p.chosen, p.rejected)]
         out = self._folder(run, number) / "reward"
-        members = []
+        members: list[RewardFunction] = []
         for member in range(config.members):
             training = config.reward_training(member)
             start = make_start(config.model or str(run.out / "start"), training, None, texts)
@@ -247,7 +247,7 @@ class Rounds:
     def optimise(self, run: Run, number: int) -> Mapping[str, Any]:
         """PPO goes on from the last policy with the new reward, KL counted from the start."""
         config, folder = self.config, self._folder(run, number)
-        envs = self._envs(run, reward=str(folder / "reward"))
+        envs = self._envs(run, config.num_envs, reward=str(folder / "reward"))
         start = TransformerPolicy.from_pretrained(run.out / "start", config.device)
         ppo = PPO(self._policy(run, number - 1), envs, config.ppo, reference=start)
         checkpoints = folder / "policy.checkpoints"
@@ -282,9 +282,8 @@ class Rounds:
         arguments = dict(json.loads(config.evaluation_kwargs))
         if config.truth is not None:
             arguments["reward"] = config.truth
-        envs = self._envs(run, **arguments)
-        number_of_texts = max(config.evaluation_texts, envs.num_envs)
-        ids = [place % envs.num_examples for place in range(number_of_texts)]
+        envs = self._envs(run, config.evaluation_texts, **arguments)
+        ids = [place % envs.num_examples for place in range(config.evaluation_texts)]
         start = TransformerPolicy.from_pretrained(run.out / "start", config.device)
 
         def measured(policy: TransformerPolicy) -> Any:
@@ -317,14 +316,15 @@ class Rounds:
                 figures["order"] = order_share(said, scores)
         return figures
 
-    def _envs(self, run: Run, **arguments: Any) -> TextVectorEnv:
-        """The environment, some of its arguments changed; another reward comes without settings."""
+    def _envs(self, run: Run, texts: int, **arguments: Any) -> TextVectorEnv:
+        """The environment for so many texts at least; another reward comes without settings."""
         config = self.config
         given = environment_arguments(config.env_kwargs, str(run.out / "start"))
         if "reward" in arguments:
             given.pop("reward_kwargs", None)
         given.update(arguments)
-        return make_envs(config.env, given, num_envs=config.num_envs, device=config.device)
+        rows = min(config.num_envs, texts)
+        return make_envs(config.env, given, num_envs=rows, device=config.device)
 
     def _folder(self, run: Run, number: int) -> Path:
         return run.out / f"round_{number}"

@@ -20,7 +20,7 @@ SMALL = {
     "policy": "scratch:gpt2?layers=1&width=16&heads=2&positions=16",
     "pairs": 10,
     "rounds": 2,
-    "num_envs": 16,
+    "num_envs": 32,  # more than there are texts of pairs, or to evaluate
     "evaluation_texts": 16,
     "members": 1,
     "reward": RewardTrainingConfig(max_length=12),
@@ -137,6 +137,8 @@ def test_pairs_are_chosen_by_what_the_last_reward_is_unsure_of(tmp_path):
         ({"rounds": 0}, "--rounds must be at least 1"),
         ({"held_out": 1.0}, "--held-out must be"),
         ({"control": 0.0}, "--control must be"),
+        ({"evaluation_kwargs": "{"}, "--evaluation-kwargs is no JSON"),
+        ({"evaluation_kwargs": "1"}, "--evaluation-kwargs must be a JSON object"),
         ({"truth": "veder"}, "--truth: .*vader"),
         ({"env": "TextGym/Alphabet-v1"}, "unknown environment"),
     ],
