@@ -19,6 +19,7 @@ from reward_models.feedback.selection import Rule, SelectionConfig, arrange, lea
 from reward_models.feedback.texts import read_material
 from reward_models.preferences import Handout, HandoutConfig, PreferenceStore
 from reward_models.preferences.databases import is_database_url
+from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 from textgym.data.packages import Package
 from textgym.data.tables import is_table
@@ -129,7 +130,7 @@ def label(config: LabelConfig, console: Console | None = None) -> None:
                 )
     except (AccessError, ServingError, ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
-    _say(console, f"Every answer is in {_plain(where)}; the same command goes on from here.")
+    say(console, f"Every answer is in {_plain(where)}; the same command goes on from here.")
 
 
 def _store_of(config: LabelConfig) -> str:
@@ -206,10 +207,10 @@ def _announce(config: LabelConfig, console: Console, access: Access, url: str, p
         return f"{url}/#token={token}{name}"
 
     own = link(access.owner, config.annotator)
-    _say(console, f"Compare texts at {own}")
+    say(console, f"Compare texts at {own}")
     for name in config.annotators:
-        _say(console, f"{name}: {link(access.annotators[name], name)}")
-    _say(
+        say(console, f"{name}: {link(access.annotators[name], name)}")
+    say(
         console,
         f"Whoever has a link can answer; the tokens are in {path}. Ctrl-C stops the page.",
     )
@@ -218,10 +219,6 @@ def _announce(config: LabelConfig, console: Console, access: Access, url: str, p
         page = path.with_suffix(".html")
         write_privately(page, f'<meta http-equiv="refresh" content="0; url={own}">\n')
         webbrowser.open(page.resolve().as_uri())
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _beside(where: str, suffix: str) -> Path:
