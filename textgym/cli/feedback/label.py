@@ -21,9 +21,9 @@ from reward_models.preferences import Handout, HandoutConfig, PreferenceStore
 from reward_models.preferences.databases import is_database_url
 from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
+from textgym.cli.reward.naming import named_reward
 from textgym.data.packages import Package
 from textgym.data.tables import is_table
-from textgym.rewards import resolve
 
 if TYPE_CHECKING:
     from reward_models.feedback.application import Study
@@ -71,7 +71,7 @@ class LabelConfig:
     control: float = 0.2
     """The share of pairs that is drawn by chance under every rule, and marked so."""
     reward: str | None = None
-    """The reward that --rule disagreement or even asks: a name, or the folder of a model."""
+    """The reward that --rule disagreement or even asks: a name, a folder, or JSON."""
     split: str | None = None
     """Ask about one split of the pairs only, such as held_out."""
     rubric: Path | None = None
@@ -188,7 +188,7 @@ def _study(config: LabelConfig, store: PreferenceStore) -> Study:
         raise CommandError(f"{_plain(config.source)} holds no pairs{of_split} to compare")
     lead = None
     if config.reward is not None:
-        lead = lead_of(resolve(config.reward), pairs)
+        lead = lead_of(named_reward(config.reward, "cpu"), pairs)
     rubric = _RUBRIC if config.rubric is None else config.rubric.read_text(encoding="utf-8")
     name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
     handout = Handout(store, handing, rubric=name)
