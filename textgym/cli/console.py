@@ -125,6 +125,7 @@ def say(console: Console, *lines: str) -> None:
             console.print(Text(line), soft_wrap=True)
         else:
             console.file.write(f"{line}\n")
+            console.file.flush()  # whoever follows a log shall not wait for a full buffer
 
 
 def say_coloured(console: Console, shown: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from reward_models.preferences import persona
 from textgym.cli.parsing import CommandError
-from textgym.rewards import resolve
+from textgym.cli.reward.naming import named_reward
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,8 +36,8 @@ def truth_of(name: str | None) -> RewardFunction | None:
     if name is None:
         return None
     try:
-        return resolve(name)
-    except (ValueError, TypeError, FileNotFoundError) as error:
+        return named_reward(name, "cpu")
+    except (CommandError, FileNotFoundError) as error:
         raise CommandError(f"--truth: {' '.join(str(error).split())}") from error
 
 
@@ -107,13 +107,13 @@ def wait_for_people(
         how: How they do that, in a sentence.
         console: Where progress is shown.
     """
-    from textgym.cli.console import bar
+    from textgym.cli.console import bar, say
 
     left = missing_answers(store, split, each)
     if not left:
         return
     total = each * len(store.pairs(split))
-    console.print(how, highlight=False, markup=False, soft_wrap=True)
+    say(console, how)
     with bar("Waiting for answers", console) as shown:
         while left:
             shown.update(total - left, total, "Ctrl-C stops, and nothing is lost")

@@ -17,7 +17,7 @@ from agents.maths.distributions import Sampling
 from agents.rollouts.texts import write_texts
 from reward_models.measuring.tournament import hold_tournament
 from reward_models.preferences import PreferenceStore, Provenance, build_pairs
-from textgym.cli.console import bar, chosen_device, use_quiet_transformers
+from textgym.cli.console import bar, chosen_device, say, use_quiet_transformers
 from textgym.cli.feedback.asking import answer_all, make_annotators, truth_of
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
@@ -103,13 +103,13 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
                 store.add_pairs(pairs)
                 store.add_provenance(_origins(pairs))
             left_out = f"; {same} were left out, whose texts are the same" if same else ""
-            _say(console, f"{len(pairs)} pairs to compare in {config.store}{left_out}")
+            say(console, f"{len(pairs)} pairs to compare in {config.store}{left_out}")
         _require_same(config, store.pairs())
         answer_all(store, annotators)
         pairs, answers = store.pairs(), store.answers()
     answered = len({answer.pair_id for answer in answers})
     if answered < len(pairs):
-        _say(
+        say(
             console,
             f"{answered} of {len(pairs)} pairs are answered; people answer by\n"
             f"  textgym label {config.store} --rule balanced",
@@ -119,13 +119,13 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
     try:
         found = hold_tournament(pairs, answers, np.random.default_rng(config.seed))
     except ValueError as error:
-        _say(console, str(error))
+        say(console, str(error))
         return
     out = config.store.with_suffix(".json")
     write_json(out, found.as_json())
     for line in _lines(found):
-        _say(console, line)
-    _say(console, f"all figures: {out}")
+        say(console, line)
+    say(console, f"all figures: {out}")
 
 
 def _check(config: CompareConfig) -> None:
@@ -297,7 +297,3 @@ def _matchup(each: Matchup) -> str:
     else:
         said += f"settled by {each.answers} answers: it {_ENDS[verdict.said]}"
     return said
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, highlight=False, markup=False, soft_wrap=True)

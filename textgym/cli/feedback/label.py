@@ -19,10 +19,11 @@ from reward_models.feedback.selection import Rule, SelectionConfig, arrange, lea
 from reward_models.feedback.texts import read_material
 from reward_models.preferences import Handout, HandoutConfig, PreferenceStore
 from reward_models.preferences.databases import is_database_url
+from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
+from textgym.cli.reward.naming import named_reward
 from textgym.data.packages import Package
 from textgym.data.tables import is_table
-from textgym.rewards import resolve
 
 if TYPE_CHECKING:
     from reward_models.feedback.application import Study
@@ -70,7 +71,7 @@ class LabelConfig:
     control: float = 0.2
     """The share of pairs that is drawn by chance under every rule, and marked so."""
     reward: str | None = None
-    """The reward that --rule disagreement or even asks: a name, or the folder of a model."""
+    """The reward that --rule disagreement or even asks: a name, a folder, or JSON."""
     split: str | None = None
     """Ask about one split of the pairs only, such as held_out."""
     rubric: Path | None = None
@@ -129,7 +130,7 @@ def label(config: LabelConfig, console: Console | None = None) -> None:
                 )
     except (AccessError, ServingError, ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
-    _say(console, f"Every answer is in {_plain(where)}; the same command goes on from here.")
+    say(console, f"Every answer is in {_plain(where)}; the same command goes on from here.")
 
 
 def _store_of(config: LabelConfig) -> str:
@@ -187,7 +188,7 @@ def _study(config: LabelConfig, store: PreferenceStore) -> Study:
         raise CommandError(f"{_plain(config.source)} holds no pairs{of_split} to compare")
     lead = None
     if config.reward is not None:
-        lead = lead_of(resolve(config.reward), pairs)
+        lead = lead_of(named_reward(config.reward, "cpu"), pairs)
     rubric = _RUBRIC if config.rubric is None else config.rubric.read_text(encoding="utf-8")
     name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
     handout = Handout(store, handing, rubric=name)
@@ -206,10 +207,10 @@ def _announce(config: LabelConfig, console: Console, access: Access, url: str, p
         return f"{url}/#token={token}{name}"
 
     own = link(access.owner, config.annotator)
-    _say(console, f"Compare texts at {own}")
+    say(console, f"Compare texts at {own}")
     for name in config.annotators:
-        _say(console, f"{name}: {link(access.annotators[name], name)}")
-    _say(
+        say(console, f"{name}: {link(access.annotators[name], name)}")
+    say(
         console,
         f"Whoever has a link can answer; the tokens are in {path}. Ctrl-C stops the page.",
     )
@@ -218,10 +219,6 @@ def _announce(config: LabelConfig, console: Console, access: Access, url: str, p
         page = path.with_suffix(".html")
         write_privately(page, f'<meta http-equiv="refresh" content="0; url={own}">\n')
         webbrowser.open(page.resolve().as_uri())
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _beside(where: str, suffix: str) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from reward_models.preferences import PreferenceStore
-from textgym.cli.console import chosen_device, keep_large_blocks, use_quiet_transformers
+from textgym.cli.console import chosen_device, keep_large_blocks, say, use_quiet_transformers
 from textgym.cli.feedback.asking import make_annotators, truth_of
 from textgym.cli.feedback.rounds import Rounds, RoundSettings, start_policy
 from textgym.cli.parsing import CommandError
@@ -91,10 +91,9 @@ def loop(config: LoopConfig, console: Console | None = None) -> None:
     table = _table(config.rounds, run.figures)
     write_json(config.out / "report.json", {"config": settings, "stages": run.figures})
     (config.out / "report.md").write_text("\n".join(table) + "\n", encoding="utf-8")
-    for line in table:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console, *table)
     last = config.out / f"round_{config.rounds}" / "policy"
-    console.print(f"the policy: {last}; the table: {config.out / 'report.md'}", soft_wrap=True)
+    say(console, f"the policy: {last}; the table: {config.out / 'report.md'}")
 
 
 def _check(config: LoopConfig) -> None:

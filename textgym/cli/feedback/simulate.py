@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from reward_models.feedback.stand_ins import PageError, answer_at_page
-from textgym.cli.console import bar
+from textgym.cli.console import bar, say
 from textgym.cli.feedback.asking import make_annotators, truth_of
 from textgym.cli.parsing import CommandError
 from textgym.data.packages import Package
@@ -128,4 +128,4 @@ def _one_at_a_time(truth: RewardFunction) -> RewardFunction:
 
 def _say(console: Console, annotators: Sequence[SimulatedAnnotator], given: Sequence[int]) -> None:
     for annotator, number in zip(annotators, given, strict=True):
-        console.print(f"{annotator.name}: {number} answers", highlight=False, markup=False)
+        say(console, f"{annotator.name}: {number} answers")
