@@ -6,6 +6,7 @@ answers what is handed out, takes some of it back, and says of each vote that it
 """
 
 import argparse
+import itertools
 import os
 import random
 import signal
@@ -20,7 +21,7 @@ from reward_models.preferences import Handout, HandoutConfig, Pair, PreferenceSt
 from reward_models.preferences.schema import ANSWERS, ITEMS, LEASES
 from tests.postgres import running_server
 
-THREADS = 4
+THREADS, PAIRS_OF_A_ROUND, ROUNDS_OF_A_STORE = 4, 300, 20
 CONFIG = HandoutConfig(repeat_every=7, lease_seconds=5.0)
 
 
@@ -104,17 +105,22 @@ def faults(url, acknowledged):
         return found
 
 
-def check(url, rounds, seed, kill_server=lambda: None, restart=lambda: None):
-    """Goes through so many rounds; returns how many votes were acknowledged, or raises."""
-    fill(url, 300 * rounds)
-    rng, acknowledged = random.Random(seed), []  # noqa: S311  not a secret
-    for number in range(rounds):
-        acknowledged += one_round(url, rng, kill_server)
-        restart()
-        found = faults(url, acknowledged)
-        if found:
-            raise SystemExit(f"round {number}: {found[:5]}")
-    return len(acknowledged)
+def check(kind, new_url, rounds, seed, server=None):
+    """Goes through so many rounds, a few to a store, and says how far it is; raises at a fault."""
+    rng, votes = random.Random(seed), 0  # noqa: S311  not a secret
+    for start in range(0, rounds, ROUNDS_OF_A_STORE):
+        here = min(ROUNDS_OF_A_STORE, rounds - start)
+        url, acknowledged = new_url(), []
+        fill(url, PAIRS_OF_A_ROUND * here)
+        for number in range(here):
+            acknowledged += one_round(url, rng, server.kill if server else lambda: None)
+            if server:
+                server.start()
+            found = faults(url, acknowledged)
+            if found:
+                raise SystemExit(f"{kind}, round {start + number + 1}: {found[:5]}")
+        votes += len(acknowledged)
+        print(f"{kind}: {start + here} rounds, {votes} votes acknowledged, none lost", flush=True)
 
 
 def main():
@@ -125,13 +131,11 @@ def main():
     given = parser.parse_args()
     if given.only != "postgresql":
         with tempfile.TemporaryDirectory() as folder:
-            votes = check(Path(folder) / "votes.sqlite", given.rounds, given.seed)
-        print(f"SQLite: {given.rounds} rounds, {votes} votes acknowledged, none lost")
+            files = (Path(folder) / f"{number}.sqlite" for number in itertools.count())
+            check("SQLite", lambda: next(files), given.rounds, given.seed)
     if given.only != "sqlite":
         with running_server() as server:
-            url = server.url()
-            votes = check(url, given.rounds, given.seed, server.kill, server.start)
-        print(f"PostgreSQL: {given.rounds} rounds, {votes} votes acknowledged, none lost")
+            check("PostgreSQL", server.url, given.rounds, given.seed, server)
 
 
 if __name__ == "__main__":

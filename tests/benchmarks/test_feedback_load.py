@@ -89,9 +89,11 @@ def measure(kind, url, folder):
             thread.start()
         for thread in threads:
             thread.join()
+        for each in people:
+            each.connection.close()
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(30)
+        server.communicate(timeout=60)
     waits = sorted(second for each in people for second in each.seconds)
     with PreferenceStore(url) as store:
         answers = store.answers()

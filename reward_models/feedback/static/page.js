@@ -14,7 +14,7 @@ const SAID = {
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
 // Characters that are not seen, or that turn the order of others round.
 const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
-const MOST_MARKED = 2000;
+const MOST_MARKED = 2000; // in a text; what comes behind is shown without marks
 const MOST_COMPARED = 4_000_000; // words of an edit times words of its draft
 
 class Refused extends Error {
@@ -85,23 +85,50 @@ function plain(text, budget) {
 
 // Prose with code and emphasis set apart. Every character stays, its marks included.
 function prose(text, budget) {
-  return text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*|^#{1,6} [^\n]+)/m).flatMap((part, index) => {
-    if (index % 2 === 0) return plain(part, budget);
-    const made = element(part.startsWith("`") ? "code" : "strong", "", "");
-    made.append(...plain(part, budget));
-    return [made];
-  });
+  const parts = text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*|^#{1,6} [^\n]+)/m);
+  const nodes = [];
+  for (const [index, part] of parts.entries()) {
+    if (budget.marks <= 0) {
+      nodes.push(document.createTextNode(parts.slice(index).join("")));
+      break;
+    }
+    if (index % 2 === 0) nodes.push(...plain(part, budget));
+    else nodes.push(marked(part.startsWith("`") ? "code" : "strong", "", part, budget));
+  }
+  return nodes;
+}
+
+function marked(name, className, text, budget) {
+  budget.marks -= 1;
+  const made = element(name, className, "");
+  made.append(...plain(text, budget));
+  return made;
+}
+
+// Prose and blocks between lines of three backticks, in turn, in one pass over the lines.
+function blocks(text) {
+  const parts = [""];
+  let opened = "";
+  for (const line of text.split(/(?<=\n)/)) {
+    if (opened === "" && line.startsWith("```")) opened = line;
+    else if (opened === "") parts[parts.length - 1] += line;
+    else {
+      opened += line;
+      if (/^```[ \t]*\r?\n?$/.test(line)) {
+        parts.push(opened, "");
+        opened = "";
+      }
+    }
+  }
+  parts[parts.length - 1] += opened;
+  return parts;
 }
 
 function show(target, text) {
   const budget = { marks: MOST_MARKED };
-  const parts = text.split(/(^```[^\n]*\n[\s\S]*?^```[ \t]*$\n?)/m);
-  target.replaceChildren(...parts.flatMap((part, index) => {
-    if (index % 2 === 0) return prose(part, budget);
-    const block = element("code", "block", "");
-    block.append(...plain(part, budget));
-    return [block];
-  }));
+  target.replaceChildren(...blocks(text).flatMap((part, index) => (
+    index % 2 === 0 ? prose(part, budget) : [marked("code", "block", part, budget)]
+  )));
   target.scrollTop = 0;
 }
 

@@ -311,7 +311,7 @@ for thread in threads:
 
 def test_sixteen_threads_in_two_processes_never_get_one_pair_twice(url):
     """Each pair is printed by whoever was handed it: each once, and none is left out."""
-    fill(url, 80)
+    fill(url, 60)
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", VOTERS, url, name], stdout=subprocess.PIPE, text=True, cwd=ROOT
@@ -321,10 +321,10 @@ def test_sixteen_threads_in_two_processes_never_get_one_pair_twice(url):
     printed = [worker.communicate(timeout=120)[0] for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0]
     handed = Counter(name for text in printed for name in text.splitlines())
-    assert {f"pair {n}": 1 for n in range(80)} == handed
+    assert {f"pair {n}": 1 for n in range(60)} == handed
     assert faults(url, []) == []
     with PreferenceStore(url) as store:
-        assert len(store.answers()) == 80
+        assert len(store.answers()) == 60
 
 
 def test_a_locked_database_delays_a_vote_and_drops_none(study):
@@ -348,7 +348,7 @@ def test_what_was_acknowledged_outlives_kills(kind):
     if kind == "postgresql":
         find_programs()
     result = subprocess.run(
-        [sys.executable, "-m", "tests.durability", "--rounds", "3", "--only", kind],
+        [sys.executable, "-m", "tests.durability", "--rounds", "2", "--only", kind],
         capture_output=True,
         text=True,
         cwd=ROOT,
@@ -356,7 +356,7 @@ def test_what_was_acknowledged_outlives_kills(kind):
         check=False,
     )
     assert result.returncode == 0, result.stderr[-2000:]
-    assert "3 rounds" in result.stdout
+    assert "2 rounds" in result.stdout
 
 
 def test_texts_come_back_as_they_went_in(url):
