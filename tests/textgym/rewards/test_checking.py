@@ -99,9 +99,10 @@ def test_a_text_that_spells_a_number_is_no_score(score):
         reward([""], ["a"])
 
 
-@pytest.mark.parametrize("score", [10**400, -(10**400), 10**5000])
-def test_an_integer_that_no_float_holds_is_no_score(score):
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_an_integer_that_no_float_holds_is_no_score(digits):
     """Of more than 4,300 digits Python does not even write one."""
+    score = -(10**digits)
     reward = resolve(lambda prompts, completions, **columns: [score] * len(completions))
     with pytest.raises(RewardError, match="which is no finite number") as told:
         reward(["p"], ["a"])
