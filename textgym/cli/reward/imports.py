@@ -9,6 +9,7 @@ import tyro  # noqa: TC002 - the command line is made of the annotations
 from rich.console import Console
 
 from reward_models.preferences import PreferenceStore, import_preferences, read_answers
+from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 from textgym.data.tables import is_table, parse_columns
 
@@ -73,5 +74,4 @@ def import_reward_data(config: RewardImportConfig, console: Console | None = Non
         *[f"left out: {left_out}"] * bool(left_out),
         *found.notes,
     ]
-    for line in lines:
-        (console or Console()).print(line, highlight=False, markup=False, soft_wrap=True)
+    say(console or Console(), *lines)
