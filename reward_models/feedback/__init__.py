@@ -29,7 +29,8 @@ application/json``. A *turn* is::
               "right": "..."},
      "progress": {"answered": 12, "remaining": 88, "can_undo": true}}
 
-whose ``item`` is null where nothing is left for this annotator. What is refused is 403 (token,
+whose ``item`` is null where nothing is left for this annotator, and whose ``question`` is ``edits``
+where the prompt is a draft and both texts are edits of it. What is refused is 403 (token,
 session, forgery token, ``Origin``, ``Host``), 409 (an answer that contradicts a stored one), 413 (a
 body that is too long) or 422 (a body that is no vote), with ``{"error": "one sentence"}``, and
 leaves no row; 503 is a database that cannot be reached, and the same ``key`` may be sent again.
