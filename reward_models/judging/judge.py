@@ -1,8 +1,9 @@
 """A language model as the judge: it reads a rubric, a prompt and a completion, and says a number.
 
-The texts travel as JSON inside the question, so that nothing in them ends the quotation, and the
-judge is told that they are material. That makes it harder to talk to the judge through a
-completion, not impossible: a policy that is trained against a judge will try.
+The texts travel as JSON inside the question, so that nothing in them ends the quotation; what looks
+like a special token of some model is spelled with JSON's escapes, so that no server takes it for
+one; and the judge is told that the texts are material. That makes it harder to talk to the judge
+through a completion, not impossible: a policy that is trained against a judge will try.
 
 Simplifications: one number a text, without the reasons; every text is asked about by itself.
 """
@@ -38,6 +39,8 @@ _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 _NAMED = re.compile(rf"\bscore\b[\"'*_`\s]*(?:is|of|:|=|-)?[\"'*_`\s:]*({_NUMBER})", re.IGNORECASE)
 # nothing but "7", "7.5", "7/10", "7 out of 10."
 _BARE = re.compile(rf"\W*?({_NUMBER})\s*(?:(?:/|out of)\s*{_NUMBER})?\W*", re.IGNORECASE)
+# The first character of what models have as special tokens, such as <|end|>, </s> and [INST].
+_SPECIAL = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Z_]{1,32}\])")
 _OBJECT = re.compile(r"\{[^{}]*\}")
 
 _TASK = """\
@@ -135,6 +138,7 @@ class JudgeReward:
         """The chat that asks about one completion."""
         task = _TASK.format(rubric=self.config.rubric, low=self.config.low, high=self.config.high)
         texts = json.dumps({"prompt": prompt, "completion": completion}, ensure_ascii=False)
+        texts = _SPECIAL.sub(lambda found: f"\\u{ord(found[0]):04x}", texts)
         return [{"role": "system", "content": task}, {"role": "user", "content": texts}]
 
     def _key(self, prompt: str, completion: str) -> str:
