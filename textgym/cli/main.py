@@ -19,7 +19,7 @@ from textgym.cli.terminal import (
     ReaderGoneError,
     disk_trouble,
     lasting_streams,
-    require_folder,
+    require_place,
     stopped_by_signals,
 )
 from textgym.installation import require_own_agents
@@ -242,7 +242,8 @@ _GO_ON = (
     "reward curve",
     "reward train",
 )  # after a stop; training says it by itself
-_WRITE_FILES = ("generate", "reward export", "score", "rescore")  # others make a folder
+# Others make a folder.
+_WRITE_FILES = ("data clean", "data collect", "generate", "rescore", "reward export", "score")
 _READER_GONE = 141  # as of a command that the signal of a closed pipe ends
 _USAGE = 2  # what a shell's own commands leave with, where their words are wrong
 _EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
@@ -260,7 +261,6 @@ def main() -> None:
     with lasting_streams() as (printed, _), stopped_by_signals():
         try:
             _run(printed)
-            printed.flush()
         except ReaderGoneError:
             sys.exit(_READER_GONE)
 
@@ -279,9 +279,10 @@ def _run(printed: Any) -> None:
         config = command.parse(name, arguments)
         out = getattr(config, "out", None)
         printed.goes_on = out is not None
-        if out is not None and name not in _WRITE_FILES:
-            require_folder(out)
+        if out is not None:
+            require_place(out, is_file=name in _WRITE_FILES)
         command.load()[1](config)
+        printed.flush()
     except KeyboardInterrupt as stop:
         sys.exit(f"\nstopped{_after_a_stop(name, str(stop))}")
     except UsageError as error:

@@ -27,7 +27,7 @@ __all__ = [
     "ReaderGoneError",
     "disk_trouble",
     "lasting_streams",
-    "require_folder",
+    "require_place",
     "stopped_by_signals",
 ]
 
@@ -44,7 +44,11 @@ class ReaderGoneError(Exception):
 
 
 class _LastingStream:
-    """A text stream that outlives whoever reads it."""
+    """A text stream that outlives whoever reads it, and the disk that it is written to.
+
+    Attributes:
+        goes_on: Whether what cannot be written is dropped without a word.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._is_lost = stream, False
@@ -55,6 +59,7 @@ class _LastingStream:
 
         Raises:
             ReaderGoneError: The first time that there is no reader, unless work goes on.
+            OSError: Likewise, if a disk is full.
         """
         self._unless_lost(self._stream.write, text)
         return len(text)
@@ -77,14 +82,15 @@ class _LastingStream:
         try:
             action(*given)
         except OSError as error:
-            if error.errno not in _GONE:
-                raise
             self._is_lost = True
             with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - it is no path of ours
                 # What is left in a buffer would fail again as the interpreter ends.
                 os.dup2(nowhere.fileno(), self._stream.fileno())
-            if not self.goes_on:
+            if self.goes_on:
+                return
+            if error.errno in _GONE:
                 raise ReaderGoneError from error
+            raise
 
 
 @contextmanager
@@ -135,17 +141,25 @@ def stopped_by_signals() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def require_folder(out: Path) -> None:
-    """Requires a folder that can be made or written into.
+def require_place(out: Path, *, is_file: bool = False) -> None:
+    """Requires that a folder, or a file, can be made or written into.
 
     Raises:
-        CommandError: If there is a file, or no permission.
+        CommandError: If the other is there, or there is no permission.
     """
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise CommandError(f"--out {out}: {there} is a file; name a folder")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise CommandError(f"--out {out}: nothing can be written in {there}; name another folder")
+    kind = "file" if is_file else "folder"
+    if is_file and out.is_dir():
+        raise CommandError(f"--out {out}: {out} is a folder; name a file")
+    if is_file and out.exists():
+        there = out
+    else:
+        there = next(path for path in (out, *out.absolute().parents) if path.exists())
+        if not there.is_dir():
+            raise CommandError(
+                f"--out {out}: {there} is a file; name {'another' if is_file else 'a folder'}"
+            )
+    if not os.access(there, os.W_OK if there == out and is_file else os.W_OK | os.X_OK):
+        raise CommandError(f"--out {out}: nothing can be written in {there}; name another {kind}")
 
 
 def disk_trouble(error: BaseException) -> str:

@@ -5,9 +5,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from safetensors import SafetensorError
 
+from textgym.cli import main as door
 from textgym.cli.policy.stopping import stoppable
 from textgym.cli.terminal import (
     ReaderGoneError,
@@ -130,31 +133,79 @@ def test_a_disk_that_is_full_is_told_from_what_is_broken(error, said):
         assert bool(disk_trouble(one)) == bool(said)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full device here")
+def test_a_disk_that_is_full_where_output_goes_is_one_line():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "envs"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (done.returncode, done.stderr) == (1, "error: [Errno 28] No space left on device\n")
+
+
+class Broken:
+    examples, start = (), ""
+
+    def parse(self, name, arguments):
+        return SimpleNamespace()
+
+    def load(self):
+        return None, self.work
+
+    def work(self, config):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+
+def test_a_disk_that_is_full_is_one_line_of_any_library(monkeypatch):
+    monkeypatch.setattr(door, "COMMANDS", {"reward train": Broken()})
+    monkeypatch.setattr(sys, "argv", ["textgym", "reward", "train"])
+    with pytest.raises(SystemExit) as caught:
+        door.main()
+    assert str(caught.value) == (
+        "error: the disk is full or refuses: I/O error: No space left on device (os error 28); "
+        "make room, and the same command goes on"
+    )
+
+
 FOLDERS = {
     "reward card": ["--reward", "length", "--data", "{data}"],
-    "reward best-of-n": ["--proxy", "length", "--gold", "vader", "--samples", "{data}"],
+    "reward best-of-n": ["--proxy", "length", "--gold", "vader", "--data", "{data}"],
     "reward curve": ["--data", "{data}"],
+    "reward ensemble": ["--members", "a", "b", "--data", "{data}"],
     "reward train": ["--data", "{data}"],
     "train ppo": ["--env", "TextGym/Alphabet-v0", "--policy", "scratch:gpt2"],
     "train dpo": ["--env", "TextGym/Alphabet-v0", "--policy", "scratch:gpt2"],
+    "data split": ["--corpus", "{data}"],
     "quickstart": [],
 }
+FILES = {
+    "generate": ["--policy", "scratch:gpt2", "--prompt", "a"],
+    "reward export": ["--store", "{data}"],
+    "rescore": ["--data", "{data}", "--rewards", "length"],
+    "score": ["--data", "{data}", "--rewards", "length"],
+}
+CASES = [
+    *((name, "file", "folder") for name in FOLDERS),
+    ("reward card", "below a file", "folder"),
+    *((name, "below a file", "file") for name in FILES),
+    ("score", "folder", "file"),
+]
 
 
-@pytest.mark.parametrize("name", FOLDERS)
-@pytest.mark.parametrize("where", ["file", "below a file"])
-def test_a_folder_that_cannot_be_is_said_before_any_work(
-    name, where, tmp_path, monkeypatch, capsys
-):
-    from textgym.cli import main as door
-
+@pytest.mark.parametrize(("name", "where", "wanted"), CASES)
+def test_what_cannot_be_written_is_said_before_any_work(name, where, wanted, tmp_path, monkeypatch):
+    """The data is not even looked for, and what is in the way stays; brackets are no markup."""
     there = tmp_path / "a[b]"
-    there.write_text("mine")
-    out = there if where == "file" else there / "deeper" / "out"
-    words = [word.format(data=tmp_path / "none.jsonl") for word in FOLDERS[name]]
+    if where == "folder":
+        there.mkdir()
+    else:
+        there.write_text("mine")
+    out = there / "deeper" / "out" if where == "below a file" else there
+    asked = {**FOLDERS, **FILES}[name]
+    words = [word.format(data=tmp_path / "none.jsonl") for word in asked]
     monkeypatch.setattr(sys, "argv", ["textgym", *name.split(), *words, "--out", str(out)])
     with pytest.raises(SystemExit) as caught:
         door.main()
-    assert str(caught.value) == f"error: --out {out}: {there} is a file; name a folder"
-    assert there.read_text() == "mine"
-    assert Path(there).is_file()
+    said = "a folder" if where == "folder" else "a file"
+    better = {"folder": "a folder", "file": "a file" if where == "folder" else "another"}[wanted]
+    assert str(caught.value) == f"error: --out {out}: {there} is {said}; name {better}"
+    assert there.is_dir() if where == "folder" else there.read_text() == "mine"
