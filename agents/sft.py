@@ -21,6 +21,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel, Trainer
 from transformers.trainer_callback import PrinterCallback
 
 from agents.models.loading import save_model
+from agents.models.tokenizer_fit import write_as_trained
 from agents.training.optimizers import MuonWithAdamW
 from textgym.files import atomic_folder, last_checkpoint
 from textgym.pretrained.precision import Bfloat16, pinned_bf16
@@ -99,7 +100,9 @@ def make_language_model(config: SFTConfig, tokenizer: Tokenizer) -> GPT2LMHeadMo
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        return GPT2LMHeadModel(shape)
+        model = GPT2LMHeadModel(shape)
+    write_as_trained(model, tokenizer)
+    return model
 
 
 def train_language_model(

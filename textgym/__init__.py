@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from textgym.registration import register_ids, register_task, registered_ids
 
 if TYPE_CHECKING:
+    from textgym.dynamics.masks import split_mask
     from textgym.envs.single import TextEnv
     from textgym.envs.vector import TextVectorEnv
     from textgym.recording.rescoring import rescore, rescore_many
@@ -46,10 +47,12 @@ __all__ = [
     "required_packages",
     "rescore",
     "rescore_many",
+    "split_mask",
     "train_tokenizer",
 ]
 
 _MODULES = {
+    "textgym.dynamics.masks": ("split_mask",),
     "textgym.envs.single": ("TextEnv",),
     "textgym.envs.vector": ("TextVectorEnv",),
     "textgym.recording.rescoring": ("rescore", "rescore_many"),

@@ -19,6 +19,8 @@ from torch import Tensor
 from textgym.envs.backends import TorchBackend
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 __all__ = ["KeyValueCache"]
@@ -27,7 +29,7 @@ _BLOCK = 32
 
 
 class KeyValueCache:
-    """Keys and values, ``(rows, heads, width, head_size)`` for each layer.
+    """Keys and values, ``(rows, heads, width, head_size)`` for each layer, whose sizes are its own.
 
     The open texts are the first ``count`` slots; ``drop`` keeps it so by moving the last ones.
 
@@ -41,18 +43,27 @@ class KeyValueCache:
     def __init__(
         self,
         *,
-        layers: int,
+        shapes: Sequence[tuple[int, int, int]],
         rows: int,
-        heads: int,
         columns: int,
-        head_size: int,
         dtype: torch.dtype,
         device: torch.device,
     ) -> None:
-        """Makes a cache without any open text, and without columns."""
-        shape = (rows, heads, 0, head_size)
-        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
-        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        """Makes a cache without any open text, and without columns.
+
+        Args:
+            shapes: For each layer the heads that keep keys and values, and the sizes of both.
+            rows: The most texts that are open.
+            columns: The longest text.
+            dtype: Of keys and values.
+            device: Where they are.
+        """
+
+        def empty(heads: int, size: int) -> Tensor:
+            return torch.zeros((rows, heads, 0, size), dtype=dtype, device=device)
+
+        self.keys = [empty(heads, size) for heads, size, _ in shapes]
+        self.values = [empty(heads, size) for heads, _, size in shapes]
         self.lengths = torch.zeros(0, dtype=torch.int64, device=device)
         self.columns = columns
 

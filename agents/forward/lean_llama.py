@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LeanLlama"]
 
+# Frequencies that are the same for texts of every length.
+_FIXED_ROTATIONS = ("default", "linear", "llama3", "yarn")
+
 
 class LeanLlama(LeanTrunk):
     """Llama and Qwen: rotary positions, grouped keys, gated SiLU, root-mean-square norms.
@@ -33,8 +36,10 @@ class LeanLlama(LeanTrunk):
         """Whether ``model`` is one, without any of its rarer options."""
         config = model.config
         layer_types = set(getattr(config, "layer_types", None) or ["full_attention"])
+        rope = getattr(config, "rope_parameters", None) or {}
         return type(model) in (LlamaForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM) and (
             config.hidden_act == "silu"
+            and rope.get("rope_type", "default") in _FIXED_ROTATIONS
             and layer_types == {"full_attention"}
             and getattr(config, "pretraining_tp", 1) == 1
         )

@@ -68,11 +68,9 @@ class LeanTrunk:
         """See ``agents.forward.trunk.Trunk``."""
         parameter = next(self._base.parameters())
         return KeyValueCache(
-            layers=len(self._blocks),
+            shapes=[(self._key_heads, self._head_size, self._head_size)] * len(self._blocks),
             rows=rows,
-            heads=self._key_heads,
             columns=columns,
-            head_size=self._head_size,
             dtype=parameter.dtype,
             device=parameter.device,
         )

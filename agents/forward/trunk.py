@@ -6,8 +6,8 @@ a transformers model's modules. ``make_trunk`` takes ``agents.forward.lean_gpt2`
 ``agents.forward.lean_llama`` where the model is one of those that they know, and else transformers'
 own forward behind the same three methods. All of them give the same numbers (tested).
 
-Simplification: attention must see the whole text; models with a sliding window, a recurrent state
-or cross-attention are refused, when their window is shorter than a text or their steps differ.
+Simplification: attention must see the whole text; what of transformers' models cannot be written
+step by step is refused by ``agents.forward.requirements`` before the first text.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
 
 from agents.forward.kv_cache import KeyValueCache
 from agents.forward.lean_gpt2 import LeanGPT2
 from agents.forward.lean_llama import LeanLlama
 from agents.forward.lean_trunk import selected_states
+from agents.forward.requirements import UnfitModelError, require_same_steps
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["TransformersTrunk", "Trunk", "make_trunk", "require_plain_head"]
+__all__ = ["TransformersTrunk", "Trunk", "make_trunk"]
 
 
 class Trunk(Protocol):
@@ -94,55 +95,43 @@ def make_trunk(model: PreTrainedModel) -> Trunk:
     return TransformersTrunk(model)
 
 
-def require_plain_head(model: PreTrainedModel, trunk: Trunk) -> None:
-    """Requires that a model's logits are its output layer applied to its trunk's hidden state.
-
-    Raises:
-        ValueError: If it does more to them.
-    """
-    head = cast("nn.Linear", model.get_output_embeddings())  # type: ignore[no-untyped-call] # transformers' is
-    ids = torch.arange(4, device=model.device).unsqueeze(0) % head.weight.shape[0]
-    with torch.inference_mode():
-        expected = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        actual = head(trunk.full(ids))
-    allowed = 1e-3 if model.dtype == torch.float32 else 0.1
-    if not torch.allclose(expected, actual, atol=allowed, rtol=allowed):
-        raise ValueError(
-            f"{type(model).__name__} does more to its logits than its output embedding; "
-            "such models are not supported as a policy"
-        )
-
-
 class TransformersTrunk:
     """Any causal model of transformers by its own forward."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         """Takes a causal language model, which is neither copied nor changed."""
         self._model = model
+        # A language model beside whose layers its class stands, and not around them, is its body.
+        body: Any = model.base_model
+        self._body: Any = getattr(model, "model", model) if body is model else body
+        self._written = set[int]()
 
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
-        """See ``Trunk``."""
+        """See ``Trunk``.
+
+        Raises:
+            ValueError: If the model cannot write so long a text step by step; asked once for each
+                length.
+        """
+        if columns > 1 and columns not in self._written:
+            self._written.add(columns)  # asking makes a cache, too
+            try:
+                require_same_steps(self._model, self, columns)
+            except BaseException:
+                self._written.remove(columns)
+                raise
         probe = DynamicCache(config=self._model.config)
         self._run(torch.zeros((1, 1), dtype=torch.int64, device=self._model.device), probe)
         layers = cast("list[Any]", probe.layers)
         if not all(isinstance(getattr(layer, "keys", None), Tensor) for layer in layers):
-            raise ValueError(
-                f"{type(self._model).__name__} keeps more than keys and values; "
-                "such models are not supported as a policy"
-            )
-        window = getattr(self._model.config.get_text_config(), "sliding_window", None)
-        if window is not None and window < columns:
-            raise ValueError(
-                f"{type(self._model).__name__} looks back {window} tokens and texts have "
-                f"{columns}; use shorter texts or a model without a sliding window"
-            )
-        _, heads, _, head_size = layers[0].keys.shape
+            raise UnfitModelError(self._model, "keeps more than keys and values")
         return KeyValueCache(
-            layers=len(layers),
+            shapes=[
+                (layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3])
+                for layer in layers
+            ],
             rows=rows,
-            heads=heads,
             columns=columns,
-            head_size=head_size,
             dtype=layers[0].keys.dtype,
             device=layers[0].keys.device,
         )
@@ -173,7 +162,7 @@ class TransformersTrunk:
         mask = torch.zeros(unread.shape, dtype=cache.keys[0].dtype, device=tokens.device)
         mask = mask.masked_fill_(unread, lowest)[:, None, None, :]
         layers: list[Any] = [_CacheLayer(cache, number) for number in range(len(cache.keys))]
-        output = self._model.base_model(
+        output = self._body(
             input_ids=tokens[:, None],
             attention_mask=mask,
             position_ids=lengths[:, None],
@@ -184,7 +173,7 @@ class TransformersTrunk:
 
     def _run(self, tokens: Tensor, cache: Cache | None) -> Tensor:
         # Without a mask transformers looks for padding in the ids, and warns on finding any.
-        output = self._model.base_model(
+        output = self._body(
             input_ids=tokens,
             attention_mask=torch.ones_like(tokens),
             cache=cache,

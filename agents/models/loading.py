@@ -27,6 +27,7 @@ from agents.models.tokenizer_fit import (
     require_causal,
     require_width,
     use_special_ids,
+    write_as_trained,
 )
 from textgym.files import write_json
 from textgym.messages import shown
@@ -123,6 +124,7 @@ def load_model(
             model, tokenizer = _pretrained(base, tokenizer, precision, attention, trust_remote_code)
     if width is not None:
         require_width(model, width, name=base)
+    write_as_trained(model, tokenizer)
     model = cast("Any", model).to(device=device)
     cast_weights(model, precision)
     if adapters is not None:

@@ -26,7 +26,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from agents.forward.output_product import OutputProduct
-from agents.forward.trunk import Trunk, make_trunk, require_plain_head
+from agents.forward.requirements import require_plain_head
+from agents.forward.trunk import Trunk, make_trunk
 from agents.maths.distributions import unpack_mask
 from agents.models.candidates import chosen_candidates
 from agents.models.edits import edit_log_probs
@@ -87,6 +88,9 @@ class TransformerPolicy(nn.Module):
             )
         self.model: PreTrainedModel = model.eval()  # type: ignore[no-untyped-call] # transformers' is
         self.critic: PreTrainedModel | None = None if critic is None else critic.eval()  # type: ignore[no-untyped-call]
+        self._trunk: Trunk = make_trunk(model)
+        self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
+        require_plain_head(model, self._trunk)
         read = model if critic is None else critic
         width = cast("int", read.config.get_text_config().hidden_size)
         # A head that learns needs all its digits, whatever the model is loaded as.
@@ -95,9 +99,6 @@ class TransformerPolicy(nn.Module):
         nn.init.zeros_(self.value_head.bias)
         own = self.head.weight.shape[1]
         self.edit_head = EditHead(own, device=model.device) if edits else None
-        self._trunk: Trunk = make_trunk(model)
-        self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
-        require_plain_head(model, self._trunk)
         mine = {p.data_ptr() for p in model.parameters()}
         if critic is not None and any(p.data_ptr() in mine for p in critic.parameters()):
             raise ValueError("policy and critic share weights: load the critic a second time")

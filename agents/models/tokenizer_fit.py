@@ -10,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from transformers import GenerationConfig
 
+from agents.forward.requirements import shortest_window
 from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
@@ -25,8 +27,10 @@ __all__ = [
     "require_causal",
     "require_width",
     "use_special_ids",
+    "write_as_trained",
 ]
 
+_ROUNDING = 1e-4  # of how much logits vary
 # What two vocabularies of one size are told apart by.
 _PROBE = "The film isn't bad: 3 of 10 people, naïve or not, liked its ending.\n"
 
@@ -37,9 +41,27 @@ def use_special_ids(config: PreTrainedConfig, tokenizer: Tokenizer) -> None:
     An embedding gives its padding id no gradient. Many models pad with their end of text, whose
     embedding would then stay as it is, though an agent writes it.
     """
-    config.bos_token_id, config.eos_token_id = tokenizer.bos_id, tokenizer.eos_id
-    rows = config.vocab_size
-    config.pad_token_id = tokenizer.pad_id if tokenizer.pad_id < rows else None
+    text = config.get_text_config()  # of a model that also sees or hears; else the same
+    for part in (config, text):
+        part.bos_token_id, part.eos_token_id = tokenizer.bos_id, tokenizer.eos_id
+        part.pad_token_id = tokenizer.pad_id if tokenizer.pad_id < text.vocab_size else None
+
+
+def write_as_trained(model: PreTrainedModel, tokenizer: Tokenizer) -> None:
+    """Lets transformers' ``generate`` write as the policy does, also from a folder.
+
+    It ends at the tokenizer's end of text, and draws from what the model says. The settings that a
+    model came with, such as other ends, top-k or a penalty of repetitions, are those of its makers.
+    """
+    model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call] # transformers' is
+        bos_token_id=tokenizer.bos_id,
+        eos_token_id=tokenizer.eos_id,
+        pad_token_id=tokenizer.pad_id,
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+    )
 
 
 def fit_vocabulary(
@@ -74,7 +96,8 @@ def fit_vocabulary(
         )
     if size != rows:
         _resize(model, size)
-    model.config.pad_token_id = tokenizer.pad_id
+    for part in (model.config, model.config.get_text_config()):
+        part.pad_token_id = tokenizer.pad_id
 
 
 def _spell(tokenizer: Tokenizer) -> list[int] | None:
@@ -101,7 +124,6 @@ def _resize(model: PreTrainedModel, size: int) -> None:
         output.bias[rows:] = output.bias[:rows].float().mean().to(output.bias.dtype)
 
 
-@torch.enable_grad()
 def require_causal(model: PreTrainedModel, *, name: str) -> None:
     """Requires that what a model says of a text does not depend on how the text goes on.
 
@@ -110,18 +132,44 @@ def require_causal(model: PreTrainedModel, *, name: str) -> None:
         name: What the message calls the model.
 
     Raises:
-        ValueError: If it reads ahead, as BERT does.
+        ValueError: If it reads ahead, as BERT does, or cannot read a text.
     """
-    ids = torch.arange(4, device=model.device)[None] % _rows(model)
-    vectors = cast("Any", model.get_input_embeddings())(ids).detach().requires_grad_()
-    logits = model(inputs_embeds=vectors, attention_mask=torch.ones_like(ids)).logits
-    # A causal mask makes these derivatives 0, not just small.
-    (slope,) = torch.autograd.grad(logits[:, :3].float().square().sum(), vectors)
-    if bool(slope[:, 3].any()):
+    try:
+        reads_ahead = _reads_ahead(model)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(
+            f"the model {name} ({type(model).__name__}) cannot read a plain text: {reason}"
+        ) from error
+    if reads_ahead:
         raise ValueError(
             f"the model {name} ({type(model).__name__}) reads ahead: take a decoder, which sees "
             "only what stands before"
         )
+
+
+def _reads_ahead(model: PreTrainedModel) -> bool:
+    ids = torch.arange(4, device=model.device)[None] % _rows(model)
+    given: dict[str, Any] = {"attention_mask": torch.ones_like(ids), "use_cache": False}
+    with torch.enable_grad():
+        vectors = cast("Any", model.get_input_embeddings())(ids).detach().requires_grad_()
+        try:
+            # A causal mask makes these derivatives 0, not just small.
+            logits = model(inputs_embeds=vectors * 1, **given).logits
+            (slope,) = torch.autograd.grad(logits[:, :3].float().square().sum(), vectors)
+        except (RuntimeError, TypeError, ValueError, NotImplementedError):
+            pass  # it takes ids alone, or computes what has no derivative
+        else:
+            return bool(slope[:, 3].any())
+    with torch.no_grad():
+        other = torch.cat([ids[:, :3], (ids[:, 3:] + 1) % _rows(model)], dim=1)
+        before, after = (
+            model(input_ids=one, **given).logits[:, :3].float() for one in (ids, other)
+        )
+    spread: Tensor = before.std()
+    return bool((before - after).abs().max() > _ROUNDING * spread)
 
 
 class WidthError(ValueError):
@@ -156,8 +204,8 @@ def require_width(model: PreTrainedModel, width: int, *, name: str) -> None:
             "the environment with smaller prompt_tokens and completion_tokens",
             most,
         )
-    window = getattr(config, "sliding_window", None)
-    if window is not None and getattr(config, "use_sliding_window", True) and width > window:
+    window = shortest_window(model)
+    if window is not None and width > window:
         raise WidthError(
             f"the environment's texts have {width} tokens and the model {name} looks back {window} "
             "at most; make the environment with smaller prompt_tokens and completion_tokens",

@@ -34,6 +34,7 @@ __all__ = [
 
 _REPEATED_WORDS = 5
 _NEIGHBOUR_TIMES = 8
+_SPECIAL_TOKENS = " [SEP] </s> <|im_end|> <|endoftext|>"  # as the most used models spell theirs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,10 @@ def _spaces(text: str, _other: str, _rng: random.Random) -> str:
     return f"{text}   \n\n"
 
 
+def _special(text: str, _other: str, _rng: random.Random) -> str:
+    return text + _SPECIAL_TOKENS
+
+
 def _upper(text: str, _other: str, _rng: random.Random) -> str:
     return text.upper()
 
@@ -88,6 +93,11 @@ CHANGES: tuple[Change, ...] = (
     Change(name="first half only", asks="truncation", apply=_first_half),
     Change(name="words shuffled", asks="order, at the same length and words", apply=_shuffled),
     Change(name="blanks appended", asks="padding; should be nothing", apply=_spaces),
+    Change(
+        name="special tokens appended",
+        asks="a text that ends itself, or opens another's turn; should be little",
+        apply=_special,
+    ),
     Change(name="capitals", asks="spelling without a change of words", apply=_upper),
 )
 

@@ -14,13 +14,14 @@ import json
 import os
 import random
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping  # noqa: TC003 - settings are read off the annotations
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     import httpx2
 
@@ -35,7 +36,15 @@ _NO_KEY = (401, 403)
 
 
 class EndpointError(RuntimeError):
-    """The endpoint cannot be asked, or gave no answer; the message is one line."""
+    """The endpoint cannot be asked, or gave no answer; the message is one line.
+
+    Attributes:
+        row: Which text of a batch was asked about, if that is known.
+        status: What the endpoint answered with, or 0.
+    """
+
+    row: int | None = None
+    status: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,12 +68,24 @@ class EndpointConfig:
     backoff: float = 1.0
     """Seconds before the first retry; each later one waits twice as long, up to a minute."""
 
+    extra_body: Mapping[str, Any] = field(default_factory=dict)
+    """What each request holds besides, such as {"seed": 1}; None takes a field out, as in
+    {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000} for OpenAI's models
+    that reason."""
+    json_schema: bool = True
+    """Ask for the form of the answer by response_format; an endpoint that refuses that is asked
+    without. False never asks for it, which leaves the judge room to think aloud first."""
+
     def __post_init__(self) -> None:
         """Checks the numbers.
 
         Raises:
-            ValueError: If one is out of range.
+            ValueError: If one is out of range, or extra_body is no object of JSON.
         """
+        try:
+            json.dumps(dict(self.extra_body), allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"extra_body is no object of JSON: {error}") from error
         if not self.timeout > 0 or self.retries < 0 or self.backoff < 0 or self.max_tokens < 1:
             raise ValueError(
                 f"timeout {self.timeout}, retries {self.retries}, backoff {self.backoff}, "
@@ -125,6 +146,7 @@ def ask(
     config: EndpointConfig,
     messages: Sequence[Mapping[str, str]],
     stop: threading.Event,
+    schema: Mapping[str, Any] | None = None,
 ) -> str:
     """Sends a chat, and returns the answer's text.
 
@@ -133,15 +155,23 @@ def ask(
         config: The same config.
         messages: The chat, each with ``role`` and ``content``.
         stop: Once it is set, nothing is tried again.
+        schema: Of the JSON that the answer is to be, if the endpoint shall keep the model to it;
+            sent where the config says so.
 
     Raises:
         EndpointError: If there is no answer after all retries, or trying again is no use.
     """
-    body = {
+    body: dict[str, Any] = {
         "model": config.model,
         "messages": list(messages),
         "temperature": config.temperature,
         "max_tokens": config.max_tokens,
+    }
+    if schema is not None and config.json_schema:
+        form = {"name": "answer", "strict": True, "schema": schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": form}
+    body = {
+        name: value for name, value in {**body, **config.extra_body}.items() if value is not None
     }
     trouble, wait = "", 0.0
     for attempt in range(config.retries + 1):
@@ -154,7 +184,9 @@ def ask(
         if status == _OK:
             return _text_of(content, config)
         if not trouble:
-            raise EndpointError(_refusal(status, content, config))
+            refused = EndpointError(_refusal(status, content, config))
+            refused.status = status
+            raise refused
     raise EndpointError(
         f"{chat_url(config.url)} gave no answer in {config.retries + 1} attempts; the last one "
         f"ended with {trouble}. Is it running? A longer timeout or more retries may help"

@@ -126,7 +126,7 @@ class ClassifierReward:
         texts = join_texts(prompts, completions)
         end = self.reader.tokenizer.eos_token_id if self.config.append_eos else None
         if self.config.chat_template:
-            ids = self.reader.encode_batch(_as_chats(self.reader.tokenizer, prompts, completions))
+            ids = self.reader.encode_chats(_as_chats(prompts, completions))
             return [self.frame.bare(row, self.max_tokens) for row in ids]
         if self.config.pair:
             first = self.reader.encode_batch(prompts)
@@ -245,16 +245,8 @@ def _require_fitting(config: ClassifierConfig, reader: PretrainedReader) -> None
         )
 
 
-def _as_chats(tokenizer: Any, prompts: Sequence[str], completions: Sequence[str]) -> list[str]:
+def _as_chats(prompts: Sequence[str], completions: Sequence[str]) -> list[list[dict[str, str]]]:
     return [
-        str(
-            tokenizer.apply_chat_template(
-                [
-                    {"role": "user", "content": prompt},
-                    {"role": "assistant", "content": completion},
-                ],
-                tokenize=False,
-            )
-        )
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
         for prompt, completion in zip(prompts, completions, strict=True)
     ]

@@ -185,11 +185,21 @@ def load_ensemble(folder: Path, *, device: str = "cpu", batch_size: int = 64) ->
         settings = dict(stored["settings"])
         if settings["weights"] is not None:
             settings["weights"] = tuple(settings["weights"])
+        _require_inside(stored["members"])
         members = [
             load_reward(folder / name, device=device, batch_size=batch_size)
             for name in stored["members"]
         ]
         return EnsembleReward(members, EnsembleConfig(**settings), stored["means"], stored["stds"])
+
+
+def _require_inside(names: Sequence[str]) -> None:
+    """Refuses members that are elsewhere than in the ensemble's own folder."""
+    for name in names:
+        if Path(name).name != name or name in ("", ".", ".."):
+            raise ValueError(
+                f"config.json names the member {name!r}, which is no folder in the ensemble's own"
+            )
 
 
 def aggregate(

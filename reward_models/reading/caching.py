@@ -56,7 +56,13 @@ class CachedReward:
         new = list(dict.fromkeys(pair for pair in pairs if pair not in known))
         self.hits += len(pairs) - len(new)
         if new:
-            scores = self.reward([prompt for prompt, _ in new], [text for _, text in new])
+            try:
+                scores = self.reward([prompt for prompt, _ in new], [text for _, text in new])
+            except Exception as error:
+                row: Any = getattr(error, "row", None)
+                if isinstance(row, int) and 0 <= row < len(new):  # of what was asked about
+                    error.row = pairs.index(new[row])  # type: ignore[attr-defined] # it has one
+                raise
             known.update(zip(new, map(float, scores), strict=True))
         for pair in pairs:
             self._scores[pair] = known[pair]

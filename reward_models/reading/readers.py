@@ -1,7 +1,9 @@
 """A pretrained model's own tokenizer, as it reads texts: special ids around them, no generation.
 
 ``textgym.tokenizers.HuggingFaceTokenizer`` is for states that grow, and needs an end of text; an
-encoder's tokenizer has none, but writes ``[CLS]`` before a text and ``[SEP]`` behind it.
+encoder's tokenizer has none, but writes ``[CLS]`` before a text and ``[SEP]`` behind it. Neither of
+them reads a text that spells a special token as one: a completion could then end itself, or answer
+for another.
 
 Simplification: fast tokenizers only.
 """
@@ -15,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from textgym.pretrained.models import open_tokenizer
 from textgym.tokenizers import load_tokenizer
+from textgym.tokenizers.content import ContentReader, render_chat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import PreTrainedTokenizerBase
 
@@ -62,6 +65,7 @@ class PretrainedReader:
         own = [tuple(token for token, _ in part) for part in (frame.head, frame.tail)]
         self.head = (own[0] if head is None else tuple(head)) or (frame.alone,)
         self.tail = own[1] if tail is None else tuple(tail)
+        self._content = ContentReader(tokenizer)
 
     @classmethod
     def open(cls, source: str | Path) -> Self:
@@ -97,19 +101,20 @@ class PretrainedReader:
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encodes many texts at once, without special ids."""
-        if not texts:
-            return []
-        encoded: Any = self.tokenizer(
-            list(texts),
-            add_special_tokens=False,
-            padding=False,
-            truncation=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,  # a text longer than the model is cut afterwards
-        )
-        return [list(ids) for ids in encoded["input_ids"]]
+        """Encodes many texts at once, without special ids: what spells one is text."""
+        return self._content.encode_batch(texts)
+
+    def encode_chats(self, chats: Sequence[Sequence[Mapping[str, str]]]) -> list[list[int]]:
+        """Encodes chats, with the special ids that the tokenizer's template writes, and no others.
+
+        Args:
+            chats: Each a list of messages with ``role`` and ``content``.
+        """
+        written = [
+            render_chat(self.tokenizer, chat, self._content.pieces, to_answer=False)
+            for chat in chats
+        ]
+        return self.encode_batch(written)
 
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files and its special ids into the folder ``path``."""

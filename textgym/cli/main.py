@@ -15,6 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from textgym.cli.light import stand_ins
 from textgym.cli.parsing import CommandError, UsageError
+from textgym.cli.terminal import (
+    ReaderGoneError,
+    disk_trouble,
+    lasting_streams,
+    require_place,
+    stopped_by_signals,
+)
 from textgym.installation import require_own_agents
 from textgym.messages import did_you_mean
 
@@ -235,6 +242,9 @@ _GO_ON = (
     "reward curve",
     "reward train",
 )  # after a stop; training says it by itself
+# Others make a folder.
+_WRITE_FILES = ("data clean", "data collect", "generate", "rescore", "reward export", "score")
+_READER_GONE = 141  # as of a command that the signal of a closed pipe ends
 _USAGE = 2  # what a shell's own commands leave with, where their words are wrong
 _EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
 
@@ -248,13 +258,31 @@ def main() -> None:
     # Rewards and tasks may be in a file of the current folder, behind all that is installed.
     if "" not in sys.path:
         sys.path.append("")
+    with lasting_streams() as (printed, _), stopped_by_signals():
+        try:
+            _run(printed)
+        except ReaderGoneError:
+            sys.exit(_READER_GONE)
+
+
+def _run(printed: Any) -> None:
+    """Runs a command by the words that it was called with.
+
+    Args:
+        printed: Standard output, which ends no command that makes something.
+    """
     name = ""
     try:
         name, arguments = _split(sys.argv[1:])
         require_own_agents()
         command = COMMANDS[name]
         config = command.parse(name, arguments)
+        out = getattr(config, "out", None)
+        printed.goes_on = out is not None
+        if out is not None:
+            require_place(out, is_file=name in _WRITE_FILES)
         command.load()[1](config)
+        printed.flush()
     except KeyboardInterrupt as stop:
         sys.exit(f"\nstopped{_after_a_stop(name, str(stop))}")
     except UsageError as error:
@@ -263,6 +291,10 @@ def main() -> None:
     except CommandError as error:  # nothing is imported here, as memory may have run out
         sys.exit(f"error: {error}")
     except Exception as error:
+        trouble = disk_trouble(error)
+        if trouble and not isinstance(error, OSError):
+            again = "; make room, and the same command goes on" if name in _GO_ON else "; make room"
+            sys.exit(f"error: the disk is full or refuses: {trouble}{again}")
         if not isinstance(error, _foreseeable()):
             raise
         sys.exit(f"error: {error}")

@@ -14,7 +14,7 @@ from gymnasium import spaces
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["action_parts", "moved_to_legal"]
+__all__ = ["action_parts", "moved_to_legal", "split_mask"]
 
 
 def action_parts(
@@ -26,6 +26,37 @@ def action_parts(
     if isinstance(space, spaces.MultiDiscrete):
         return space.nvec.ravel().astype(np.int64), space.start.ravel().astype(np.int64)
     return None
+
+
+def split_mask(space: spaces.Space[Any], mask: npt.NDArray[Any]) -> Any:
+    """Makes of a mask what ``space.sample(mask=...)`` takes: of several parts, a mask for each.
+
+    The parts are drawn by themselves. Of an edit, a place and an id that do not go together may
+    come out; ``textgym.wrappers.FlattenAction`` draws legal pairs alone. A batch of edits has a
+    space that Gymnasium draws from without a mask.
+
+    Args:
+        space: A ``Discrete`` or a ``MultiDiscrete``: an environment's, or that of a batch in which
+            an action is one number.
+        mask: What ``action_masks()`` gives, or ``info["action_mask"]``: ``(n,)``, or for a batch
+            ``(N, n)``.
+
+    Returns:
+        int8: the mask itself for ``Discrete``, and else a tuple.
+
+    Raises:
+        TypeError: If the space is another one.
+        ValueError: If the mask is not as long as the space's parts together.
+    """
+    wanted = np.asarray(mask).astype(np.int8)
+    if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
+        raise TypeError(f"masks are of Discrete and MultiDiscrete spaces, and this is {space}")
+    sizes = space.n if isinstance(space, spaces.Discrete) else space.nvec
+    if wanted.size != np.sum(sizes) or np.ndim(sizes) > 1:
+        raise ValueError(f"the mask has the shape {wanted.shape}, which is not that of {space}")
+    if isinstance(space, spaces.Discrete):
+        return wanted
+    return tuple(np.split(wanted.ravel(), np.cumsum(sizes)[:-1]))
 
 
 def moved_to_legal(

@@ -27,6 +27,7 @@ __all__ = [
     "readable",
     "require_all_weights",
     "require_files",
+    "require_own_weights",
     "require_safetensors",
     "split_source",
 ]
@@ -207,6 +208,46 @@ def require_all_weights(loading: Mapping[str, Any], source: str | Path, *, what:
             source,
             f"{len(misshapen)} weights have another shape than config.json asks for, "
             f"{misshapen[0]} among them",
+        )
+
+
+def require_own_weights(model: Any, source: str | Path, config: Any, *, what: str) -> None:
+    """Refuses a model of which transformers drew a part anew, though it is in the files.
+
+    It has happened to tied embeddings. Two rows of each weight are compared that has the same name
+    in the files and in the model.
+
+    Args:
+        model: What transformers made of the files.
+        source: Where they are.
+        config: The model's configuration, as transformers made it of ``config.json``.
+        what: What a message calls the model.
+
+    Raises:
+        CheckpointError: If a weight is another one; the message names one.
+    """
+    from safetensors import safe_open
+
+    weights, other = model.state_dict(), list[str]()
+    for file in _weight_files(source, config, what) or [_WHOLE]:
+        path = _find(source, file)
+        if path is None:
+            continue
+        with safe_open(path, framework="pt") as saved:
+            for name in weights.keys() & set(saved.keys()):
+                kept, weight = saved.get_slice(name), weights[name]
+                if weight.ndim == 0 or list(weight.shape) != kept.get_shape():
+                    continue
+                for row in {0, len(weight) // 2}:
+                    there = kept[row : row + 1].to(weight.dtype)
+                    if not there.equal(weight[row : row + 1].cpu()) and not there.isnan().any():
+                        other.append(name)
+    if other:
+        raise CheckpointError(
+            what,
+            source,
+            f"transformers does not load {len(set(other))} weights as they are in the files, "
+            f"{min(other)} among them; another version of it may",
         )
 
 

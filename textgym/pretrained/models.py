@@ -16,6 +16,7 @@ from textgym.pretrained.checkpoints import (
     readable,
     require_all_weights,
     require_files,
+    require_own_weights,
     require_safetensors,
     split_source,
 )
@@ -284,6 +285,7 @@ def _open(
         )
     missing = {key for key in loading["missing_keys"] if not key.startswith(optional)}
     require_all_weights({**loading, "missing_keys": missing}, source, what=what)
+    require_own_weights(model, source, config, what=what)
     whole: PreTrainedModel = model
     return whole
 

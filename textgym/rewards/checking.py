@@ -84,6 +84,9 @@ class CheckedReward:
                 shortened.
             ModuleNotFoundError: If the reward needs a package that is missing; the message says
                 how to get it.
+
+        What a reward raises may say which text it was about, by an integer attribute ``row``. Else
+        the reward is asked again, about halves of the batch, until the text is found.
         """
         self._check_input(prompts, completions, columns)
         try:
@@ -99,7 +102,9 @@ class CheckedReward:
                     f"reward {self.name!r} reads the column {missing[0]!r}, which is not there; "
                     f"the columns are: {', '.join(columns) or 'none'}"
                 ) from error
-            row = _first_failure(self.function, prompts, completions, columns)
+            row = _row_of(error, len(completions))
+            if row is None:
+                row = _first_failure(self.function, prompts, completions, columns)
             raise RewardError(
                 f"reward {self.name!r} raised {type(error).__name__}: {error}; "
                 f"{show(prompts, completions, row)}"
@@ -187,6 +192,13 @@ def finite(name: str, value: Any) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{name} must be a finite number, got {shown(value)}")
     return number
+
+
+def _row_of(error: Exception, count: int) -> int | None:
+    """Which of ``count`` rows an error says that it is about; None if it does not."""
+    row = getattr(error, "row", None)
+    known = isinstance(row, int) and not isinstance(row, bool) and 0 <= row < count
+    return row if known else None
 
 
 def _first_failure(

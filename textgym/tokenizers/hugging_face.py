@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from textgym.messages import require_texts
 from textgym.tokenizers.byte_tables import (
     FEW_ROWS,
     ByteTable,
@@ -13,7 +12,7 @@ from textgym.tokenizers.byte_tables import (
     spell_byte,
     spelled_byte,
 )
-from textgym.tokenizers.content import ChatPrompt, render_chat, without_pieces
+from textgym.tokenizers.content import ContentReader, render_chat, special_ids
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     from transformers import PreTrainedTokenizerBase
+
+    from textgym.tokenizers.content import ChatPrompt
 
 __all__ = ["HuggingFaceTokenizer"]
 
@@ -57,13 +58,9 @@ class HuggingFaceTokenizer:
         has_own_pad = pad_id is not None and pad_id not in (self._eos_id, self._bos_id)
         self._pad_id = int(pad_id) if has_own_pad else size
         self._vocab_size = max(size, self._pad_id + 1)
-        specials = {self._pad_id, self._bos_id, *tokenizer.all_special_ids}
+        specials = {self._pad_id, self._bos_id, *special_ids(tokenizer)}
         self._forbidden_ids = tuple(sorted(specials - {self._eos_id}))
-        # What content must never be read as. An unknown piece is one that content may have.
-        special = {self._eos_id, *self._forbidden_ids} - {tokenizer.unk_token_id}
-        self._special_ids = frozenset(special)
-        known = [tokenizer.convert_ids_to_tokens(one) for one in sorted(special) if one < size]
-        self._special_pieces = tuple(str(piece) for piece in known if piece)
+        self._content = ContentReader(tokenizer)
 
     @property
     def vocab_size(self) -> int:
@@ -104,45 +101,7 @@ class HuggingFaceTokenizer:
             TypeError: If one is no string.
             ValueError: If one is no valid text; it is shown.
         """
-        if not texts:
-            return []
-        rows = self._read(list(texts))
-        for row, text in enumerate(texts):
-            if isinstance(text, ChatPrompt):
-                rows[row] = self._encode_chat(text)
-            elif self._spells_one(text, rows[row]):
-                rows[row] = self._guarded.encode(text, add_special_tokens=False).ids
-        return rows
-
-    def _read(self, texts: list[str]) -> list[list[int]]:
-        """Encodes as transformers does: what spells a special token is one."""
-        try:
-            encoded: Any = self._tokenizer(
-                texts, add_special_tokens=False, padding=False, truncation=False
-            )
-        except (TypeError, ValueError):
-            require_texts(texts)  # transformers does not say which of them is none
-            raise
-        return [list(ids) for ids in encoded["input_ids"]]
-
-    def _spells_one(self, text: str, ids: list[int]) -> bool:
-        """Whether a text that was read as ``ids`` was taken to hold a special token."""
-        unknown = self._tokenizer.unk_token
-        return not self._special_ids.isdisjoint(ids) or (
-            unknown is not None and str(unknown) in text and self._tokenizer.unk_token_id in ids
-        )
-
-    def _encode_chat(self, prompt: ChatPrompt) -> list[int]:
-        rows = (
-            self._read([text])[0] if by_template else self.encode(text)
-            for text, by_template in prompt.parts
-        )
-        return [token for row in rows for token in row]
-
-    @functools.cached_property
-    def _guarded(self) -> Any:
-        """The same tokenizer, which cannot write a special token; for texts that spell one."""
-        return without_pieces(self._tokenizer.backend_tokenizer, self._special_pieces)
+        return self._content.encode_batch(texts)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Decodes ``ids``; special ids give no text."""
@@ -235,7 +194,7 @@ class HuggingFaceTokenizer:
         if not self._tokenizer.chat_template:
             raise ValueError("this tokenizer has no chat template: write the prompt as plain text")
         first = str(self._tokenizer.convert_ids_to_tokens(self._bos_id))
-        return render_chat(self._tokenizer, messages, self._special_pieces, first)
+        return render_chat(self._tokenizer, messages, self._content.pieces, prefix=first)
 
     def save(self, path: str | Path) -> None:
         """Writes the tokenizer's files into the folder ``path``, for ``load_tokenizer(path)``."""

@@ -64,12 +64,18 @@ class Potential:
             raise ValueError(f"{self._reward.name!r} reads completion_ids and can be no potential")
         self._world = env.unwrapped
 
-    def example(self, number: int, tokens: npt.NDArray[np.int64], prompt_length: int) -> Example:
-        """Finds what an episode started with; of a caller's own prompt it has to read the text."""
+    def example(self, number: int, row: int | None = None) -> Example:
+        """Finds what an episode has just started with; a caller's own prompt is read whole.
+
+        Args:
+            number: The example's in the split; -1 for a caller's own prompt.
+            row: Of a batch.
+        """
         if number >= 0:
             return self._world.examples[number]  # type: ignore[no-any-return] # a WorldView's
-        prompt, _ = self.layout.split(tokens, prompt_length)
-        return self._world.example_of(self._world.tokenizer.decode(prompt))  # type: ignore[no-any-return] # a WorldView's
+        # The environment's reward reads it whole, also where the observation has its end alone.
+        prompt = self._world.text()[0] if row is None else self._world.texts()[0][row]
+        return self._world.example_of(prompt)  # type: ignore[no-any-return] # a WorldView's
 
     def completion(self, tokens: npt.NDArray[np.int64], prompt_length: int) -> str:
         """Reads what stands behind the prompt of one text, ``(T,)`` on the host."""
@@ -128,9 +134,8 @@ class PotentialShaping(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts an episode; see ``TextEnv.reset``."""
         observation, info = self.env.reset(seed=seed, options=options)
-        tokens = self._potential.layout.tokens(observation)
         self._prompt_length = info["prompt_length"]
-        self._example = self._potential.example(info["example_id"], tokens, self._prompt_length)
+        self._example = self._potential.example(info["example_id"])
         self._before = self._of(observation)
         return observation, info
 

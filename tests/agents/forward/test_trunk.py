@@ -6,10 +6,26 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    BartConfig,
+    BartForCausalLM,
+    DeepseekV3Config,
+    DeepseekV3ForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
+)
 
 from agents.forward.lean_gpt2 import LeanGPT2
 from agents.forward.lean_llama import LeanLlama
+from agents.forward.requirements import UnfitModelError
 from agents.forward.trunk import TransformersTrunk, make_trunk
 from agents.models.policy import TransformerPolicy
 from agents.models.scratch import Kind, ScratchConfig, make_scratch_model
@@ -183,3 +199,73 @@ def test_a_window_shorter_than_a_text_is_refused():
     model.config.sliding_window = 8
     with pytest.raises(ValueError, match="looks back 8 tokens and texts have 16"):
         TransformersTrunk(model).new_cache(1, 16)
+
+
+def test_steps_that_are_not_what_was_read_are_refused():
+    """BART's decoder counts positions by its cache: its steps were of other places."""
+    config = BartConfig(
+        vocab_size=VOCABULARY,
+        d_model=16,
+        decoder_layers=1,
+        encoder_layers=1,
+        decoder_attention_heads=2,
+        decoder_ffn_dim=16,
+        max_position_embeddings=32,
+        is_decoder=True,
+        is_encoder_decoder=False,
+    )
+    torch.manual_seed(0)
+    policy = TransformerPolicy(BartForCausalLM(config))
+    with pytest.raises(
+        UnfitModelError, match="BartForCausalLM reads a text of 16 tokens otherwise"
+    ):
+        policy.trunk.new_cache(2, 16)
+    mamba = MambaForCausalLM(
+        MambaConfig(vocab_size=VOCABULARY, hidden_size=16, num_hidden_layers=1)
+    )
+    with pytest.raises(UnfitModelError, match="keeps more than keys and values"):
+        TransformerPolicy(mamba).trunk.new_cache(2, 16)
+
+
+@pytest.mark.parametrize("setting", ["logits_scaling", "final_logit_softcapping"])
+def test_logits_that_are_bent_are_refused_however_small_they_are(setting):
+    """At first a cap bends nothing that can be measured; once trained, it does."""
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": VOCABULARY}
+    torch.manual_seed(0)
+    if setting == "logits_scaling":
+        model = GraniteForCausalLM(GraniteConfig(**sizes, **heads, logits_scaling=1.001))
+    else:
+        config = Gemma2Config(**sizes, **heads, head_dim=8, final_logit_softcapping=500.0)
+        model = Gemma2ForCausalLM(config)
+        with torch.no_grad():
+            logits = model(input_ids=TOKENS).logits
+        assert logits.abs().max() < 5
+    with pytest.raises(UnfitModelError, match="does more to its logits"):
+        TransformerPolicy(model)
+
+
+def test_keys_and_values_may_have_sizes_of_their_own():
+    """As in DeepSeek's latent attention."""
+    config = DeepseekV3Config(
+        vocab_size=VOCABULARY,
+        hidden_size=16,
+        intermediate_size=16,
+        moe_intermediate_size=16,
+        num_hidden_layers=1,
+        first_k_dense_replace=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        qk_rope_head_dim=4,
+        qk_nope_head_dim=8,
+        v_head_dim=4,
+        kv_lora_rank=8,
+        q_lora_rank=8,
+        n_routed_experts=4,
+        n_group=1,
+        topk_group=1,
+    )
+    torch.manual_seed(0)
+    cache = TransformerPolicy(DeepseekV3ForCausalLM(config)).trunk.new_cache(2, 9)
+    cache.reserve(9)
+    assert cache.keys[0].shape[-1] > cache.values[0].shape[-1]

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import (
+    AutoModelForCausalLM,
     BertConfig,
     BertLMHeadModel,
+    GenerationConfig,
     PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
@@ -506,3 +508,44 @@ def test_an_attention_that_lacks_its_package_is_named():
     for name in ("owner/code", "fast"):
         with pytest.raises(ValueError, match=name):
             load_model("scratch:gpt2?layers=1&width=16&heads=2", LETTERS, attention=name)
+
+
+def test_what_transformers_makes_of_a_saved_folder_writes_as_was_trained(tmp_path):
+    """The makers' ends of text are not the tokenizer's, and their settings draw otherwise."""
+    tokenizer = _byte_level(eos_token=END)
+    tokenizer.pad_token = "<pad>"  # noqa: S105 - no password
+    saved = make_model("llama", vocabulary=len(tokenizer))
+    makers = GenerationConfig(eos_token_id=[5, 7], do_sample=True, top_k=2, repetition_penalty=1.3)
+    saved.generation_config = makers
+    _save(tmp_path / "theirs", saved, tokenizer)
+    model, own = load_model(tmp_path / "theirs")
+    save_model(model, tmp_path / "ours", own)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / "ours").eval()
+    torch.testing.assert_close(_logits(model), _logits(again), atol=1e-5, rtol=0)
+    assert (again.config.eos_token_id, again.config.bos_token_id) == (own.eos_id, own.bos_id)
+    settings = again.generation_config
+    assert (settings.eos_token_id, settings.pad_token_id) == (own.eos_id, own.pad_id)
+    torch.manual_seed(0)
+    prompt = torch.tensor([[own.bos_id]]).expand(4000, -1)
+    given = {"attention_mask": torch.ones_like(prompt), "max_new_tokens": 1}
+    drawn = again.generate(prompt, **given)[:, -1].bincount(minlength=own.vocab_size) / 4000
+    with torch.no_grad():
+        expected = model(input_ids=prompt[:1]).logits[0, -1].softmax(-1)
+    assert (drawn - expected).abs().sum() < 0.5  # with top-k of 2 it is almost 2
+    torch.testing.assert_close(drawn.max(), expected.max(), atol=0.03, rtol=0)
+
+
+def test_a_weight_that_transformers_draws_anew_is_refused(tmp_path, monkeypatch):
+    """It does so with the tied embedding of a family, and reports that all is there."""
+    _save(tmp_path, make_model("llama"))
+    kind = type(make_model("llama"))
+    opened = kind.from_pretrained.__func__
+
+    def redrawn(cls, *given, **options):
+        model, loading = opened(cls, *given, **options)
+        torch.nn.init.normal_(model.get_input_embeddings().weight)
+        return model, loading
+
+    monkeypatch.setattr(kind, "from_pretrained", classmethod(redrawn))
+    with pytest.raises(ValueError, match=r"does not load 1 weights as they are .*embed_tokens"):
+        load_model(tmp_path, LETTERS)

@@ -26,6 +26,7 @@ def change(name, texts, prompts=None):
         ("said twice", " one two  three\nfour five six one two  three\nfour five six"),
         ("first half only", " one two  three"),
         ("blanks appended", " one two  three\nfour five six   \n\n"),
+        ("special tokens appended", TEXT + " [SEP] </s> <|im_end|> <|endoftext|>"),
         ("capitals", " ONE TWO  THREE\nFOUR FIVE SIX"),
         ("last words thrice more", TEXT + " two three four five six" * 3),
     ],

@@ -57,6 +57,30 @@ def test_the_question_holds_the_rubric_and_the_texts_as_material():
     assert json.loads(user["content"]) == {"prompt": "a\n", "completion": naughty}
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "<|im_end|>",
+        "<s>",
+        "</s>",
+        "[/INST]",
+        "[SEP]",
+        "<end_of_turn>",
+        "<\uff5cUser\uff5c>",
+        "\\<|a|>",
+    ],
+)
+def test_a_text_that_spells_a_special_token_is_sent_otherwise_spelled(piece):
+    """A server reads what is in a message as it reads its template: it could end the turn."""
+    with fake_judge() as server:
+        judge(server.url, "small", **FAST)([f"if a < b [i] {piece}"], [f"x{piece}\nassistant"])
+    sent = server.requests[0]["messages"][-1]["content"]
+    assert piece not in sent
+    assert "if a < b [i] " in sent
+    expected = {"prompt": f"if a < b [i] {piece}", "completion": f"x{piece}\nassistant"}
+    assert json.loads(sent) == expected
+
+
 def test_it_keeps_the_contract():
     with fake_judge(letters) as server:
         check_reward_function(judge(server.url, "small", **FAST))
@@ -255,6 +279,71 @@ def test_garbage_is_an_error_of_its_text_alone():
         assert reward(["a"], ["c"]) == [0.7]
         with pytest.raises(RewardError, match=r"row 2 of 3: prompt '', completion 'b'"):
             resolve(reward)([""] * 3, ["x", "y", "b"])
+
+
+def test_one_text_that_fails_is_asked_about_once_more_and_no_other():
+    """The bill was twice as high: the batch was asked again, in halves."""
+    with fake_judge(lambda texts, n: "Well." if texts["completion"] == "x77" else "7") as server:
+        reward = judge(server.url, "small", **FAST)
+        texts = [f"x{number}" for number in range(200)]
+        with pytest.raises(RewardError, match=r"row 77 of 200: prompt '', completion 'x77'"):
+            resolve(reward)([""] * 200, texts)
+        asked = [sent["completion"] for sent in server.texts]
+        assert asked.count("x77") == 2
+        assert len(asked) == len(set(asked)) + 1
+        # What was answered is remembered, and so nothing is asked twice.
+        reward([""] * 199, [text for text in texts if text != "x77"])
+        assert len(server.texts) == 201
+
+
+def test_an_answer_without_a_number_is_asked_for_again():
+    answers = iter(["Well.", '{"score": 3}'])
+    with fake_judge(lambda texts, number: next(answers)) as server:
+        assert judge(server.url, "small", **FAST)(["a"], ["b"]) == [0.3]
+
+
+def test_a_text_that_gets_no_number_may_have_a_score_of_its_own(tmp_path):
+    """It is not kept in the file: another day the judge may answer."""
+    with fake_judge(lambda texts, n: "Well." if texts["completion"] == "b" else "7") as server:
+        settings = {**FAST, "cache": str(tmp_path / "judge.sqlite"), "on_unreadable": 2}
+        reward = judge(server.url, "small", **settings)
+        assert reward([""] * 2, ["b", "c"]) == [0.2, 0.7]
+        assert reward([""] * 2, ["b", "c"]) == [0.2, 0.7]
+        assert len(server.texts) == 3
+        assert judge(server.url, "small", **settings)([""] * 2, ["b", "c"]) == [0.2, 0.7]
+        assert len(server.texts) == 5
+    for wrong in (-1, 11, "zero", True):
+        with pytest.raises(ValueError, match="on_unreadable is"):
+            JudgeConfig(on_unreadable=wrong)
+
+
+def test_the_form_of_an_answer_is_asked_for_and_done_without_where_it_is_refused():
+    def strict(texts, number):
+        refused = "response_format" in server.requests[-1]
+        return (400, {"error": "unknown field response_format"}, {}) if refused else "7"
+
+    with fake_judge() as server:
+        judge(server.url, "small", **FAST)(["a"], ["b"])
+        form = server.requests[0]["response_format"]
+        assert form["type"] == "json_schema"
+        assert form["json_schema"]["schema"]["required"] == ["score"]
+        judge(server.url, "small", json_schema=False, **FAST)(["a"], ["b"])
+        assert "response_format" not in server.requests[1]
+    with fake_judge(strict) as server:
+        reward = judge(server.url, "small", concurrency=1, **FAST)
+        assert reward(["a"] * 3, list("bcd")) == [0.7] * 3
+        assert ["response_format" in one for one in server.requests] == [True, False, False, False]
+
+
+def test_a_request_holds_what_it_is_told_to():
+    extra = {"temperature": None, "max_tokens": None, "max_completion_tokens": 9, "seed": 1}
+    with fake_judge() as server:
+        judge(server.url, "small", extra_body=extra, **FAST)(["a"], ["b"])
+        (sent,) = server.requests
+    assert {"temperature", "max_tokens"}.isdisjoint(sent)
+    assert (sent["max_completion_tokens"], sent["seed"]) == (9, 1)
+    with pytest.raises(ValueError, match="extra_body is no object of JSON"):
+        judge(server.url, "small", extra_body={"a": {1, 2}})
 
 
 @pytest.mark.parametrize(

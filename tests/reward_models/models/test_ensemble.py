@@ -5,7 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from reward_models.models.ensemble import EnsembleConfig, EnsembleReward, aggregate
+from reward_models.models.ensemble import (
+    EnsembleConfig,
+    EnsembleReward,
+    aggregate,
+    load_ensemble,
+)
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.reading.loading import load_reward
 from reward_models.reading.scoring import PreferenceReward
@@ -169,3 +174,12 @@ def test_impossible_ensembles_are_refused(texts):
         EnsembleReward([one], EnsembleConfig(), [0.0], [0.0])
     with pytest.raises(ValueError, match="not finite"):
         EnsembleReward([one], EnsembleConfig(), [0.0], [float("nan")])
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/elsewhere", "..", "a/b", ""])
+def test_a_member_outside_of_the_folder_is_refused(name, tmp_path):
+    settings = {"how": "mean", "weights": None, "penalty": 0.1}
+    stored = {"model_type": "textgym-ensemble", "settings": settings, "members": [name]}
+    (tmp_path / "config.json").write_text(json.dumps({**stored, "means": [0.0], "stds": [1.0]}))
+    with pytest.raises(ValueError, match="which is no folder in the ensemble's own"):
+        load_ensemble(tmp_path)

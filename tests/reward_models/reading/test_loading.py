@@ -128,3 +128,19 @@ def test_a_tokenizer_that_cannot_be_saved_is_refused_before_anything_is_written(
     with pytest.raises(ValueError, match="has no method save"):
         _lstm(CharacterTokenizer("abc")).save(tmp_path / "reward")
     assert not (tmp_path / "reward").exists()
+
+
+def test_a_cache_tells_of_which_text_an_error_is():
+    class Unreadable(Exception):
+        row = 1
+
+    def reward(prompts, completions):
+        if "bad" in completions:
+            raise Unreadable
+        return [1.0] * len(completions)
+
+    cached = CachedReward(reward, 10)
+    cached([""], ["known"])
+    with pytest.raises(Unreadable) as caught:
+        cached([""] * 4, ["known", "new", "known", "bad"])
+    assert caught.value.row == 3

@@ -109,3 +109,35 @@ def test_an_integer_that_no_float_holds_is_no_score(digits):
     assert len(str(told.value)) < 300
     with pytest.raises(ValueError, match="low must be a finite number"):
         finite("low", score)
+
+
+def test_an_exception_that_knows_its_row_is_not_looked_for():
+    """A batch of 256 was asked about twice; with a judge that is paid, at twice the price."""
+    asked = []
+
+    class Unreadable(Exception):
+        row = 77
+
+    def reward(prompts, completions, **columns):
+        asked.append(len(completions))
+        raise Unreadable("no number")
+
+    with pytest.raises(RewardError, match=r"Unreadable: no number; row 77 of 256: .*'c77'"):
+        CheckedReward("judge", reward)([""] * 256, [f"c{row}" for row in range(256)])
+    assert asked == [256]
+
+
+@pytest.mark.parametrize("row", [None, -1, 256, True, "7"])
+def test_a_row_that_is_none_is_looked_for(row):
+    class Unreadable(Exception):
+        pass
+
+    def reward(prompts, completions, **columns):
+        if "c77" in completions:
+            error = Unreadable("no number")
+            error.row = row
+            raise error
+        return [0.0] * len(completions)
+
+    with pytest.raises(RewardError, match="row 77 of 256"):
+        CheckedReward("judge", reward)([""] * 256, [f"c{row}" for row in range(256)])

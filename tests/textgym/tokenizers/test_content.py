@@ -7,83 +7,25 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
 
+from tests.tokenizer_kinds import (
+    END,
+    KINDS,
+    LETTERS,
+    STOP,
+    THOUGHT,
+    TURN,
+    UNKNOWN,
+    special_ids,
+)
 from textgym import TextEnv, TextVectorEnv
 from textgym.tasks.toys import Alphabet
-from textgym.tokenizers import HuggingFaceTokenizer, load_tokenizer
+from textgym.tokenizers import load_tokenizer
 from textgym.tokenizers.content import ChatPrompt
 
-END, TURN, UNKNOWN = "<|end|>", "<|turn|>", "[UNK]"
-LETTERS = "<|>endtur ab"
-CHAT = (
-    "{{ bos_token }}{% for m in messages %}<|turn|>{{ m.role }}\n{{ m.content | trim }}<|end|>\n"
-    "{% endfor %}{% if add_generation_prompt %}<|turn|>assistant\n{% endif %}"
-)
-
-
-def wrapped(backend):
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token=END, unk_token=UNKNOWN, chat_template=CHAT
-    )
-    fast.add_special_tokens({"additional_special_tokens": [TURN]})
-    return HuggingFaceTokenizer(fast)
-
-
-def byte_level():
-    backend = ByteLevelBPETokenizer()
-    texts = [f"the end {END} of a turn {TURN}", "a film"] * 3
-    backend.train_from_iterator(texts, 400, special_tokens=[END, TURN, UNKNOWN])
-    return wrapped(backend._tokenizer)
-
-
-def merged():
-    """Its merges lead to the spelling of the end, as if it had been read a thousand times."""
-    pieces = [END[: size + 1] for size in range(len(END))]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys([*pieces, *LETTERS]))}
-    merges = [(pieces[size], END[size + 1]) for size in range(len(END) - 1)]
-    vocabulary |= {TURN: len(vocabulary), UNKNOWN: len(vocabulary) + 1}
-    backend = Tokenizer(models.BPE(vocab=vocabulary, merges=merges, unk_token=UNKNOWN))
-    backend.decoder = decoders.Fuse()
-    return wrapped(backend)
-
-
-def unigram():
-    """Its pieces are those of sentencepiece, the control pieces among them, at no cost."""
-    pieces = [(UNKNOWN, 0.0), (END, 0.0), (TURN, 0.0), *((letter, -3.0) for letter in LETTERS)]
-    backend = Tokenizer(models.Unigram([*pieces, ("end", -2.0)], unk_id=0, byte_fallback=False))
-    backend.decoder = decoders.Fuse()
-    return wrapped(backend)
-
-
-def words():
-    """Whole words, of which the specials are some; what is no known word is unknown."""
-    vocabulary = {word: number for number, word in enumerate([UNKNOWN, END, TURN, "a", "b", "end"])}
-    backend = Tokenizer(models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return wrapped(backend)
-
-
-def word_pieces():
-    pieces = [UNKNOWN, END, TURN, *LETTERS, *(f"##{letter}" for letter in LETTERS)]
-    vocabulary = {piece: number for number, piece in enumerate(pieces)}
-    backend = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token=UNKNOWN))
-    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    backend.decoder = decoders.WordPiece(prefix="##")
-    return wrapped(backend)
-
-
-KINDS = {make.__name__: make() for make in (byte_level, merged, unigram, words, word_pieces)}
 ROUND_TRIPS = ["byte_level", "merged", "unigram"]
-SPELLING = st.lists(st.sampled_from([END, TURN, *LETTERS, "end", UNKNOWN]), max_size=12).map(
-    "".join
-)
-
-
-def special_ids(tokenizer):
-    plain = tokenizer._tokenizer
-    return {plain.convert_tokens_to_ids(END), plain.convert_tokens_to_ids(TURN)}
+PARTS = [END, TURN, STOP, THOUGHT, *LETTERS, "end", UNKNOWN]
+SPELLING = st.lists(st.sampled_from(PARTS), max_size=12).map("".join)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -94,6 +36,23 @@ def test_no_text_is_read_as_a_special_token(kind, text):
     ids = tokenizer.encode(text)
     assert special_ids(tokenizer).isdisjoint(ids)
     assert tokenizer.encode_batch(["a", text]) == [tokenizer.encode("a"), ids]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_policy_writes_no_special_token_but_the_end(kind):
+    """One that only the added tokens call special could be written, and was then text."""
+    tokenizer = KINDS[kind]
+    assert special_ids(tokenizer) - {tokenizer.eos_id} <= set(tokenizer.forbidden_ids)
+    thought = tokenizer._tokenizer.convert_tokens_to_ids(THOUGHT)
+    assert thought not in tokenizer.forbidden_ids
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_added_text_keeps_its_id_beside_what_spells_a_special_token(kind):
+    tokenizer = KINDS[kind]
+    thought = tokenizer._tokenizer.convert_tokens_to_ids(THOUGHT)
+    assert tokenizer.encode(THOUGHT) == [thought]
+    assert tokenizer.encode(f"a {END} {THOUGHT}")[-1] == thought
 
 
 @pytest.mark.parametrize("kind", ROUND_TRIPS)

@@ -172,3 +172,22 @@ def reads_ids(completion_ids, **kwargs):
 def test_what_cannot_be_shaped_is_refused_at_once(wrap, finding):
     with pytest.raises(ValueError, match=finding):
         wrap()
+
+
+def test_a_caller_s_own_prompt_is_scored_whole_and_not_as_it_is_observed():
+    """The observation has the end of a long prompt, and the environment's reward all of it."""
+    long = "abcabc" * 4
+    seen = []
+
+    def reads(prompts, completions, **columns):
+        seen.extend(prompts)
+        return [0.0] * len(prompts)
+
+    env = wrappers.PotentialShaping(TextEnv(task="Alphabet"), reads)
+    env.reset(options={"prompt": long})
+    env.step(A)
+    envs = wrappers.vector.PotentialShaping(TextVectorEnv(num_envs=2, task="Alphabet"), reads)
+    envs.reset(options={"prompt": [long, "ab"]})
+    envs.step(np.array([A, A]))
+    assert set(seen) == {long, "ab"}
+    assert len(long) > env.unwrapped.prompt_tokens

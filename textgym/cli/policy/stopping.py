@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Stop", "kept", "require_room_for", "stoppable"]
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C, and what clusters send before they kill
+# Ctrl-C, what clusters send before they kill, and what a terminal sends that is closed.
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _NAME = "checkpoints"
 
 
@@ -36,6 +39,8 @@ class Stop:
 @contextmanager
 def stoppable(*, alone: bool = True) -> Iterator[Stop]:
     """Inside, the first Ctrl-C is noted, and the second one raises ``KeyboardInterrupt``.
+
+    So are SIGTERM and SIGHUP.
 
     Weights that are half-way through an update are no checkpoint, so who trains looks at the note
     between two iterations.
@@ -56,7 +61,9 @@ def stoppable(*, alone: bool = True) -> Iterator[Stop]:
         stop.asked = True
         sys.stderr.write("\nstopping after this iteration; again, and it stops at once\n")
 
-    before = {number: signal.signal(number, note) for number in _SIGNALS}
+    # What is ignored, as by nohup, stays ignored.
+    taken = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, note) for number in taken}
     try:
         yield stop
     finally:

@@ -98,7 +98,7 @@ class PotentialShaping(Batch):
         texts = []
         for row in begun:
             number, length = int(infos["example_id"][row]), int(self._prompt_lengths[row])
-            self._examples[row] = self._potential.example(number, tokens[row], length)
+            self._examples[row] = self._potential.example(number, row)
             texts.append(self._potential.completion(tokens[row], length))
         self._closed = self._closed.copy()
         self._closed[begun] = False
