@@ -15,6 +15,7 @@ from textgym.registration import register_ids, register_task, registered_ids
 if TYPE_CHECKING:
     from textgym.envs.single import TextEnv
     from textgym.envs.vector import TextVectorEnv
+    from textgym.recording.minari import read_minari, write_minari
     from textgym.recording.rescoring import rescore, rescore_many
     from textgym.recording.trajectories import Trajectory, read_trajectories
     from textgym.rewards import RewardError, known_rewards, register_reward
@@ -38,6 +39,7 @@ __all__ = [
     "known_rewards",
     "known_tasks",
     "load_tokenizer",
+    "read_minari",
     "read_trajectories",
     "register_ids",
     "register_reward",
@@ -47,11 +49,13 @@ __all__ = [
     "rescore",
     "rescore_many",
     "train_tokenizer",
+    "write_minari",
 ]
 
 _MODULES = {
     "textgym.envs.single": ("TextEnv",),
     "textgym.envs.vector": ("TextVectorEnv",),
+    "textgym.recording.minari": ("read_minari", "write_minari"),
     "textgym.recording.rescoring": ("rescore", "rescore_many"),
     "textgym.recording.trajectories": ("Trajectory", "read_trajectories"),
     "textgym.rewards": ("RewardError", "known_rewards", "register_reward"),
