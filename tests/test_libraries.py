@@ -77,3 +77,21 @@ def test_these_are_all_the_snippets_and_each_is_under_forty_lines():
     lengths = {name: length_of(path) for name, path in paths.items()}
     assert {name: length for name, length in lengths.items() if length >= MOST_LINES} == {}
     assert all("textgym:TextGym/Alphabet-v0" in path.read_text() for path in paths.values())
+
+
+def test_the_page_s_table_has_each_snippet_its_lines_and_the_version_that_is_installed():
+    page = (ROOT / "ENVIRONMENTS.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| (.+) \| (\S+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \| `(.+)` \|$", page, re.M
+    )
+    named = [re.findall(r"\w+_ppo(?=\.py)", command) for *_, command in rows]
+    assert sorted([*OURS, *LAID_OVER.values()]) == sorted(name for names in named for name in names)
+    for library, version, lines, before, after, command in rows:
+        package = {"RLlib": "ray[rllib]"}.get(library, library.lower())
+        if package in ("ray[rllib]", "pufferlib", *LAID_OVER):
+            assert f"{package}=={version}" in makefile
+        for name in re.findall(r"\w+_ppo(?=\.py)", command):
+            assert int(lines) == length_of(SNIPPETS / f"{name}.py")
+        assert 0 <= float(before) < CHANCE
+        assert LEARNED < float(after) <= 1
