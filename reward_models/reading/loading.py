@@ -49,7 +49,7 @@ _ARCHITECTURES: Mapping[str, str] = MappingProxyType(
 """Who loads a folder of any other type, by how the first of its ``architectures`` ends."""
 
 
-@describe(reads=["prompt"], is_factory=True)
+@describe(reads=["prompt"], is_factory=True, is_shared=True)
 def load_reward(
     path: str | Path,
     device: str = "cpu",

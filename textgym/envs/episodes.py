@@ -49,6 +49,7 @@ class Episodes:
     Attributes:
         examples: What each row started with, ``(N,)``, each an ``Example``.
         example_ids: Their numbers in the split, ``(N,)`` int64; -1 for a caller's own prompt.
+        prompt_lengths: How many places their prompts take, ``(N,)`` int64.
         scores: The scores of finished texts, ``(N,)`` float64; NaN before.
         potentials: The scores of the texts so far, where they are paid for, ``(N,)`` float64.
         closed: Rows that no action changes before they are reset, ``(N,)`` bool.
@@ -57,6 +58,7 @@ class Episodes:
 
     examples: npt.NDArray[np.object_]
     example_ids: npt.NDArray[np.int64]
+    prompt_lengths: npt.NDArray[np.int64]
     scores: npt.NDArray[np.float64]
     potentials: npt.NDArray[np.float64]
     closed: npt.NDArray[np.bool_]
@@ -68,6 +70,7 @@ class Episodes:
         return cls(
             examples=_array_of([Example(prompt="")] * count),
             example_ids=np.full(count, -1),
+            prompt_lengths=np.zeros(count, dtype=np.int64),
             scores=np.full(count, np.nan),
             potentials=np.zeros(count),
             closed=np.ones(count, dtype=np.bool_),
@@ -79,14 +82,29 @@ class Episodes:
         """Notes what the given rows start with, also in ``infos``."""
         self.examples[rows] = _array_of(beginnings.examples)
         self.example_ids[rows] = beginnings.numbers
+        self.prompt_lengths[rows] = beginnings.prompt_length
         self.scores[rows], self.potentials[rows] = np.nan, 0.0
+        self.name(rows, infos)
+
+    def name(self, rows: npt.NDArray[np.int64], infos: dict[str, Any]) -> None:
+        """Adds to ``infos`` which examples the given rows are of, and where their prompts end."""
         _add_entries(
             infos,
             len(self.examples),
             rows,
-            example_id=beginnings.numbers,
-            prompt_length=beginnings.prompt_length,
+            example_id=self.example_ids[rows],
+            prompt_length=self.prompt_lengths[rows],
         )
+
+    def named(self) -> dict[str, Any]:
+        """Returns the infos that every step has: what ``name`` adds, of all rows."""
+        everywhere = np.ones(len(self.examples), dtype=np.bool_)
+        return {
+            "example_id": self.example_ids.copy(),
+            "_example_id": everywhere,
+            "prompt_length": self.prompt_lengths.copy(),
+            "_prompt_length": everywhere.copy(),
+        }
 
     def pay(
         self, world: World, host: State, finished: npt.NDArray[np.bool_]
@@ -145,6 +163,7 @@ class Episodes:
         return Episodes(
             examples=self.examples[rows],
             example_ids=self.example_ids[rows],
+            prompt_lengths=self.prompt_lengths[rows],
             scores=self.scores[rows],
             potentials=self.potentials[rows],
             closed=self.closed[rows],
@@ -200,13 +219,14 @@ class Turnover:
         terminated = is_finished(state)
         truncated = is_truncated(state, self.rules)
         if self.mode is AutoresetMode.SAME_STEP and fresh is not None:
+            episodes.name(restarting, infos)
             infos = self._final_infos(state, infos, now_closed)
             state = self.begin(state, restarting, fresh, episodes, infos)
             now_closed = np.zeros_like(now_closed)
         elif self.mode is AutoresetMode.DISABLED:
             now_closed = now_closed | was_closed
         episodes.closed = now_closed
-        return state, rewards, terminated, truncated, infos
+        return state, rewards, terminated, truncated, infos | episodes.named()
 
     def begin(
         self,

@@ -75,8 +75,8 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         outside ``TimeLimit``.
 
     Info:
-        After ``reset``: ``example_id`` (-1 for a caller's own prompt) and ``prompt_length``. When
-        the text is finished: ``stop_reason`` (the number of a ``StopReason``), ``score``,
+        Always ``example_id`` (-1 for a caller's own prompt) and ``prompt_length``. When the text
+        is finished also: ``stop_reason`` (the number of a ``StopReason``), ``score``,
         ``completion_length`` (in tokens, a written end of text included) and, for a weighted list
         of rewards, ``reward_terms``. With ``emit_mask=True`` or constraints, always
         ``action_mask``, int8.
@@ -155,10 +155,7 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
             raise
         self._row, self._example, self._example_id = row, example, number
         self._previous, self._score, self._potential = None, None, 0.0
-        info: dict[str, Any] = {
-            "example_id": self._example_id,
-            "prompt_length": row.prompt_length,
-        }
+        info = {"example_id": number, "prompt_length": row.prompt_length}
         return (row.tokens.copy(), info) if self._plain else self._finish_call(row, info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -180,9 +177,14 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
         if row is None or row.stop_reason:
             raise ResetNeeded("there is no running episode; call reset() before step()")
         after = self._take(row, action, self._example)
-        reward, info = 0.0, dict[str, Any]()
+        reward = 0.0
+        info: dict[str, Any] = {
+            "example_id": self._example_id,
+            "prompt_length": after.prompt_length,
+        }
         if after.stop_reason or self._dense:
-            reward, info = self._pay(after)
+            reward, paid = self._pay(after)
+            info |= paid
         self._previous, self._row = row, after
         if self._plain:
             return after.tokens.copy(), reward, after.is_finished, False, info

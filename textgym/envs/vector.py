@@ -200,11 +200,16 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         grown = self._growth.append(actions, self._episodes.closed)
         if grown is not None:
             self._previous, self._at_end, self._has_stepped = None, None, True
-            return grown, np.zeros(self.num_envs), *np.zeros((2, self.num_envs), np.bool_), {}
+            return (
+                grown,
+                np.zeros(self.num_envs),
+                *np.zeros((2, self.num_envs), np.bool_),
+                self._episodes.named(),
+            )
         before = self._require_state()
         moved, host = self._move(before, actions)
         if self._is_uneventful(before, host):
-            state, rewards, infos = moved, np.zeros(self.num_envs), dict[str, Any]()
+            state, rewards, infos = moved, np.zeros(self.num_envs), self._episodes.named()
             terminated, truncated = is_finished(moved), is_truncated(moved, self._rules)
         else:
             state, rewards, terminated, truncated, infos = self._turnover.end(

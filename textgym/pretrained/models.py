@@ -8,6 +8,7 @@ A source is a folder, of which nothing is looked for elsewhere, or ``hub:NAME``.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from textgym.pretrained.checkpoints import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
@@ -37,6 +38,7 @@ __all__ = [
     "open_tokenizer",
     "open_trunk",
     "room",
+    "without_bars",
     "without_dropout",
 ]
 
@@ -230,6 +232,20 @@ def open_own(kind: type[PreTrainedModel], folder: str | Path, *, what: str) -> P
     return _open(kind, folder, config, what=what)
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Keeps transformers' bars off the terminal, where ours may be, or a line an environment."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call] # untyped there
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call] # as above
+
+
 def without_dropout(config: PretrainedConfig) -> PretrainedConfig:
     """Sets every dropout rate to 0, in place: two forward passes of one text must agree."""
     for name, value in list(vars(config).items()):
@@ -272,7 +288,7 @@ def _open(
     """
     require_safetensors(source, config, what=what)
     name, local = split_source(source)
-    with readable(source, what, code=trust_remote_code):
+    with without_bars(), readable(source, what, code=trust_remote_code):
         model, loading = kind.from_pretrained(
             name,
             config=config,

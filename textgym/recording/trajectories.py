@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Action", "Trajectory", "TrajectoryFile", "Turn", "read_trajectories"]
+__all__ = [
+    "Action",
+    "Trajectory",
+    "TrajectoryFile",
+    "Turn",
+    "parse_trajectory",
+    "read_trajectories",
+]
 
 Action: TypeAlias = "int | tuple[int, ...]"
 """An action of ``Discrete``, or one of ``MultiDiscrete``."""
@@ -119,15 +126,26 @@ def read_trajectories(path: str | Path) -> list[Trajectory]:
         ValueError: If any other line is no trajectory; the message says which.
     """
     *lines, tail = Path(path).read_bytes().split(b"\n")
-    trajectories = [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)]
+    trajectories = [
+        parse_trajectory(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)
+    ]
     if tail and not _is_whole(tail):
         _warn_of_tail(path, tail)
     elif tail:
-        trajectories.append(_parse(tail, f"{path}, line {len(lines) + 1}"))
+        trajectories.append(parse_trajectory(tail, f"{path}, line {len(lines) + 1}"))
     return trajectories
 
 
-def _parse(line: bytes, where: str) -> Trajectory:
+def parse_trajectory(line: bytes, where: str) -> Trajectory:
+    """Reads a line of a file of trajectories.
+
+    Args:
+        line: The line.
+        where: Where it stands, for messages.
+
+    Raises:
+        ValueError: If it is no trajectory.
+    """
     try:
         values = json.loads(line)
         for name in ("prompt_ids", "completion_ids", "rewards"):

@@ -53,6 +53,8 @@ class RewardInfo:
         extra: Which of this project's extras brings them.
         is_factory: Whether it is a function that makes the reward. A class always makes one.
         settings: Dataclasses whose fields a factory takes by keyword, beside what it names.
+        is_shared: Whether all environments of a process that name it with equal arguments have one
+            and the same: for a factory of what is large, and is not changed by scoring.
     """
 
     reads: tuple[str, ...] = ()
@@ -62,6 +64,7 @@ class RewardInfo:
     extra: str | None = None
     is_factory: bool = False
     settings: tuple[type, ...] = ()
+    is_shared: bool = False
 
     @property
     def installed(self) -> bool:
@@ -78,6 +81,7 @@ def describe(
     extra: str | None = None,
     is_factory: bool = False,
     settings: Sequence[type] = (),
+    is_shared: bool = False,
 ) -> Callable[[_Target], _Target]:
     """Says about a reward, or a factory of rewards, what ``textgym rewards`` lists.
 
@@ -89,6 +93,7 @@ def describe(
         extra: See ``RewardInfo``.
         is_factory: See ``RewardInfo``.
         settings: See ``RewardInfo``.
+        is_shared: See ``RewardInfo``.
 
     Returns:
         A decorator that gives its function or class back.
@@ -101,6 +106,7 @@ def describe(
         extra=extra,
         is_factory=is_factory,
         settings=tuple(settings),
+        is_shared=is_shared,
     )
 
     def decorate(target: _Target) -> _Target:

@@ -25,6 +25,7 @@ from textgym.rewards.operations import (
     Threshold,
 )
 from textgym.rewards.registry import find_reward, known_rewards, makes_a_reward
+from textgym.rewards.sharing import make_shared
 
 __all__ = ["COMBINATIONS", "FOLDER_REWARD", "resolve"]
 
@@ -205,7 +206,7 @@ def _operands(name: str, specs: Any) -> tuple[Scorer, ...]:
 def _build(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
     _require_fit(name, factory, kwargs)
     try:
-        return factory(**kwargs)
+        return make_shared(factory, kwargs)
     except ModuleNotFoundError as error:
         raise missing_package("reward", name, error) from error
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from textgym.recording.trajectories import Trajectory, read_trajectories
 from textgym.wrappers import vector
 from textgym.wrappers.flattening import FlattenAction
-from textgym.wrappers.observations import ActionMaskObservation, DictObservation, TextObservation
+from textgym.wrappers.observations import (
+    ActionMaskObservation,
+    DictObservation,
+    OneHotObservation,
+    TextObservation,
+)
 from textgym.wrappers.recording import RecordTrajectories
 from textgym.wrappers.shaping import PotentialShaping
 from textgym.wrappers.terms import LengthTerm, RepetitionTerm
@@ -15,6 +20,7 @@ __all__ = [
     "DictObservation",
     "FlattenAction",
     "LengthTerm",
+    "OneHotObservation",
     "PotentialShaping",
     "RecordTrajectories",
     "RepetitionTerm",

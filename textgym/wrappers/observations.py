@@ -1,4 +1,4 @@
-"""Other views of an environment: a dictionary, two texts, or masks beside the observation.
+"""Other views of an environment: a dictionary, one-hot vectors, two texts, or masks beside it.
 
 Each has a twin for vector environments in ``textgym.wrappers.vector``.
 """
@@ -11,9 +11,14 @@ import gymnasium as gym
 from gymnasium.utils import RecordConstructorArgs
 
 from textgym.wrappers.layout import find_layout, require_text
-from textgym.wrappers.views import make_dict_view, make_mask_view, make_text_view
+from textgym.wrappers.views import (
+    make_dict_view,
+    make_mask_view,
+    make_one_hot_view,
+    make_text_view,
+)
 
-__all__ = ["ActionMaskObservation", "DictObservation", "TextObservation"]
+__all__ = ["ActionMaskObservation", "DictObservation", "OneHotObservation", "TextObservation"]
 
 
 class DictObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
@@ -57,6 +62,35 @@ class DictObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
     def _look(self, observation: Any) -> dict[str, Any]:
         inner: Any = self.env.unwrapped
         return self._view(observation, self._prompt_length, inner.authored)
+
+
+class OneHotObservation(RecordConstructorArgs, gym.ObservationWrapper[Any, Any, Any]):
+    """Shows each place's id as a one-hot vector, for small vocabularies and ready-made networks.
+
+    The networks that agent libraries make by themselves read ids as magnitudes, or refuse integers.
+    The space is ``Box(0, 1, (W * V,), float32)``: place w has id v where number ``w * V + v`` is 1.
+    W places are those of the tokens and of the candidates behind them. With a large vocabulary,
+    let the network embed the ids instead.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any]) -> None:
+        """Wraps an environment.
+
+        Args:
+            env: A ``TextEnv`` with ``obs_mode="tokens"``, perhaps wrapped.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        RecordConstructorArgs.__init__(self)
+        gym.ObservationWrapper.__init__(self, env)
+        layout = find_layout(env, env.observation_space, type(self).__name__)
+        self._view = make_one_hot_view(layout, env.observation_space)
+        self.observation_space = self._view.space
+
+    def observation(self, observation: Any) -> Any:
+        """Returns ``(W * V,)`` float32 of ``(W,)`` integers."""
+        return self._view(observation)
 
 
 class TextObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
@@ -117,15 +151,15 @@ class ActionMaskObservation(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, An
     preset           observation       mask             space of the mask
     ===============  ================  ===============  ===========================
     ``torchrl``      ``observation``   ``action_mask``  ``Box(0, 1, (n,), bool)``
-    ``pettingzoo``   ``observation``   ``action_mask``  ``MultiBinary(n)``, bool
+    ``pettingzoo``   ``observation``   ``action_mask``  ``Box(0, 1, (n,), int8)``
     ``rllib``        ``observations``  ``action_mask``  ``Box(0, 1, (n,), float32)``
-    ``tianshou``     ``obs``           ``mask``         ``MultiBinary(n)``, bool
+    ``tianshou``     ``obs``           ``mask``         ``Box(0, 1, (n,), bool)``
     ===============  ================  ===============  ===========================
 
     n is that of ``Discrete(n)``; for ``MultiDiscrete(nvec)`` it is ``sum(nvec)``, and the masks of
     its parts follow each other. RLlib's own networks take no integers: wrap the environment in
-    Gymnasium's ``DtypeObservation(env, np.float32)`` first. Stable-Baselines3's ``MaskablePPO``
-    needs no wrapper: it reads ``action_masks()``.
+    ``OneHotObservation``, or Gymnasium's ``DtypeObservation(env, np.float32)``, first.
+    Stable-Baselines3's ``MaskablePPO`` needs no wrapper: it reads ``action_masks()``.
     """
 
     def __init__(self, env: gym.Env[Any, Any], preset: str = "torchrl") -> None:

@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 __all__ = [
     "DictView",
     "MaskView",
+    "OneHotView",
     "TextView",
     "make_dict_view",
     "make_mask_view",
+    "make_one_hot_view",
     "make_text_view",
 ]
 
@@ -38,13 +40,13 @@ _RANGES = (
     (0x20A0, 0x20BF),
     (0x2190, 0x2193),
 )
-# Where the observation and the mask are, the mask's type, and the kind of its space. TorchRL's mask
-# is in a box: of MultiBinary it makes int8, by which its MaskedCategorical cannot mask.
-_PRESETS: dict[str, tuple[str, str, npt.DTypeLike, type[spaces.Space[Any]]]] = {
-    "torchrl": ("observation", "action_mask", np.bool_, spaces.Box),
-    "rllib": ("observations", "action_mask", np.float32, spaces.Box),
-    "tianshou": ("obs", "mask", np.bool_, spaces.MultiBinary),
-    "pettingzoo": ("observation", "action_mask", np.bool_, spaces.MultiBinary),
+# Where the observation and the mask are, and its type. All are in a box: MultiBinary is int8, so
+# that a batch by it would turn bool into numbers, whose ``~`` indexes.
+_PRESETS: dict[str, tuple[str, str, npt.DTypeLike]] = {
+    "torchrl": ("observation", "action_mask", np.bool_),
+    "rllib": ("observations", "action_mask", np.float32),
+    "tianshou": ("obs", "mask", np.bool_),
+    "pettingzoo": ("observation", "action_mask", np.int8),
 }
 
 
@@ -80,6 +82,25 @@ class DictView:
         if "candidates" in self.space.spaces:
             view["candidates"] = observation[..., self.layout.width :]
         return view
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneHotView:
+    """Each id as V numbers, of which its own is 1 and the others are 0.
+
+    Attributes:
+        space: The space of one view.
+        vocab_size: V.
+    """
+
+    space: spaces.Box
+    vocab_size: int
+
+    def __call__(self, observation: Any) -> Any:
+        """Views one observation, ``(..., W)`` integers, as ``(..., W * V)`` float32."""
+        ids = on_device_of(observation, np.arange(self.vocab_size))
+        shown = _cast(observation[..., None] == ids, np.float32)
+        return shown.reshape(*observation.shape[:-1], -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +183,27 @@ def make_dict_view(layout: Layout, observations: spaces.Space[Any]) -> DictView:
     return DictView(layout=layout, space=spaces.Dict(parts))
 
 
+def make_one_hot_view(layout: Layout, observations: spaces.Space[Any]) -> OneHotView:
+    """Makes the view of an environment.
+
+    Args:
+        layout: Where its tokens are.
+        observations: The space of one observation.
+
+    Raises:
+        ValueError: If the observations are a dictionary.
+    """
+    if layout.path:
+        raise ValueError(
+            f"OneHotObservation shows one array, and the observations are a dictionary, with "
+            f"{layout.path[0]!r}; wrap it before what makes one of them"
+        )
+    (width,) = observations.shape or (0,)
+    size = width * layout.vocab_size
+    space = spaces.Box(0, 1, (size,), np.float32)
+    return OneHotView(space=space, vocab_size=layout.vocab_size)
+
+
 def make_text_view(charset: str | None, max_length: int) -> TextView:
     """Makes a view; see ``TextObservation`` for the arguments.
 
@@ -195,16 +237,12 @@ def make_mask_view(
     """
     if preset not in _PRESETS:
         raise ValueError(f"unknown preset {preset!r}; known: {', '.join(_PRESETS)}")
-    observation_key, mask_key, dtype, kind = _PRESETS[preset]
+    observation_key, mask_key, dtype = _PRESETS[preset]
     parts = action_parts(actions)
     if parts is None:
         raise ValueError(f"only Discrete and MultiDiscrete actions have masks, not {actions}")
     size = int(parts[0].sum())
-    mask: spaces.Space[Any] = (
-        spaces.MultiBinary(size)
-        if kind is spaces.MultiBinary
-        else spaces.Box(0, 1, (size,), np.dtype(dtype).type)
-    )
+    mask = spaces.Box(0, 1, (size,), np.dtype(dtype).type)
     return MaskView(
         space=spaces.Dict({observation_key: observations, mask_key: mask}),
         observation_key=observation_key,

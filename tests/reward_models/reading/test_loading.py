@@ -1,7 +1,10 @@
 """A folder says itself what it holds, and an environment takes it by its path."""
 
 import functools
+import gc
 import json
+import os
+import weakref
 
 import gymnasium as gym
 import numpy as np
@@ -15,6 +18,7 @@ from reward_models.models.transformer import PreferenceModel
 from reward_models.reading.caching import CachedReward
 from reward_models.reading.loading import load_reward
 from reward_models.reading.scoring import PreferenceReward
+from textgym.rewards import resolve
 from textgym.tasks.toys import PAYOUTS
 from textgym.tokenizers import CharacterTokenizer
 
@@ -55,6 +59,29 @@ def test_an_environment_takes_it_by_its_folder(reward, tmp_path):
     prompt, completion = env.unwrapped.text()
     assert paid == pytest.approx(reward([prompt], [completion])[0], abs=1e-6)
     assert info["score"] == pytest.approx(paid)
+
+
+def test_environments_that_name_one_folder_have_one_model(reward, tmp_path, capfd):
+    """Libraries make a batch of single environments: each had a copy, and a bar on the terminal."""
+    folder, weights = tmp_path / "reward", "model.safetensors"
+    reward.save(folder)
+    capfd.readouterr()
+    first, again, alike = (resolve(name).function for name in (folder, str(folder), folder))
+    assert first is again is alike
+    assert capfd.readouterr().err == ""
+    other = resolve("preference_model", {"path": str(folder), "batch_size": 2}).function
+    assert other.model is not first.model
+    # What is trained anew in the same folder is read anew, and what a caller loads is the caller's.
+    os.utime(folder / weights, ns=(1, 1))
+    assert resolve(folder).function.model is not first.model
+    assert load_reward(folder).model is not load_reward(folder).model
+
+
+def test_a_model_that_no_environment_holds_is_let_go(reward, tmp_path):
+    reward.save(tmp_path)
+    kept = weakref.ref(resolve(tmp_path).function)
+    gc.collect()
+    assert kept() is None
 
 
 @pytest.mark.parametrize(

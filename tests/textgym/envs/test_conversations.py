@@ -61,6 +61,8 @@ def test_the_reward_sees_the_agent_s_turns_and_is_paid_at_the_end_of_the_last():
     assert [step[2] for step in steps] == [False, False, False, True]
     assert [step[1] for step in steps] == [0.0, 0.0, 0.0, 3.03]
     assert steps[-1][4] == {
+        "example_id": 0,
+        "prompt_length": 2,
         "stop_reason": StopReason.END_OF_TEXT,
         "score": 3.03,
         "completion_length": 4,

@@ -38,16 +38,17 @@ def steady(**settings):
     return lambda: envs.step(actions)
 
 
-def test_the_usual_step_takes_place_in_two_modules():
-    assert modules_of(steady()) == {"envs.vector", "dynamics.append"}
+def test_the_usual_step_takes_place_in_three_modules():
+    assert modules_of(steady()) == {"envs.vector", "envs.episodes", "dynamics.append"}
 
 
 @pytest.mark.parametrize(
     "settings", [{"obs_mode": "dict"}, {"autoreset_mode": "Disabled", "obs_mode": "dict"}]
 )
-def test_a_plain_step_that_copies_its_state_crosses_six_modules_at_most(settings):
+def test_a_plain_step_that_copies_its_state_crosses_seven_modules_at_most(settings):
     assert modules_of(steady(**settings)) == {
         "envs.vector",
+        "envs.episodes",
         "envs.batch_moves",
         "envs.backends",
         "dynamics.moves",

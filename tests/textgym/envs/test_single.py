@@ -33,8 +33,9 @@ def test_an_episode_from_prompt_to_score():
     env = TextEnv(task="Alphabet")
     observation, info = env.reset(options={"example_id": 0})
     assert observation.tolist() == [BOS, A, 0, 0, 0, 0, 0, 0]
-    assert info == {"example_id": 0, "prompt_length": 2}
-    assert env.step(B)[1:] == (0.0, False, False, {})
+    whose = {"example_id": 0, "prompt_length": 2}
+    assert whose == info
+    assert env.step(B)[1:] == (0.0, False, False, whose)
     observation, *_ = env.step(C)
     assert observation.tolist() == [BOS, A, B, C, 0, 0, 0, 0]
     env.step(D)
@@ -42,7 +43,7 @@ def test_an_episode_from_prompt_to_score():
     assert observation.tolist() == [BOS, A, B, C, D, EOS, 0, 0]
     assert (reward, terminated, truncated) == (1.0, True, False)
     expected = {"stop_reason": StopReason.END_OF_TEXT, "score": 1.0, "completion_length": 4}
-    assert expected == info
+    assert whose | expected == info
     assert env.text() == ("a", "bcd")
 
 
@@ -66,7 +67,7 @@ def test_an_illegal_action_changes_nothing_and_uses_allowance():
     first, second = play(env, [PAD, BOS], example_id=0)
     assert [BOS, A, 0, 0] == first[0].tolist() == second[0].tolist()
     assert (first[2], second[2]) == (False, True)
-    assert second[4] == {"stop_reason": 2, "score": 0.0, "completion_length": 0}
+    assert {"stop_reason": 2, "score": 0.0, "completion_length": 0}.items() <= second[4].items()
 
 
 @pytest.mark.parametrize("action", [PAD, BOS])

@@ -71,7 +71,7 @@ def test_a_finished_row_is_frozen_when_autoreset_is_disabled(backend):
         assert rewards.tolist() == [0.0, 0.0, 0.0]
         assert terminated.tolist() == [True, False, False]
         assert not truncated.any()
-        assert infos == {}
+        assert infos.keys() == {"example_id", "_example_id", "prompt_length", "_prompt_length"}
     assert envs.dynamics_state.steps.tolist() == [1, 4, 4]
 
 
@@ -104,7 +104,8 @@ def test_a_next_step_reset_ignores_its_action_and_pays_nothing():
     observation, rewards, terminated, _, infos = envs.step(np.array([10_000, B, B]))
     assert observation[0, 2:].tolist() == [0] * 6
     assert (rewards[0], terminated[0]) == (0.0, False)
-    assert infos["_example_id"].tolist() == [True, False, False]
+    assert envs.unwrapped.ended_rows.tolist() == [False] * 3
+    assert infos["_example_id"].all()
 
 
 def test_a_same_step_reset_keeps_the_final_observation_and_info():
@@ -119,7 +120,29 @@ def test_a_same_step_reset_keeps_the_final_observation_and_info():
     assert infos["final_info"]["stop_reason"].tolist() == [StopReason.END_OF_TEXT, 0, 1]
     assert terminated.tolist() == [True, False, True]
     assert observation[:, 2:].any(axis=1).tolist() == [False, True, False]
-    assert infos["_example_id"].tolist() == [True, False, True]
+    assert infos["final_info"]["_example_id"].tolist() == [True, False, True]
+    assert infos["_example_id"].all()
+
+
+@pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_every_info_says_whose_text_each_row_shows(mode, backend):
+    """TorchRL takes the keys of the first infos for those of all; what ended has its own."""
+    envs = make(autoreset_mode=mode, backend=backend, completion_tokens=3)
+    _, infos = envs.reset(seed=3)
+    examples = envs.examples
+    for step in range(12):
+        prompts = envs.texts()[0]
+        assert infos["_example_id"].all()
+        assert prompts == [examples[number].prompt for number in infos["example_id"]]
+        assert [1 + len(prompt) for prompt in prompts] == infos["prompt_length"].tolist()
+        infos["example_id"][:] = infos["prompt_length"][:] = 99  # what is told is the caller's
+        infos = envs.step(np.array([B, C, EOS if step % 2 else B]))[-1]
+        if "final_info" in infos:
+            rows, final = np.flatnonzero(infos["_final_info"]), infos["final_info"]
+            assert infos["_final_info"].tolist() == final["_example_id"].tolist()
+            ended = [examples[final["example_id"][row]].prompt for row in rows]
+            assert [prompts[row] for row in rows] == ended
 
 
 def test_an_outside_limit_truncates_and_pays_no_score():

@@ -52,6 +52,7 @@ def torchrl_env():
     return env
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the library's own
 def test_torchrl_draws_what_its_mask_allows(torchrl_env):
     from torchrl.envs.utils import check_env_specs
@@ -65,6 +66,24 @@ def test_torchrl_draws_what_its_mask_allows(torchrl_env):
     assert rollout["next", "done"].sum() >= 10
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the library's own
+@pytest.mark.parametrize("mode", ["SameStep", "Disabled"])
+def test_torchrl_takes_batches_to_their_ends(mode):
+    """It takes the keys of the first infos for those of all, and died at the first end."""
+    pytest.importorskip("torchrl")
+    from torchrl.envs import GymWrapper
+
+    batch = {"num_envs": 3, "autoreset_mode": mode}
+    envs = gym.make_vec("TextGym/Alphabet-v0", **batch)
+    env = GymWrapper(envs, categorical_action_encoding=True)
+    env.set_seed(0)
+    rollout = env.rollout(30, break_when_any_done=False)
+    assert tuple(rollout.shape) == (3, 30)
+    assert rollout["next", "done"].sum() >= 3 * 30 // 6
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the library's own
 def test_torchrl_s_masked_policy_learns_by_ppo(torchrl_env):
     from tensordict.nn import TensorDictModule
@@ -114,14 +133,16 @@ def test_torchrl_s_masked_policy_learns_by_ppo(torchrl_env):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the library's own
-def test_tianshou_s_masked_random_policy_acts():
+@pytest.mark.parametrize("kind", ["DummyVectorEnv", "ShmemVectorEnv"])
+def test_tianshou_s_masked_random_policy_acts(kind):
+    """Memory that is shared is laid out by the space, and masks of int8 drew illegal actions."""
     pytest.importorskip("tianshou")
+    import tianshou.env
     from tianshou.algorithm.random import MARLRandomDiscreteMaskedOffPolicyAlgorithm
     from tianshou.data import Collector, VectorReplayBuffer
-    from tianshou.env import DummyVectorEnv
 
     np.random.seed(0)  # noqa: NPY002 - where the library draws
-    envs = DummyVectorEnv([lambda: make("tianshou") for _ in range(2)])
+    envs = getattr(tianshou.env, kind)([lambda: make("tianshou") for _ in range(2)])
     policy = MARLRandomDiscreteMaskedOffPolicyAlgorithm(action_space=envs.action_space[0])
     buffer = VectorReplayBuffer(100, 2)
     collected = Collector(policy, envs, buffer).collect(n_episode=10, reset_before_collect=True)

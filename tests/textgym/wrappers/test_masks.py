@@ -9,13 +9,13 @@ from gymnasium.vector import SyncVectorEnv
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from tests.textgym.tiles import Tiles, TilesBatch
-from textgym import TextVectorEnv, wrappers
+from textgym import TextEnv, TextVectorEnv, wrappers
 from textgym.testing import check_vector_env
 
 MODES = ["NextStep", "SameStep", "Disabled"]
 PRESETS = [
     ("torchrl", "observation", "action_mask", np.bool_),
-    ("pettingzoo", "observation", "action_mask", np.bool_),
+    ("pettingzoo", "observation", "action_mask", np.int8),
     ("rllib", "observations", "action_mask", np.float32),
     ("tianshou", "obs", "mask", np.bool_),
 ]
@@ -38,8 +38,7 @@ def test_each_library_finds_the_mask_where_it_looks(preset, observation_key, mas
     places = [float(place != taken) for place in range(3)]
     assert [*places, 0.0, 1.0, 1.0, 1.0] == observation[mask_key].tolist()
     space = env.observation_space[mask_key]
-    boxed = preset in ("rllib", "torchrl")
-    assert (isinstance(space, gym.spaces.Box), (7,)) == (boxed, space.shape)
+    assert space == gym.spaces.Box(0, 1, (7,), dtype)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -60,6 +59,53 @@ def test_masks_of_parts_are_a_batch_of_the_singles_too():
         wrappers.vector.ActionMaskObservation(TilesBatch(mode="SameStep"), "rllib"),
         single=lambda: wrappers.ActionMaskObservation(Tiles(), "rllib"),
     )
+
+
+@pytest.mark.parametrize(("preset", "observation_key", "mask_key", "dtype"), PRESETS)
+def test_gymnasium_s_batches_keep_the_type_of_a_mask(preset, observation_key, mask_key, dtype):
+    """They allocate by the space: of MultiBinary they made int8, whose ``~`` is -1 and -2."""
+
+    def one():
+        return wrappers.ActionMaskObservation(TextEnv(task="Alphabet"), preset)
+
+    masks = SyncVectorEnv([one, one]).reset(seed=0)[0][mask_key]
+    assert masks.dtype == dtype == one().reset(seed=0)[0][mask_key].dtype
+    np.testing.assert_array_equal([np.arange(11) >= 2] * 2, masks)
+
+
+def test_gymnasium_draws_by_the_mask_of_the_pettingzoo_preset():
+    env = wrappers.ActionMaskObservation(TextEnv(task="Alphabet"), "pettingzoo")
+    env.action_space.seed(0)
+    mask = env.reset(seed=0)[0]["action_mask"]
+    assert set(range(2, 11)) == {int(env.action_space.sample(mask)) for _ in range(200)}
+
+
+GYMNASIUM_S = [
+    lambda envs: gym.wrappers.vector.DtypeObservation(envs, np.float32),
+    gym.wrappers.vector.RecordEpisodeStatistics,
+    lambda envs: gym.wrappers.vector.NormalizeReward(gym.wrappers.vector.ClipReward(envs, 0, 1)),
+]
+
+
+@pytest.mark.parametrize("wrap", GYMNASIUM_S)
+@pytest.mark.parametrize("kind", ["sync", "vector_entry_point"])
+def test_masks_are_found_below_gymnasium_s_wrappers_of_batches(kind, wrap):
+    """Which hand no method on: the order that RLlib needs, the dtype first, was refused."""
+    made = gym.make_vec("TextGym/Alphabet-v0", num_envs=2, vectorization_mode=kind)
+    envs = wrappers.vector.ActionMaskObservation(wrap(made), "rllib")
+    observation, _ = envs.reset(seed=0)
+    legal = np.arange(11) >= 2
+    np.testing.assert_array_equal([legal] * 2, observation["action_mask"])
+    np.testing.assert_array_equal([legal] * 2, envs.step(np.array([3, 4]))[0]["action_mask"])
+
+
+def test_pairs_are_found_below_gymnasium_s_wrappers_of_batches():
+    made = gym.make_vec("TextGym/Alphabet-Edit-v0", num_envs=2)
+    flat = wrappers.vector.FlattenAction(gym.wrappers.vector.RecordEpisodeStatistics(made))
+    envs = wrappers.vector.ActionMaskObservation(gym.wrappers.vector.ClipReward(flat, 0, 1))
+    observation, _ = envs.reset(seed=0)
+    pairs = made.unwrapped.pair_masks().reshape(2, -1)
+    np.testing.assert_array_equal(pairs, observation["action_mask"])
 
 
 def test_gymnasium_s_batches_need_no_masks_of_their_own():

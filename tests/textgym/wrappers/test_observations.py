@@ -22,6 +22,7 @@ WRAPPED = [
     ("DictObservation", {}),
     ("TextObservation", {"max_length": 3}),
     ("ActionMaskObservation", {"preset": "rllib"}),
+    ("OneHotObservation", {}),
 ]
 # Wrapping is the point, and Gymnasium's checker would rather see a bare environment from an id.
 is_wrapped = pytest.mark.filterwarnings(
@@ -45,7 +46,7 @@ def test_gymnasium_accepts_it(name, kwargs):
     check_env(make(name, **kwargs))
 
 
-@pytest.mark.parametrize(("name", "kwargs"), [WRAPPED[0], WRAPPED[2]])
+@pytest.mark.parametrize(("name", "kwargs"), [WRAPPED[0], *WRAPPED[2:]])
 def test_stable_baselines3_accepts_it(name, kwargs):
     """It has no use for texts, which are the one space of ours that it cannot read."""
     check_env_for_sb3(make(name, **kwargs))
@@ -73,7 +74,7 @@ def test_a_wrapped_batch_is_a_batch_of_wrapped_singles(name, kwargs, backend, mo
     check_vector_env(envs, steps=25, single=lambda: make(name, **kwargs))
 
 
-@pytest.mark.parametrize("name", ["DictObservation", "TextObservation", "ActionMaskObservation"])
+@pytest.mark.parametrize("name", [name for name, _ in WRAPPED])
 def test_it_travels_by_pickle(name):
     """A batch's wrapper hands attributes on, which must not be asked of a half-made copy."""
     single = make(name)
@@ -81,6 +82,31 @@ def test_it_travels_by_pickle(name):
     for original in (single, envs):
         copy = pickle.loads(pickle.dumps(original))  # noqa: S301 - made above
         np.testing.assert_equal(original.reset(seed=1)[0], copy.reset(seed=1)[0])
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_one_hot_vectors_have_a_one_for_each_place_and_candidate(backend):
+    """Eight places of eleven ids, and the candidates behind them by the same ids."""
+    for task in ("TextGym/Alphabet-v0", "TextGym/Alphabet-Choose-v0"):
+        env = gym.make(task)
+        ids, _ = env.reset(seed=0)
+        single = wrappers.OneHotObservation(env)
+        envs = gym.make_vec(task, num_envs=2, backend=backend)
+        batch = np.asarray(wrappers.vector.OneHotObservation(envs).reset(seed=0)[0])
+        shown, _ = single.reset(seed=0)
+        assert ((2, 11 * len(ids)), np.float32) == (batch.shape, batch.dtype)
+        assert len(ids) * 11 == len(shown)
+        assert [place * 11 + token for place, token in enumerate(ids)] == np.flatnonzero(
+            shown
+        ).tolist()
+        np.testing.assert_array_equal(shown, batch[0])
+
+
+def test_one_hot_vectors_are_of_tokens_alone():
+    with pytest.raises(ValueError, match=r"OneHotObservation shows one array.*'tokens'"):
+        wrappers.OneHotObservation(TextEnv(task="Alphabet", obs_mode="dict"))
+    with pytest.raises(ValueError, match=r"DictObservation reads tokens, and .* hold none"):
+        wrappers.DictObservation(make("OneHotObservation"))
 
 
 def test_a_wrapped_batch_hands_on_what_agents_ask_for():

@@ -226,7 +226,8 @@ def test_what_the_environment_returned_is_left_alone():
             return kept[-1]
 
     write(wrappers.LengthTerm(Keeping(TextEnv(task="Alphabet")), 1.0), [END])
-    assert kept[0][-1].keys() == {"stop_reason", "score", "completion_length"}
+    whose = {"example_id", "prompt_length"}
+    assert kept[0][-1].keys() == whose | {"stop_reason", "score", "completion_length"}
 
 
 @pytest.mark.parametrize(

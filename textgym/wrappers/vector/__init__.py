@@ -6,6 +6,7 @@ from textgym.wrappers.vector.flattening import FlattenAction
 from textgym.wrappers.vector.observations import (
     ActionMaskObservation,
     DictObservation,
+    OneHotObservation,
     TextObservation,
 )
 from textgym.wrappers.vector.recording import RecordTrajectories
@@ -17,6 +18,7 @@ __all__ = [
     "DictObservation",
     "FlattenAction",
     "LengthTerm",
+    "OneHotObservation",
     "PotentialShaping",
     "RecordTrajectories",
     "RepetitionTerm",

@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "begun_rows",
     "ended_authored",
     "ended_infos",
     "ended_observation",
     "entry",
     "marked",
+    "nearest",
     "view_final",
     "with_new_prompts",
 ]
@@ -56,14 +58,34 @@ class Batch(VectorWrapper):  # it takes no types in Gymnasium 1.1
             )
 
     def __getattr__(self, name: str) -> Any:
-        if name in _FORWARDED:
-            return getattr(self.env, name)
+        value = nearest(self.env, name) if name in _FORWARDED else None
+        if value is not None:
+            return value
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _show(self, space: spaces.Space[Any]) -> None:
         """Declares the space of one row's observation."""
         self.single_observation_space = space
         self.observation_space = batch_space(space, self.num_envs)
+
+
+def begun_rows(
+    env: VectorEnv[Any, Any, Any],
+    was_closed: npt.NDArray[np.bool_],
+    ended: npt.NDArray[np.bool_],
+) -> list[int]:
+    """Returns the numbers of the rows that a step has started anew.
+
+    Args:
+        env: The vector environment.
+        was_closed: Which rows had ended before the step, ``(N,)`` bool.
+        ended: Which ended in it, ``(N,)`` bool.
+    """
+    mode = env.metadata["autoreset_mode"]
+    if mode is AutoresetMode.DISABLED:
+        return []
+    begun = was_closed if mode is AutoresetMode.NEXT_STEP else ended
+    return np.flatnonzero(begun).tolist()
 
 
 def ended_infos(infos: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -115,6 +137,17 @@ def with_new_prompts(
     if "prompt_length" not in infos:
         return prompt_lengths
     return np.where(infos["_prompt_length"], infos["prompt_length"], prompt_lengths)
+
+
+def nearest(env: VectorEnv[Any, Any, Any], name: str) -> Any:
+    """Returns an attribute of the outermost layer that has it; ``None`` if none has.
+
+    Gymnasium's wrappers of batches hand no method on, so one below them is looked for there.
+    """
+    layer: Any = env
+    while not hasattr(layer, name) and isinstance(layer, VectorWrapper):
+        layer = layer.env
+    return getattr(layer, name, None)
 
 
 def view_final(

@@ -10,7 +10,7 @@ from gymnasium.vector.utils import batch_space
 
 from textgym.dynamics.states import namespace
 from textgym.wrappers.flattening import flat_size, flatten_mask
-from textgym.wrappers.vector.batches import Batch
+from textgym.wrappers.vector.batches import Batch, nearest
 
 if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
@@ -60,7 +60,10 @@ class FlattenAction(Batch):
         inner: Any = self.env.unwrapped
         if hasattr(inner, "pair_masks"):
             return inner.pair_masks().reshape(self.num_envs, -1)
-        return flatten_mask(self.env.action_masks(), self._first)  # type: ignore[attr-defined] # an environment without masks says so itself
+        masks = nearest(self.env, "action_masks")
+        if masks is None:
+            raise AttributeError(f"{self.env} has no action_masks()")
+        return flatten_mask(masks(), self._first)
 
     def _flat(self, infos: dict[str, Any], *, at_end: bool = False) -> dict[str, Any]:
         flat, inner = dict(infos), self.env.unwrapped

@@ -17,17 +17,23 @@ from textgym.wrappers.layout import find_layout, require_text
 from textgym.wrappers.vector.batches import (
     Batch,
     ended_authored,
+    nearest,
     view_final,
     with_new_prompts,
 )
-from textgym.wrappers.views import make_dict_view, make_mask_view, make_text_view
+from textgym.wrappers.views import (
+    make_dict_view,
+    make_mask_view,
+    make_one_hot_view,
+    make_text_view,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gymnasium.vector import VectorEnv
 
-__all__ = ["ActionMaskObservation", "DictObservation", "TextObservation"]
+__all__ = ["ActionMaskObservation", "DictObservation", "OneHotObservation", "TextObservation"]
 
 
 class DictObservation(Batch):
@@ -75,6 +81,37 @@ class DictObservation(Batch):
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
         inner: Any = self.env.unwrapped
         return self._view(observation, self._prompt_lengths, inner.authored)
+
+
+class OneHotObservation(Batch):
+    """Shows each place's id as a one-hot vector, ``(N, W * V)`` float32; see the single wrapper."""
+
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        """Wraps a vector environment.
+
+        Args:
+            env: A ``TextVectorEnv`` with ``obs_mode="tokens"``, perhaps wrapped.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        super().__init__(env)
+        single = env.single_observation_space
+        self._view = make_one_hot_view(find_layout(env, single, type(self).__name__), single)
+        self._show(self._view.space)
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Starts episodes; see ``TextVectorEnv.reset``."""
+        observation, infos = self.env.reset(seed=seed, options=options)
+        return self._view(observation), infos
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Makes a step; see ``TextVectorEnv.step``."""
+        observation, rewards, terminated, truncated, infos = self.env.step(actions)
+        final = view_final(infos, lambda one, _row: self._view(one), self._view)
+        return self._view(observation), rewards, terminated, truncated, final
 
 
 class TextObservation(Batch):
@@ -153,7 +190,8 @@ class ActionMaskObservation(Batch):
         """Wraps a vector environment.
 
         Args:
-            env: Any that has ``action_masks()``, or whose single environments have it.
+            env: Any that has ``action_masks()``, or whose single environments have it, also under
+                Gymnasium's wrappers, which hand no method on.
             preset: Whose keys and dtypes; see the single wrapper.
 
         Raises:
@@ -161,7 +199,7 @@ class ActionMaskObservation(Batch):
                 neither ``Discrete`` nor ``MultiDiscrete``.
         """
         super().__init__(env)
-        if not hasattr(env, "action_masks") and not hasattr(env, "call"):
+        if nearest(env, "action_masks") is None and nearest(env, "call") is None:
             raise ValueError(f"{env} has no action_masks(), so there is no mask to show")
         self._view = make_mask_view(preset, env.single_observation_space, env.single_action_space)
         self._show(self._view.space)
@@ -195,6 +233,5 @@ class ActionMaskObservation(Batch):
         return self._view(observation, self._masks()), rewards, terminated, truncated, final
 
     def _masks(self) -> Any:
-        env: Any = self.env
-        has_method = hasattr(env, "action_masks")
-        return env.action_masks() if has_method else np.stack(env.call("action_masks"))
+        masks, call = nearest(self.env, "action_masks"), nearest(self.env, "call")
+        return masks() if masks is not None else np.stack(call("action_masks"))

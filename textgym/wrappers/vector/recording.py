@@ -11,6 +11,7 @@ from textgym.envs.starts import read_seeds
 from textgym.wrappers.episodes import Draft, Recorder
 from textgym.wrappers.vector.batches import (
     Batch,
+    begun_rows,
     ended_authored,
     ended_infos,
     ended_observation,
@@ -53,22 +54,19 @@ class RecordTrajectories(Batch):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts episodes; see ``TextVectorEnv.reset``."""
         observation, infos = self.env.reset(seed=seed, options=options)
-        self._begin(infos, read_seeds(seed, self.num_envs))
+        self._begin(marked(infos, "example_id"), infos, read_seeds(seed, self.num_envs))
         return observation, infos
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Makes a step, and writes down the episodes that it ended."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
         done, paid = to_host(actions), to_host(rewards)
+        was_closed = np.array([row not in self._drafts for row in range(self.num_envs)])
         for row, draft in self._drafts.items():
             draft.note(done[row], float(paid[row]))
-        ended = [
-            row
-            for row in np.flatnonzero(to_host(terminated) | to_host(truncated)).tolist()
-            if row in self._drafts
-        ]
+        ended = (to_host(terminated) | to_host(truncated)) & ~was_closed
         finished = []
-        for row in ended:
+        for row in np.flatnonzero(ended).tolist():
             tokens = self._recorder.layout.tokens(ended_observation(observation, infos, row))
             info = entry(ended_infos(infos), row)
             authored = ended_authored(self.env, row)
@@ -76,12 +74,14 @@ class RecordTrajectories(Batch):
             finished.append(self._recorder.finish(draft, to_host(tokens), info, authored))
         if finished:
             self._recorder.write(finished)
-        self._begin(infos, [None] * self.num_envs)
+        begun = begun_rows(self.env, was_closed, ended)
+        self._begin(begun, infos, [None] * self.num_envs)
         return observation, rewards, terminated, truncated, infos
 
-    def _begin(self, infos: Mapping[str, Any], seeds: Sequence[int | None]) -> None:
+    def _begin(
+        self, rows: Sequence[int], infos: Mapping[str, Any], seeds: Sequence[int | None]
+    ) -> None:
         """Begins drafts in the rows that were reset."""
-        rows = marked(infos, "example_id")
         inner: Any = self.env.unwrapped
         # Texts are decoded for them, so only a caller's own prompt, which has no number, is read.
         own = any(infos["example_id"][row] < 0 for row in rows)

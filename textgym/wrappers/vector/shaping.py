@@ -9,7 +9,13 @@ import numpy as np
 from textgym.dynamics.states import on_device_of, to_host
 from textgym.types import Example
 from textgym.wrappers.shaping import Potential
-from textgym.wrappers.vector.batches import Batch, ended_observation, marked, with_new_prompts
+from textgym.wrappers.vector.batches import (
+    Batch,
+    begun_rows,
+    ended_observation,
+    marked,
+    with_new_prompts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +66,8 @@ class PotentialShaping(Batch):
     ) -> tuple[Any, dict[str, Any]]:
         """Starts episodes; see ``TextVectorEnv.reset``."""
         observation, infos = self.env.reset(seed=seed, options=options)
-        begun, texts = self._begin(observation, infos)
+        begun = marked(infos, "example_id")
+        texts = self._begin(begun, observation, infos)
         self._before[begun] = self._potential([self._examples[row] for row in begun], texts)
         return observation, infos
 
@@ -79,7 +86,8 @@ class PotentialShaping(Batch):
         ]
         examples = [self._examples[row] for row in running]
         was_closed, self._closed = self._closed, self._closed | finished | cut
-        begun, first = self._begin(observation, infos)
+        begun = begun_rows(self.env, was_closed, self._closed & ~was_closed)
+        first = self._begin(begun, observation, infos)
         values = self._potential(
             [*examples, *(self._examples[row] for row in begun)], [*texts, *first]
         )
@@ -90,10 +98,11 @@ class PotentialShaping(Batch):
         self._before[begun] = values[len(running) :]
         return observation, self._add(rewards, gain), terminated, truncated, infos
 
-    def _begin(self, observation: Any, infos: Mapping[str, Any]) -> tuple[list[int], Sequence[str]]:
-        """Notes which rows start an episode, and what they start with."""
+    def _begin(
+        self, begun: Sequence[int], observation: Any, infos: Mapping[str, Any]
+    ) -> Sequence[str]:
+        """Notes what rows that start an episode start with; returns their first completions."""
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
-        begun = marked(infos, "example_id")
         tokens = to_host(self._potential.layout.tokens(observation))
         texts = []
         for row in begun:
@@ -102,7 +111,7 @@ class PotentialShaping(Batch):
             texts.append(self._potential.completion(tokens[row], length))
         self._closed = self._closed.copy()
         self._closed[begun] = False
-        return begun, texts
+        return texts
 
     def _cut_tokens(
         self, observation: Any, infos: Mapping[str, Any], row: int
