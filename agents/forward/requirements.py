@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-    from agents.forward.trunk import Trunk
+    from agents.forward.contract import Trunk
 
 __all__ = ["UnfitModelError", "require_plain_head", "require_same_steps", "shortest_window"]
 

@@ -12,7 +12,7 @@ step by step is refused by ``agents.forward.requirements`` before the first text
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -27,64 +27,9 @@ from agents.forward.requirements import UnfitModelError, require_same_steps
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["TransformersTrunk", "Trunk", "make_trunk"]
+    from agents.forward.contract import Trunk
 
-
-class Trunk(Protocol):
-    """A language model up to its last hidden state."""
-
-    def new_cache(self, rows: int, columns: int) -> KeyValueCache:
-        """Makes a cache for so many texts of so many tokens."""
-
-    def packed(self, pass_tokens: int, dtype: torch.dtype) -> Trunk:
-        """Makes a trunk for passes without gradients, as long as the weights stay as they are.
-
-        Args:
-            pass_tokens: How many tokens a pass usually has.
-            dtype: Of its products; autocast's, if it is to run under that.
-
-        Returns:
-            The trunk, which is this one where nothing is gained.
-        """
-
-    def full(self, tokens: Tensor, selected: Tensor | None = None) -> Tensor:
-        """Runs right-padded texts, with gradients where they are on.
-
-        Args:
-            tokens: ``(N, L)`` int64.
-            selected: Whose states to return, ``n * L + l`` for token l of text n, ``(M,)`` int64,
-                in any order; ``None`` for all.
-
-        Returns:
-            Last hidden states, ``(M, width)``, or ``(N, L, width)``, where those at padding mean
-            nothing.
-        """
-
-    def read(
-        self, tokens: Tensor, slots: Tensor, cache: KeyValueCache, selected: Tensor | None = None
-    ) -> Tensor:
-        """Runs right-padded texts and keeps their keys and values.
-
-        Args:
-            tokens: ``(k, L)`` int64.
-            slots: Where they stand in the cache, ``(k,)`` int64.
-            cache: Is written to; at least as wide as the texts.
-            selected: As in ``full``.
-
-        Returns:
-            ``(M, width)``, or ``(k, L, width)``.
-        """
-
-    def step(self, tokens: Tensor, cache: KeyValueCache) -> Tensor:
-        """Appends one token to every open text, without changing the cache's lengths.
-
-        Args:
-            tokens: ``(count,)`` int64.
-            cache: Is written to; wider than every open text is long.
-
-        Returns:
-            ``(count, width)``.
-        """
+__all__ = ["TransformersTrunk", "make_trunk"]
 
 
 def make_trunk(model: PreTrainedModel) -> Trunk:

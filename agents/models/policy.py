@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from agents.forward.output_product import OutputProduct
 from agents.forward.requirements import require_plain_head
-from agents.forward.trunk import Trunk, make_trunk
+from agents.forward.trunk import make_trunk
 from agents.maths.distributions import unpack_mask
 from agents.models.candidates import chosen_candidates
 from agents.models.edits import edit_log_probs
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
+    from agents.forward.contract import Trunk
     from textgym.types import Tokenizer
 
 __all__ = ["TransformerPolicy"]

@@ -22,7 +22,7 @@ from textgym.data.tables import DATASETS_PREFIX
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["PACKAGE_PREFIX", "STDIN", "Collection", "Unit", "collect", "source_files"]
+__all__ = ["PACKAGE_PREFIX", "STDIN", "Collection", "Faults", "Unit", "collect", "source_files"]
 
 PACKAGE_PREFIX = "package:"
 """Begins the name of texts that an installed package carries, as in ``package:reviews``."""
