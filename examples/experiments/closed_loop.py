@@ -62,7 +62,9 @@ def figures(out: Path, rounds: int) -> list[dict[str, float]]:
 
 
 def mean_and_interval(values: Sequence[float]) -> str:
-    """Over seeds."""
+    """Over seeds; of a single one there is no interval."""
+    if len(values) == 1:
+        return f"{values[0]:.3f}"
     low, high = bootstrap_interval(values, np.random.default_rng(0))
     return f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})"
 
