@@ -138,7 +138,7 @@ def _wins(cells: Sequence[Outcome]) -> Iterator[str]:
             leads = [after["scores"][GOLD] - before["scores"][GOLD] for before, after in given]
             if leads:
                 rates.append(float((np.sign(leads).mean() + 1) / 2))
-        yield figure(np.array(rates), "{:.2f}")
+        yield figure(np.array(rates), "{:.2f}", (0.0, 1.0))
 
 
 def _alike(first: Any, second: Any) -> bool:

@@ -200,19 +200,33 @@ def _at_level(cells: Sequence[Outcome], level: float) -> str:
     return figure(np.array(known))
 
 
-def figure(values: NDArray[np.float64], form: str = "{:+.3f}") -> str:
-    """The middle of runs ``(S,)`` with its interval, as far as there are runs enough."""
-    return _stratified([values], form)
+def figure(
+    values: NDArray[np.float64],
+    form: str = "{:+.3f}",
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> str:
+    """The middle of runs with its interval, as far as there are runs enough.
+
+    Args:
+        values: ``(S,)``, all finite.
+        form: How a number is written.
+        within: Between what the truth can be; an interval ends there.
+    """
+    return _stratified([values], form, within)
 
 
-def _stratified(strata: Sequence[NDArray[np.float64]], form: str = "{:+.3f}") -> str:
+def _stratified(
+    strata: Sequence[NDArray[np.float64]],
+    form: str = "{:+.3f}",
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> str:
     known = [each for each in strata if len(each)]
     if not known:
         return "none"
     if any(len(each) < FEWEST_SEEDS for each in known):
         return form.format(interquartile_mean(np.concatenate(known)))
     found = seed_interval(known, np.random.default_rng(_SEED))
-    low, high = form.format(found.low), form.format(found.high)
+    low, high = (form.format(end) for end in np.clip((found.low, found.high), *within))
     return f"{form.format(found.value)} ({low} to {high})"
 
 

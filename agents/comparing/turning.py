@@ -77,9 +77,9 @@ def _row(cells: Sequence[Sequence[tuple[float, float]]], agent: str) -> tuple[An
         advice = f"stop at {float(np.median(nats)):.2g} nats" if turned else "go on"
     return (
         figure(heights),
-        figure(nats),
+        figure(nats, "{:.2f}", (0.0, math.inf)),
         figure(ends),
-        figure(drop),
+        figure(drop, within=(0.0, math.inf)),
         alpha,
         beta,
         explained,

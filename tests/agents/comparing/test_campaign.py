@@ -90,7 +90,7 @@ def test_a_failed_cell_stays_as_failed(tmp_path, agent, settings, why, message):
     study = small(agents={"it": {"agent": kind, **rate}}, **settings)
     wanted = next(each for each in study.cells() if (each.reward, each.agent) == ("vowels", "it"))
     run_one(wanted, tmp_path / "cells")
-    (cell,) = [e for e in read_outcomes_of(tmp_path, study) if e.agent == "it"]
+    (cell,) = read_outcomes(study, tmp_path)
     assert (cell.failed, cell.result["why"]) == (True, why)
     assert message in cell.result["message"]
     assert cell.snapshots[0]["tokens"] == 0  # what was measured before stays
@@ -102,8 +102,16 @@ def run_one(cell, folder):
     run_cell(json.dumps(cell.as_json()), str(folder / cell.name))
 
 
-def read_outcomes_of(folder, study):
-    return read_outcomes(study, folder)
+def test_a_constant_that_teaches_nothing_is_the_floor_and_no_failure(tmp_path):
+    """Ten iterations without a gradient stop a learner, and here show what nothing gains."""
+    free = {"settings": {"kl_coefficient": 0.0}}
+    study = small(tokens=800, agents={"grpo": {"agent": "grpo", **free}})
+    wanted = next(e for e in study.cells() if (e.reward, e.agent) == ("constant", "grpo"))
+    run_one(wanted, tmp_path / "cells")
+    (cell,) = read_outcomes(study, tmp_path)
+    assert not cell.failed, cell.result["message"]
+    assert cell.snapshots[-1]["tokens"] == 800
+    assert cell.snapshots[-1]["scores"] == cell.snapshots[0]["scores"]
 
 
 def test_a_reward_that_fails_fails_its_own_cells_alone(tmp_path):

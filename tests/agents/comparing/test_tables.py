@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from agents.comparing.campaign import Outcome
@@ -10,7 +11,7 @@ from agents.comparing.forecasts import forecast_table
 from agents.comparing.ledger import canaries, failures, hacked
 from agents.comparing.matrix import cross_matrix
 from agents.comparing.page import table_text
-from agents.comparing.standing import best, leaderboard, overall
+from agents.comparing.standing import best, figure, leaderboard, overall
 from agents.comparing.turning import overoptimisation_table
 from tests.agents.comparing.parts import small
 
@@ -154,7 +155,7 @@ def test_a_gold_that_turns_is_told_to_stop_at_its_peak(tmp_path):
         overoptimisation_table(study, [cell(tmp_path, "vowels", 0, points, study=study)]), "vowels"
     )
     assert (row["gold's peak"], row["peak's KL, nats"], row["drop"]) == (
-        *("+2.000", "+4.000", "+1.800"),
+        *("+2.000", "4.00", "+1.800"),
     )
     assert row["advice"] == "stop at 4 nats"
     assert float(row["beta"]) > 0
@@ -162,6 +163,14 @@ def test_a_gold_that_turns_is_told_to_stop_at_its_peak(tmp_path):
     table = overoptimisation_table(study, rising)
     assert row_of(table, "vowels")["advice"] == "go on"
     assert row_of(table, "length")["advice"] == "do not optimise it"
+
+
+def test_an_interval_ends_where_the_truth_cannot_be():
+    """Three win rates whose plain interval would be from .82 to 1.11."""
+    rates = np.array([0.9, 1.0, 1.0])
+    said = figure(rates, "{:.2f}", (0.0, 1.0))
+    assert said.startswith("0.97 (0.8")
+    assert said.endswith(" to 1.00)")
 
 
 def test_canaries_and_what_to_show_to_people(tmp_path):

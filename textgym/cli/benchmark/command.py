@@ -20,7 +20,7 @@ from agents.comparing.contenders import KINDS, find_agent
 from agents.comparing.executors import make_executor
 from agents.comparing.page import PAGE_FILE, table_text, write_page
 from agents.comparing.study import BEST_OF_N, GOLD, Study, named, read_study
-from textgym.cli.console import bar, use_quiet_transformers
+from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.rewards import resolve
 
@@ -114,14 +114,14 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> None:
             def said(done: int, total: int, last: str) -> None:
                 progress.update(done, total, last)
                 if last and not console.is_terminal:
-                    console.print(f"{done} of {total}: {last}", highlight=False, soft_wrap=True)
+                    say(console, f"{done} of {total}: {last}")
 
             run_study(study, config.out, executor, progress=said, retry=config.retry)
         tables = write_page(config.out)
     except (ValueError, TypeError, GymnasiumError, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from error
     show_tables(tables, console)
-    console.print(str(config.out / PAGE_FILE), highlight=False, soft_wrap=True)
+    say(console, str(config.out / PAGE_FILE))
 
 
 def show_tables(tables: list[Table], console: Console, *, every: bool = False) -> None:
@@ -134,7 +134,7 @@ def show_tables(tables: list[Table], console: Console, *, every: bool = False) -
     """
     for table in tables:
         if every or table.title.startswith(_SHOWN):
-            console.print(f"{table_text(table)}\n", highlight=False, markup=False, soft_wrap=True)
+            say(console, f"{table_text(table)}\n")
 
 
 def _study(config: BenchmarkConfig) -> Study:

@@ -20,7 +20,7 @@ from agents.comparing.standing import figure
 from agents.comparing.study import GOLD, named
 from agents.measuring.evaluation import evaluate_policy
 from agents.reports.report import Report, Table, write_report
-from textgym.cli.console import bar, use_quiet_transformers
+from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
 from textgym.files import write_json
@@ -83,7 +83,7 @@ def evaluate(config: EvaluateConfig, console: Console | None = None) -> None:
     except (ValueError, TypeError, OSError, GymnasiumError, RewardError) as error:
         raise CommandError(" ".join(str(error).split())) from error
     for table in made:
-        console.print(f"{table_text(table)}\n", highlight=False, markup=False, soft_wrap=True)
+        say(console, f"{table_text(table)}\n")
     if config.out is not None:
         config.out.mkdir(parents=True, exist_ok=True)
         rows = [{"title": t.title, "header": list(t.header), "rows": list(t.rows)} for t in made]
@@ -96,7 +96,7 @@ def evaluate(config: EvaluateConfig, console: Console | None = None) -> None:
                 tables=made,
             ),
         )
-        console.print(str(config.out / "evaluation.html"), highlight=False, soft_wrap=True)
+        say(console, str(config.out / "evaluation.html"))
 
 
 def _check(config: EvaluateConfig) -> None:

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from agents.comparing.page import PAGE_FILE, write_page
 from textgym.cli.benchmark.command import show_tables
+from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 
 __all__ = ["ReportConfig", "report"]
@@ -41,4 +42,4 @@ def report(config: ReportConfig, console: Console | None = None) -> None:
     except (ValueError, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from error
     show_tables(tables, console, every=config.every)
-    console.print(str(config.folder / PAGE_FILE), highlight=False, soft_wrap=True)
+    say(console, str(config.folder / PAGE_FILE))
