@@ -37,7 +37,10 @@ def test_these_are_all_the_examples_and_each_is_short():
     lengths = {p.name: len(p.read_text().splitlines()) for p in EXAMPLES.glob("*.py")}
     assert {
         "cleanrl_ppo.py",
+        "custom_agent.py",
+        "custom_data.py",
         "custom_reward.py",
+        "custom_task.py",
         "maskable_ppo.py",
         "ppo_on_a_toy.py",
         "pretrained_agent.py",
@@ -65,6 +68,34 @@ def test_both_rewards_judge_the_same_texts():
         share = sum(text.count(vowel) for vowel in "aeiou") / max(1, len(text))
         assert f"{share:.2f}" == vowels
     assert re.search(r"mean of 64: vowels 0\.\d{3}, alphabet 0\.\d{3}", output)
+
+
+def test_an_agent_of_ones_own_is_on_the_leaderboard():
+    """Chance is 0.094; the gold teaches a table more than that, and the length does not."""
+    rows = re.findall(r"^(alphabet|constant|length|gold) +(\S+) ", _run("custom_agent.py"), re.M)
+    gains = {name: float(gain) for name, gain in rows}
+    assert gains.keys() == {"alphabet", "constant", "length", "gold"}
+    assert gains["alphabet"] == gains["gold"] > 0.2
+    assert gains["constant"] < 0.1
+    assert gains["length"] < 0.1
+
+
+def test_a_task_of_ones_own_has_ids_and_a_reward():
+    """A random text has the right first digit of two in one of ten and more."""
+    output = _run("custom_task.py")
+    assert len(re.findall(r"^\d\d -> .* \d\.\d\d$", output, re.M)) == 5
+    assert 0.01 < float(re.search(r"random texts: (\d\.\d+)", output).group(1)) < 0.2
+
+
+def test_data_of_ones_own_has_prompts_and_references():
+    output = _run("custom_data.py")
+    assert "4 prompts, columns ['reference']" in output
+    assert [line.split()[-1] for line in output.splitlines()[1:]] == [
+        "1.00",
+        "0.00",
+        "0.50",
+        "1.00",
+    ]
 
 
 def test_ppo_learns_the_alphabet():

@@ -30,6 +30,7 @@ PAGES = [
     "REWARD_MODELS.md",
     "FORMATS.md",
     "LEARNERS.md",
+    "BENCHMARK.md",
     "FEEDBACK.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -79,6 +79,7 @@ class PolicyReport:
         distinct_2: See ``distinct_n``, over token ids.
         repeated_bigrams: See ``repeated_bigrams``, over token ids.
         mean_length: Tokens a completion, the end of text included.
+        ids: The token ids of the completions, the end of text included where it was written.
     """
 
     completions: list[str]
@@ -89,6 +90,7 @@ class PolicyReport:
     distinct_2: float
     repeated_bigrams: float
     mean_length: float
+    ids: list[list[int]]
 
 
 @torch.no_grad()
@@ -142,4 +144,5 @@ def evaluate_policy(
         distinct_2=distinct_n(ids, 2),
         repeated_bigrams=repeated_bigrams(ids),
         mean_length=float(np.mean([len(row) for row in ids])),
+        ids=ids,
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -40,6 +40,7 @@ class Curve:
         x_label: What runs along the bottom, with its unit.
         y_label: What runs upwards, with its unit.
         lines: Points ``(x, y)`` by the name of their line; where one is not finite the line breaks.
+        bands: Around lines, by their names: ``(x, low, high)``.
         bound: A value of y to mark with a dotted line.
         caption: One or two sentences on how to read it.
     """
@@ -50,6 +51,7 @@ class Curve:
     lines: Mapping[str, Sequence[tuple[float, float]]]
     bound: float | None = None
     caption: str = ""
+    bands: Mapping[str, Sequence[tuple[float, float, float]]] = field(default_factory=dict)
 
     @property
     def drawable(self) -> bool:
@@ -96,7 +98,11 @@ def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def _plot(axes: Axes, curve: Curve) -> None:
     handles = []
-    for number, points in enumerate(curve.lines.values()):
+    for number, (name, points) in enumerate(curve.lines.items()):
+        if curve.bands.get(name):
+            x, low, high = zip(*curve.bands[name], strict=True)
+            colour = _COLOURS[number % len(_COLOURS)]
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         handles += axes.plot(
             [x if math.isfinite(x) else math.nan for x, _ in points],
             [y if math.isfinite(y) else math.nan for _, y in points],

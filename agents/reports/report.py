@@ -88,6 +88,7 @@ class Report:
         samples_caption: How the samples were picked and who scored them.
         settings: What the run was given; mappings inside become dotted names.
         notes: What a reader should bear in mind, a sentence or two each.
+        finding: What was found, in a line, where no gates pass a verdict.
     """
 
     title: str
@@ -99,6 +100,7 @@ class Report:
     samples_caption: str = ""
     settings: Mapping[str, object] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    finding: str = ""
 
 
 def render_report(report: Report) -> str:
@@ -117,7 +119,7 @@ def render_report(report: Report) -> str:
     environment.filters["number"] = _number
     return environment.get_template("report.html").render(
         report=report,
-        verdict=verdict(report.gates),
+        verdict=report.finding or verdict(report.gates),
         passed=all_passed(report.gates),
         gates=[(gate, _gate_value(gate)) for gate in report.gates],
         charts=[

@@ -227,7 +227,7 @@ def undone_on_failure(learner: Resumable) -> Iterator[None]:
             path = learner.failure_folder / f"failed-batch-{number}.safetensors"
             save_failed_batch(learner.collected, path)
             where = f" (the batch is in {path})"
-        raise GuardError(f"iteration {number}: {error}{where}") from error
+        raise type(error)(f"iteration {number}: {error}{where}") from error
     learner.is_whole = True
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "ROUNDING",
     "SMALLER_PASSES",
     "GuardError",
+    "NoGradientError",
     "explained_memory",
     "memory_guard",
     "require_agreement",
@@ -49,6 +50,10 @@ _FULL = ("can't allocate memory", "not enough memory", "out of memory", "bad_all
 
 class GuardError(RuntimeError):
     """An invariant of the training loop does not hold; the message says which."""
+
+
+class NoGradientError(GuardError):
+    """Nothing was learned: no action made a difference."""
 
 
 @contextmanager
@@ -163,10 +168,10 @@ def require_progress(iterations: int) -> None:
         iterations: How many, from the first on, had a gradient of exactly 0.
 
     Raises:
-        GuardError: If they are ten or more.
+        NoGradientError: If they are ten or more.
     """
     if iterations >= _MOST_WITHOUT_GRADIENT:
-        raise GuardError(
+        raise NoGradientError(
             f"the gradient was exactly 0 in the first {iterations} iterations, as no action made a "
             "difference: are all rewards equal and the KL coefficient 0?"
         )

@@ -13,7 +13,8 @@ import numpy as np
 
 from reward_models.card.data import clusters
 from reward_models.card.measures import Measure, Sampling, rank_correlation
-from reward_models.measuring.calibration import (
+from reward_models.metrics.shape import Repetition
+from textgym.statistics.calibration import (
     brier,
     calibration_error,
     chance_calibration_error,
@@ -22,7 +23,6 @@ from reward_models.measuring.calibration import (
     probabilities,
     reliability,
 )
-from reward_models.metrics.shape import Repetition
 from textgym.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from reward_models.measuring.calibration import brier, calibration_error, probabilities
 from textgym.statistics.bootstrap import cluster_mean_interval
+from textgym.statistics.calibration import brier, calibration_error, probabilities
 from textgym.statistics.proportions import share_interval, wilson_interval
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.comparing.study import Study
 from agents.dpo import DPOConfig
 from agents.grpo import GRPOConfig
 from agents.models.scratch import ScratchConfig
@@ -39,6 +40,7 @@ DOCUMENTED = [
     SFTConfig,
     AdapterConfig,
     ScratchConfig,
+    Study,
     RewardTrainingConfig,
     LSTMTrainingConfig,
     FitConfig,
@@ -69,7 +71,9 @@ def test_is_frozen_slotted_and_keyword_only(config):
 @pytest.mark.parametrize(("config", "name"), FIELDS)
 def test_every_field_is_read_somewhere(config, name):
     """As an attribute, outside the class body that declares it."""
-    assert re.search(rf"(config|plan|self\.config|language_model|ppo|sampling)\.{name}\b", SOURCE)
+    assert re.search(
+        rf"(config|plan|self\.config|language_model|ppo|sampling|study)\.{name}\b", SOURCE
+    )
 
 
 @pytest.mark.parametrize("config", DOCUMENTED)

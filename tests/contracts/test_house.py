@@ -25,13 +25,6 @@ LIBRARIES = {"numpy", "scipy", "statistics", "torch", "pandas", "sklearn", "stat
 # and these numbers: the standard errors on either side of 90, 95 and 99 %.
 FACTORS = 1.644854, 1.959964, 2.575829
 
-EXEMPT = {
-    ("reward_models/measuring/calibration.py", "chance_calibration_error"): (
-        "a level that chance alone exceeds once in twenty: a threshold to hold one figure against, "
-        "not how sure one can be of it"
-    ),
-}
-
 
 class _Finder(ast.NodeVisitor):
     """Lists where a module makes an interval: by function, and by the name or number."""
@@ -98,9 +91,7 @@ def intervals_outside_statistics(root):
 def test_no_interval_is_made_outside_statistics():
     """Two formulas of one interval drift apart: there were two of Wilson's, three bootstraps."""
     found = intervals_outside_statistics(ROOT)
-    assert [place for place in sorted(found) if place[:2] not in EXEMPT] == []
-    unused = set(EXEMPT) - {place[:2] for place in found}
-    assert unused == set(), "an exemption that nothing needs hides the next one"
+    assert sorted(found) == []
 
 
 @pytest.mark.parametrize(

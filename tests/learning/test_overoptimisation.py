@@ -11,14 +11,14 @@ import pytest
 import torch
 
 from reward_models.learning.losses import bradley_terry
-from reward_models.measuring.best_of_n import best_of_n_curve, fit_overoptimisation, kl_bound
-from reward_models.measuring.calibration import (
+from reward_models.models.ensemble import aggregate
+from textgym.statistics.best_of_n import best_of_n_curve, fit_overoptimisation, kl_bound
+from textgym.statistics.calibration import (
     calibration_error,
     fit_temperature,
     negative_log_likelihood,
     probabilities,
 )
-from reward_models.models.ensemble import aggregate
 
 SEEDS = range(8)
 DIMENSIONS, FEATURES, MEMBERS, PAIRS = 12, 96, 5, 500

@@ -123,6 +123,20 @@ _LOOP = (
 _GRPO = (f"{_TOY} --out runs/grpo --num-envs 256 --grpo.group-size 8 --grpo.iterations 60",)
 _RLOO = (f"{_TOY} --out runs/rloo --num-envs 256 --rloo.iterations 60",)
 _REINFORCE = (f"{_TOY} --out runs/reinforce --num-envs 256 --reinforce.iterations 60",)
+_BENCHMARK = (
+    "--env TextGym/Alphabet-v0 --rewards distinct readability --agents best-of-n --seeds 3 "
+    "--out runs/study",
+    "--env TextGym/Alphabet-v0 --rewards distinct readability --agents ppo grpo "
+    "--settings '{\"learning_rate\": 3e-3}' --out runs/study",
+    "--env TextGym/Sentiment-v0 --policy runs/quickstart/language_model --rewards vader "
+    "judge=runs/quickstart/reward_model --gold my_module:people --agents ppo --out runs/sentiment",
+    "--study runs/study/study.json --out runs/again",
+)
+_REPORT = ("runs/study",)
+_EVALUATE = (
+    "--policies start=runs/lm ppo=runs/ppo/policy --env TextGym/Sentiment-v0 --rewards vader "
+    "length",
+)
 _DPO = (
     "--env TextGym/Continuation-v0 --policy smollm2 --lora 16 --data pairs.jsonl --out runs/dpo",
     "--env TextGym/Sentiment-v0 --policy runs/quickstart/language_model "
@@ -196,6 +210,7 @@ _IMPORT = (
 # One line a command, sorted; a key of two words is a command of a group.
 # fmt: off
 COMMANDS: Mapping[str, Command] = {
+    "benchmark": Command("textgym.cli.benchmark.command", "BenchmarkConfig", "benchmark", "compare rewards: one start, many rewards, agents and seeds", _BENCHMARK),  # noqa: E501
     "check": Command("textgym.cli.checks", "CheckConfig", "check_subject", "whether an environment, a reward or a task keeps its contract", _CONTRACTS),  # noqa: E501
     "compare": Command("textgym.cli.feedback.compare", "CompareConfig", "compare", "which of several policies people prefer, blind", _COMPARE),  # noqa: E501
     "data check": Command("textgym.cli.data.split", "CheckConfig", "check_data", "what one part of the data has of another", _CHECK),  # noqa: E501
@@ -203,11 +218,13 @@ COMMANDS: Mapping[str, Command] = {
     "data collect": Command("textgym.cli.data.collect", "CollectConfig", "collect_data", "texts of any kind and place as one corpus", _COLLECT),  # noqa: E501
     "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501
     "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs", _ENVS),  # noqa: E501
+    "evaluate": Command("textgym.cli.benchmark.evaluate", "EvaluateConfig", "evaluate", "policies side by side on fresh prompts", _EVALUATE),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
     "label": Command("textgym.cli.feedback.label", "LabelConfig", "label", "a page on which people compare texts, and a store of their answers", _LABEL),  # noqa: E501
     "loop": Command("textgym.cli.feedback.loop", "LoopConfig", "loop", "write, ask people, learn a reward, optimise, and again", _LOOP),  # noqa: E501
     "play": Command("textgym.cli.policy.play", "PlayConfig", "play", "watch an environment: at random, by a policy, or by hand", _PLAY),  # noqa: E501
     "quickstart": Command("textgym.cli.quickstart.command", "QuickstartConfig", "quickstart", "from raw text to an optimised policy and a report", _QUICKSTART),  # noqa: E501
+    "report": Command("textgym.cli.benchmark.report", "ReportConfig", "report", "make a benchmark's page and tables anew from its cells", _REPORT),  # noqa: E501
     "rescore": Command("textgym.cli.reward.score", "RescoreConfig", "rescore_trajectories", "what recorded episodes are worth under other rewards", _RESCORE),  # noqa: E501
     "reward best-of-n": Command("textgym.cli.reward.best_of_n", "BestOfNConfig", "best_of_n_command", "what optimising one reward does to another", _BEST_OF_N),  # noqa: E501
     "reward card": Command("textgym.cli.reward.card", "RewardCardConfig", "reward_card", "what a reward is worth on labelled pairs, on one page", _CARD),  # noqa: E501
@@ -236,6 +253,7 @@ GROUPS: Mapping[str, str] = {
 """What the commands of a group have in common; a group without commands is not shown."""
 
 _GO_ON = (
+    "benchmark",
     "compare",
     "loop",
     "quickstart",

@@ -12,18 +12,18 @@ import numpy as np
 from rich.console import Console
 
 from reward_models.card.charts import best_of_n_chart, save_chart
-from reward_models.measuring.best_of_n import (
+from textgym.cli.console import chosen_device, say
+from textgym.cli.parsing import CommandError
+from textgym.cli.reward.naming import named_reward
+from textgym.data.tables import SkippedRows, read_rows
+from textgym.files import write_json
+from textgym.statistics.best_of_n import (
     BestOfNCurve,
     best_of_n_curve,
     default_ns,
     fit_overoptimisation,
     peak_interval,
 )
-from textgym.cli.console import chosen_device, say
-from textgym.cli.parsing import CommandError
-from textgym.cli.reward.naming import named_reward
-from textgym.data.tables import SkippedRows, read_rows
-from textgym.files import write_json
 from textgym.statistics.bootstrap import REPETITIONS
 from textgym.tokenizers import load_tokenizer
 from textgym.types import Example

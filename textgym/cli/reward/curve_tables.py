@@ -14,13 +14,13 @@ import numpy as np
 from scipy.special import expit
 
 from reward_models.card.charts import curve_chart, save_charts
-from reward_models.measuring.calibration import (
+from textgym.statistics.bootstrap import cluster_interval, cluster_mean_interval
+from textgym.statistics.calibration import (
     calibration_error,
     cross_fitted,
     probabilities,
     reliability_part,
 )
-from textgym.statistics.bootstrap import cluster_interval, cluster_mean_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,7 +14,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
-from reward_models.measuring.calibration import calibration_error, cross_fitted, probabilities
 from reward_models.measuring.pairs import chance_warnings
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
@@ -29,6 +28,7 @@ from textgym.cli.console import (
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
+from textgym.statistics.calibration import calibration_error, cross_fitted, probabilities
 from textgym.statistics.proportions import share_interval
 
 if TYPE_CHECKING:

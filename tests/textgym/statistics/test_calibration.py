@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from reward_models.measuring.calibration import (
+from textgym.statistics.bootstrap import cluster_interval
+from textgym.statistics.calibration import (
     brier,
     calibration_error,
     chance_calibration_error,
@@ -16,7 +17,6 @@ from reward_models.measuring.calibration import (
     reliability,
     reliability_part,
 )
-from textgym.statistics.bootstrap import cluster_interval
 
 
 def drawn_leads(rng, number, sharpness=1.0):

@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import expit
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -36,7 +34,7 @@ __all__ = [
     "reliability_part",
 ]
 
-BINS = 15
+_BINS = 15
 _LOG_RANGE = math.log(1e6)  # a sharper or duller scale than this is no matter of units
 
 
@@ -62,10 +60,12 @@ def probabilities(lead: ArrayLike, temperature: float = 1.0) -> NDArray[np.float
         lead: ``score(chosen) - score(rejected)``, ``(N,)``.
         temperature: What the leads are divided by, above 0; infinity makes each p one half.
     """
+    from scipy.special import expit  # here, since scipy is slow to import
+
     return np.asarray(expit(_checked(lead) / temperature), dtype=np.float64)
 
 
-def reliability(probability: ArrayLike, bins: int = BINS) -> list[ReliabilityBin]:
+def reliability(probability: ArrayLike, bins: int = _BINS) -> list[ReliabilityBin]:
     """Sorts comparisons by confidence into bins of equal mass.
 
     Args:
@@ -93,7 +93,7 @@ def reliability(probability: ArrayLike, bins: int = BINS) -> list[ReliabilityBin
     ]
 
 
-def calibration_error(probability: ArrayLike, bins: int = BINS) -> float:
+def calibration_error(probability: ArrayLike, bins: int = _BINS) -> float:
     """Expected calibration error over bins of equal mass (Naeini et al. 2015).
 
     Finite data never give 0: a calibrated reward whose confidence is .7 throughout has about
@@ -114,7 +114,7 @@ def calibration_error(probability: ArrayLike, bins: int = BINS) -> float:
     return float(sum(gaps) / sum(part.pairs for part in parts))
 
 
-def reliability_part(probability: ArrayLike, bins: int = BINS) -> float:
+def reliability_part(probability: ArrayLike, bins: int = _BINS) -> float:
     """The part of the Brier score that is wrong confidence, without what chance adds to it.
 
     The calibration error has a floor that chance makes, and a resample adds to it, so that a
@@ -146,7 +146,7 @@ def reliability_part(probability: ArrayLike, bins: int = BINS) -> float:
 
 
 def chance_calibration_error(
-    probability: ArrayLike, rng: np.random.Generator, bins: int = BINS, repetitions: int = 200
+    probability: ArrayLike, rng: np.random.Generator, bins: int = _BINS, repetitions: int = 200
 ) -> tuple[float, float]:
     """The calibration error that chance alone would give a calibrated reward on as many pairs.
 
@@ -195,6 +195,8 @@ def fit_temperature(lead: ArrayLike) -> float:
         ValueError: If there is no lowest point: no comparison, none in the wrong order (sharper is
             always better), or leads that are not above 0 on average (a coin is better).
     """
+    from scipy.optimize import minimize_scalar
+
     given = _checked(lead)
     if not np.any(given < 0):
         raise ValueError(

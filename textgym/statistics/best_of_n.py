@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.special import gammaln
 
 from textgym.statistics.bootstrap import weighted_interval
 
@@ -298,6 +297,8 @@ def _weights(number: int, n: int) -> NDArray[np.float64]:
 
 def _log_choose(top: NDArray[np.float64] | np.float64, bottom: int) -> NDArray[np.float64]:
     """Logarithm of a binomial coefficient: the coefficients themselves overflow from 1030 on."""
+    from scipy.special import gammaln  # here, since scipy is slow to import
+
     log = gammaln(top + 1) - gammaln(bottom + 1) - gammaln(top - bottom + 1)
     return np.asarray(log, dtype=np.float64)
 

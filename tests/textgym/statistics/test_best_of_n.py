@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from reward_models.measuring.best_of_n import (
+from textgym.statistics.best_of_n import (
     best_of_n,
     best_of_n_by_prompt,
     best_of_n_curve,

@@ -1,0 +1,249 @@
+"""The leaderboard: what each reward, optimised by each agent, is worth to the gold.
+
+Gains are means over test prompts, above the start of the same seed, in the gold's own unit; a seed
+is a replicate. A gain at so many nats is counted only where every seed that was run has come so
+far, and those that failed are said: nothing is left out in silence.
+
+Simplification: best of n is given the upper bound of its KL, which no learner's can be set against.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from agents.comparing.study import BEST_OF_N, GOLD
+from agents.reports.report import Table
+from textgym.statistics.overoptimisation import value_at_kl
+from textgym.statistics.ranks import rank_intervals
+from textgym.statistics.seeds import (
+    FEWEST_SEEDS,
+    interquartile_mean,
+    seed_interval,
+    smallest_difference,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from agents.comparing.campaign import Outcome
+    from agents.comparing.study import Study
+
+__all__ = ["LEVELS", "best", "figure", "final_gain", "leaderboard", "of_condition", "overall"]
+
+LEVELS = (1.0, 2.0, 4.0, 8.0)
+"""Nats at which all are compared."""
+
+_SEED = 0  # of the intervals
+
+
+def leaderboard(study: Study, outcomes: Sequence[Outcome]) -> list[Table]:
+    """A table for each agent: a reward a row, the highest gain at equal tokens first."""
+    return [_of_agent(study, outcomes, agent) for agent in _agents(study, outcomes)]
+
+
+def overall(study: Study, outcomes: Sequence[Outcome]) -> Table:
+    """Each reward over all agents at equal tokens, an agent's seeds a stratum."""
+    agents = _agents(study, outcomes)
+    rows = []
+    for reward in study.conditions:
+        strata = [_known(_finals(study, outcomes, reward, agent)) for agent in agents]
+        rows.append((reward, strata))
+    rows.sort(key=lambda row: -_pooled(row[1]))
+    return Table(
+        title="Rewards over all agents",
+        header=("reward", "gold gain at equal tokens", "seeds"),
+        rows=[
+            (name, _stratified(strata), f"{sum(map(len, strata))} of {study.seeds * len(agents)}")
+            for name, strata in rows
+        ],
+        caption=(
+            "The interquartile mean over all agents' seeds, with a 95 % interval that draws seeds "
+            "inside each agent. Nothing is counted for cells that failed."
+        ),
+    )
+
+
+def best(study: Study, outcomes: Sequence[Outcome], agent: str) -> str:
+    """A sentence on which of the compared rewards may be the best with this agent."""
+    names = list(study.rewards)
+    runs = np.array([_finals(study, outcomes, name, agent) for name in names])
+    ranks = rank_intervals(runs)
+    first = [name for name, rank in zip(names, ranks, strict=True) if rank.low == 1]
+    if len(first) == len(names) > 1:
+        return f"with {agent} the rewards are not distinguishable"
+    several = " and ".join([", ".join(first[:-1]), first[-1]] if first[1:] else first)
+    kind = "are not distinguishable as the best" if first[1:] else "is the best"
+    return f"with {agent} {several} {kind}"
+
+
+def _of_agent(study: Study, outcomes: Sequence[Outcome], agent: str) -> Table:
+    names = list(study.conditions)
+    finals = np.array([_finals(study, outcomes, name, agent) for name in names])
+    ranks = rank_intervals(finals)
+    order = sorted(range(len(names)), key=lambda k: -_centre(finals[k]))
+    rows = []
+    for k in order:
+        cells = of_condition(outcomes, names[k], agent)
+        at = [_at_level(cells, level) for level in LEVELS]
+        low, high = ranks[k].low, ranks[k].high
+        rows.append(
+            (
+                names[k],
+                figure(_known(finals[k])),
+                f"{low}" if low == high else f"{low} to {high}",
+                *at,
+                f"{len(_known(finals[k]))} of {study.seeds}",
+            )
+        )
+    return Table(
+        title=f"Leaderboard: {agent}",
+        header=(
+            "reward",
+            "gold gain at equal tokens",
+            "rank",
+            *(f"at {level:g} nats" for level in LEVELS),
+            "seeds",
+        ),
+        rows=rows,
+        caption=_caption(study, finals, agent),
+    )
+
+
+def _caption(study: Study, finals: NDArray[np.float64], agent: str) -> str:
+    said = (
+        f"What {study.tokens:,} tokens of optimising gained by the gold, above the start: the "
+        "interquartile mean over seeds and its 95 % interval. Ranks are those that paired tests "
+        "leave open; where they overlap, two rewards are not distinguishable."
+    )
+    if agent == BEST_OF_N:
+        said += " KL is an upper bound here, and is not to be set against a learner's."
+    smallest = _smallest(finals)
+    if smallest is not None:
+        said += (
+            f" Two rewards had to differ by {smallest:.3g} to be told apart by so many seeds in "
+            "four studies of five."
+        )
+    else:
+        said += f" With fewer than {FEWEST_SEEDS} seeds there are no intervals, and no ranks."
+    return said
+
+
+def _smallest(finals: NDArray[np.float64]) -> float | None:
+    """At the median deviation of paired differences, between all two rows."""
+    deviations, counts = [], []
+    for first in range(len(finals)):
+        for second in range(first):
+            known = _known(finals[first] - finals[second])
+            if len(known) >= FEWEST_SEEDS:
+                deviations.append(float(known.std(ddof=1)))
+                counts.append(len(known))
+    if not deviations:
+        return None
+    return smallest_difference(float(np.median(deviations)), min(counts))
+
+
+def of_condition(outcomes: Sequence[Outcome], reward: str, agent: str) -> list[Outcome]:
+    """The cells of a reward and an agent, by seed."""
+    mine = [each for each in outcomes if (each.reward, each.agent) == (reward, agent)]
+    return sorted(mine, key=lambda each: each.seed)
+
+
+def final_gain(cell: Outcome, judge: str = GOLD) -> float:
+    """What a cell has gained by a judge at the end of its tokens; NaN where it failed."""
+    if cell.failed or not cell.snapshots:
+        return math.nan
+    within = [
+        each
+        for each in cell.snapshots
+        if cell.agent != BEST_OF_N or each["tokens"] <= _budget(cell) or each["n"] == 1
+    ]
+    return _score(within[-1], judge) - _score(cell.snapshots[0], judge)
+
+
+def _budget(cell: Outcome) -> int:
+    return int(cell.result["cell"]["study"]["tokens"])
+
+
+def _score(snapshot: object, judge: str) -> float:
+    scores = snapshot["scores"].get(judge)  # type: ignore[index] # it is read from JSON
+    return math.nan if scores is None or scores["mean"] is None else float(scores["mean"])
+
+
+def _finals(
+    study: Study, outcomes: Sequence[Outcome], reward: str, agent: str
+) -> NDArray[np.float64]:
+    """Gains by the gold, ``(S,)``, NaN where there is none."""
+    finals = np.full(study.seeds, np.nan)
+    for cell in of_condition(outcomes, reward, agent):
+        finals[cell.seed] = final_gain(cell)
+    return finals
+
+
+def _at_level(cells: Sequence[Outcome], level: float) -> str:
+    """The gain at so many nats, or how many seeds came so far."""
+    gains = []
+    for cell in cells:
+        if any(each["kl"] is None for each in cell.snapshots):
+            return "KL unknown"
+        if cell.snapshots:
+            kl = [each["kl"] for each in cell.snapshots]
+            gold = [_score(each, GOLD) for each in cell.snapshots]
+            gains.append(value_at_kl(kl, gold, level) - gold[0])
+    known = [gain for gain in gains if math.isfinite(gain)]
+    if len(known) < len(cells) or not known:
+        return f"reached by {len(known)} of {len(cells)}"
+    return figure(np.array(known))
+
+
+def figure(
+    values: NDArray[np.float64],
+    form: str = "{:+.3f}",
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> str:
+    """The middle of runs with its interval, as far as there are runs enough.
+
+    Args:
+        values: ``(S,)``, all finite.
+        form: How a number is written.
+        within: Between what the truth can be; an interval ends there.
+    """
+    return _stratified([values], form, within)
+
+
+def _stratified(
+    strata: Sequence[NDArray[np.float64]],
+    form: str = "{:+.3f}",
+    within: tuple[float, float] = (-math.inf, math.inf),
+) -> str:
+    known = [each for each in strata if len(each)]
+    if not known:
+        return "none"
+    if any(len(each) < FEWEST_SEEDS for each in known):
+        return form.format(interquartile_mean(np.concatenate(known)))
+    found = seed_interval(known, np.random.default_rng(_SEED))
+    low, high = (form.format(end) for end in np.clip((found.low, found.high), *within))
+    return f"{form.format(found.value)} ({low} to {high})"
+
+
+def _pooled(strata: Sequence[NDArray[np.float64]]) -> float:
+    return _centre(np.concatenate([np.zeros(0), *strata]))
+
+
+def _centre(values: NDArray[np.float64]) -> float:
+    known = _known(values)
+    return interquartile_mean(known) if len(known) else -math.inf
+
+
+def _known(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return values[np.isfinite(values)]
+
+
+def _agents(study: Study, outcomes: Sequence[Outcome]) -> list[str]:
+    """Those that have a cell, best of n first."""
+    there = {each.agent for each in outcomes}
+    return [name for name in (BEST_OF_N, *study.learners) if name in there]

@@ -1,0 +1,205 @@
+"""Tables of cells that are made by hand, so that every figure in them can be worked out."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from agents.comparing.campaign import Outcome
+from agents.comparing.forecasts import forecast_table
+from agents.comparing.ledger import canaries, failures, hacked
+from agents.comparing.matrix import cross_matrix
+from agents.comparing.page import table_text
+from agents.comparing.standing import best, figure, leaderboard, overall
+from agents.comparing.turning import overoptimisation_table
+from tests.agents.comparing.parts import small
+
+PPO = {"ppo": {"agent": "ppo"}}
+
+
+def cell(tmp_path, reward, seed, points, *, agent="ppo", study, status="done", **more):
+    """``points`` are tokens, KL and the gains by each reward; the start has 0 and deviation 2."""
+    snapshots = [
+        {
+            "tokens": tokens,
+            "kl": kl,
+            "n": place + 1,
+            "scores": {name: {"mean": gain, "deviation": 2.0} for name, gain in gains.items()},
+            "quality": {},
+        }
+        for place, (tokens, kl, gains) in enumerate(points)
+    ]
+    result = {
+        "cell": {"study": study.as_json()},
+        "status": status,
+        "why": "guard" if status == "failed" else "",
+        "message": "it broke" if status == "failed" else "",
+        "snapshots": snapshots,
+        **more,
+    }
+    return Outcome(reward, agent, seed, result, {"seconds": {}}, tmp_path)
+
+
+def straight(tmp_path, study, gains, **more):
+    """Cells of each reward that move by 0, 4 and 9 nats and gain so much at the last, by seed."""
+    found = []
+    for reward, by_seed in gains.items():
+        for seed, gain in enumerate(by_seed):
+            points = [(0, 0.0, {"gold": 0.0}), (100, 4.0, {"gold": gain * 2 / 3})]
+            points.append((200, 9.0, {"gold": gain}))
+            found.append(cell(tmp_path, reward, seed, points, study=study, **more))
+    return found
+
+
+def row_of(table, *names):
+    (row,) = [row for row in table.rows if tuple(row[: len(names)]) == names]
+    return dict(zip(table.header, row, strict=True))
+
+
+def test_the_leaderboard_takes_gains_at_equal_nats_and_tokens(tmp_path):
+    """At 1 nat a line over the root of KL has made a third of the way, at 8 not yet all."""
+    study = small(seeds=3, agents=PPO)
+    cells = straight(tmp_path, study, {"vowels": [3.0, 3.0, 3.0], "gold": [6.0, 6.3, 5.7]})
+    (table,) = leaderboard(study, cells)
+    row = row_of(table, "vowels")
+    assert row["gold gain at equal tokens"] == "+3.000 (+3.000 to +3.000)"
+    assert row["at 1 nats"] == "+1.000 (+1.000 to +1.000)"
+    assert row["at 4 nats"] == "+2.000 (+2.000 to +2.000)"
+    eight = 3 * math.sqrt(8) / 3
+    assert row["at 8 nats"] == f"{eight:+.3f} ({eight:+.3f} to {eight:+.3f})"
+    assert [row[0] for row in table.rows][:2] == ["gold", "vowels"]
+    assert row_of(table, "gold")["rank"] == "1 to 3"  # the constant and the length were not run
+    assert "differ by" in table.caption
+
+
+def test_what_was_not_reached_and_what_failed_is_said(tmp_path):
+    study = small(seeds=3, agents=PPO)
+    cells = straight(tmp_path, study, {"vowels": [3.0, 3.0]})
+    points = [(0, 0.0, {"gold": 0.0}), (90, 0.5, {"gold": 9.0})]
+    cells.append(cell(tmp_path, "vowels", 2, points, study=study, status="failed"))
+    (table,) = leaderboard(study, cells)
+    row = row_of(table, "vowels")
+    assert row["seeds"] == "2 of 3"
+    assert row["gold gain at equal tokens"] == "+3.000"  # two seeds have no interval
+    assert row["at 1 nats"] == "reached by 2 of 3"
+    assert "no intervals" in table.caption
+    (failed,) = failures(study, cells).rows
+    assert failed == ("vowels", "ppo", 2, "guard", "it broke")
+
+
+def test_rewards_that_seeds_do_not_tell_apart_are_called_so(tmp_path):
+    rewards = {"a": "length", "b": "length", "c": "length"}
+    study = small(seeds=4, agents=PPO, rewards=rewards)
+    alike = {"a": [1.0, 2.0, 0.5, 1.5], "b": [1.4, 1.2, 0.9, 1.1], "c": [1.1, 1.9, 0.2, 1.9]}
+    said = best(study, straight(tmp_path, study, alike), "ppo")
+    assert said == "with ppo the rewards are not distinguishable"
+    apart = {"a": [9.0, 9.1, 9.0, 8.9], "b": [1.0, 1.1, 1.0, 0.9], "c": [0.0, 0.1, 0.2, 0.0]}
+    assert best(study, straight(tmp_path, study, apart), "ppo") == "with ppo a is the best"
+
+
+def test_best_of_n_counts_up_to_the_budget(tmp_path):
+    study = small(seeds=1, tokens=100)
+    points = [(20, 0.0, {"gold": 0.0}), (80, 0.6, {"gold": 2.0}), (160, 1.2, {"gold": 5.0})]
+    done = [cell(tmp_path, "vowels", 0, points, study=study, agent="best-of-n")]
+    (table,) = leaderboard(study, done)
+    assert row_of(table, "vowels")["gold gain at equal tokens"] == "+2.000"
+
+
+def test_overall_draws_seeds_inside_agents(tmp_path):
+    study = small(seeds=3, agents={"a": {"agent": "ppo"}, "b": {"agent": "ppo"}})
+    cells = straight(tmp_path, study, {"vowels": [1.0] * 3}, agent="a")
+    cells += straight(tmp_path, study, {"vowels": [5.0] * 3}, agent="b")
+    row = row_of(overall(study, cells), "vowels")
+    assert row["gold gain at equal tokens"] == "+3.000 (+3.000 to +3.000)"
+    assert row["seeds"] == "6 of 6"
+
+
+def test_the_cross_matrix_is_in_deviations_of_the_start(tmp_path):
+    study = small(agents=PPO)
+    names = ["vowels", "constant", "length", "gold"]
+    points = [
+        (0, 0.0, dict.fromkeys(names, 0.0)),
+        (200, 4.0, {"vowels": 6.0, "constant": 0.0, "length": 2.0, "gold": -2.0}),
+    ]
+    table = cross_matrix(study, [cell(tmp_path, "vowels", 0, points, study=study)], "ppo")
+    row = row_of(table, "vowels")
+    assert (row["by vowels"], row["by length"], row["by gold"]) == ("+3.00", "+1.00", "-1.00")
+    assert row["herding"] == "+3.00"  # 3 less the mean of 0, 1 and -1
+
+
+def test_predictors_are_ranked_against_the_outcome(tmp_path):
+    """Of six rewards accuracy has the outcome's order, and the spread the opposite one."""
+    rewards = dict.fromkeys("abcd", "length")
+    study = small(agents=PPO, rewards=rewards)
+    cells = []
+    for place, name in enumerate([*"abcd", "constant", "length"]):
+        cells += straight(tmp_path, study, {name: [float(place)]})
+        known = dict.fromkeys(("hard accuracy", "gamma", "calibration error"), None)
+        known |= {"accuracy": 0.5 + place / 20, "best-of-n gain": 1.0, "spread": 1 - place / 10}
+        points = [(0, 0.0, {"gold": 0.0})]
+        more = {"agent": "best-of-n", "predictors": known}
+        cells.append(cell(tmp_path, name, 0, points, study=study, **more))
+    table = forecast_table(study, cells)
+    assert row_of(table, "accuracy")["ppo"].startswith("+1.00 (+0.")
+    assert row_of(table, "spread")["ppo"].startswith("-1.00 (-1.00 to -0.")
+    assert row_of(table, "gamma")["ppo"] == "none from 0 rewards"
+    assert row_of(table, "best-of-n gain")["ppo"] == "none from 6 rewards"
+
+
+def test_a_gold_that_turns_is_told_to_stop_at_its_peak(tmp_path):
+    study = small(agents=PPO)
+    golds = [0.0, 1.0, 2.0, 1.5, 0.2]
+    points = [(50 * k, float(k**2), {"gold": gold}) for k, gold in enumerate(golds)]
+    row = row_of(
+        overoptimisation_table(study, [cell(tmp_path, "vowels", 0, points, study=study)]), "vowels"
+    )
+    assert (row["gold's peak"], row["peak's KL, nats"], row["drop"]) == (
+        *("+2.000", "4.00", "+1.800"),
+    )
+    assert row["advice"] == "stop at 4 nats"
+    assert float(row["beta"]) > 0
+    rising = straight(tmp_path, study, {"vowels": [3.0], "length": [-1.0]})
+    table = overoptimisation_table(study, rising)
+    assert row_of(table, "vowels")["advice"] == "go on"
+    assert row_of(table, "length")["advice"] == "do not optimise it"
+
+
+def test_an_interval_ends_where_the_truth_cannot_be():
+    """Three win rates whose plain interval would be from .82 to 1.11."""
+    rates = np.array([0.9, 1.0, 1.0])
+    said = figure(rates, "{:.2f}", (0.0, 1.0))
+    assert said.startswith("0.97 (0.8")
+    assert said.endswith(" to 1.00)")
+
+
+def test_canaries_and_what_to_show_to_people(tmp_path):
+    study = small(agents=PPO)
+    rows = []
+    for stage, texts in (
+        ("start", ["one two three four", "two", "three words here"]),
+        ("end", ["good good good good", "", "good good good good"]),
+    ):
+        for number, text in enumerate(texts):
+            scores = {"vowels": float(len(text)), "gold": float(number)}
+            rows.append({"stage": stage, "prompt": "p", "completion": text, "scores": scores})
+    (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    cells = straight(tmp_path, study, {"vowels": [1.0]})
+    row = row_of(canaries(study, cells), "vowels")
+    assert row["empty"] == "0.33 (0.00)"
+    assert row["repeats itself"] == "0.67 (0.00)"
+    assert row["one text"] == "0.67 (0.33)"
+    first, *_ = hacked(study, cells)
+    assert first["completion"] == "good good good good"
+    assert first["gap"] == pytest.approx(first["proxy"] - first["gold"])
+
+
+def test_a_table_is_text_with_columns(tmp_path):
+    study = small(seeds=1, agents=PPO)
+    (table,) = leaderboard(study, straight(tmp_path, study, {"vowels": [3.0]}))
+    lines = table_text(table).splitlines()
+    assert lines[0] == "Leaderboard: ppo"
+    place = lines[1].index("rank")
+    assert lines[3][:6] == "vowels"
+    assert lines[3][place - 1] == " "
+    assert lines[3][place] != " "

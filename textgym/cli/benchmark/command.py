@@ -1,0 +1,191 @@
+"""``textgym benchmark``: many rewards, agents and seeds from one start, and one page about them.
+
+The same command goes on after a stop, cell by cell. Best of n and what is known before training
+come first; agents that train follow, seed by seed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path  # noqa: TC003  the command line is made from the annotations
+from typing import TYPE_CHECKING, Any
+
+from gymnasium.error import Error as GymnasiumError
+from rich.console import Console
+
+from agents.comparing.campaign import run_study
+from agents.comparing.contenders import KINDS, find_agent
+from agents.comparing.executors import make_executor
+from agents.comparing.page import PAGE_FILE, table_text, write_page
+from agents.comparing.study import BEST_OF_N, GOLD, Study, named, read_study
+from textgym.cli.console import bar, say, use_quiet_transformers
+from textgym.cli.parsing import CommandError
+from textgym.rewards import resolve
+
+if TYPE_CHECKING:
+    from agents.reports.report import Table
+
+__all__ = ["BenchmarkConfig", "benchmark"]
+
+_SHOWN = ("Leaderboard", "Rewards over", "Cross", "Known", "Predictors", "Over-", "Failures")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchmarkConfig:
+    """Compare rewards: the same agents from the same start, judged by a gold that none learns from.
+
+    A constant reward, the length and the gold itself are always beside them, and so is best of n.
+    The same command goes on after a stop. `textgym report DIR` makes the page anew.
+    """
+
+    out: Path
+    """The folder to write into. If it holds the same study, that is gone on from."""
+    env: str = ""
+    """The environment's id, such as TextGym/Alphabet-v0; ``textgym envs`` lists them."""
+    rewards: tuple[str, ...] = ()
+    """What to compare: known names, module:attribute, folders, or NAME=REWARD, where the reward may
+    be JSON."""
+    agents: tuple[str, ...] = (BEST_OF_N,)
+    """Who optimises: best-of-n, ppo, grpo, rloo, reinforce, or module:attribute of your own, which
+    takes an environment and a budget and gives what predicts."""
+    gold: str | None = None
+    """The reward that judges, named likewise; None takes the task's own."""
+    seeds: int = 5
+    """How often each pair is run. Fewer than three have no intervals; more tell smaller differences
+    apart."""
+    study: Path | None = None
+    """A study.json to run instead of all that is said here, but --out and how it is run."""
+    policy: str = "scratch:gpt2?layers=2&width=32&heads=4"
+    """Who all start from: a folder, smollm2, hub:NAME, or random weights of a size."""
+    env_kwargs: str = "{}"
+    """More arguments of the environment as JSON."""
+    settings: str = "{}"
+    """Settings of the learners as JSON, for all of them, or by an agent's name."""
+    tokens: int = 20_000
+    """Tokens that a learner may write while it learns. More optimise further, and take longer."""
+    prompts: int = 64
+    """Test prompts at every measurement. More measure more finely."""
+    draws: int = 32
+    """Completions of a prompt that best of n chooses from. More reach a higher KL."""
+    num_envs: int = 64
+    """Rows that are written at once."""
+    snapshots: int = 6
+    """Measurements on the way. More draw finer curves, and take longer."""
+    kl_budget: float | None = None
+    """A learner that leaves so many nats behind has failed; None lets it go anywhere."""
+    seconds: float | None = None
+    """A cell that takes longer has failed; None waits."""
+    workers: int | None = None
+    """Cells at a time; None for one a processor."""
+    threads: int = 1
+    """Torch's threads in each cell; their number changes rounding, and so is recorded."""
+    executor: str = "processes"
+    """Who runs cells: processes of this machine, here (in this process), submitit, submitit:local,
+    ray, or ray:ADDRESS."""
+    retry: bool = False
+    """Run failed cells once more."""
+
+
+def benchmark(config: BenchmarkConfig, console: Console | None = None) -> None:
+    """Runs what is missing of the study, and writes its page.
+
+    Args:
+        config: What and how.
+        console: Where to print; None for the terminal.
+
+    Raises:
+        CommandError: If something in the command is wrong.
+    """
+    console = console or Console()
+    use_quiet_transformers()
+    try:
+        study = _study(config)
+        _require_rewards(study)
+        for agent in study.learners.values():
+            if agent["agent"] not in KINDS:
+                find_agent(str(agent["agent"]))
+        workers = config.workers or max(1, (os.cpu_count() or 1) // study.threads)
+        executor = make_executor(config.executor, workers=workers, folder=config.out)
+        title = f"{len(study.cells())} cells"
+        with bar(title, console) as progress:
+
+            def said(done: int, total: int, last: str) -> None:
+                progress.update(done, total, last)
+                if last and not console.is_terminal:
+                    say(console, f"{done} of {total}: {last}")
+
+            run_study(study, config.out, executor, progress=said, retry=config.retry)
+        tables = write_page(config.out)
+    except (ValueError, TypeError, GymnasiumError, OSError) as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    show_tables(tables, console)
+    say(console, str(config.out / PAGE_FILE))
+
+
+def show_tables(tables: list[Table], console: Console, *, every: bool = False) -> None:
+    """Prints tables as text, the main ones or all.
+
+    Args:
+        tables: From ``write_page``.
+        console: Where to print.
+        every: Whether all of them.
+    """
+    for table in tables:
+        if every or table.title.startswith(_SHOWN):
+            say(console, f"{table_text(table)}\n")
+
+
+def _study(config: BenchmarkConfig) -> Study:
+    if config.study is not None:
+        return read_study(config.study)
+    for name in ("env", "rewards"):
+        if not getattr(config, name):
+            raise ValueError(f"--{name} is required, or --study FILE")
+    more = _object("--settings", config.settings)
+    return Study(
+        env=config.env,
+        rewards=named(config.rewards),
+        gold=None if config.gold is None else named([f"{GOLD}={config.gold}"])[GOLD],
+        agents={name: _agent(name, more, config.agents) for name in config.agents},
+        policy=config.policy,
+        env_kwargs=_object("--env-kwargs", config.env_kwargs),
+        seeds=config.seeds,
+        tokens=config.tokens,
+        prompts=config.prompts,
+        draws=config.draws,
+        num_envs=config.num_envs,
+        snapshots=config.snapshots,
+        kl_budget=config.kl_budget,
+        seconds=config.seconds,
+        threads=config.threads,
+    )
+
+
+def _agent(name: str, settings: dict[str, Any], agents: tuple[str, ...]) -> dict[str, Any]:
+    """An agent's kind and settings; those by its name go before those for all."""
+    if name == BEST_OF_N:
+        return {"agent": BEST_OF_N}
+    shared = {key: value for key, value in settings.items() if key not in agents}
+    return {"agent": name, "settings": {**shared, **settings.get(name, {})}}
+
+
+def _object(option: str, text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{option} is no JSON ({error}): {text}") from error
+    if not isinstance(given, dict):
+        raise ValueError(f"{option} must be a JSON object, got {text}")  # noqa: TRY004 - the text is wrong
+    return given
+
+
+def _require_rewards(study: Study) -> None:
+    """Makes every reward once, so that a typing error is said before hours are spent."""
+    for name, spec in study.conditions.items():
+        if spec is not None:
+            try:
+                resolve(spec)
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"the reward {name}: {error}") from error

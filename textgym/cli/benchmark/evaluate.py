@@ -1,0 +1,211 @@
+"""``textgym evaluate``: any number of policies side by side, on prompts that none has seen.
+
+All answer the same prompts with the same random numbers, and the first is what the others are held
+against. Each is written once a seed, so that seeds are the replicates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from gymnasium.error import Error as GymnasiumError
+from rich.console import Console
+
+from agents.comparing.measures import Panel
+from agents.comparing.page import table_text
+from agents.comparing.standing import figure
+from agents.comparing.study import GOLD, named
+from agents.measuring.evaluation import evaluate_policy
+from agents.reports.report import Report, Table, write_report
+from textgym.cli.console import bar, say, use_quiet_transformers
+from textgym.cli.parsing import CommandError
+from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
+from textgym.files import write_json
+from textgym.rewards import RewardError
+from textgym.statistics.comparisons import paired_difference, win_rate
+from textgym.statistics.ranks import rank_intervals
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from agents.measuring.evaluation import PolicyReport
+
+__all__ = ["EvaluateConfig", "evaluate"]
+
+_UNSCORED = "agents.rollouts.texts:unscored"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConfig:
+    """Let policies answer the same fresh prompts, and compare their texts."""
+
+    policies: tuple[str, ...]
+    """Policies, each a folder, smollm2, hub:NAME, or NAME=POLICY. The first is what the others are
+    held against: KL, perplexity and wins are over it."""
+    env: str
+    """The environment's id, such as TextGym/Sentiment-v0; ``textgym envs`` lists them."""
+    rewards: tuple[str, ...] = ()
+    """More rewards that judge, named as by ``textgym benchmark``; the gold always does."""
+    gold: str | None = None
+    """The reward that ranks; None takes the task's own."""
+    env_kwargs: str = "{}"
+    """More arguments of the environment as JSON, such as '{"split": "test"}'."""
+    prompts: int = 128
+    """How many prompts, from the first on. More measure more finely."""
+    seeds: int = 3
+    """How often each policy answers all. Fewer than three leave ranks open."""
+    temperature: float = 1.0
+    """Divides the logits. More makes texts more varied."""
+    num_envs: int = 64
+    """Rows that are written at once."""
+    out: Path | None = None
+    """A folder for page, JSON and texts; None prints alone."""
+
+
+def evaluate(config: EvaluateConfig, console: Console | None = None) -> None:
+    """Writes, scores, and prints.
+
+    Args:
+        config: What and how.
+        console: Where to print; None for the terminal.
+
+    Raises:
+        CommandError: If something in the command is wrong.
+    """
+    console = console or Console()
+    use_quiet_transformers()
+    try:
+        _check(config)
+        made = _made(config, console)
+    except (ValueError, TypeError, OSError, GymnasiumError, RewardError) as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    for table in made:
+        say(console, f"{table_text(table)}\n")
+    if config.out is not None:
+        config.out.mkdir(parents=True, exist_ok=True)
+        rows = [{"title": t.title, "header": list(t.header), "rows": list(t.rows)} for t in made]
+        write_json(config.out / "evaluation.json", {"tables": rows})
+        write_report(
+            config.out / "evaluation.html",
+            Report(
+                title=f"Policies side by side in {config.env}",
+                finding=f"{len(config.policies)} policies on {config.prompts} prompts",
+                tables=made,
+            ),
+        )
+        say(console, str(config.out / "evaluation.html"))
+
+
+def _check(config: EvaluateConfig) -> None:
+    for name in ("prompts", "seeds", "num_envs"):
+        if getattr(config, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
+    if not config.temperature > 0:
+        raise ValueError(f"--temperature must be above 0, got {config.temperature}")
+
+
+def _made(config: EvaluateConfig, console: Console) -> list[Table]:
+    policies = _named_policies(config.policies)
+    first = next(iter(policies.values()))
+    arguments = {**environment_arguments(config.env_kwargs, first), "reward": _UNSCORED}
+    rows = min(config.num_envs, config.prompts)
+    envs = make_envs(config.env, arguments, num_envs=rows, device="cpu")
+    if "split" not in arguments and "test" in envs.task.splits:
+        arguments["split"] = "test"
+        envs = make_envs(config.env, arguments, num_envs=rows, device="cpu")
+    numbers = [number % envs.num_examples for number in range(config.prompts)]
+    examples = [envs.examples[number] for number in numbers]
+    gold = envs.task.reward if config.gold is None else named([f"gold={config.gold}"])[GOLD]
+    panel = Panel({**named(config.rewards), GOLD: gold}, GOLD)
+    reference = make_policy(first, envs, device="cpu")
+    reports: dict[str, list[PolicyReport]] = {}
+    scores: dict[str, list[dict[str, NDArray[np.float64]]]] = {}
+    with bar("policies", console) as progress:
+        for count, (name, spec) in enumerate(policies.items()):
+            progress.update(count, len(policies), name)
+            policy = make_policy(spec, envs, device="cpu")
+            reports[name] = [
+                evaluate_policy(
+                    policy,
+                    reference,
+                    envs,
+                    example_ids=numbers,
+                    temperature=config.temperature,
+                    seed=seed,
+                )
+                for seed in range(config.seeds)
+            ]
+            scores[name] = [panel.score(examples, r.completions, r.ids) for r in reports[name]]
+    if panel.missing:
+        name, said = next(iter(panel.missing.items()))
+        raise ValueError(f"the reward {name}: {said}")
+    return [_scores_table(scores, config), _texts_table(reports)]
+
+
+def _scores_table(
+    scores: dict[str, list[dict[str, NDArray[np.float64]]]], config: EvaluateConfig
+) -> Table:
+    names = list(scores)
+    golds = {name: np.stack([each[GOLD] for each in scores[name]]) for name in names}
+    ranks = rank_intervals(np.stack([golds[name].mean(axis=1) for name in names]))
+    start, rows = golds[names[0]].mean(axis=0), []
+    for name, rank in zip(names, ranks, strict=True):
+        mean, low, high = golds[name].mean(axis=0), rank.low, rank.high
+        wins = difference = ""
+        if name != names[0]:
+            rate = win_rate(golds[name][0], golds[names[0]][0])
+            wins = f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+            if len(mean) > 1:
+                gain = paired_difference(mean, start, np.random.default_rng(0), 2000)
+                difference = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        others = [reward for reward in scores[name][0] if reward != GOLD]
+        judged = [
+            figure(np.array([each[reward].mean() for each in scores[name]]), "{:.3f}")
+            for reward in (GOLD, *others)
+        ]
+        rows.append(
+            (name, f"{low}" if low == high else f"{low} to {high}", wins, difference, *judged)
+        )
+    others = [reward for reward in scores[names[0]][0] if reward != GOLD]
+    return Table(
+        title="Scores",
+        header=("policy", "rank", "wins over the first", "gold above the first", GOLD, *others),
+        rows=rows,
+        caption=(
+            f"On {config.prompts} prompts, {config.seeds} times each. Wins are of the first seed, "
+            "prompt by prompt, with Wilson's interval; differences draw prompts; scores draw seeds."
+        ),
+    )
+
+
+def _texts_table(reports: dict[str, list[PolicyReport]]) -> Table:
+    shown = ("kl", "perplexity", "distinct_2", "repeated_bigrams", "mean_length")
+    return Table(
+        title="Texts",
+        header=(
+            *("policy", "KL from the first, nats", "perplexity under it", "distinct bigrams"),
+            *("repeated bigrams", "tokens"),
+        ),
+        rows=[
+            (
+                name,
+                *(figure(np.array([getattr(r, k) for r in each]), "{:.3g}") for k in shown),
+            )
+            for name, each in reports.items()
+        ],
+    )
+
+
+def _named_policies(words: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        name, separator, spec = word.partition("=")
+        if not separator or ":" in name or "?" in name:
+            name, spec = Path(word).name or word, word
+        if name in found:
+            raise ValueError(f"two policies are called {name}: give one as NAME=POLICY")
+        found[name] = spec
+    return found
