@@ -80,8 +80,10 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
     """
     if isinstance(tokenizer, SentencePieceTokenizer):
         tokenizer.save(folder / _SENTENCEPIECE)
-    elif isinstance(tokenizer, HuggingFaceTokenizer | CharacterTokenizer):
+    elif isinstance(tokenizer, HuggingFaceTokenizer):
         tokenizer.save(folder)
+    elif isinstance(tokenizer, CharacterTokenizer):
+        tokenizer.save_alphabet(folder)
     else:
         return False
     return True
