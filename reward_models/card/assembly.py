@@ -6,7 +6,6 @@ for log-odds.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +31,10 @@ from reward_models.card.texts import (
     throughput_rows,
     truncation_rows,
 )
-from reward_models.learning.provenance import code_version
 from reward_models.measuring.pairs import chance_warnings
 from reward_models.models.ensemble import EnsembleReward
 from reward_models.preferences.formats import data_hash
+from textgym.provenance import code_version, content_hash
 from textgym.statistics.bootstrap import REPETITIONS
 
 if TYPE_CHECKING:
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from reward_models.card.data import CardData
     from textgym.types import RewardFunction
 
-__all__ = ["CardConfig", "folder_hash", "make_card", "scores_of"]
+__all__ = ["CardConfig", "make_card", "scores_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +130,7 @@ def make_card(
         "provenance": {
             "code": code_version(),
             "data_hash": data_hash([*data.test, *data.validation]),
-            "weights": {str(folder): folder_hash(folder) for folder in folders},
+            "weights": {str(folder): content_hash(folder) for folder in folders},
             "settings": asdict(config),
         },
     }
@@ -152,16 +151,6 @@ def scores_of(
         return np.asarray(given(list(prompts), list(completions)), dtype=np.float64)
 
     return scores
-
-
-def folder_hash(folder: Path) -> str:
-    """Returns 32 hexadecimal digits of the files of a folder, those of its subfolders left out."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def _members(

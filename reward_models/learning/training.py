@@ -12,6 +12,7 @@ Simplification: one process and one device.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,6 @@ from transformers.trainer_callback import PrinterCallback
 
 from reward_models.learning.comparisons import (
     Collator,
-    digest_of,
     encode_comparisons,
     kind_of,
     rating_loss_for,
@@ -35,19 +35,20 @@ from reward_models.learning.objectives import (
     objective_for,
     scale_ratings,
 )
-from reward_models.learning.provenance import provenance
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.measuring.ratings import evaluate_ratings
 from reward_models.models.transformer import PreferenceModel
+from reward_models.preferences.formats import data_hash
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
 from textgym.files import atomic_folder, last_checkpoint, write_json
 from textgym.pretrained.adapters import AdapterConfig, add_adapters, merge_adapters
 from textgym.pretrained.precision import pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
+from textgym.provenance import checkpoint_home, code_version, json_hash, shape_of, weights_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from transformers import TrainerCallback, TrainingArguments
 
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_reward_model", "train_reward_model"]
 
+_LOG = logging.getLogger(__name__)
+_REPORTED = ("logging_steps", "save_steps")  # what is reported and kept on the way decides nothing
 _METRICS_FILE = "metrics.json"
 _PROVENANCE_FILE = "training.json"
 _WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
@@ -112,8 +115,9 @@ def fit_reward_model(
 ) -> dict[str, float]:
     """Trains, measures, normalises and saves a reward model that ``load_reward(out)`` loads.
 
-    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same config, data
-    and first weights goes on from there; another one starts anew. ``Trainer`` seeds the global
+    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same settings,
+    data as the model reads them, first weights and code goes on from there; another one starts
+    anew, and logs a warning that says what differs. ``Trainer`` seeds the global
     generators of Python, numpy and torch with ``config.seed``.
 
     Args:
@@ -158,16 +162,15 @@ def fit_reward_model(
         metrics |= scale_ratings(learned, config.rating_loss, watched)
     if config.lora is not None:
         _adapt(model, config)
-    start = digest_of(asdict(config), learned, model)
+    bf16 = _pinned_bf16(config, model, tokenizer, device)
+    decides = _decides(config, learned, watched, model, bf16=bf16)
+    home, said = checkpoint_home(out / "checkpoints", decides)
+    if said:
+        _LOG.warning(said)
     threshold = _threshold(config, kind, learned)
     trainer = _ComparisonTrainer(
         model=_with(model, threshold),
-        args=_arguments(
-            config,
-            out / "checkpoints" / start,
-            device,
-            bf16=_pinned_bf16(config, model, tokenizer, device),
-        ),
+        args=_arguments(config, home, device, bf16=bf16),
         train_dataset=learned,
         eval_dataset=watched or None,
         data_collator=Collator(tokenizer.pad_id),
@@ -176,7 +179,7 @@ def fit_reward_model(
         objective=objective_for(kind, config, threshold),
     )
     trainer.remove_callback(PrinterCallback)
-    last = last_checkpoint(out / "checkpoints" / start, complete_when=_WRITTEN_LAST)
+    last = last_checkpoint(home, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
     metrics["steps"] = result.global_step
     if config.lora is not None:
@@ -191,7 +194,7 @@ def fit_reward_model(
     # Before normalising: calibration is a matter of raw scores.
     metrics |= _evaluate(reward, data.evaluation)
     metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_ITEMS]))
-    origin = provenance(asdict(config), data.train, data.evaluation, start)
+    origin = _provenance(asdict(config), data.train, data.evaluation, decides)
     _save(model, tokenizer, {_METRICS_FILE: metrics, _PROVENANCE_FILE: origin}, out)
     return metrics
 
@@ -250,6 +253,53 @@ class _ComparisonTrainer(Trainer):
         if len(ordered):
             logs["eval_accuracy" if "eval_loss" in logs else "accuracy"] = float(ordered.mean())
         super().log(logs, start_time)
+
+
+def _decides(
+    config: RewardTrainingConfig,
+    learned: Sequence[Comparison],
+    watched: Sequence[Comparison],
+    model: Any,
+    *,
+    bf16: bool,
+) -> dict[str, str]:
+    """Hashes all that decides the weights: only the same run may go on from a checkpoint.
+
+    The settings are in it by exclusion, so that a new one is never forgotten.
+    """
+    settings = {name: value for name, value in asdict(config).items() if name not in _REPORTED}
+    return {
+        "settings": json_hash(settings | {"bf16": bf16}),
+        "data": json_hash([learned, watched]),  # what is watched decides where it stops
+        "first weights": json_hash([weights_hash(model), shape_of(model.config.to_dict())]),
+        "code": json_hash(code_version()),
+    }
+
+
+def _provenance(
+    config: Mapping[str, Any],
+    train: Sequence[Item],
+    evaluation: Sequence[Item],
+    start: Mapping[str, str],
+) -> dict[str, Any]:
+    """Collects what is needed to make a model again, or to see that it was made otherwise.
+
+    Args:
+        config: The settings, as JSON values.
+        train: What it learned from.
+        evaluation: What it was measured on.
+        start: Hashes of all that decides the weights, by what it is.
+
+    Returns:
+        JSON values. No time and no machine's name, so that equal runs give equal files.
+    """
+    return {
+        "config": dict(config),
+        "start": dict(start),
+        "data": {"items": len(train), "hash": data_hash(train)},
+        "held_out": {"items": len(evaluation), "hash": data_hash(evaluation)},
+        "code": code_version(),
+    }
 
 
 def _pinned_bf16(config: RewardTrainingConfig, model: Any, tokenizer: Any, device: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 
 from rich.console import Console
@@ -12,6 +12,7 @@ from textgym.cli.console import chosen_device, require_picture, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import folders_of, named_reward, read_spec
 from textgym.data.tables import parse_columns
+from textgym.files import exclusive_folder
 from textgym.statistics.bootstrap import REPETITIONS
 
 __all__ = ["RewardCardConfig", "reward_card"]
@@ -67,9 +68,14 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
     Raises:
         CommandError: If a reward or the data cannot be had, or there is no such kind of picture.
     """
-    console = console or Console()
     require_picture(config.picture)
-    device = chosen_device(config.device)
+    config = replace(config, device=chosen_device(config.device))
+    with exclusive_folder(config.out):
+        _write_card(config, console or Console())
+
+
+def _write_card(config: RewardCardConfig, console: Console) -> None:
+    device = config.device
     names = [config.reward, *config.members]
     if len(set(names)) < len(names):
         raise CommandError(f"{', '.join(names)}: name each reward and member once")

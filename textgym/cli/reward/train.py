@@ -29,6 +29,7 @@ from textgym.cli.console import (
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
+from textgym.files import exclusive_folder
 from textgym.statistics.proportions import share_interval
 
 if TYPE_CHECKING:
@@ -103,14 +104,18 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     Raises:
         CommandError: If the data, the model or the settings cannot work.
     """
-    console = console or Console()
+    use_quiet_transformers()
+    keep_large_blocks()
+    with exclusive_folder(config.out):
+        _train(config, console or Console())
+
+
+def _train(config: RewardTrainConfig, console: Console) -> None:
+    device = chosen_device(config.device)
     if (config.out / "metrics.json").exists():
         raise CommandError(
             f"{config.out} holds a trained reward model; choose another --out, or remove it"
         )
-    use_quiet_transformers()
-    keep_large_blocks()
-    device = chosen_device(config.device)
     data = load_data(
         config.data,
         held_out=config.held_out,
