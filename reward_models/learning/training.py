@@ -40,7 +40,8 @@ from reward_models.measuring.ratings import evaluate_ratings
 from reward_models.models.transformer import PreferenceModel
 from reward_models.preferences.formats import data_hash
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
-from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
+from reward_models.preferences.traces import Traces, traces_of
+from reward_models.reading.scoring import TOKENIZER_FILE, TRACES_FILE, PreferenceReward
 from textgym.files import atomic_folder, last_checkpoint, write_json
 from textgym.pretrained.adapters import AdapterConfig, add_adapters, merge_adapters
 from textgym.pretrained.precision import pinned_bf16
@@ -164,9 +165,7 @@ def fit_reward_model(
         _adapt(model, config)
     bf16 = _pinned_bf16(config, model, tokenizer, device)
     decides = _decides(config, learned, watched, model, bf16=bf16)
-    home, said = checkpoint_home(out / "checkpoints", decides)
-    if said:
-        _LOG.warning(said)
+    home = _home(out / "checkpoints", decides)
     threshold = _threshold(config, kind, learned)
     trainer = _ComparisonTrainer(
         model=_with(model, threshold),
@@ -193,9 +192,8 @@ def fit_reward_model(
     reward = PreferenceReward(model, tokenizer, device=device)
     # Before normalising: calibration is a matter of raw scores.
     metrics |= _evaluate(reward, data.evaluation)
-    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_ITEMS]))
-    origin = _provenance(asdict(config), data.train, data.evaluation, decides)
-    _save(model, tokenizer, {_METRICS_FILE: metrics, _PROVENANCE_FILE: origin}, out)
+    metrics |= _normalise(reward, data.reference or _texts(_some(data.train, config.seed)))
+    _save(model, tokenizer, _records(config, data, decides) | {_METRICS_FILE: metrics}, out)
     return metrics
 
 
@@ -273,6 +271,24 @@ def _decides(
         "data": json_hash([learned, watched]),  # what is watched decides where it stops
         "first weights": json_hash([weights_hash(model), shape_of(model.config.to_dict())]),
         "code": json_hash(code_version()),
+    }
+
+
+def _home(checkpoints: Path, decides: Mapping[str, str]) -> Path:
+    home, said = checkpoint_home(checkpoints, decides)
+    if said:
+        _LOG.warning(said)
+    return home
+
+
+def _records(
+    config: RewardTrainingConfig, data: RewardTrainingData, decides: Mapping[str, str]
+) -> dict[str, Any]:
+    """What is written beside a model about where it comes from, by the file."""
+    traces = traces_of(data.train) | (data.before or Traces())
+    return {
+        _PROVENANCE_FILE: _provenance(asdict(config), data.train, data.evaluation, decides),
+        TRACES_FILE: traces.as_json(),
     }
 
 
@@ -448,6 +464,14 @@ def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, f
         measured = asdict(evaluate_reward(reward, pairs))
         figures |= {f"evaluation_{name}": value for name, value in measured.items()}
     return figures
+
+
+def _some(items: Sequence[Item], seed: int) -> Sequence[Item]:
+    """Draws the items whose texts scores are scaled by: the first ones may all be of one kind."""
+    if len(items) <= _REFERENCE_ITEMS:
+        return items
+    drawn = np.random.default_rng(seed).permutation(len(items))[:_REFERENCE_ITEMS]
+    return [items[place] for place in np.sort(drawn).tolist()]
 
 
 def _texts(items: Sequence[Item]) -> list[tuple[str, str]]:

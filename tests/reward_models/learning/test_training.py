@@ -9,7 +9,12 @@ from safetensors.torch import load_file
 from transformers import TrainerCallback
 
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
-from reward_models.learning.training import _decides, fit_reward_model, train_reward_model
+from reward_models.learning.training import (
+    _decides,
+    _some,
+    fit_reward_model,
+    train_reward_model,
+)
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import PreferenceModel, load_reward
@@ -410,3 +415,13 @@ def test_each_setting_makes_another_run_or_has_a_reason_not_to(language_model):
     others["weights"] = _decides(config, data, [], model, bf16=False)
     for name, found in others.items():
         assert sum(found[part] != expected[part] for part in expected) == 1, name
+
+
+def test_scores_are_scaled_by_items_of_all_the_data():
+    """The first 500 of a file that is sorted by subset are one subset's."""
+    items = list(range(3000))
+    some = _some(items, seed=0)
+    assert (len(set(some)), some) == (500, sorted(some))
+    assert 1300 < sum(some) / 500 < 1700  # 1,500, and five standard errors of 39
+    assert some == _some(items, seed=0) != _some(items, seed=1)
+    assert _some(items[:500], seed=0) == items[:500]

@@ -15,9 +15,9 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
+from reward_models.measuring.pairs import drawn_with
 from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
 from reward_models.preferences import Preference, data_hash, decided_pairs
@@ -178,7 +178,7 @@ def _draw_curve(config: RewardCurveConfig, console: Console) -> None:
         )
     wanted = itertools.product(config.models, config.sizes, config.noise)
     trained = [trained_of(_seeds(config, results, _cell(origins, *which))) for which in wanted]
-    prompts = clusters(test)
+    prompts = drawn_with(test)
     say(console, *accuracy_table(trained, prompts), "", *confidence_table(trained, prompts))
     if config.picture is not None:
         draw_curves(trained, prompts, config.picture)
