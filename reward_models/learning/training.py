@@ -12,7 +12,6 @@ Simplification: one process and one device.
 
 from __future__ import annotations
 
-import logging
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,21 +34,19 @@ from reward_models.learning.objectives import (
     objective_for,
     scale_ratings,
 )
+from reward_models.learning.provenance import decided_by, home_of, records_of
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.measuring.ratings import evaluate_ratings
 from reward_models.models.transformer import PreferenceModel
-from reward_models.preferences.formats import data_hash
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
-from reward_models.preferences.traces import Traces, traces_of
-from reward_models.reading.scoring import TOKENIZER_FILE, TRACES_FILE, PreferenceReward
+from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
 from textgym.files import atomic_folder, last_checkpoint, write_json
 from textgym.pretrained.adapters import AdapterConfig, add_adapters, merge_adapters
 from textgym.pretrained.precision import pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
-from textgym.provenance import checkpoint_home, code_version, json_hash, shape_of, weights_hash
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from transformers import TrainerCallback, TrainingArguments
 
@@ -61,10 +58,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_reward_model", "train_reward_model"]
 
-_LOG = logging.getLogger(__name__)
-_REPORTED = ("logging_steps", "save_steps")  # what is reported and kept on the way decides nothing
 _METRICS_FILE = "metrics.json"
-_PROVENANCE_FILE = "training.json"
 _WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
 _REFERENCE_ITEMS = 500  # 1,000 texts of pairs: their standard deviation is known to about 2 %
 _TIE = 0.5
@@ -164,8 +158,8 @@ def fit_reward_model(
     if config.lora is not None:
         _adapt(model, config)
     bf16 = _pinned_bf16(config, model, tokenizer, device)
-    decides = _decides(config, learned, watched, model, bf16=bf16)
-    home = _home(out / "checkpoints", decides)
+    decides = decided_by(config, learned, watched, model, bf16=bf16)
+    home = home_of(out / "checkpoints", decides)
     threshold = _threshold(config, kind, learned)
     trainer = _ComparisonTrainer(
         model=_with(model, threshold),
@@ -193,7 +187,7 @@ def fit_reward_model(
     # Before normalising: calibration is a matter of raw scores.
     metrics |= _evaluate(reward, data.evaluation)
     metrics |= _normalise(reward, data.reference or _texts(_some(data.train, config.seed)))
-    _save(model, tokenizer, _records(config, data, decides) | {_METRICS_FILE: metrics}, out)
+    _save(model, tokenizer, records_of(config, data, decides) | {_METRICS_FILE: metrics}, out)
     return metrics
 
 
@@ -251,71 +245,6 @@ class _ComparisonTrainer(Trainer):
         if len(ordered):
             logs["eval_accuracy" if "eval_loss" in logs else "accuracy"] = float(ordered.mean())
         super().log(logs, start_time)
-
-
-def _decides(
-    config: RewardTrainingConfig,
-    learned: Sequence[Comparison],
-    watched: Sequence[Comparison],
-    model: Any,
-    *,
-    bf16: bool,
-) -> dict[str, str]:
-    """Hashes all that decides the weights: only the same run may go on from a checkpoint.
-
-    The settings are in it by exclusion, so that a new one is never forgotten.
-    """
-    settings = {name: value for name, value in asdict(config).items() if name not in _REPORTED}
-    return {
-        "settings": json_hash(settings | {"bf16": bf16}),
-        "data": json_hash([learned, watched]),  # what is watched decides where it stops
-        "first weights": json_hash([weights_hash(model), shape_of(model.config.to_dict())]),
-        "code": json_hash(code_version()),
-    }
-
-
-def _home(checkpoints: Path, decides: Mapping[str, str]) -> Path:
-    home, said = checkpoint_home(checkpoints, decides)
-    if said:
-        _LOG.warning(said)
-    return home
-
-
-def _records(
-    config: RewardTrainingConfig, data: RewardTrainingData, decides: Mapping[str, str]
-) -> dict[str, Any]:
-    """What is written beside a model about where it comes from, by the file."""
-    traces = traces_of(data.train) | (data.before or Traces())
-    return {
-        _PROVENANCE_FILE: _provenance(asdict(config), data.train, data.evaluation, decides),
-        TRACES_FILE: traces.as_json(),
-    }
-
-
-def _provenance(
-    config: Mapping[str, Any],
-    train: Sequence[Item],
-    evaluation: Sequence[Item],
-    start: Mapping[str, str],
-) -> dict[str, Any]:
-    """Collects what is needed to make a model again, or to see that it was made otherwise.
-
-    Args:
-        config: The settings, as JSON values.
-        train: What it learned from.
-        evaluation: What it was measured on.
-        start: Hashes of all that decides the weights, by what it is.
-
-    Returns:
-        JSON values. No time and no machine's name, so that equal runs give equal files.
-    """
-    return {
-        "config": dict(config),
-        "start": dict(start),
-        "data": {"items": len(train), "hash": data_hash(train)},
-        "held_out": {"items": len(evaluation), "hash": data_hash(evaluation)},
-        "code": code_version(),
-    }
 
 
 def _pinned_bf16(config: RewardTrainingConfig, model: Any, tokenizer: Any, device: str) -> bool:

@@ -8,13 +8,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from reward_models.learning.provenance import decided_by
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
-from reward_models.learning.training import (
-    _decides,
-    _some,
-    fit_reward_model,
-    train_reward_model,
-)
+from reward_models.learning.training import _some, fit_reward_model, train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import PreferenceModel, load_reward
@@ -397,22 +393,22 @@ def test_each_setting_makes_another_run_or_has_a_reason_not_to(language_model):
     model = PreferenceModel.from_language_model(language_model, max_length=32, seed=0)
     data = [{"rows": [[1], [2]], "numbers": [1.0, 0.0]}]
     config = dataclasses.replace(CONFIG, eval_steps=4)
-    expected = _decides(config, data, [], model, bf16=False)
+    expected = decided_by(config, data, [], model, bf16=False)
     for name, other in variants(config).items():
-        found = _decides(other, data, [], model, bf16=False)
+        found = decided_by(other, data, [], model, bf16=False)
         assert (found != expected) == (name not in REASONS), name
     others = {
-        "bf16": _decides(config, data, [], model, bf16=True),
-        "data": _decides(config, [*data, *data], [], model, bf16=False),
-        "held out": _decides(config, data, data, model, bf16=False),
+        "bf16": decided_by(config, data, [], model, bf16=True),
+        "data": decided_by(config, [*data, *data], [], model, bf16=False),
+        "held out": decided_by(config, data, data, model, bf16=False),
     }
     # The same weights, read in another way.
     model.config.pooling = "last"
-    others["shape"] = _decides(config, data, [], model, bf16=False)
+    others["shape"] = decided_by(config, data, [], model, bf16=False)
     model.config.pooling = "mean"
     with torch.no_grad():
         model.head.weight += 1
-    others["weights"] = _decides(config, data, [], model, bf16=False)
+    others["weights"] = decided_by(config, data, [], model, bf16=False)
     for name, found in others.items():
         assert sum(found[part] != expected[part] for part in expected) == 1, name
 
