@@ -75,7 +75,7 @@ class ScoredPairs:
         return drawn_with(self.pairs)
 
     @property
-    def text_clusters(self) -> list[Hashable]:
+    def text_clusters(self) -> Sequence[Hashable]:
         """What they draw each text with, ``(2 N,)``, the chosen ones first: its prompt, or it."""
         return [p.prompt or p.chosen for p in self.pairs] + [
             p.prompt or p.rejected for p in self.pairs

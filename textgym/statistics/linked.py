@@ -36,8 +36,8 @@ __all__ = [
 ]
 
 _FEWEST_SETS = 20  # of rows that hang together, for sets to be drawn
+_TAIL = 0.975
 _LARGEST_SHARE = 0.1  # of all rows that one such set may have
-_FEWEST_UNITS = 3
 
 
 class Link(NamedTuple):
@@ -114,16 +114,16 @@ def variance_of_mean(values: ArrayLike, clusters: Sequence[Hashable]) -> float:
         The variance; 0 where all values are equal.
 
     Raises:
-        ValueError: If there are fewer than two units, or three where some are linked.
+        ValueError: If there are too few units: one, or four texts or fewer that all link rows.
     """
     given = np.asarray(values, dtype=np.float64)
     off = given - given.mean()
     places, of_link, links = _numbered(clusters)
     count = int(places.max()) + 1
-    least = _FEWEST_UNITS if links else 2
-    if count < least:
+    free = count - _used_up(places)
+    if free <= 0:
         raise ValueError(
-            f"an interval needs {least} texts or prompts to draw from, and there are {count}"
+            f"an interval needs more texts or prompts to draw from than {count}: give more of them"
         )
     each = sum(np.bincount(place, off * mine, count) for place, mine in _sides(places))
     # Rows of the same two texts were counted for either of them.
@@ -131,7 +131,8 @@ def variance_of_mean(values: ArrayLike, clusters: Sequence[Hashable]) -> float:
     total = float((np.asarray(each) ** 2).sum() - (twice**2).sum())
     if total <= 0:  # of few texts, by chance
         total = float((off**2).sum())
-    return total / len(given) ** 2 * count / (count - 1)
+    # The mean itself is of these units, and takes from what each is off.
+    return total / len(given) ** 2 * count / free
 
 
 def linked_mean_interval(
@@ -152,11 +153,10 @@ def linked_mean_interval(
     """
     from scipy.special import stdtrit  # here, since scipy is slow to import
 
-    mean = float(np.mean(np.asarray(values, dtype=np.float64)))
-    count = int(_numbered(clusters)[0].max())
-    half = float(stdtrit(count, (1 + confidence) / 2)) * math.sqrt(
-        variance_of_mean(values, clusters)
-    )
+    mean, deviation = float(np.mean(values)), math.sqrt(variance_of_mean(values, clusters))
+    places = _numbered(clusters)[0]
+    free = int(places.max()) + 1 - _used_up(places)
+    half = float(stdtrit(free, (1 + confidence) / 2)) * deviation
     return mean - half, mean + half
 
 
@@ -168,21 +168,26 @@ def effective_trials(values: ArrayLike, clusters: Sequence[Hashable]) -> float:
         clusters: As in ``variance_of_mean``.
 
     Returns:
-        A number in [1, N]: where all values are equal, of the clusters, or half as many as there
-        are linked texts; N where nothing can be drawn.
+        A number in [1, N]: where all values are equal, or there are too few units to say, of the
+        clusters, or half as many as there are linked texts.
     """
+    from scipy.special import ndtri, stdtrit  # here, since scipy is slow to import
+
     given = np.asarray(values, dtype=np.float64)
-    share = float(given.mean())
     places, _, links = _numbered(clusters)
     units = int(places.max()) + 1
-    if share in (0.0, 1.0):
-        return float(max(1.0, min(len(given), units / 2 if links else units)))
+    spread = float(given.mean()) * (1 - float(given.mean()))
     try:
-        variance = variance_of_mean(given, clusters)
+        variance = variance_of_mean(given, clusters) if spread else 0.0
     except ValueError:
-        return float(len(given))
-    spread = share * (1 - share)
-    return float(min(len(given), max(1.0, spread / variance))) if variance else float(len(given))
+        variance = 0.0
+    if variance:
+        # A variance of few units is itself uncertain: Student's quantile in place of the normal's.
+        wider = float(stdtrit(units - _used_up(places), _TAIL)) / float(ndtri(_TAIL))
+        trials = spread / variance / wider**2
+    else:
+        trials = units / (2 if links else 1)
+    return float(min(len(given), max(1.0, trials)))
 
 
 def linked_draws(
@@ -223,6 +228,11 @@ def _numbered(
         places.append(two)
         of_link.append(-1 if two[0] == two[1] else link.setdefault(frozenset(two), len(link)))
     return np.array(places, np.intp).reshape(-1, 2), np.array(of_link, np.intp), len(link)
+
+
+def _used_up(places: NDArray[np.intp]) -> float:
+    """The square of how many units a row has on average: how many of them a mean takes up."""
+    return float(1 + (places[:, 0] != places[:, 1]).mean()) ** 2
 
 
 def _sides(places: NDArray[np.intp]) -> list[tuple[NDArray[np.intp], NDArray[np.float64]]]:

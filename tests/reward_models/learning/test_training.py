@@ -204,6 +204,7 @@ def test_only_the_finished_model_is_left_in_the_folder(
     train_reward_model(CONFIG, data, language_model, tokenizer, tmp_path)
     assert {
         "config.json",
+        "learned_from.json",
         "metrics.json",
         "model.safetensors",
         "notes.txt",

@@ -97,9 +97,9 @@ def test_pairs_are_drawn_with_their_prompt_or_with_their_two_texts():
 def test_three_answers_to_a_pair_are_no_three_trials():
     """Taken for trials, noisy answers held the truth in 92 % of the worlds, the quickstart's."""
     rng = np.random.default_rng(0)
-    pairs, answers, wrong = 100, 3, 0.15
+    pairs, answers, wrong = 60, 3, 0.15
     truth = 0.7 * (1 - wrong) + 0.3 * wrong
-    worlds, held = 600, 0
+    worlds, held = 500, 0
     for _ in range(worlds):
         order = rng.random(pairs) < 0.7  # whether the scores have the pair as it truly is
         said = [
