@@ -9,7 +9,7 @@ from textgym.files import FolderInUseError, exclusive_folder
 
 # The fewest words with which a command comes to its folder.
 WORDS = {
-    "data split": ("--corpus", "{corpus}"),
+    "data split": ("--corpus", "none.jsonl"),
     "quickstart": ("--smoke", "--bf16", "False"),
     "reward best-of-n": ("--proxy", "length", "--gold", "vader", "--data", "none.jsonl"),
     "reward card": ("--reward", "length", "--data", "none.jsonl"),
@@ -43,10 +43,8 @@ def test_every_command_with_a_folder_is_asked():
 
 @pytest.mark.parametrize("name", WORDS)
 def test_a_folder_that_another_run_writes_into_is_refused_in_one_line(name, tmp_path):
-    command, corpus = COMMANDS[name], tmp_path / "corpus.jsonl"
-    corpus.write_text("".join(f'{{"text": "text number {n}"}}\n' for n in range(9)))
-    words = [word.format(corpus=corpus) for word in WORDS[name]]
-    config = command.parse(name, (*words, "--out", str(tmp_path / "run")))
+    command = COMMANDS[name]
+    config = command.parse(name, (*WORDS[name], "--out", str(tmp_path / "run")))
     with (
         exclusive_folder(tmp_path / "run"),
         pytest.raises(FolderInUseError, match=r"run is being written by another run: wait until"),
