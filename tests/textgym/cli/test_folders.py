@@ -10,6 +10,7 @@ from textgym.files import FolderInUseError, exclusive_folder
 # The fewest words with which a command comes to its folder.
 WORDS = {
     "data split": ("--corpus", "none.jsonl"),
+    "loop": ("--env", "TextGym/Alphabet-v0", "--policy", "scratch:gpt2?layers=1&width=16&heads=2"),
     "quickstart": ("--smoke", "--bf16", "False"),
     "reward best-of-n": ("--proxy", "length", "--gold", "vader", "--data", "none.jsonl"),
     "reward card": ("--reward", "length", "--data", "none.jsonl"),
