@@ -153,7 +153,8 @@ def linked_mean_interval(
     """
     from scipy.special import stdtrit  # here, since scipy is slow to import
 
-    mean, deviation = float(np.mean(values)), math.sqrt(variance_of_mean(values, clusters))
+    mean = float(np.mean(np.asarray(values, dtype=np.float64)))
+    deviation = math.sqrt(variance_of_mean(values, clusters))
     places = _numbered(clusters)[0]
     free = int(places.max()) + 1 - _used_up(places)
     half = float(stdtrit(free, (1 + confidence) / 2)) * deviation
