@@ -5,7 +5,7 @@ import json
 import pytest
 
 from reward_models.preferences import Preference, Ranking, Rating
-from reward_models.preferences.conversations import split_texts
+from reward_models.preferences.published.conversations import split_texts
 from reward_models.preferences.traces import Traces, read_traces, traces_of
 
 
