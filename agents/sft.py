@@ -11,8 +11,9 @@ Simplifications: tokens beyond the first ``row_tokens`` of a text are dropped; o
 
 from __future__ import annotations
 
+import logging
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,6 +27,7 @@ from agents.training.optimizers import MuonWithAdamW
 from textgym.files import atomic_folder, last_checkpoint
 from textgym.pretrained.precision import Bfloat16, pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
+from textgym.provenance import checkpoint_home, code_version, json_hash, weights_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["SFTConfig", "make_language_model", "perplexity", "train_language_model"]
 
 _IGNORED = -100  # the label that transformers' losses ignore
+_LOG = logging.getLogger(__name__)
+_REPORTED = ("logging_steps", "save_steps")  # what is reported and kept on the way decides nothing
 _WRITTEN_LAST = "trainer_state.json"  # the last file of a checkpoint that Trainer writes
 
 
@@ -120,7 +124,9 @@ def train_language_model(
         config: Shape of the model and settings of its training.
         tokenizer: Turns texts into ids; saved beside the model.
         texts: The training texts, in any order; empty ones are left out.
-        out: The folder to write; checkpoints lie beside it, in ``<out>.checkpoints``.
+        out: The folder to write; checkpoints lie beside it, in ``<out>.checkpoints``. A run with
+            the same settings, texts, first weights and code goes on from them; another one starts
+            anew, and logs a warning that says what differs.
         device: ``cpu`` or ``cuda``.
         callbacks: transformers' callbacks, for progress.
 
@@ -133,15 +139,19 @@ def train_language_model(
     rows = _rows(tokenizer, texts, config.row_tokens)
     if not rows:
         raise ValueError("there is no text to learn from: give at least one non-empty text")
-    checkpoints = out.with_name(f"{out.name}.checkpoints")
     model = make_language_model(config, tokenizer)
+    bf16 = _pinned_bf16(config, model, device)
+    decides = _decides(config, rows, model, bf16=bf16)
+    checkpoints, said = checkpoint_home(out.with_name(f"{out.name}.checkpoints"), decides)
+    if said:
+        _LOG.warning(said)
     optimizer = MuonWithAdamW(
         model, matrix_rate=config.matrix_rate, rate=config.rate, weight_decay=config.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _trapezoid(step, config))
     trainer = Trainer(
         model=model,
-        args=_arguments(config, checkpoints, device, bf16=_pinned_bf16(config, model, device)),
+        args=_arguments(config, checkpoints, device, bf16=bf16),
         train_dataset=rows,
         data_collator=lambda batch: _collate(batch, tokenizer.pad_id),
         optimizers=(optimizer, schedule),
@@ -182,6 +192,19 @@ def perplexity(
 def _rows(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> list[list[int]]:
     encoded = tokenizer.encode_batch([text for text in texts if text])
     return [[tokenizer.bos_id, *ids, tokenizer.eos_id][:length] for ids in encoded]
+
+
+def _decides(
+    config: SFTConfig, rows: Sequence[Sequence[int]], model: GPT2LMHeadModel, *, bf16: bool
+) -> dict[str, str]:
+    """Hashes all that decides the weights; settings by exclusion, so that none is forgotten."""
+    settings = {name: value for name, value in asdict(config).items() if name not in _REPORTED}
+    return {
+        "settings": json_hash(settings | {"bf16": bf16}),
+        "data": json_hash(rows),
+        "first weights": weights_hash(model),
+        "code": json_hash(code_version()),
+    }
 
 
 def _collate(rows: Sequence[list[int]], pad_id: int) -> dict[str, Tensor]:

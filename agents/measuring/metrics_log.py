@@ -9,6 +9,8 @@ import csv
 import os
 from typing import TYPE_CHECKING, Self
 
+from textgym.files import atomic_file
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -36,13 +38,14 @@ class MetricsLog:
         self._path = folder / "metrics.csv"
         self._kept = [r for r in read_metrics(self._path) if r["iteration"] <= resume_after]
         self._header = list(self._kept[0]) if self._kept else None
-        temporary = self._path.with_name(".metrics.csv.writing")
-        with temporary.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_file(self._path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
             if self._header:
                 writer = csv.DictWriter(file, self._header)
                 writer.writeheader()
                 writer.writerows(self._kept)
-        temporary.replace(self._path)
         self._file = self._path.open("a", newline="", encoding="utf-8")
         self._board = SummaryWriter(str(folder), purge_step=resume_after + 1)
 

@@ -17,6 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from agents.reports.charts import draw
 from agents.reports.gates import Gate, all_passed, verdict
+from textgym.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -143,13 +144,8 @@ def write_report(path: Path, report: Report) -> None:
     """
     # A lone surrogate, which no encoding has, becomes a reference that browsers show as U+FFFD.
     page = render_report(report).encode("utf-8", "xmlcharrefreplace")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".{path.name}.writing"
-    try:
+    with atomic_file(path) as temporary:
         temporary.write_bytes(page)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _number(value: float, digits: int = 3) -> str:

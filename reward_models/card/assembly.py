@@ -6,13 +6,12 @@ for log-odds.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.card.data import clusters, coded_answers, coded_scores
+from reward_models.card.data import coded_answers, coded_scores
 from reward_models.card.measures import Sampling, undefined
 from reward_models.card.members import member_rows, spread_section
 from reward_models.card.pairs import (
@@ -32,11 +31,14 @@ from reward_models.card.texts import (
     throughput_rows,
     truncation_rows,
 )
-from reward_models.learning.provenance import code_version
-from reward_models.measuring.pairs import chance_warnings
+from reward_models.measuring.pairs import chance_warnings, drawn_with
 from reward_models.models.ensemble import EnsembleReward
 from reward_models.preferences.formats import data_hash
+from reward_models.preferences.traces import Traces, read_traces
+from reward_models.reading.scoring import TRACES_FILE
+from textgym.provenance import code_version, content_hash
 from textgym.statistics.bootstrap import REPETITIONS
+from textgym.statistics.linked import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +49,10 @@ if TYPE_CHECKING:
     from reward_models.card.data import CardData
     from textgym.types import RewardFunction
 
-__all__ = ["CardConfig", "folder_hash", "make_card", "scores_of"]
+__all__ = ["CardConfig", "learned_from", "make_card", "scores_of"]
+
+
+_INSIDE = ("function", "reward", "members", "operands")  # where a reward keeps what it is made of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +108,7 @@ def make_card(
         "data": {
             "source": data.source,
             "pairs": len(data.test),
-            "prompts": len(set(clusters(data.test))),
+            "prompts": len(set(grouped(drawn_with(data.test)))),
             "validation_pairs": len(data.validation),
             "left_out": dict(data.left_out),
         },
@@ -131,11 +136,42 @@ def make_card(
         "provenance": {
             "code": code_version(),
             "data_hash": data_hash([*data.test, *data.validation]),
-            "weights": {str(folder): folder_hash(folder) for folder in folders},
+            "weights": {str(folder): content_hash(folder) for folder in folders},
             "settings": asdict(config),
         },
     }
     return card | {"undefined": undefined(card)}
+
+
+def learned_from(rewards: Sequence[Any]) -> tuple[Traces | None, list[str]]:
+    """Finds out what learned rewards, and those that they are made of, learned from.
+
+    Args:
+        rewards: Any rewards, such as an ensemble or the sum of two.
+
+    Returns:
+        All that is known, None if nothing is; and the folders of models that do not say it.
+
+    Raises:
+        ValueError: If a model's file about it is damaged.
+    """
+    traces: Traces | None = None
+    silent = []
+    for reward in rewards:
+        origin = getattr(reward, "origin", None)
+        if origin is not None and not (origin / TRACES_FILE).is_file():
+            silent.append(str(origin))
+        elif origin is not None:
+            traces = read_traces(origin / TRACES_FILE) | (traces or Traces())
+        inside = [getattr(reward, name, None) for name in _INSIDE]
+        parts = [
+            part for one in inside for part in (one if isinstance(one, list | tuple) else [one])
+        ]
+        if any(part is not None for part in parts):
+            found, unsaid = learned_from([part for part in parts if part is not None])
+            silent += unsaid
+            traces = traces if found is None else found | (traces or Traces())
+    return traces, silent
 
 
 def scores_of(
@@ -152,16 +188,6 @@ def scores_of(
         return np.asarray(given(list(prompts), list(completions)), dtype=np.float64)
 
     return scores
-
-
-def folder_hash(folder: Path) -> str:
-    """Returns 32 hexadecimal digits of the files of a folder, those of its subfolders left out."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        digest.update(path.name.encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "blake2b").digest())
-    return digest.hexdigest()
 
 
 def _members(

@@ -25,15 +25,25 @@ from reward_models.preferences.rankings import (
 from reward_models.preferences.splitting import Division, divide, remarks
 from reward_models.preferences.store import PreferenceStore
 from textgym.data.tables import is_table
-from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from reward_models.measuring.agreement import Outsider
     from reward_models.preferences.rankings import Item
+    from reward_models.preferences.traces import Traces
 
-__all__ = ["CardData", "card_data", "clusters", "coded_answers", "coded_scores", "read_card_data"]
+__all__ = [
+    "LEARNED_FROM",
+    "CardData",
+    "card_data",
+    "coded_answers",
+    "coded_scores",
+    "read_card_data",
+]
+
+LEARNED_FROM = "answers about a prompt or text that the reward or a member learned from"
+"""Why such answers are left out."""
 
 _SQLITE_HEADER = b"SQLite format 3\0"
 _TIE = 0.5
@@ -72,6 +82,7 @@ def read_card_data(
     seed: int = 0,
     columns: Mapping[str, str] | None = None,
     skip_bad: bool = False,
+    learned: Traces | None = None,
 ) -> CardData:
     """Reads a preference store or a file of preferences.
 
@@ -85,6 +96,7 @@ def read_card_data(
         seed: Decides which prompts.
         columns: See ``read_preferences``; of a file.
         skip_bad: Leave rows of a file out that cannot be read, and count them.
+        learned: What the measured models learned from; such pairs are left out and counted.
 
     Raises:
         ValueError: If the file cannot be read, holds no decided pair, or has no such split.
@@ -106,6 +118,9 @@ def read_card_data(
         other = None
         if validation is not None:
             other = _read_file(validation, columns, skip_bad=skip_bad)[0]
+    if learned is not None:
+        answers, left_out = _unlearned(source, answers, left_out, learned)
+        other = None if other is None else [a for a in other if not learned.hold(a)]
     if other is not None:
         return card_data(answers, other, trained_on, source=source, left_out=left_out)
     division = _divided(answers, share, seed)
@@ -169,20 +184,6 @@ def card_data(
         left_out={reason: number for reason, number in reasons.items() if number},
         notes=remarks([*division.held_out, *trained_on], test, {}),
     )
-
-
-def clusters(pairs: Sequence[Preference]) -> list[str]:
-    """What intervals draw each pair with, ``(N,)``: its prompt, or without one what it hangs with.
-
-    Pairs without a prompt hang together where they share a text, or share one with a third pair.
-    """
-    linked = connected(
-        [
-            [(True, p.prompt)] if p.prompt else [(False, p.chosen), (False, p.rejected)]
-            for p in pairs
-        ]
-    )
-    return [pair.prompt or f"texts {number}" for pair, number in zip(pairs, linked, strict=True)]
 
 
 def coded_answers(answers: Sequence[Preference]) -> list[tuple[str, str, str]]:
@@ -261,10 +262,24 @@ def _as_pairs(items: Sequence[Item]) -> list[Preference]:
     return pairs + pairs_of_ratings([item for item in items if isinstance(item, Rating)])
 
 
+def _unlearned(
+    source: str, answers: Sequence[Preference], left_out: Mapping[str, int], learned: Traces
+) -> tuple[list[Preference], dict[str, int]]:
+    """Leaves out what was learned from."""
+    others = [answer for answer in answers if not learned.hold(answer)]
+    if not others:
+        raise ValueError(
+            f"all {len(answers)} answers of {source} are about prompts or texts that the reward, "
+            "or a member of it, learned from: give others"
+        )
+    number = len(answers) - len(others)
+    return others, {**left_out, **({LEARNED_FROM: number} if number else {})}
+
+
 def _divided(answers: Sequence[Preference], share: float, seed: int) -> Division[Preference]:
     """Takes a share of the prompts, or of the texts without one, away; of too few, none."""
     try:
-        return divide(answers, share=share, seed=seed)
+        return divide(answers, share=share, seed=seed, purpose="card ")
     except ValueError:
         if 0 <= share < 1:  # all of the few prompts fell to the validation
             return Division(learned=answers, held_out=())

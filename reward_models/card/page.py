@@ -21,7 +21,7 @@ from reward_models.card.charts import (
     save_charts,
     truncation_chart,
 )
-from textgym.files import write_json
+from textgym.files import atomic_file, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,12 +64,8 @@ def write_card(card: Mapping[str, Any], out: Path) -> None:
     write_json(out / _JSON_FILE, card)
     # A lone surrogate, which no encoding has, becomes a reference that browsers show as U+FFFD.
     page = render_card(card).encode("utf-8", "xmlcharrefreplace")
-    temporary = out / f".{PAGE_FILE}.writing"
-    try:
+    with atomic_file(out / PAGE_FILE) as temporary:
         temporary.write_bytes(page)
-        temporary.replace(out / PAGE_FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def draw_card(card: Mapping[str, Any], path: Path) -> None:

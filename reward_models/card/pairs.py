@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.card.data import clusters
 from reward_models.card.measures import Measure, Sampling, rank_correlation
+from reward_models.measuring.pairs import drawn_with
 from reward_models.metrics.shape import Repetition
 from textgym.statistics.calibration import (
     brier,
@@ -23,10 +23,11 @@ from textgym.statistics.calibration import (
     probabilities,
     reliability,
 )
-from textgym.statistics.proportions import wilson_interval
+from textgym.statistics.linked import grouped
+from textgym.statistics.proportions import clustered_wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -69,9 +70,16 @@ class ScoredPairs:
         return (np.sign(self.lead) + 1) / 2
 
     @property
-    def clusters(self) -> list[str]:
-        """What the intervals draw, ``(N,)``: prompts, or texts that hang together."""
-        return clusters(self.pairs)
+    def clusters(self) -> list[Hashable]:
+        """What the intervals draw each pair with, ``(N,)``: its prompt, or its two texts."""
+        return drawn_with(self.pairs)
+
+    @property
+    def text_clusters(self) -> Sequence[Hashable]:
+        """What they draw each text with, ``(2 N,)``, the chosen ones first: its prompt, or it."""
+        return [p.prompt or p.chosen for p in self.pairs] + [
+            p.prompt or p.rejected for p in self.pairs
+        ]
 
 
 def score_pairs(
@@ -119,10 +127,10 @@ def _accuracy_row(
         "name": name,
         "division": division,
         "pairs": len(right),
-        "prompts": len(set(prompts)),
+        "prompts": len(set(grouped(prompts))),
         "ties": int(np.sum(right == 1 / 2)),
         "accuracy": sampling.mean(right, prompts).as_json(),
-        "wilson": list(wilson_interval(float(right.sum()), len(right))) if len(right) else None,
+        "wilson": list(clustered_wilson(right, prompts)) if len(right) else None,
     }
 
 
@@ -156,6 +164,7 @@ def _confidence(test: ScoredPairs, temperature: float, sampling: Sampling) -> di
     losses = np.logaddexp(0.0, -test.lead / temperature)
     expected, high = chance_calibration_error(given, sampling.generator())
     bins = reliability(given)
+    right, drawn = (np.sign(given - 1 / 2) + 1) / 2, test.clusters
     return {
         "calibration_error": calibration_error(given),
         "calibration_error_of_chance": {"mean": expected, "one_in_twenty": high},
@@ -167,7 +176,7 @@ def _confidence(test: ScoredPairs, temperature: float, sampling: Sampling) -> di
                 "pairs": part.pairs,
                 "confidence": part.confidence,
                 "accuracy": part.accuracy,
-                "wilson": list(wilson_interval(part.accuracy * part.pairs, part.pairs)),
+                "wilson": list(clustered_wilson(right[part.rows], [drawn[r] for r in part.rows])),
             }
             for part in bins
         ],
@@ -231,7 +240,7 @@ def _bias_row(
         "name": name,
         "pairs_that_differ": len(differ),
         "correlation": sampling.statistic(
-            lambda rows: rank_correlation(scores[rows], texts[rows]), everyone * 2
+            lambda rows: rank_correlation(scores[rows], texts[rows]), scored.text_clusters
         ).as_json(),
         "within_pairs": sampling.statistic(within, everyone).as_json(),
         "reward_prefers": sampling.mean(by_reward, prompts).as_json(),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -103,7 +103,7 @@ CHANGES: tuple[Change, ...] = (
 
 
 def changed_texts(
-    change: Change, clusters: Sequence[str], completions: Sequence[str], seed: int
+    change: Change, clusters: Sequence[Hashable], completions: Sequence[str], seed: int
 ) -> list[str]:
     """Changes each completion.
 

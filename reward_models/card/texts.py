@@ -6,13 +6,12 @@ Simplifications: throughput is of texts as long as those at hand, after one call
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.card.data import clusters
 from reward_models.card.measures import measured, rank_correlation
 from reward_models.card.probes import (
     CHANGES,
@@ -24,7 +23,7 @@ from reward_models.card.probes import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -57,13 +56,15 @@ class Texts:
     Attributes:
         prompts: The prompts, ``(M,)``.
         completions: The completions, ``(M,)``.
-        clusters: What intervals draw each text with, ``(M,)``.
+        clusters: What intervals draw each text with, ``(M,)``: its prompt, or it alone.
+        pair_clusters: What they draw each pair with, ``(M / 2,)``.
         scores: Their scores, ``(M,)`` float64.
     """
 
     prompts: Sequence[str]
     completions: Sequence[str]
-    clusters: Sequence[str]
+    clusters: Sequence[Hashable]
+    pair_clusters: Sequence[Hashable]
     scores: NDArray[np.float64]
 
     @classmethod
@@ -72,10 +73,12 @@ class Texts:
         number = min(len(scored.pairs), max(1, most // 2))
         rows = np.sort(rng.permutation(len(scored.pairs))[:number])
         pairs = [scored.pairs[row] for row in rows]
+        drawn = replace(scored, pairs=pairs)
         return cls(
             prompts=[pair.prompt for pair in pairs] * 2,
             completions=[pair.chosen for pair in pairs] + [pair.rejected for pair in pairs],
-            clusters=clusters(pairs) * 2,
+            clusters=drawn.text_clusters,
+            pair_clusters=drawn.clusters,
             scores=np.concatenate([scored.chosen[rows], scored.rejected[rows]]),
         )
 
@@ -127,7 +130,7 @@ def truncation_rows(scores: Scores, texts: Texts, sampling: Sampling) -> list[di
             {
                 "name": f"{share:.0%} of the words",
                 "share": share,
-                "accuracy": sampling.mean(right, texts.clusters[:half]).as_json(),
+                "accuracy": sampling.mean(right, texts.pair_clusters).as_json(),
                 "correlation": measured(partial(rank_correlation, given, texts.scores)).as_json(),
             }
         )

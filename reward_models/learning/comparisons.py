@@ -8,9 +8,7 @@ Simplification: a prompt's ratings are compared with at most seven others.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +28,6 @@ __all__ = [
     "Collator",
     "Comparison",
     "Kind",
-    "digest_of",
     "encode_comparisons",
     "kind_of",
     "rating_loss_for",
@@ -162,15 +159,6 @@ class Collator:
             "place": place,
             "numbers": torch.tensor(numbers, dtype=torch.float32),
         }
-
-
-def digest_of(settings: Any, comparisons: Sequence[Comparison], model: torch.nn.Module) -> str:
-    """Hashes everything that decides the weights: only the same run may go on from a checkpoint."""
-    digest = hashlib.blake2b(digest_size=8)
-    digest.update(json.dumps([settings, comparisons]).encode())
-    for name, weight in model.state_dict().items():
-        digest.update(name.encode() + weight.cpu().numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _texts_of(item: Item) -> _Texts:

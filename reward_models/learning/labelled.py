@@ -8,6 +8,7 @@ Simplification: the texts are labelled as they stand; none is cut into windows.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -123,6 +124,8 @@ def accuracy(
 ) -> float:
     """Returns the share of texts whose score is on the label's side, in [0, 1].
 
+    A label of exactly one half has no side and is left out; NaN where all are.
+
     Args:
         reward: Scores whole texts, as completions of empty prompts.
         texts: The texts, ``(N,)``, at least one.
@@ -131,9 +134,11 @@ def accuracy(
     """
     scores = reward([""] * len(texts), texts)
     right = [
-        (score > threshold) == (label > 1 / 2) for score, label in zip(scores, labels, strict=True)
+        (score > threshold) == (label > 1 / 2)
+        for score, label in zip(scores, labels, strict=True)
+        if label != 1 / 2
     ]
-    return sum(right) / len(right)
+    return sum(right) / len(right) if right else math.nan
 
 
 def _cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

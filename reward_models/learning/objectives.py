@@ -151,7 +151,8 @@ def correct_orders(
         numbers: ``(N, M)`` float.
 
     Returns:
-        1 for right and 0 for wrong, ``(D,)`` float32; ties have no order.
+        1 for right, 0 for wrong, and one half where the scores are equal, as in what is measured at
+        the end, ``(D,)`` float32; ties of people have no order.
     """
     place = torch.arange(scores.shape[1], device=scores.device)
     if kind == "pairs":
@@ -162,7 +163,8 @@ def correct_orders(
         worth = numbers
     both = mask.unsqueeze(2) & mask.unsqueeze(1)
     better = (worth.unsqueeze(2) > worth.unsqueeze(1)) & both
-    return (scores.unsqueeze(2) > scores.unsqueeze(1))[better].float()
+    lead = scores.unsqueeze(2) - scores.unsqueeze(1)
+    return ((lead.sign() + 1) / 2)[better].float()
 
 
 def _level(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from reward_models.preferences.rankings import Item
+    from reward_models.preferences.traces import Traces
 
 __all__ = ["RewardTrainingConfig", "RewardTrainingData"]
 
@@ -105,9 +106,11 @@ class RewardTrainingData:
         train: What to learn from: preferences, rankings or ratings, all of one kind.
         evaluation: Held-out ones of the same kind; empty for none.
         reference: ``(prompt, completion)`` texts of the reference policy whose scores shall have
-            mean 0 and variance 1; empty takes all completions of the first 500 to learn from.
+            mean 0 and variance 1; empty takes all completions of 500 to learn from.
+        before: What the first weights learned from already, where it is known.
     """
 
     train: Sequence[Item]
     evaluation: Sequence[Item] = ()
     reference: Sequence[tuple[str, str]] = ()
+    before: Traces | None = None

@@ -8,6 +8,7 @@ Simplifications: as of ``label_trainer.py``; a step's label is learned at its la
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -183,6 +184,6 @@ def _accuracy(reward: ProcessReward, data: Sequence[tuple[list[int], list[float]
         (score > threshold) == (label > 1 / 2)
         for scores, (_, labels) in zip(rows, data, strict=True)
         for score, label in zip(scores, labels, strict=True)
-        if label != IGNORED
+        if label not in (IGNORED, 1 / 2)  # one half is on neither side
     ]
-    return sum(right) / len(right)
+    return sum(right) / len(right) if right else math.nan

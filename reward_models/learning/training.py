@@ -24,7 +24,6 @@ from transformers.trainer_callback import PrinterCallback
 
 from reward_models.learning.comparisons import (
     Collator,
-    digest_of,
     encode_comparisons,
     kind_of,
     rating_loss_for,
@@ -35,7 +34,7 @@ from reward_models.learning.objectives import (
     objective_for,
     scale_ratings,
 )
-from reward_models.learning.provenance import provenance
+from reward_models.learning.provenance import decided_by, home_of, records_of
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.measuring.ratings import evaluate_ratings
 from reward_models.models.transformer import PreferenceModel
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
 __all__ = ["fit_reward_model", "train_reward_model"]
 
 _METRICS_FILE = "metrics.json"
-_PROVENANCE_FILE = "training.json"
 _WRITTEN_LAST = "trainer_state.json"  # of a checkpoint, by Trainer
 _REFERENCE_ITEMS = 500  # 1,000 texts of pairs: their standard deviation is known to about 2 %
 _TIE = 0.5
@@ -112,8 +110,9 @@ def fit_reward_model(
 ) -> dict[str, float]:
     """Trains, measures, normalises and saves a reward model that ``load_reward(out)`` loads.
 
-    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same config, data
-    and first weights goes on from there; another one starts anew. ``Trainer`` seeds the global
+    Checkpoints lie in ``out/checkpoints`` while training goes on. A run with the same settings,
+    data as the model reads them, first weights and code goes on from there; another one starts
+    anew, and logs a warning that says what differs. ``Trainer`` seeds the global
     generators of Python, numpy and torch with ``config.seed``.
 
     Args:
@@ -158,16 +157,13 @@ def fit_reward_model(
         metrics |= scale_ratings(learned, config.rating_loss, watched)
     if config.lora is not None:
         _adapt(model, config)
-    start = digest_of(asdict(config), learned, model)
+    bf16 = _pinned_bf16(config, model, tokenizer, device)
+    decides = decided_by(config, learned, watched, model, bf16=bf16)
+    home = home_of(out / "checkpoints", decides)
     threshold = _threshold(config, kind, learned)
     trainer = _ComparisonTrainer(
         model=_with(model, threshold),
-        args=_arguments(
-            config,
-            out / "checkpoints" / start,
-            device,
-            bf16=_pinned_bf16(config, model, tokenizer, device),
-        ),
+        args=_arguments(config, home, device, bf16=bf16),
         train_dataset=learned,
         eval_dataset=watched or None,
         data_collator=Collator(tokenizer.pad_id),
@@ -176,7 +172,7 @@ def fit_reward_model(
         objective=objective_for(kind, config, threshold),
     )
     trainer.remove_callback(PrinterCallback)
-    last = last_checkpoint(out / "checkpoints" / start, complete_when=_WRITTEN_LAST)
+    last = last_checkpoint(home, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
     metrics["steps"] = result.global_step
     if config.lora is not None:
@@ -190,9 +186,8 @@ def fit_reward_model(
     reward = PreferenceReward(model, tokenizer, device=device)
     # Before normalising: calibration is a matter of raw scores.
     metrics |= _evaluate(reward, data.evaluation)
-    metrics |= _normalise(reward, data.reference or _texts(data.train[:_REFERENCE_ITEMS]))
-    origin = provenance(asdict(config), data.train, data.evaluation, start)
-    _save(model, tokenizer, {_METRICS_FILE: metrics, _PROVENANCE_FILE: origin}, out)
+    metrics |= _normalise(reward, data.reference or _texts(_some(data.train, config.seed)))
+    _save(model, tokenizer, records_of(config, data, decides) | {_METRICS_FILE: metrics}, out)
     return metrics
 
 
@@ -398,6 +393,14 @@ def _evaluate(reward: PreferenceReward, held_out: Sequence[Item]) -> dict[str, f
         measured = asdict(evaluate_reward(reward, pairs))
         figures |= {f"evaluation_{name}": value for name, value in measured.items()}
     return figures
+
+
+def _some(items: Sequence[Item], seed: int) -> Sequence[Item]:
+    """Draws the items whose texts scores are scaled by: the first ones may all be of one kind."""
+    if len(items) <= _REFERENCE_ITEMS:
+        return items
+    drawn = np.random.default_rng(seed).permutation(len(items))[:_REFERENCE_ITEMS]
+    return [items[place] for place in np.sort(drawn).tolist()]
 
 
 def _texts(items: Sequence[Item]) -> list[tuple[str, str]]:

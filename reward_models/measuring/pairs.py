@@ -1,7 +1,9 @@
 """How good a reward is at ordering pairs, and how far its confidence can be trusted.
 
-Simplifications: intervals treat pairs as independent, which pairs that share a prompt are not
-quite; no temperature is fitted before the calibration is measured. The reward card does both.
+Several answers to one pair, and several pairs of one prompt, are no independent trials: what
+intervals draw are prompts, or without them texts.
+
+Simplification: no temperature is fitted before the calibration is measured; the reward card does.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ import numpy as np
 
 from textgym.statistics.bootstrap import cluster_mean_interval
 from textgym.statistics.calibration import brier, calibration_error, probabilities
-from textgym.statistics.proportions import share_interval, wilson_interval
+from textgym.statistics.linked import Link
+from textgym.statistics.proportions import share_interval
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from reward_models.preferences.pairs import Preference
     from textgym.types import RewardFunction
 
-__all__ = ["PairReport", "chance_warnings", "evaluate_reward"]
+__all__ = ["PairReport", "chance_warnings", "drawn_with", "evaluate_reward"]
 
 _COIN = 0.5
 
@@ -36,7 +39,7 @@ class PairReport:
         pairs: How many comparisons.
         ties: How many of them got two equal scores; each counts as half right.
         accuracy: Share of pairs that the scores order as the labels do, in [0, 1].
-        low: Lower end of the accuracy's 95 % interval (Wilson).
+        low: Lower end of the accuracy's 95 % interval, by drawing prompts, or texts without one.
         high: Its upper end.
         brier: Mean of ``(1 - p)^2`` with ``p = sigmoid(chosen - rejected)``; .25 for a coin.
         calibration_error: Expected calibration error of the same ``p``; see there.
@@ -72,7 +75,9 @@ def evaluate_reward(reward: RewardFunction, preferences: Sequence[Preference]) -
     delta = scores[: len(prompts)] - scores[len(prompts) :]
     ties = int(np.sum(delta == 0))
     right = float(np.sum(delta > 0)) + ties / 2
-    low, high = wilson_interval(right, len(delta))
+    low, high = share_interval(
+        (np.sign(delta) + 1) / 2, drawn_with(preferences), np.random.default_rng(0)
+    )
     probability = probabilities(delta)
     return PairReport(
         pairs=len(delta),
@@ -127,3 +132,11 @@ def chance_warnings(
             f"difference lies between {low:+.3f} and {high:+.3f} (95 %)"
         )
     return said
+
+
+def drawn_with(pairs: Sequence[Preference]) -> list[Hashable]:
+    """What intervals draw each pair with, ``(N,)``: its prompt, or without one its two texts.
+
+    What must stay together of them, because it hangs together, ``textgym.statistics.linked`` says.
+    """
+    return [p.prompt or Link(*sorted((p.chosen, p.rejected))) for p in pairs]

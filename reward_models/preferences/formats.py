@@ -17,6 +17,7 @@ from reward_models.preferences.published.table import KNOWN_COLUMNS, parser_of
 from reward_models.preferences.rankings import Item, Ranking, Rating, completions_of
 from reward_models.preferences.splitting import divide
 from textgym.data.tables import read_rows
+from textgym.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -183,8 +184,8 @@ def write_preferences(
         path: The file to write; it is replaced.
         splits: The split of each; None writes no such column.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(preference_lines(items, splits), encoding="utf-8", newline="\n")
+    with atomic_file(path) as temporary:
+        temporary.write_text(preference_lines(items, splits), encoding="utf-8", newline="\n")
 
 
 def preference_lines(items: Sequence[Item], splits: Sequence[str] | None = None) -> str:

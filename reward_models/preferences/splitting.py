@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from reward_models.preferences.rankings import Item
 
-__all__ = ["Division", "divide", "remarks"]
+__all__ = ["Division", "divide", "divided_by", "remarks"]
 
 ItemT = TypeVar("ItemT", bound="Item")
 
@@ -63,7 +63,11 @@ class _Key:
 
 
 def divide(
-    items: Sequence[ItemT], held_out: Sequence[ItemT] = (), share: float = 0.0, seed: int = 0
+    items: Sequence[ItemT],
+    held_out: Sequence[ItemT] = (),
+    share: float = 0.0,
+    seed: int = 0,
+    purpose: str = "",
 ) -> Division[ItemT]:
     """Divides as the data say, or where they do not say, by hashes of prompts or of texts.
 
@@ -75,6 +79,8 @@ def divide(
             where ``held_out`` is empty or all of it is dropped. Where texts are divided one by one,
             about the square of it is the share of pairs that are held out.
         seed: Another seed is another division.
+        purpose: What is divided for. Two divisions of one seed, of which the second is of what the
+            first held out, need two purposes: else the second one puts it all on one side.
 
     Raises:
         ValueError: If the share is used and impossible, or leaves nothing to learn from.
@@ -96,7 +102,7 @@ def divide(
     if not 0 <= share < 1:
         raise ValueError(f"the share that is held out is {share}, but it lies in [0, 1)")
     names = _names(keys)
-    away = {key for key, name in names.items() if position(f"{seed}/{name}") < share}
+    away = {key for key, name in names.items() if position(f"{purpose}{seed}/{name}") < share}
     learned: list[ItemT] = []
     for item, its in zip(items, keys, strict=True):
         number = sum(key in away for key in its)
@@ -139,6 +145,12 @@ def remarks(
             "much; hold out a larger share of the texts, or give a column prompt or split"
         )
     return lines
+
+
+def divided_by(items: Sequence[Item]) -> list[list[str]]:
+    """Returns the prompts by which each item is divided, named or begun with; of texts, none."""
+    roots = _roots(items)
+    return [[key.text for key in _keys(item, roots) if key.is_prompt] for item in items]
 
 
 def _roots(items: Iterable[Item]) -> list[str]:

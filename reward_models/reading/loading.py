@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from reward_models.reading.caching import CachedReward
 from reward_models.reading.readers import load_reader
-from reward_models.reading.scoring import TOKENIZER_FILE
+from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
 from textgym.pretrained.checkpoints import (
     CheckpointError,
     find_checkpoint,
@@ -80,6 +80,8 @@ def load_reward(
         location = _loader(folder)
     load = load_attribute("reward", str(folder), location)
     reward: RewardFunction = load(folder, device=device, batch_size=batch_size, **settings)
+    if isinstance(reward, PreferenceReward):
+        reward.origin = folder
     return CachedReward(reward, cache_size) if cache_size else reward
 
 

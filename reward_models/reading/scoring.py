@@ -5,6 +5,7 @@ Simplification: one device.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,6 +29,8 @@ __all__ = [
 ]
 
 TOKENIZER_FILE = "tokenizer.model"
+TRACES_FILE = "learned_from.json"
+"""Hashes of what a model learned from, see ``reward_models.preferences.traces``."""
 
 
 class Reader(Protocol):
@@ -72,7 +75,14 @@ class ScorerModel(Protocol):
 
 
 class PreferenceReward:
-    """The reward function around a learned model: texts in, scores out."""
+    """The reward function around a learned model: texts in, scores out.
+
+    Attributes:
+        model: The model.
+        tokenizer: Its tokenizer.
+        batch_size: The most texts in one forward pass.
+        origin: The folder that it was loaded from; None if it was not.
+    """
 
     def __init__(
         self, model: ScorerModel, tokenizer: Reader, *, device: str = "cpu", batch_size: int = 64
@@ -92,6 +102,7 @@ class PreferenceReward:
         module.to(device).eval()
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.origin: Path | None = None
 
     def __call__(
         self,
@@ -135,11 +146,19 @@ class PreferenceReward:
         Raises:
             ValueError: If the tokenizer cannot be saved.
         """
-        save_learned(self.model, self.tokenizer, Path(folder))
+        save_learned(self.model, self.tokenizer, Path(folder), self.origin)
 
 
-def save_learned(model: ScorerModel, tokenizer: Any, folder: Path) -> None:
+def save_learned(
+    model: ScorerModel, tokenizer: Any, folder: Path, origin: Path | None = None
+) -> None:
     """Writes a model and its tokenizer into a folder that is whole or absent.
+
+    Args:
+        model: The model.
+        tokenizer: Its tokenizer.
+        folder: Where to.
+        origin: Where the model was loaded from; what it learned from is copied from there.
 
     Raises:
         ValueError: If the tokenizer cannot be saved.
@@ -152,6 +171,8 @@ def save_learned(model: ScorerModel, tokenizer: Any, folder: Path) -> None:
     with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         tokenizer.save(temporary / TOKENIZER_FILE)
+        if origin is not None and (origin / TRACES_FILE).is_file():
+            shutil.copyfile(origin / TRACES_FILE, temporary / TRACES_FILE)
 
 
 def join_texts(prompts: Sequence[str], completions: Sequence[str]) -> list[str]:

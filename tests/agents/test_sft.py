@@ -7,9 +7,17 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from agents.sft import SFTConfig, _collate, make_language_model, perplexity, train_language_model
+from agents.sft import (
+    SFTConfig,
+    _collate,
+    _decides,
+    make_language_model,
+    perplexity,
+    train_language_model,
+)
 from agents.training.optimizers import MuonWithAdamW
 from tests.agents.toys import make_model
+from tests.settings import variants
 from textgym.tokenizers import CharacterTokenizer
 
 TOKENIZER = CharacterTokenizer("abcdefgh")
@@ -52,7 +60,8 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(tmp_path):
 def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[_StopAt(10)])
-    (tmp_path / "m.checkpoints" / "checkpoint-8" / "trainer_state.json").write_text('{"ep')
+    (cut,) = tmp_path.glob("m.checkpoints/*/checkpoint-8/trainer_state.json")
+    cut.write_text('{"ep')
     train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m")
     train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "straight")
     for name, value in _weights(tmp_path / "straight").items():
@@ -127,3 +136,36 @@ def test_a_schedule_reaches_both_optimisers():
     optimizer.step()
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
     assert math.isclose(optimizer.muon.param_groups[0]["lr"], 0.0)
+
+
+REASONS = {
+    "save_steps": "how much a kill loses",
+    "logging_steps": "how much is reported",
+    "bf16": "what it comes to decides, and not how it was asked for",
+}
+
+
+def test_each_setting_makes_another_run_or_has_a_reason_not_to():
+    model = make_language_model(CONFIG, TOKENIZER)
+    expected = _decides(CONFIG, [[1]], model, bf16=False)
+    others = variants(CONFIG)
+    for name, other in others.items():
+        found = _decides(other, [[1]], model, bf16=False)
+        assert (found != expected) == (name not in REASONS), name
+    assert _decides(CONFIG, [[1]], model, bf16=True) != expected
+    assert _decides(CONFIG, [[2]], model, bf16=False) != expected
+    wide = make_language_model(dataclasses.replace(CONFIG, seed=1), TOKENIZER)
+    assert _decides(CONFIG, [[1]], wide, bf16=False) != expected
+
+
+def test_other_texts_are_not_gone_on_with_and_it_is_said(tmp_path, caplog):
+    """The checkpoints of the former ones were once taken for the new ones'."""
+    with pytest.raises(KeyboardInterrupt):
+        train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[_StopAt(10)])
+    train_language_model(CONFIG, TOKENIZER, TEXTS[::-1], tmp_path / "m")
+    assert [record.message.partition(" of a run ")[2] for record in caplog.records] == [
+        "with other data: this one begins anew"
+    ]
+    train_language_model(CONFIG, TOKENIZER, TEXTS[::-1], tmp_path / "straight")
+    for name, value in _weights(tmp_path / "straight").items():
+        assert torch.equal(value, _weights(tmp_path / "m")[name]), name

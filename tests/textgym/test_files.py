@@ -5,13 +5,18 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from textgym.files import (
+    LOCK_FILE,
+    FolderInUseError,
+    atomic_file,
     atomic_folder,
     checkpoint_folder,
+    exclusive_folder,
     last_checkpoint,
     prune,
     write_json,
@@ -61,7 +66,7 @@ def test_a_new_one_that_cannot_take_its_place_leaves_the_old_one(tmp_path, monke
 def test_what_a_kill_between_the_renames_left_is_put_back(tmp_path):
     with atomic_folder(tmp_path / "model") as folder:
         (folder / "weights").write_text("old")
-    (tmp_path / "model").replace(tmp_path / ".model.former")
+    (tmp_path / "model").replace(tmp_path / ".model.0123456789abcdef.former")
     with pytest.raises(RuntimeError, match="disk"), atomic_folder(tmp_path / "model"):
         raise RuntimeError("disk")
     assert (tmp_path / "model" / "weights").read_text() == "old"
@@ -121,3 +126,85 @@ def test_json_is_replaced_in_one_piece_and_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, {"a": float("nan")})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_two_writers_of_one_folder_or_file_never_mix(tmp_path):
+    """With a name in common, the second would empty what the first is filling."""
+    with atomic_folder(tmp_path / "model") as first:
+        (first / "a").write_text("first")
+        with atomic_folder(tmp_path / "model") as second:
+            (second / "b").write_text("second")
+        assert [path.name for path in (tmp_path / "model").iterdir()] == ["b"]
+    assert [path.name for path in (tmp_path / "model").iterdir()] == ["a"]
+    with atomic_file(tmp_path / "note") as first:
+        first.write_text("first")
+        with atomic_file(tmp_path / "note") as second:
+            second.write_text("second")
+        assert (tmp_path / "note").read_text() == "second"
+    assert (tmp_path / "note").read_text() == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "note"]
+
+
+def test_many_writers_of_one_folder_leave_one_of_them_whole(tmp_path):
+    def write(number):
+        for _ in range(10):
+            with atomic_folder(tmp_path / "model") as folder:
+                for name in ("a", "b"):
+                    (folder / name).write_text(str(number))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(4)))
+    assert {path.name for path in tmp_path.iterdir()} == {"model"}
+    assert len({path.read_text() for path in (tmp_path / "model").iterdir()}) == 1
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from textgym.files import atomic_file, exclusive_folder
+with exclusive_folder(Path(sys.argv[1])), atomic_file(Path(sys.argv[1]) / "deep" / "note") as note:
+    note.write_text("half")
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_is_one_run_s_until_that_ends_or_is_killed(tmp_path):
+    """A SIGKILL leaves no lock, and what was half-written is tidied away."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(FolderInUseError) as refused, exclusive_folder(tmp_path / "run"):
+        pytest.fail("two at once")
+    assert str(refused.value).startswith(f"{tmp_path / 'run'} is being written by another run: ")
+    assert "\n" not in str(refused.value)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert len(list((tmp_path / "run" / "deep").iterdir())) == 1
+    with exclusive_folder(tmp_path / "run"):
+        assert list((tmp_path / "run" / "deep").iterdir()) == []
+
+
+def test_a_lock_puts_back_what_a_killed_writer_moved_aside(tmp_path):
+    """Whoever opens the run next finds the former policy, not none."""
+    (tmp_path / ".policy.0123456789abcdef.former").mkdir()
+    (tmp_path / ".policy.0123456789abcdef.former" / "weights").write_text("old")
+    (tmp_path / ".mine.writing").write_text("of somebody else")
+    with exclusive_folder(tmp_path):
+        pass
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {LOCK_FILE, "policy", ".mine.writing"}
+    assert (tmp_path / "policy" / "weights").read_text() == "old"
+
+
+def test_a_run_that_wrote_nothing_leaves_no_folder_behind(tmp_path):
+    with pytest.raises(ValueError, match="no data"), exclusive_folder(tmp_path / "a" / "run"):
+        raise ValueError("no data")
+    assert list((tmp_path / "a").iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    with exclusive_folder(tmp_path / "mine"):
+        pass
+    assert (tmp_path / "mine").is_dir()

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from textgym.cli.console import bar
+from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
-from textgym.files import write_json
+from textgym.files import LOCK_FILE, exclusive_folder, write_json
+from textgym.provenance import code_version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunError", "Stage", "run_stages"]
 
 _CONFIG_FILE = "config.json"
+_CODE = "code"
 
 
 class RunError(CommandError):
@@ -55,28 +58,42 @@ class Run:
 
     Attributes:
         out: The directory.
-        config: The settings, as JSON values; equal ones are needed to go on.
+        config: The settings, and the data's hashes, as JSON values; equal ones are needed to go on.
         console: Where messages go.
+        code: The versions of the code, which may be others when a run goes on.
         figures: What the stages that are done have recorded, by stage.
     """
 
     out: Path
     config: Mapping[str, Any]
     console: Console
+    code: Mapping[str, str] = field(default_factory=code_version)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def open(self) -> None:
-        """Makes the directory, or finds what an earlier attempt left in it.
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Makes the directory, or finds what an earlier attempt left in it, and keeps it.
 
         Raises:
-            RunError: If it was made with other settings, or is in use for something else.
+            RunError: If it was made with other settings or data, or is in use for something else.
+            FolderInUseError: If another run writes into it.
         """
+        self._require_ours()
+        with exclusive_folder(self.out):
+            before = self._require_ours()
+            if before.get(_CODE, self.code) != self.code:
+                say(self.console, "  goes on with other code than its first stages were made by")
+            write_json(self.out / _CONFIG_FILE, {**self.config, _CODE: self.code})
+            yield
+
+    def _require_ours(self) -> Mapping[str, Any]:
+        """Requires an empty folder, or one of a run like this; returns what that was made with."""
         path = self.out / _CONFIG_FILE
         if path.is_file():
             made_with = json.loads(path.read_text(encoding="utf-8"))
             changed = sorted(
                 name
-                for name in made_with.keys() | self.config.keys()
+                for name in (made_with.keys() | self.config.keys()) - {_CODE}
                 if made_with.get(name) != self.config.get(name)
             )
             if changed:
@@ -84,9 +101,12 @@ class Run:
                     f"{self.out} was made with another {', '.join(changed)}; choose another --out, "
                     "or remove that folder to start anew"
                 )
-        elif self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+            return dict(made_with)
+        if self.out.exists() and (
+            not self.out.is_dir() or any(p.name != LOCK_FILE for p in self.out.iterdir())
+        ):
             raise RunError(f"{self.out} exists and is no run of this command; choose another --out")
-        write_json(path, dict(self.config))
+        return {}
 
     def bar(self, title: str) -> AbstractContextManager[Bar]:
         """Shows a progress bar while the block runs."""

@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import io
 import json
+import secrets
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -125,7 +126,7 @@ def written_corpus(path: Path) -> Iterator[Callable[[Record], None]]:
     if not path.name.endswith(CORPUS_SUFFIXES):
         raise ValueError(f"{path} is no name of a corpus; end it in {', '.join(CORPUS_SUFFIXES)}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing.{path.name}")
+    temporary = path.with_name(f".writing.{secrets.token_hex(8)}.{path.name}")
     try:
         with (
             open_bytes(temporary, "wb") as raw,

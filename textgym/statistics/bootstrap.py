@@ -3,18 +3,23 @@
 Completions of one prompt are alike, so drawing texts anew makes an interval too narrow. What is
 drawn here are independent values, or whole prompts with all that belongs to them.
 
+Comparisons without prompts are drawn by their texts, see ``textgym.statistics.linked``.
+
 Simplification: percentile intervals, a little narrow where values or prompts are few.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from textgym.statistics.linked import linked_draws, linked_mean_interval, separate
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     from numpy.typing import ArrayLike, NDArray
 
@@ -102,7 +107,8 @@ def cluster_mean_interval(
 
     Args:
         values: ``(N,)``.
-        clusters: What each row belongs to, such as its prompt, ``(N,)``.
+        clusters: What each row belongs to, such as its prompt, ``(N,)``; a ``Link`` belongs to two
+            texts, see ``textgym.statistics.linked``.
         rng: What draws; the same state gives the same interval.
         repetitions: How many resamples.
         confidence: How often the interval shall hold the truth, in (0, 1).
@@ -114,7 +120,11 @@ def cluster_mean_interval(
         ValueError: If there are fewer than two clusters, or not as many of them as values.
     """
     given = np.asarray(values, dtype=np.float64)
-    number = _numbered(clusters, len(given))
+    _require_as_many(clusters, len(given))
+    sets = separate(clusters)
+    if sets is None:
+        return linked_mean_interval(given, clusters, confidence)
+    number = _numbered(sets)
     totals, sizes = np.bincount(number, given), np.bincount(number).astype(np.float64)
     means: list[NDArray[np.float64]] = []
     step = max(1, _BATCH_VALUES // len(totals))
@@ -137,7 +147,7 @@ def cluster_interval(
         statistic: From the numbers of the rows that were drawn, ``(M,)`` with repeats, to a number.
             A resample in which it is not finite, such as a correlation of equal values, is left
             out.
-        clusters: What each row belongs to, ``(N,)``.
+        clusters: What each row belongs to, ``(N,)``; of linked rows the texts are drawn.
         rng: What draws.
         repetitions: How many resamples.
         confidence: How often the interval shall hold the truth, in (0, 1).
@@ -148,16 +158,10 @@ def cluster_interval(
     Raises:
         ValueError: If there are fewer than two clusters, or the statistic is never finite.
     """
-    number = _numbered(clusters, len(clusters))
-    order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
-    starts = np.cumsum(sizes) - sizes
-    values = np.empty(repetitions)
-    for repetition in range(repetitions):
-        drawn = rng.integers(0, len(sizes), size=len(sizes))
-        ends = np.cumsum(sizes[drawn])
-        # The place of each row in ``order``: its cluster's start, and how far into it the row is.
-        into = np.arange(ends[-1]) - np.repeat(ends - sizes[drawn], sizes[drawn])
-        values[repetition] = statistic(order[np.repeat(starts[drawn], sizes[drawn]) + into])
+    sets = separate(clusters)
+    drawn = linked_draws(clusters, rng) if sets is None else _drawn_sets(_numbered(sets), rng)
+    rows = itertools.islice(drawn, repetitions)
+    values = np.array([statistic(some) if len(some) else np.nan for some in rows])
     return _percentiles(_some(values[np.isfinite(values)]), confidence)
 
 
@@ -234,10 +238,25 @@ def finite_values(values: ArrayLike, name: str, at_least: int) -> NDArray[np.flo
     return given
 
 
-def _numbered(clusters: Sequence[Hashable], rows: int) -> NDArray[np.intp]:
-    """Numbers the clusters in the order in which they first occur."""
+def _drawn_sets(number: NDArray[np.intp], rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    """Draws whole sets of rows, again and again."""
+    order, sizes = np.argsort(number, kind="stable"), np.bincount(number)
+    starts = np.cumsum(sizes) - sizes
+    while True:
+        drawn = rng.integers(0, len(sizes), size=len(sizes))
+        ends = np.cumsum(sizes[drawn])
+        # The place of each row in ``order``: its cluster's start, and how far into it the row is.
+        into = np.arange(ends[-1]) - np.repeat(ends - sizes[drawn], sizes[drawn])
+        yield order[np.repeat(starts[drawn], sizes[drawn]) + into]
+
+
+def _require_as_many(clusters: Sequence[Hashable], rows: int) -> None:
     if len(clusters) != rows:
         raise ValueError(f"{rows} values came with {len(clusters)} clusters: give one each")
+
+
+def _numbered(clusters: Sequence[Hashable]) -> NDArray[np.intp]:
+    """Numbers the clusters in the order in which they first occur."""
     first: dict[Hashable, int] = {}
     number = np.array([first.setdefault(cluster, len(first)) for cluster in clusters], np.intp)
     if len(first) < _FEWEST:

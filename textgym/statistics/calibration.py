@@ -11,7 +11,7 @@ Simplifications: one temperature for all; bins of equal mass, whose number moves
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,11 +46,13 @@ class ReliabilityBin:
         pairs: How many.
         confidence: Mean of ``max(p, 1 - p)`` in them, in [.5, 1].
         accuracy: Share that the scores order as the labels do, a tie one half.
+        rows: Which of all comparisons they are.
     """
 
     pairs: int
     confidence: float
     accuracy: float
+    rows: Sequence[int] = field(default=(), compare=False)
 
 
 def probabilities(lead: ArrayLike, temperature: float = 1.0) -> NDArray[np.float64]:
@@ -88,6 +90,7 @@ def reliability(probability: ArrayLike, bins: int = _BINS) -> list[ReliabilityBi
             pairs=len(part),
             confidence=float(confidence[part].mean()),
             accuracy=float(right[part].mean()),
+            rows=part.tolist(),
         )
         for part in np.array_split(order, min(bins, len(order)))
     ]
@@ -163,10 +166,16 @@ def chance_calibration_error(
         ValueError: If there is no comparison.
     """
     given = _checked(probability)
-    confidence = np.maximum(given, 1 - given)
-    right = rng.random((repetitions, len(given))) < confidence
-    drawn = np.where(right, confidence, 1 - confidence)
-    errors = [calibration_error(row, bins) for row in drawn]
+    confidence = np.sort(np.maximum(given, 1 - given))
+    # What is right is drawn anew, and how sure each is stays: so do the bins.
+    parts = np.array_split(np.arange(len(given)), min(bins, len(given)))
+    starts, sizes = [part[0] for part in parts], [len(part) for part in parts]
+    sure = np.add.reduceat(confidence, starts)
+    undecided = np.where(confidence == 1 / 2, 1 / 2, 1.0)  # half right, whatever is drawn
+    errors = np.empty(repetitions)
+    for repetition in range(repetitions):
+        right = np.where(undecided < 1, undecided, rng.random(len(given)) < confidence)
+        errors[repetition] = np.abs(np.add.reduceat(right, starts) - sure).sum() / sum(sizes)
     return float(np.mean(errors)), float(np.quantile(errors, 0.95))
 
 

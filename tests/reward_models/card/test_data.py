@@ -4,8 +4,18 @@ import json
 
 import pytest
 
-from reward_models.card.data import card_data, clusters, coded_answers, coded_scores, read_card_data
-from reward_models.preferences import Answer, Pair, Preference, PreferenceStore
+from reward_models.card.data import card_data, coded_answers, coded_scores, read_card_data
+from reward_models.measuring.pairs import drawn_with
+from reward_models.preferences import (
+    Answer,
+    Pair,
+    Preference,
+    PreferenceStore,
+    divide,
+    write_preferences,
+)
+from reward_models.preferences.traces import traces_of
+from textgym.statistics.linked import grouped
 
 
 def answer(chosen, rejected, annotator="x", prompt="p", probability=1.0):
@@ -163,17 +173,6 @@ def test_a_missing_file_is_no_new_store(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_pairs_without_prompts_that_share_texts_hang_together():
-    """Also by a third pair; a prompt is a unit of its own, whatever its texts."""
-    texts = [("", "a", "b"), ("", "c", "d"), ("", "e", "c"), ("p", "a", "c"), ("", "b", "f")]
-    pairs = [Preference(pair_id="", prompt=p, chosen=c, rejected=r) for p, c, r in texts]
-    one, two, three, four, five = clusters(pairs)
-    assert one == five
-    assert two == three
-    assert len({one, two, four}) == 3
-    assert four == "p"
-
-
 def test_without_prompts_each_pair_stands_for_itself(tmp_path):
     """One empty prompt for all would leave no interval, and nothing for the temperature."""
     rows = [{"prompt": "", "chosen": f"a{n}", "rejected": f"b{n}"} for n in range(40)]
@@ -182,4 +181,35 @@ def test_without_prompts_each_pair_stands_for_itself(tmp_path):
     data = read_card_data(str(path))
     assert len(data.test) + len(data.validation) == 40
     assert min(len(data.test), len(data.validation)) > 0
-    assert len(set(clusters(data.test))) == len(data.test)
+    assert len(set(grouped(drawn_with(data.test)))) == len(data.test)
+
+
+def test_the_share_for_the_temperature_is_not_the_share_that_was_held_out(tmp_path):
+    """Hashed alike, all that a training held out would go to the temperature, or none of it."""
+    items = [answer("a", "b", prompt=f"p{n}") for n in range(2000)]
+    held_out = divide(items, share=0.1).held_out
+    path = tmp_path / "held_out.jsonl"
+    write_preferences(held_out, path)
+    data = read_card_data(str(path), share=0.25)
+    share = len(data.validation) / len(held_out)
+    assert 0.15 < share < 0.35  # of 200: three standard deviations
+
+
+def test_what_a_model_learned_from_is_not_measured_on(tmp_path):
+    """By its prompt, or without one by a text of it, for the temperature as well; it is counted."""
+    rows = [("p", "a", "b"), ("q", "a", "c"), ("", "d", "e"), ("", "f", "g"), ("r", "h", "i")]
+    pairs = [answer(chosen, rejected, prompt=prompt) for prompt, chosen, rejected in rows]
+    learned = traces_of([pairs[0], answer("e", "x", prompt="")])
+    for name in ("data", "other"):
+        write_preferences(pairs, tmp_path / f"{name}.jsonl")
+    data = read_card_data(str(tmp_path / "data.jsonl"), share=0, learned=learned)
+    assert [(label.prompt, label.chosen) for label in data.test] == [
+        ("q", "a"),
+        ("", "f"),
+        ("r", "h"),
+    ]
+    assert data.left_out == {
+        "answers about a prompt or text that the reward or a member learned from": 2
+    }
+    with pytest.raises(ValueError, match=r"all 5 answers .* learned from: give others"):
+        read_card_data(str(tmp_path / "data.jsonl"), learned=traces_of(pairs))

@@ -48,7 +48,8 @@ def test_a_part_with_one_prompt_has_wilson_s_interval_and_a_reason(pair, reward)
     row = by(accuracy_rows(scored, {}, SAMPLING), "all pairs")
     assert "low" not in row["accuracy"]
     assert "two prompts or more" in row["accuracy"]["why"]
-    assert row["wilson"] == pytest.approx([0.342, 1.0], abs=1e-3)  # 2 / (2 + 1.96^2)
+    # Two pairs of one prompt say as much as one: 1 / (1 + 1.96^2).
+    assert row["wilson"] == pytest.approx([0.207, 1.0], abs=1e-3)
 
 
 def test_a_temperature_mends_confidence_on_pairs_that_it_has_not_seen(drawn_pairs, reward):

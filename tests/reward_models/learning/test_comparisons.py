@@ -166,6 +166,8 @@ def test_orders_are_counted_where_there_is_one():
     )
     ties = correct_orders("pairs", SCORES, BOTH, torch.tensor([[0.5, 0.0]]))
     assert (pairs.tolist(), ties.tolist()) == ([1, 1], [])
+    level = correct_orders("rankings", torch.zeros(1, 3), mask[:1], torch.tensor([[2.0]]))
+    assert level.tolist() == [0.5] * 3  # as a tie of the scores is in what is measured at the end
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,14 @@ import torch
 from safetensors.torch import load_file
 from transformers import TrainerCallback
 
+from reward_models.learning.provenance import decided_by
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
-from reward_models.learning.training import fit_reward_model, train_reward_model
+from reward_models.learning.training import _some, fit_reward_model, train_reward_model
 from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import PreferenceModel, load_reward
 from reward_models.preferences import Preference
+from tests.settings import variants
 from textgym.tokenizers import CharacterTokenizer
 
 CONFIG = RewardTrainingConfig(
@@ -122,9 +124,9 @@ def test_a_checkpoint_that_was_being_written_is_passed_over(
 
 
 def test_another_run_does_not_go_on_from_a_foreign_checkpoint(
-    preferences, language_model, tokenizer, tmp_path
+    preferences, language_model, tokenizer, tmp_path, caplog
 ):
-    """Other pairs, or another config: mixing the two would be neither run."""
+    """Other pairs: mixing the two would be neither run. It is said in one line."""
     data = RewardTrainingData(train=preferences)
     with pytest.raises(KeyboardInterrupt):
         train_reward_model(
@@ -132,6 +134,8 @@ def test_another_run_does_not_go_on_from_a_foreign_checkpoint(
         )
     other = RewardTrainingData(train=preferences[::-1])
     train_reward_model(CONFIG, other, language_model, tokenizer, tmp_path / "a")
+    (said,) = (record.message for record in caplog.records)
+    assert said.endswith(" of a run with other data: this one begins anew")
     train_reward_model(CONFIG, other, language_model, tokenizer, tmp_path / "b")
     assert_same_weights(tmp_path / "b", tmp_path / "a")
 
@@ -200,6 +204,7 @@ def test_only_the_finished_model_is_left_in_the_folder(
     train_reward_model(CONFIG, data, language_model, tokenizer, tmp_path)
     assert {
         "config.json",
+        "learned_from.json",
         "metrics.json",
         "model.safetensors",
         "notes.txt",
@@ -375,3 +380,45 @@ def test_what_is_looked_at_on_the_way_must_be_there(
 
 def test_without_a_length_a_model_reads_all_that_it_has_room_for(language_model):
     assert PreferenceModel.from_language_model(language_model).config.max_tokens == 64
+
+
+REASONS = {
+    "save_steps": "how much a kill loses",
+    "logging_steps": "how much is reported",
+    "bf16": "what it comes to decides, and not how it was asked for",
+}
+
+
+def test_each_setting_makes_another_run_or_has_a_reason_not_to(language_model):
+    """And so do the data, the weights, their precision, and what the model does with them."""
+    model = PreferenceModel.from_language_model(language_model, max_length=32, seed=0)
+    data = [{"rows": [[1], [2]], "numbers": [1.0, 0.0]}]
+    config = dataclasses.replace(CONFIG, eval_steps=4)
+    expected = decided_by(config, data, [], model, bf16=False)
+    for name, other in variants(config).items():
+        found = decided_by(other, data, [], model, bf16=False)
+        assert (found != expected) == (name not in REASONS), name
+    others = {
+        "bf16": decided_by(config, data, [], model, bf16=True),
+        "data": decided_by(config, [*data, *data], [], model, bf16=False),
+        "held out": decided_by(config, data, data, model, bf16=False),
+    }
+    # The same weights, read in another way.
+    model.config.pooling = "last"
+    others["shape"] = decided_by(config, data, [], model, bf16=False)
+    model.config.pooling = "mean"
+    with torch.no_grad():
+        model.head.weight += 1
+    others["weights"] = decided_by(config, data, [], model, bf16=False)
+    for name, found in others.items():
+        assert sum(found[part] != expected[part] for part in expected) == 1, name
+
+
+def test_scores_are_scaled_by_items_of_all_the_data():
+    """The first 500 of a file that is sorted by subset are one subset's."""
+    items = list(range(3000))
+    some = _some(items, seed=0)
+    assert (len(set(some)), some) == (500, sorted(some))
+    assert 1300 < sum(some) / 500 < 1700  # 1,500, and five standard errors of 39
+    assert some == _some(items, seed=0) != _some(items, seed=1)
+    assert _some(items[:500], seed=0) == items[:500]

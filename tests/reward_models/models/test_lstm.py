@@ -1,5 +1,6 @@
 """The LSTM scorer: one score a text, learned from labels, and the labels are learned."""
 
+import math
 import pickle
 
 import pytest
@@ -204,7 +205,11 @@ def test_impossible_settings_are_refused():
 
 
 def test_accuracy_is_a_share_of_sides():
-    """By hand: .9 and .2 are right, .6 is wrong, .5 is on the lower side."""
-    assert accuracy(
-        lambda prompts, texts: [0.9, 0.2, 0.6, 0.5], list("abcd"), [1, 0, 0, 0], threshold=0.5
-    ) == pytest.approx(0.75)
+    """By hand: .9 and .2 are right, .6 is wrong, .5 is on the lower side; a label may have none."""
+
+    def reward(prompts, texts):
+        return [0.9, 0.2, 0.6, 0.5, 0.1][: len(texts)]
+
+    assert accuracy(reward, list("abcd"), [1, 0, 0, 0], threshold=0.5) == pytest.approx(0.75)
+    assert accuracy(reward, list("abcde"), [1, 0, 0, 0, 0.5], threshold=0.5) == pytest.approx(0.75)
+    assert math.isnan(accuracy(reward, list("a"), [0.5], threshold=0.5))

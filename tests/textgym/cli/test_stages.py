@@ -6,10 +6,12 @@ import pytest
 from rich.console import Console
 
 from textgym.cli.stages import Run, RunError, Stage, run_stages
+from textgym.files import FolderInUseError
 
 
 def _run(out, **config):
-    return Run(out=out, config=config, console=Console(file=io.StringIO()))
+    code = {"source": config.pop("source", "a")}
+    return Run(out=out, config=config, code=code, console=Console(file=io.StringIO()))
 
 
 def test_a_stage_that_failed_is_repeated_and_those_before_it_are_not(tmp_path):
@@ -39,7 +41,26 @@ def test_a_stage_that_failed_is_repeated_and_those_before_it_are_not(tmp_path):
 
 
 def test_only_the_same_settings_go_on(tmp_path):
-    _run(tmp_path / "r", seed=0, ppo={"clip": 0.2}).open()
-    _run(tmp_path / "r", seed=0, ppo={"clip": 0.2}).open()
+    def opened(**config):
+        run = _run(tmp_path / "r", **config)
+        with run.opened():
+            return run.console.file.getvalue()
+
+    assert opened(seed=0, ppo={"clip": 0.2}) == opened(seed=0, ppo={"clip": 0.2}) == ""
     with pytest.raises(RunError, match="made with another ppo; choose another --out"):
-        _run(tmp_path / "r", seed=0, ppo={"clip": 0.3}).open()
+        opened(seed=0, ppo={"clip": 0.3})
+    said = opened(seed=0, ppo={"clip": 0.2}, source="b")
+    assert said == "  goes on with other code than its first stages were made by\n"
+
+
+def test_of_two_runs_in_one_folder_the_second_is_refused(tmp_path):
+    """And a folder that only a lock lies in is as good as an empty one."""
+    with (
+        _run(tmp_path / "r", seed=0).opened(),
+        pytest.raises(FolderInUseError, match="r is being written by another run"),
+        _run(tmp_path / "r", seed=0).opened(),
+    ):
+        pytest.fail("two at once")
+    (tmp_path / "r" / "config.json").unlink()
+    with _run(tmp_path / "r", seed=1).opened():
+        assert (tmp_path / "r" / "config.json").is_file()

@@ -71,6 +71,7 @@ def split_data(config: SplitConfig, console: Console | None = None) -> None:
     """
     from textgym.corpus.division import divide
     from textgym.corpus.records import read_corpus, written_corpus
+    from textgym.files import exclusive_folder
 
     console = console or Console()
     train = 1 - config.validation - config.test
@@ -81,9 +82,10 @@ def split_data(config: SplitConfig, console: Console | None = None) -> None:
             "some for train"
         )
     try:
-        records = list(read_corpus(config.corpus))
-        homes = divide(records, shares, by=config.by, threshold=config.threshold)
         with ExitStack() as stack:
+            stack.enter_context(exclusive_folder(config.out))
+            records = list(read_corpus(config.corpus))
+            homes = divide(records, shares, by=config.by, threshold=config.threshold)
             writers = {
                 name: stack.enter_context(written_corpus(config.out / f"{name}.jsonl"))
                 for name in shares

@@ -75,7 +75,13 @@ def loop(config: LoopConfig, console: Console | None = None) -> None:
     settings = {name: value for name, value in asdict(config).items() if name != "out"}
     settings["annotators"] = list(config.annotators)
     run = Run(out=config.out, config=settings, console=console)
-    run.open()
+    with run.opened():
+        _go_round(run, config, annotators, truth)
+
+
+def _go_round(run: Run, config: LoopConfig, annotators: Any, truth: Any) -> None:
+    """Does the rounds that are not done yet, and prints them side by side."""
+    console, settings = run.console, dict(run.config)
     try:
         if not (config.out / "start").is_dir():
             start_policy(config, config.out)

@@ -14,7 +14,7 @@ from agents.dpo import DPO, DPOConfig
 from reward_models.preferences import Preference
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.running import Training, run_training
-from textgym.cli.reward.data import REVIEWS, Votes, load_data
+from textgym.cli.reward.data import DIVISION, REVIEWS, Votes, load_data
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -102,7 +102,7 @@ def _read(
     data = load_data(
         name,
         held_out=config.held_out,
-        seed=config.dpo.seed,
+        seed=DIVISION,
         votes=config.votes,
         skip_bad=config.skip_bad_rows,
         columns=config.columns,

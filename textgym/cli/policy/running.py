@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path  # noqa: TC003  the command line is made from the annotations
 from typing import TYPE_CHECKING, Any, Literal
@@ -32,10 +32,12 @@ from textgym.cli.policy.stopping import kept, require_room_for, stoppable
 from textgym.files import (
     atomic_folder,
     checkpoint_folder,
+    exclusive_folder,
     last_checkpoint,
     prune,
     write_json,
 )
+from textgym.provenance import code_version, json_hash, named_contents
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
@@ -52,7 +54,11 @@ FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, Ass
 """What a wrong word of a command raises; torch has the last two for a device that is not there."""
 
 _KEPT = 2  # checkpoints
-_SAME = ("env", "env_kwargs", "num_envs", "policy", "lora", "critic", "dtype", "attention")
+_MADE_FROM = "made_from"  # in config.json: what lay behind its names, and the code
+_FREE = ("out", "total_timesteps", "save_every", "device", "preset", "data", "held_out")
+"""What a run may go on with that it was not begun with: where and how long, and what the learner
+compares by itself, its settings and the pairs that it was given."""
+_WORDS = ("split", "autoreset_mode", "backend", "device", "obs_mode", "action_kind", "render_mode")
 _SHOWN, _LETTERS = 3, 80  # texts at the end, and of each side of the bar
 
 
@@ -112,6 +118,7 @@ def run_training(
 
     Raises:
         CommandError: If something in the command is wrong, or a guard stops the run.
+        FolderInUseError: If another run writes into the folder.
         RewardError: If the reward fails; the iterations before it are kept.
     """
     use_quiet_transformers()
@@ -119,13 +126,29 @@ def run_training(
     console = console or Console()
     try:
         config = replace(config, device=chosen_device(config.device))
-        if not current_processes(config.device).is_main:
-            console = Console(quiet=True)
+        is_main = current_processes(config.device).is_main
         require_room_for(config.out)
+    except FORESEEABLE as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    # Several processes train one policy, and the main one writes.
+    with exclusive_folder(config.out) if is_main else nullcontext():
+        _run(config, make, console if is_main else Console(quiet=True), finish)
+
+
+def _run(
+    config: Training,
+    make: Callable[[TransformerPolicy, TextVectorEnv], Learner],
+    console: Console,
+    finish: Callable[[Learner], str],
+) -> None:
+    """Trains in a folder that no other run writes into."""
+    try:
         _require_same(config)
         with explained_memory("the policy's size, or --num-envs"):
             learner = _make_learner(config, make)
         last = last_checkpoint(config.out / "checkpoints")
+        made_from = _made_from(config, learner)
+        notes = [] if last is None else _require_same_contents(config, made_from)
         if last is not None:
             learner.restore(last)
     except FORESEEABLE as error:
@@ -135,9 +158,9 @@ def run_training(
         _follow(learner, config)
         return
     _introduce(learner, config, console)
-    say(console, *learner.changes)
+    say(console, *notes, *learner.changes)
     with _explained(config):
-        write_json(config.out / "config.json", _as_json(config))
+        write_json(config.out / "config.json", _as_json(config) | {_MADE_FROM: made_from})
         history = _learn(learner, config, console)
         if history:
             _save(learner, config)
@@ -269,21 +292,69 @@ def _require_same(config: Training) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    path = config.out / "config.json"
-    if last_checkpoint(config.out / "checkpoints") is None or not path.is_file():
+    if last_checkpoint(config.out / "checkpoints") is None:
         return
+    before, now = _begun_with(config), _as_json(config)
+    for name, value in now.items():
+        if name in _FREE or isinstance(value, dict) or name not in before:
+            continue  # a learner's own settings are compared where its checkpoint is read
+        if before[name] != value:
+            raise ValueError(
+                f"{config.out} was made with --{name.replace('_', '-')} {before[name]}, not "
+                f"{value}: give the same, or another --out"
+            )
+
+
+def _begun_with(config: Training) -> dict[str, Any]:
+    """What a run in the folder was begun with; nothing if nobody wrote it down."""
+    path = config.out / "config.json"
+    if not path.is_file():
+        return {}
     try:
-        before, now = json.loads(path.read_text(encoding="utf-8")), _as_json(config)
+        before = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
             f"{path} is damaged ({error}): remove it, and the same command goes on"
         ) from error
-    for name in _SAME:
-        if before.get(name) != now[name]:
-            raise ValueError(
-                f"{config.out} was made with --{name.replace('_', '-')} {before.get(name)}, not "
-                f"{now[name]}: give the same, or another --out"
-            )
+    return dict(before)
+
+
+def _made_from(config: Training, learner: Learner) -> dict[str, Any]:
+    """Hashes what lies behind a run's names, by what to call it, and says which code it is of."""
+    arguments = json.loads(config.env_kwargs)
+    named = [value for name, value in arguments.items() if name not in _WORDS]
+    prompts = [[e.prompt, repr(e.columns)] for e in learner.envs.examples]
+    contents = named_contents([config.policy, *named])
+    contents[f"the prompts of {config.env}"] = json_hash(prompts)
+    return {"contents": contents, "code": code_version()}
+
+
+def _require_same_contents(config: Training, made_from: Mapping[str, Any]) -> list[str]:
+    """Requires that what lies behind the names is what it was.
+
+    Returns:
+        A line if the code is another one, which may be meant.
+
+    Raises:
+        ValueError: If data or weights are others; the message names them.
+    """
+    before = _begun_with(config).get(_MADE_FROM)
+    if before is None:
+        return []
+    others = [
+        name
+        for name, found in made_from["contents"].items()
+        if before["contents"].get(name, found) != found
+    ]
+    if others:
+        raise ValueError(
+            f"{config.out} was begun with other contents of {' and '.join(others)}: give what it "
+            "was begun with, or another --out"
+        )
+    changed = [name for name, said in made_from["code"].items() if before["code"].get(name) != said]
+    return [f"goes on with other code ({', '.join(changed)}) than it was begun with"] * bool(
+        changed
+    )
 
 
 def _save(learner: Learner, config: Training) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from textgym.cli.quickstart.plan import Plan
-    from textgym.cli.stages import Stage
+    from textgym.cli.stages import Run, Stage
 
 __all__ = ["QuickstartConfig", "quickstart"]
 
@@ -65,11 +65,9 @@ def quickstart(config: QuickstartConfig) -> None:
     import torch
     from rich.console import Console
 
-    from agents.reports.gates import verdict
-    from textgym.cli.console import keep_large_blocks, say, use_quiet_transformers
-    from textgym.cli.quickstart import measuring, stages
+    from textgym.cli.console import keep_large_blocks, use_quiet_transformers
     from textgym.cli.quickstart.plan import make_plan
-    from textgym.cli.stages import Run, run_stages
+    from textgym.cli.stages import Run
 
     console = Console()
     device = _device(config.device)
@@ -90,7 +88,18 @@ def quickstart(config: QuickstartConfig) -> None:
     except ValueError as error:
         raise CommandError(f"{error}; see textgym quickstart --help") from error
     run = Run(out=config.out, config=_settings(config, plan), console=console)
-    run.open()
+    with run.opened():
+        _run(run, config, plan)
+
+
+def _run(run: Run, config: QuickstartConfig, plan: Plan) -> None:
+    """Does what is not done yet, and says what came of it."""
+    from agents.reports.gates import verdict
+    from textgym.cli.console import say
+    from textgym.cli.quickstart import measuring, stages
+    from textgym.cli.stages import run_stages
+
+    console, device = run.console, plan.device
     say(console, f"textgym quickstart, seed {config.seed}, on {device}, into {config.out}")
     run_stages(
         run,
@@ -146,5 +155,8 @@ def _stages(plan: Plan, *stages: tuple[str, str, Callable[..., Mapping[str, Any]
 
 def _settings(config: QuickstartConfig, plan: Plan) -> dict[str, Any]:
     """What must be equal for a run to go on: not the directory's own name."""
+    from textgym.data.reviews import source
+    from textgym.provenance import content_hash
+
     chosen = {name: value for name, value in asdict(config).items() if name != "out"}
-    return {**chosen, **asdict(plan)}
+    return {**chosen, **asdict(plan), "data": content_hash(source())}

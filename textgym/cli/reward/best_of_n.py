@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path  # noqa: TC003  the command line is made from the annotations
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,10 @@ from rich.console import Console
 from reward_models.card.charts import best_of_n_chart, save_chart
 from textgym.cli.console import chosen_device, say
 from textgym.cli.parsing import CommandError
-from textgym.cli.reward.naming import named_reward
+from textgym.cli.reward.naming import named_reward, read_spec
 from textgym.data.tables import SkippedRows, read_rows
-from textgym.files import write_json
+from textgym.files import atomic_file, exclusive_folder, write_json
+from textgym.provenance import code_version, named_contents
 from textgym.statistics.best_of_n import (
     BestOfNCurve,
     best_of_n_curve,
@@ -110,11 +111,16 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
     Raises:
         CommandError: If a reward, the policy or the samples cannot be had.
     """
-    console = console or Console()
     _check(config)
-    device = chosen_device(config.device)
     if config.out.exists() and not config.out.is_dir():
         raise CommandError(f"--out {config.out} is a file: name a folder")
+    config = replace(config, device=chosen_device(config.device))
+    with exclusive_folder(config.out):
+        _write_curve(config, console or Console())
+
+
+def _write_curve(config: BestOfNConfig, console: Console) -> None:
+    device = config.device
     try:
         proxy, gold = (named_reward(name, device) for name in (config.proxy, config.gold))
         skipped = SkippedRows() if config.skip_bad_rows else None
@@ -131,7 +137,6 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
         raise CommandError(str(error)) from error
     scores = [_scored(reward, samples) for reward in (proxy, gold)]
     result, curve = _measured(scores[0], scores[1], config)
-    config.out.mkdir(parents=True, exist_ok=True)
     write_json(config.out / "best_of_n.json", result)
     chart = best_of_n_chart(asdict(curve), gold_name=config.gold, fit=result["fit"])
     save_chart(chart, config.out / "best_of_n.png")
@@ -284,9 +289,12 @@ def _measured(
         proxy, gold, np.random.default_rng(config.seed), repetitions=config.repetitions
     )
     best = int(np.argmax(curve.gold))
+    rewards = [read_spec(name) for name in (config.proxy, config.gold)]
+    named = [*rewards, config.data, config.policy, config.tokenizer]
     result: dict[str, Any] = {
         "proxy": config.proxy,
         "gold": config.gold,
+        "made_from": {"contents": named_contents(named), "code": code_version()},
         "prompts": len(proxy),
         "completions": proxy.shape[1],
         "kl": "an upper bound of the true one, in nats",
@@ -332,4 +340,5 @@ def _write_samples(samples: Samples, path: Path) -> None:
     }
     rows = zip(*columns.values(), strict=True)
     lines = [json.dumps(dict(zip(columns, row, strict=True))) for row in rows]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

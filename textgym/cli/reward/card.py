@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from reward_models.card import CardConfig, draw_card, make_card, read_card_data, write_card
+from reward_models.card.assembly import learned_from
+from reward_models.card.data import LEARNED_FROM
 from textgym.cli.console import chosen_device, require_picture, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import folders_of, named_reward, read_spec
 from textgym.data.tables import parse_columns
+from textgym.files import exclusive_folder
 from textgym.statistics.bootstrap import REPETITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from reward_models.card import CardData
+    from reward_models.preferences.traces import Traces
 
 __all__ = ["RewardCardConfig", "reward_card"]
 
@@ -67,14 +77,20 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
     Raises:
         CommandError: If a reward or the data cannot be had, or there is no such kind of picture.
     """
-    console = console or Console()
     require_picture(config.picture)
-    device = chosen_device(config.device)
+    config = replace(config, device=chosen_device(config.device))
+    with exclusive_folder(config.out):
+        _write_card(config, console or Console())
+
+
+def _write_card(config: RewardCardConfig, console: Console) -> None:
+    device = config.device
     names = [config.reward, *config.members]
     if len(set(names)) < len(names):
         raise CommandError(f"{', '.join(names)}: name each reward and member once")
     try:
         reward, *others = (named_reward(name, device) for name in names)
+        learned, silent = learned_from([reward, *others])
         data = read_card_data(
             config.data,
             split=config.split,
@@ -83,6 +99,7 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
             seed=config.seed,
             columns=parse_columns(config.columns),
             skip_bad=config.skip_bad_rows,
+            learned=learned,
         )
     except (ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
@@ -102,8 +119,23 @@ def reward_card(config: RewardCardConfig, console: Console | None = None) -> Non
     say(
         console,
         *data.notes,
+        *_shared(data, learned, silent),
         f"accuracy {accuracy['value']:.3f}{between} on {len(data.test)} pairs; "
         f"{len(card['undefined'])} figures undefined",
         *(f"WARNING: {warning}" for warning in card["warnings"]),
         str(config.out / "card.html"),
     )
+
+
+def _shared(data: CardData, learned: Traces | None, silent: Sequence[str]) -> list[str]:
+    """What the measured pairs share with what the models learned from, a line each."""
+    lines = [f"{folder} does not say what it learned from" for folder in silent]
+    if learned is not None:
+        number = sum(learned.share_text(pair) for pair in data.test)
+        lines.append(
+            f"{number:,} of {len(data.test):,} measured pairs share a text with what the reward or "
+            "a member learned from, and none a prompt"
+        )
+    if LEARNED_FROM in data.left_out:
+        lines.append(f"left out: {data.left_out[LEARNED_FROM]} {LEARNED_FROM}")
+    return lines

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import random
@@ -16,11 +15,9 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from reward_models.card.assembly import folder_hash
-from reward_models.card.data import clusters
-from reward_models.learning.provenance import code_version
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
+from reward_models.measuring.pairs import drawn_with
 from reward_models.models.transformer import load_reward
 from reward_models.models.words import WordsReward
 from reward_models.preferences import Preference, data_hash, decided_pairs
@@ -35,6 +32,8 @@ from textgym.cli.reward.curve_tables import (
 )
 from textgym.cli.reward.data import Votes, load_data
 from textgym.cli.reward.starts import make_start
+from textgym.files import exclusive_folder
+from textgym.provenance import code_version, content_hash, json_hash
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,11 +128,15 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
     Raises:
         CommandError: If there are too few pairs, or the data, models or numbers cannot work.
     """
-    console = console or Console()
     require_picture(config.picture)
     _require_some(config)
     config = replace(config, device=chosen_device(config.device))
     use_quiet_transformers()
+    with exclusive_folder(config.out):
+        _draw_curve(config, console or Console())
+
+
+def _draw_curve(config: RewardCurveConfig, console: Console) -> None:
     data = load_data(
         config.data,
         held_out=config.held_out,
@@ -175,7 +178,7 @@ def reward_curve(config: RewardCurveConfig, console: Console | None = None) -> N
         )
     wanted = itertools.product(config.models, config.sizes, config.noise)
     trained = [trained_of(_seeds(config, results, _cell(origins, *which))) for which in wanted]
-    prompts = clusters(test)
+    prompts = drawn_with(test)
     say(console, *accuracy_table(trained, prompts), "", *confidence_table(trained, prompts))
     if config.picture is not None:
         draw_curves(trained, prompts, config.picture)
@@ -314,19 +317,13 @@ def _origin(
         "tokenizer": _contents(settings.get("tokenizer")),
         "code": code_version(),
     }
-    text = json.dumps(decides, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return json_hash(decides)
 
 
 def _contents(name: str | None) -> str | None:
     """A name, or the hash of what lies at a path: it may be another thing tomorrow."""
     path = Path(name or "")
-    if name is None or not path.exists():
-        return name
-    if path.is_dir():
-        return folder_hash(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()
+    return name if name is None or not path.exists() else content_hash(path)
 
 
 def _known(path: Path) -> list[dict[str, Any]]:

@@ -21,9 +21,10 @@ from textgym.statistics.calibration import (
     probabilities,
     reliability_part,
 )
+from textgym.statistics.linked import grouped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Hashable, Sequence
 
     from numpy.typing import NDArray
 
@@ -74,7 +75,7 @@ def trained_of(found: Sequence[dict[str, Any]]) -> Trained:
     )
 
 
-def accuracy_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list[str]:
+def accuracy_table(trained: Sequence[Trained], prompts: Sequence[Hashable]) -> list[str]:
     """Says how often the models order a test pair rightly.
 
     Args:
@@ -106,7 +107,7 @@ def accuracy_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list[s
     return lines
 
 
-def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list[str]:
+def confidence_table(trained: Sequence[Trained], prompts: Sequence[Hashable]) -> list[str]:
     """Says how far the models' confidence is to be trusted, each alone and their mean score.
 
     The log-loss of a mean of log-odds is never above the mean log-loss; that it is lower by so much
@@ -139,7 +140,7 @@ def confidence_table(trained: Sequence[Trained], prompts: Sequence[str]) -> list
     return lines
 
 
-def draw_curves(trained: Sequence[Trained], prompts: Sequence[str], path: Path) -> None:
+def draw_curves(trained: Sequence[Trained], prompts: Sequence[Hashable], path: Path) -> None:
     """Draws accuracy against pairs without noise, and against noise with the most pairs there are.
 
     Args:
@@ -163,7 +164,7 @@ def draw_curves(trained: Sequence[Trained], prompts: Sequence[str], path: Path) 
 
 
 def _confidence(
-    leads: NDArray[np.float64], alone: NDArray[np.float64], prompts: Sequence[str]
+    leads: NDArray[np.float64], alone: NDArray[np.float64], prompts: Sequence[Hashable]
 ) -> str:
     """Ten cells: means over the rows, before and at the temperature of each."""
     several = leads is not alone
@@ -174,7 +175,7 @@ def _confidence(
     part = np.mean([reliability_part(probabilities(lead)) for lead in leads])
     cells += [f"{part:.4f}", _over_one(alone, prompts) if several else ""]
     try:
-        fitted = [cross_fitted(lead, prompts) for lead in leads]
+        fitted = [cross_fitted(lead, grouped(prompts)) for lead in leads]
     except ValueError:  # nothing to fit: all pairs are in order, or the model knows nothing
         return " | ".join([*cells, "none", "", ""])
     after = np.mean([_figures(lead) for lead, _ in fitted], axis=0)
@@ -194,7 +195,7 @@ def _squares(leads: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray((1 - expit(leads)) ** 2, dtype=np.float64)
 
 
-def _over_one(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
+def _over_one(leads: NDArray[np.float64], prompts: Sequence[Hashable]) -> str:
     """How far the reliability part of the mean's score is above the mean of the seeds' own."""
     mean, each = probabilities(leads.mean(axis=0)), [probabilities(lead) for lead in leads]
 
@@ -206,7 +207,7 @@ def _over_one(leads: NDArray[np.float64], prompts: Sequence[str]) -> str:
     return f"{over(np.arange(len(mean))):+.4f} ({low:+.4f} to {high:+.4f})"
 
 
-def _signed(values: NDArray[np.float64], prompts: Sequence[str]) -> str:
+def _signed(values: NDArray[np.float64], prompts: Sequence[Hashable]) -> str:
     low, high = _interval(values, prompts)
     return f"{values.mean():+.3f} ({low:+.3f} to {high:+.3f})"
 
@@ -215,10 +216,10 @@ def _right(leads: NDArray[np.float64]) -> NDArray[np.float64]:
     return (np.sign(leads) + 1) / 2
 
 
-def _mean(values: NDArray[np.float64], prompts: Sequence[str]) -> str:
+def _mean(values: NDArray[np.float64], prompts: Sequence[Hashable]) -> str:
     low, high = _interval(values, prompts)
     return f"{values.mean():.3f} ({low:.3f} to {high:.3f})"
 
 
-def _interval(values: NDArray[np.float64], prompts: Sequence[str]) -> tuple[float, float]:
+def _interval(values: NDArray[np.float64], prompts: Sequence[Hashable]) -> tuple[float, float]:
     return cluster_mean_interval(values, prompts, np.random.default_rng(0))

@@ -28,9 +28,13 @@ if TYPE_CHECKING:
 
     from reward_models.preferences import Division
 
-__all__ = ["REVIEWS", "LoadedData", "Votes", "load_data", "shown_left"]
+__all__ = ["DIVISION", "REVIEWS", "LoadedData", "Votes", "load_data", "shown_left"]
 
 Votes = Literal["majority", "shares", "ability", "each"]
+
+DIVISION = 0
+"""The seed of every division: no training's, so that models of all seeds are measured on the same.
+"""
 
 REVIEWS = "reviews"
 """The name of the pairs made of people's labels of films' reviews."""

@@ -18,7 +18,9 @@ from reward_models.models.transformer import (
     PreferenceModelConfig,
     load_reward,
 )
+from reward_models.preferences.traces import Traces, read_traces
 from reward_models.reading.readers import PretrainedReader
+from reward_models.reading.scoring import TRACES_FILE
 from textgym.cli.parsing import CommandError
 from textgym.pretrained.checkpoints import PACKAGED, find_checkpoint, model_type, require_files
 from textgym.tokenizers import load_tokenizer, train_tokenizer
@@ -51,12 +53,14 @@ class Start:
         tokenizer: Its tokenizer.
         says: What it is, in a few words.
         cut: The share of texts that are longer than it reads.
+        learned: What it learned from before, where that is known.
     """
 
     model: Any
     tokenizer: Reader
     says: str
     cut: float
+    learned: Traces | None = None
 
 
 def make_start(
@@ -77,6 +81,7 @@ def make_start(
             of the texts would be cut and nobody said that they may.
         ModuleNotFoundError: If a package is missing.
     """
+    learned = None
     try:
         if name == "lstm":
             read = _new_tokenizer(tokenizer, texts)
@@ -91,7 +96,7 @@ def make_start(
             read = _new_tokenizer(tokenizer, texts)
             model = _from_nothing(settings, read)
         elif _is_reward(_folder(name)):
-            model, read = _from_reward(_folder(name))
+            model, read, learned = _from_reward(_folder(name))
         else:
             folder = _folder(name)
             read = _own_tokenizer(folder) if tokenizer is None else load_tokenizer(tokenizer)
@@ -107,7 +112,7 @@ def make_start(
             f"{model.config.max_tokens}"
         )
     says = f"{name}, {size / 1e6:.1f} million parameters"
-    return Start(model=model, tokenizer=read, says=says, cut=cut)
+    return Start(model=model, tokenizer=read, says=says, cut=cut, learned=learned)
 
 
 def _share_cut(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:
@@ -140,12 +145,13 @@ def _from_folder(folder: Path, settings: RewardTrainingConfig) -> PreferenceMode
     )
 
 
-def _from_reward(folder: Path) -> tuple[Any, Reader]:
+def _from_reward(folder: Path) -> tuple[Any, Reader, Traces | None]:
     """A reward model that was trained before, to learn more; its scale is set anew."""
     reward: Any = load_reward(folder)
     if hasattr(reward.model.config, "output"):
         reward.model.config.output = "score"
-    return reward.model, reward.tokenizer
+    traces = folder / TRACES_FILE
+    return reward.model, reward.tokenizer, read_traces(traces) if traces.is_file() else None
 
 
 def _from_nothing(settings: RewardTrainingConfig, tokenizer: Any) -> PreferenceModel:

@@ -11,10 +11,9 @@ import tyro
 from rich.console import Console
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from reward_models.card.data import clusters
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
-from reward_models.measuring.pairs import chance_warnings
+from reward_models.measuring.pairs import chance_warnings, drawn_with
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
 from textgym.cli.console import (
@@ -26,9 +25,11 @@ from textgym.cli.console import (
     use_quiet_transformers,
 )
 from textgym.cli.parsing import CommandError
-from textgym.cli.reward.data import Votes, load_data
+from textgym.cli.reward.data import DIVISION, Votes, load_data
 from textgym.cli.reward.starts import make_start
+from textgym.files import exclusive_folder
 from textgym.statistics.calibration import calibration_error, cross_fitted, probabilities
+from textgym.statistics.linked import grouped
 from textgym.statistics.proportions import share_interval
 
 if TYPE_CHECKING:
@@ -103,18 +104,22 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
     Raises:
         CommandError: If the data, the model or the settings cannot work.
     """
-    console = console or Console()
+    use_quiet_transformers()
+    keep_large_blocks()
+    with exclusive_folder(config.out):
+        _train(config, console or Console())
+
+
+def _train(config: RewardTrainConfig, console: Console) -> None:
+    device = chosen_device(config.device)
     if (config.out / "metrics.json").exists():
         raise CommandError(
             f"{config.out} holds a trained reward model; choose another --out, or remove it"
         )
-    use_quiet_transformers()
-    keep_large_blocks()
-    device = chosen_device(config.device)
     data = load_data(
         config.data,
         held_out=config.held_out,
-        seed=config.training.seed,
+        seed=DIVISION,
         votes=config.votes,
         skip_bad=config.skip_bad_rows,
         columns=config.columns,
@@ -126,7 +131,9 @@ def train_reward(config: RewardTrainConfig, console: Console | None = None) -> N
         with bar("Reward model", console) as shown:
             metrics = fit_reward_model(
                 config.training,
-                RewardTrainingData(train=data.train, evaluation=data.held_out),
+                RewardTrainingData(
+                    train=data.train, evaluation=data.held_out, before=start.learned
+                ),
                 start.model,
                 start.tokenizer,
                 config.out,
@@ -237,13 +244,10 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
     raw = reward.raw(prompts + prompts, [p.chosen for p in pairs] + [p.rejected for p in pairs])
     lead = raw.numpy()[: len(pairs)] - raw.numpy()[len(pairs) :]
     right = (np.sign(lead) + 1) / 2
-    groups = clusters(pairs)
-    low, high = share_interval(right, groups, np.random.default_rng(0))
-    linked = len(set(groups)) == 1 < len(pairs) and not any(prompts)
-    between = "no interval, since all share texts" if linked else f"{low:.3f} to {high:.3f}, 95 %"
+    low, high = share_interval(right, drawn_with(pairs), np.random.default_rng(0))
     longer = np.array([np.sign(len(p.chosen) - len(p.rejected)) for p in pairs])
     lines = [
-        f"accuracy on held-out pairs: {right.mean():.3f} ({between}), "
+        f"accuracy on held-out pairs: {right.mean():.3f} ({low:.3f} to {high:.3f}, 95 %), "
         f"{len(pairs):,} pairs" + (f" of {len(set(prompts)):,} prompts" if any(prompts) else ""),
         f"  taking the longer text is right in {(longer + 1).mean() / 2:.3f}; the model is in "
         + ", ".join(
@@ -252,12 +256,12 @@ def _judge(reward: PreferenceReward, pairs: Sequence[Preference]) -> list[str]:
             if (longer == sign).any()
         ),
     ]
-    said = chance_warnings(right, pairs, groups, np.random.default_rng(0))
+    said = chance_warnings(right, pairs, drawn_with(pairs), np.random.default_rng(0))
     lines += [f"  WARNING: {warning}" for warning in said]
-    return lines + _calibrate(lead, groups)
+    return lines + _calibrate(lead, grouped(drawn_with(pairs)))
 
 
-def _calibrate(lead: NDArray[np.float64], prompts: Sequence[str]) -> list[str]:
+def _calibrate(lead: NDArray[np.float64], prompts: Sequence[int]) -> list[str]:
     """Fits a temperature on half of the prompts and measures on the others, and turned round."""
     error = calibration_error(probabilities(lead))
     said = f"calibration error: {error:.3f}"

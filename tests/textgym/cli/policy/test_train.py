@@ -20,10 +20,12 @@ from agents.ppo import PPOConfig
 from agents.rloo import RLOOConfig
 from agents.training import updates
 from agents.training.guards import GuardError
+from tests.settings import variants
 from textgym import RewardError
 from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy import running
+from textgym.cli.policy.dpo import DPOTraining
 from textgym.cli.policy.train import (
     GRPOTraining,
     PPOTraining,
@@ -301,3 +303,57 @@ def test_what_may_change_where_a_run_goes_on_is_said_in_a_line_each(tmp_path, ca
     assert any("of 2 iterations" in line for line in said)
     assert json.loads((tmp_path / "config.json").read_text())["ppo"]["iterations"] == 6
     assert "from here on" not in _run(train_ppo, _config(tmp_path, ppo=longer), capsys)
+
+
+@pytest.mark.parametrize(
+    "kind", [PPOTraining, GRPOTraining, RLOOTraining, ReinforceTraining, DPOTraining]
+)
+def test_each_setting_must_stay_or_is_known_to_be_free(kind, tmp_path):
+    """A run must not go on in another environment because somebody forgot to compare it."""
+    config = kind(env="TextGym/Alphabet-v0", out=tmp_path)
+    (tmp_path / "checkpoints" / "checkpoint-1").mkdir(parents=True)
+    running.write_json(tmp_path / "config.json", running._as_json(config))
+    running._require_same(config)
+    own = {
+        f.name
+        for f in dataclasses.fields(kind)
+        if dataclasses.is_dataclass(getattr(config, f.name))
+    }
+    free = {"out", "total_timesteps", "save_every", "device", "preset", "data", "held_out"}
+    others = variants(config, out=tmp_path, columns=("a=b",), **dict.fromkeys(own))
+    for name, other in others.items():
+        if name in own | free:
+            continue
+        with pytest.raises(ValueError, match=rf"made with --{name.replace('_', '-')} "):
+            running._require_same(other)
+    for name in free - {"out"} & set(others):
+        running._require_same(others[name])
+
+
+def _write_task(path, prompts):
+    path.write_text("".join(json.dumps({"prompt": p, "reference": "b"}) + "\n" for p in prompts))
+    return json.dumps({"task": str(path), "reward": "reward_models.metrics:length"})
+
+
+def test_a_run_whose_data_changed_is_told_so(tmp_path, capsys):
+    """The same command, on a file that was edited: its checkpoints are of other prompts."""
+    kwargs = _write_task(tmp_path / "task.jsonl", ["ab", "bc", "ca", "aa", "bb", "cc", "ac", "cb"])
+    config = _config(tmp_path / "run", env="TextGym/Alphabet-v0", env_kwargs=kwargs)
+    _run(train_ppo, dataclasses.replace(config, total_timesteps=1), capsys)
+    _write_task(tmp_path / "task.jsonl", ["ab", "bc", "ca", "aa", "bb", "cc", "ac", "ba"])
+    with pytest.raises(CommandError) as refused:
+        train_ppo(config, Console(quiet=True))
+    assert str(refused.value) == (
+        f"{tmp_path / 'run'} was begun with other contents of {tmp_path / 'task.jsonl'} and the "
+        "prompts of TextGym/Alphabet-v0: give what it was begun with, or another --out"
+    )
+
+
+def test_a_run_that_goes_on_with_other_code_says_so(tmp_path, capsys):
+    config = _config(tmp_path)
+    _run(train_ppo, dataclasses.replace(config, total_timesteps=1), capsys)
+    record = json.loads((tmp_path / "config.json").read_text())
+    record["made_from"]["code"]["source"] = "another"
+    (tmp_path / "config.json").write_text(json.dumps(record))
+    said = _run(train_ppo, config, capsys)
+    assert "goes on with other code (source) than it was begun with\n" in said

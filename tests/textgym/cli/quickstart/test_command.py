@@ -108,14 +108,14 @@ def straight(tmp_path_factory):
 def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path, straight):
     """SIGKILL in the language model's and in PPO's stage; the figures are those of a whole run."""
     killed = tmp_path / "killed"
-    for sign in ("language_model.checkpoints/checkpoint-20", "logs/ppo/metrics.csv"):
+    for sign in ("language_model.checkpoints/*/checkpoint-20", "logs/ppo/metrics.csv"):
         process = subprocess.Popen(
             [*COMMAND, *SMOKE, str(killed)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
         deadline = time.monotonic() + 120
-        while not (killed / sign).exists() and process.poll() is None:
+        while not list(killed.glob(sign)) and process.poll() is None:
             assert time.monotonic() < deadline, f"{sign} did not appear"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)

@@ -19,6 +19,10 @@ from textgym.rewards import RewardError
 HERE = "tests.textgym.cli.reward.test_best_of_n"
 
 
+def steep_reward(prompts, completions, **columns):
+    return [10.0 ** len(text) for text in completions]
+
+
 def length_reward(prompts, completions, **columns):
     return [float(len(text)) for text in completions]
 
@@ -83,12 +87,18 @@ def test_the_longest_of_n_is_first_better_and_then_worse(samples, tmp_path):
     assert (tmp_path / "out" / "best_of_n.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_gold_that_is_the_proxy_has_no_upper_end_of_its_peak(samples, tmp_path):
-    """JSON has no infinity; None says that the curve need not turn."""
+def test_a_gold_that_is_the_proxy_is_highest_at_the_end(samples, tmp_path):
     result, _ = run(tmp_path, data=samples, gold=f"{HERE}:length_reward")
     assert result["curve"]["gold"] == result["curve"]["proxy"]
     assert result["fit"]["r_squared"] > 0.9
     assert result["peak"]["n"] == 16
+
+
+def test_a_gold_that_rises_ever_faster_has_no_upper_end_of_its_peak(samples, tmp_path):
+    """JSON has no infinity; None says that the curve need not turn."""
+    result, _ = run(tmp_path, data=samples, gold=f"{HERE}:steep_reward")
+    assert (result["fit"]["shape"], result["fit"]["peak_kl"]) == ("rises", None)
+    assert result["fitted_peak_kl"]["high"] is None
 
 
 def test_two_completions_have_a_curve_without_a_fit(samples, tmp_path):
