@@ -289,7 +289,7 @@ def test_a_wrong_setting_says_which():
 
 
 VOTERS = """
-import sys, threading
+import os, sys, threading
 from reward_models.preferences import Handout, HandoutConfig, PreferenceStore, Vote
 
 handout = Handout(PreferenceStore(sys.argv[1]), HandoutConfig(repeat_every=0))
@@ -297,7 +297,7 @@ handout = Handout(PreferenceStore(sys.argv[1]), HandoutConfig(repeat_every=0))
 def work(annotator):
     lease = handout.next(annotator)
     while lease is not None:
-        print(lease.pair.pair_id, flush=True)
+        os.write(1, f"{lease.pair.pair_id}\\n".encode())  # at once, where print writes twice
         vote = Vote(lease=lease.lease, annotator=annotator, answer="right", key="k")
         lease = handout.answer(vote)
 
