@@ -49,7 +49,7 @@ class Plan:
     rows: int = 128
     pair_batches: int = 96
     pair_temperature: float = 0.8
-    annotators: int = 3
+    annotators: int = 7
     held_out: float = 0.2
     report_prompts: int = 768
     language_model: SFTConfig
@@ -96,7 +96,7 @@ def make_plan(
         learning_rate=4e-4,
         temperature=0.9,
         # Keeps the policy from stock phrases: a tenth more variety for .01 to .02 of gold (seed 0).
-        entropy_coefficient=0.01,
+        entropy_coefficient=0.012,
         kl_coefficient=kl_coefficient,
         kl_target=kl_target,
         bf16=bf16,
