@@ -17,7 +17,7 @@ import sys
 import time
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import gymnasium as gym
 import numpy as np
@@ -101,7 +101,7 @@ class Budget:
             raise BudgetError("time", f"took more than {self.seconds:g} seconds")
 
 
-class Counted(gym.vector.VectorWrapper):  # type: ignore[type-arg] # Gymnasium's has no arguments
+class Counted(gym.vector.VectorWrapper):
     """Counts the actions taken, a row that is being reset not among them."""
 
     def __init__(self, envs: Any) -> None:
@@ -249,8 +249,7 @@ def trained_policy(agent: Any) -> TransformerPolicy | None:
     """The transformer policy of what an agent returned, if there is one."""
     for each in (agent, getattr(agent, "policy", None)):
         if hasattr(each, "next_logits"):
-            found: TransformerPolicy = each
-            return found
+            return cast("TransformerPolicy", each)
     return None
 
 

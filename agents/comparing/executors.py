@@ -218,7 +218,9 @@ class RayCluster:
 
         mine = not ray.is_initialized()
         if mine:
-            size = {} if self.address else {"num_cpus": self.workers * jobs[0].threads}
+            size: dict[str, Any] = (
+                {} if self.address else {"num_cpus": self.workers * jobs[0].threads}
+            )
             ray.init(
                 address=self.address,
                 include_dashboard=False,

@@ -94,7 +94,7 @@ def _costs(costs: Sequence[Any]) -> tuple[Any, ...]:
 
 def quality_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
     """What the texts are like at the end, means over seeds; a start's row first."""
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for agent in study.learners:
         for name in study.conditions:
             cells = [e for e in of_condition(outcomes, name, agent) if len(e.snapshots) > 1]
