@@ -200,7 +200,7 @@ def _curves(study: Study, outcomes: Sequence[Outcome], agents: Sequence[str]) ->
             points = _mean_curve(of_condition(outcomes, name, agent), GOLD)
             if points:
                 lines[name] = [(d, value) for d, value, *_ in points]
-                bands[name] = [(d, ends[0], ends[1]) for d, _, *ends in points if ends]
+                bands[name] = _band(points)
         found.append(
             Curve(
                 title=f"The gold by all: {agent}",
@@ -226,13 +226,18 @@ def _curves(study: Study, outcomes: Sequence[Outcome], agents: Sequence[str]) ->
                             "gold": [(d, value) for d, value, *_ in gold],
                         },
                         bands={
-                            name: [(d, ends[0], ends[1]) for d, _, *ends in own if ends],
-                            "gold": [(d, ends[0], ends[1]) for d, _, *ends in gold if ends],
+                            name: _band(own),
+                            "gold": _band(gold),
                         },
                         caption=f"The gold is highest at {peak[0] ** 2:.2g} nats.",
                     )
                 )
     return found
+
+
+def _band(points: Sequence[tuple[float, ...]]) -> list[tuple[float, float, float]]:
+    """Root of KL and the ends of the gain, of the points that have them."""
+    return [(point[0], point[2], point[3]) for point in points if point[2:]]
 
 
 def _mean_curve(

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from agents.comparing.campaign import read_outcomes, run_study
-from agents.comparing.executors import Here, LocalProcesses, make_executor
+from agents.comparing.executors import Here, Job, LocalProcesses, make_executor
 from agents.comparing.study import Study, named, read_study
 from tests.agents.comparing.parts import HERE, StopsAfter, small
 
@@ -207,18 +207,31 @@ def test_cells_have_folders_of_their_own():
     assert isinstance(small(), Study)
 
 
+def all_but(count, study, folder):
+    """Runs the study here, but for its last cells."""
+    with pytest.raises(KeyboardInterrupt):
+        run_study(study, folder, StopsAfter(len(study.cells()) - count))
+
+
 @pytest.mark.slow
-def test_parallel_is_sequential_and_a_process_that_dies_is_a_failed_cell(tmp_path):
-    study = small(agents={"dies": {"agent": f"{HERE}:dies"}}, rewards={"vowels": f"{HERE}:vowels"})
+def test_parallel_is_sequential(tmp_path):
+    study = small()
+    all_but(2, study, tmp_path / "parallel")
     parallel = run_study(study, tmp_path / "parallel", LocalProcesses(2))
-    alone = small(rewards={"vowels": f"{HERE}:vowels"})
-    sequential = run_study(alone, tmp_path / "sequential", Here())
-    for each, other in zip(parallel[:4], sequential, strict=True):
-        assert each.result["snapshots"] == other.result["snapshots"]
-        assert each.texts("end") == other.texts("end")
-    for cell in parallel[4:]:
-        assert cell.result["why"] == "crash"
-        assert "status 3" in cell.result["message"]
+    sequential = run_study(study, tmp_path / "sequential", Here())
+    assert results(parallel) == results(sequential)
+    assert texts(parallel) == texts(sequential)
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_a_crash(tmp_path):
+    study, ended = small(agents={"dies": {"agent": f"{HERE}:dies"}}), []
+    job = Job(json.dumps(study.cells()[-1].as_json()), str(tmp_path / "cell"), None, 1)
+    LocalProcesses(1).run([job], lambda _, why, said: ended.append((why, said)))
+    ((why, said),) = ended
+    assert why == "crash"
+    assert "status 3" in said
+    assert not (tmp_path / "cell").exists()
 
 
 @pytest.mark.slow
@@ -226,6 +239,7 @@ def test_parallel_is_sequential_and_a_process_that_dies_is_a_failed_cell(tmp_pat
 def test_other_executors_give_the_same(tmp_path, name):
     pytest.importorskip(name.partition(":")[0])
     study = small()
+    all_but(1, study, tmp_path / "there")
     there = run_study(study, tmp_path / "there", make_executor(name, workers=1, folder=tmp_path))
     here = run_study(study, tmp_path / "here", Here())
     assert results(there) == results(here)

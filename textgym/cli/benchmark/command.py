@@ -80,7 +80,7 @@ class BenchmarkConfig:
     workers: int | None = None
     """Cells at a time; None for one a processor."""
     threads: int = 1
-    """Torch's threads in each cell; their number changes rounding, and so is recorded."""
+    """Of each cell. More make large models faster; another number may round otherwise."""
     executor: str = "processes"
     """Who runs cells: processes of this machine, here (in this process), submitit, submitit:local,
     ray, or ray:ADDRESS."""
