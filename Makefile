@@ -7,6 +7,9 @@ ARGS ?=
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
+# What knows no environment.
+NO_GYMNASIUM := $(addprefix --ignore=tests/textgym/,cli corpus data pretrained statistics tokenizers)
+
 # Folders of packages that are laid over the rest, so that nothing of it is installed twice.
 OVER := $(abspath $(VENV))/over
 PYTHONS ?= python3.11 python3.12 python3.13 python3.14
@@ -58,7 +61,7 @@ fuzz: $(VENV)/.installed-dev  ## made-up inputs for everything that reads what a
 
 oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
-	PYTHONPATH=$(VENV)/oldest $(PYTEST) tests/contracts tests/textgym -m "not slow" -q
+	PYTHONPATH=$(VENV)/oldest $(PYTEST) tests/contracts tests/textgym $(NO_GYMNASIUM) -m "not slow" -q
 
 portable: $(VENV)/.installed-dev  ## the fast tests as other processors round, with other threads, beside a load
 	$(BIN)/python tests/portable.py -n auto --dist worksteal -m "not slow and not learning" $(or $(ARGS),tests --ignore=tests/benchmarks)
