@@ -23,7 +23,7 @@ from transformers import PreTrainedModel
 NAME = "pretend"
 _ROOT = Path(__file__).parents[2]
 _ROOMS = tuple(str(_ROOT / room) for room in ("agents", "reward_models", "textgym"))
-_COPIES = ("aten::_to_copy", "aten::copy_")
+_COPIES = ("aten::_to_copy", "aten::copy_", "aten::to")  # the last in inference mode
 _LOOKUPS = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
 _READS = (
     "aten::_local_scalar_dense",
@@ -149,7 +149,7 @@ class PretendDevice(TorchDispatchMode):
         if not there and not any(targets):
             return function(*args, **kwargs)
         if name in _COPIES:
-            from_there = isinstance(args[0 if name == "aten::_to_copy" else 1], _There)
+            from_there = isinstance(args[1 if name == "aten::copy_" else 0], _There)
             to_there = (targets or [from_there])[0]
             if name == "aten::copy_":
                 to_there = isinstance(args[0], _There)

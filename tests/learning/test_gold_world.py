@@ -5,10 +5,11 @@ What Gao et al. (2023) and Coste et al. (2023) report, in the small. PPO pays no
 
 import json
 
+import gymnasium as gym
 import pytest
 
 from agents.comparing.cells import run_cell
-from examples.experiments.gold_world import study
+from textgym.tasks import _FACTORIES
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(600)]
 
@@ -16,6 +17,8 @@ pytestmark = [pytest.mark.learning, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Snapshots of PPO without a price of KL, by the reward."""
+    from examples.experiments.gold_world import study  # which registers its task
+
     folder, found = tmp_path_factory.mktemp("gold_world"), {}
     small = study(tokens=15_000, snapshots=6, seeds=1)
     for cell in small.cells():
@@ -24,7 +27,10 @@ def runs(tmp_path_factory):
             result = json.loads((folder / cell.name / "result.json").read_text())
             assert result["status"] == "done", result["message"]
             found[cell.reward] = result["snapshots"]
-    return found
+    yield found
+    _FACTORIES.pop("GoldWorld")
+    for name in [name for name in gym.registry if "GoldWorld" in name]:
+        del gym.registry[name]
 
 
 def golds(snapshots):

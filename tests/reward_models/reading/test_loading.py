@@ -18,6 +18,7 @@ from reward_models.models.transformer import PreferenceModel
 from reward_models.reading.caching import CachedReward
 from reward_models.reading.loading import load_reward
 from reward_models.reading.scoring import PreferenceReward
+from tests.reward_models.unsaved import Unsaved
 from textgym.rewards import resolve
 from textgym.tasks.toys import PAYOUTS
 from textgym.tokenizers import CharacterTokenizer
@@ -69,7 +70,7 @@ def test_environments_that_name_one_folder_have_one_model(reward, tmp_path, capf
     first, again, alike = (resolve(name).function for name in (folder, str(folder), folder))
     assert first is again is alike
     assert capfd.readouterr().err == ""
-    other = resolve("preference_model", {"path": str(folder), "batch_size": 2}).function
+    other = resolve("model", {"path": str(folder), "batch_size": 2}).function
     assert other.model is not first.model
     # What is trained anew in the same folder is read anew, and what a caller loads is the caller's.
     os.utime(folder / weights, ns=(1, 1))
@@ -153,7 +154,7 @@ def test_saving_replaces_a_folder_as_a_whole(tokenizer, tmp_path):
 
 def test_a_tokenizer_that_cannot_be_saved_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="has no method save"):
-        _lstm(CharacterTokenizer("abc")).save(tmp_path / "reward")
+        _lstm(Unsaved("abc")).save(tmp_path / "reward")
     assert not (tmp_path / "reward").exists()
 
 

@@ -9,6 +9,8 @@ from textgym.files import FolderInUseError, exclusive_folder
 
 # The fewest words with which a command comes to its folder.
 WORDS = {
+    "evaluate": ("--policies", "scratch:gpt2", "--env", "TextGym/Alphabet-v0"),
+    "benchmark": ("--env", "TextGym/Alphabet-v0", "--rewards", "length", "--gold", "length"),
     "data split": ("--corpus", "none.jsonl"),
     "loop": ("--env", "TextGym/Alphabet-v0", "--policy", "scratch:gpt2?layers=1&width=16&heads=2"),
     "quickstart": ("--smoke", "--bf16", "False"),

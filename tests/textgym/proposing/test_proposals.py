@@ -179,7 +179,13 @@ def test_an_object_is_taken_as_it_is():
             ValueError,
             r"'textgym.proposing.proposals' has no 'Nothing'",
         ),
-        ("no_such_package:X", 2, None, ModuleNotFoundError, r"package 'no_such_package', which is"),
+        (
+            "no_such_package:X",
+            2,
+            None,
+            ModuleNotFoundError,
+            r"there is no module 'no_such_package'",
+        ),
         (
             "textgym.proposing.proposals:__all__",
             2,

@@ -22,6 +22,7 @@ from agents.comparing.page import PAGE_FILE, table_text, write_page
 from agents.comparing.study import BEST_OF_N, GOLD, Study, named, read_study
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
+from textgym.files import exclusive_folder
 from textgym.rewards import resolve
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ class BenchmarkConfig:
     """More arguments of the environment as JSON."""
     settings: str = "{}"
     """Settings of the learners as JSON, for all of them, or by an agent's name."""
-    tokens: int = 20_000
+    total_timesteps: int = 20_000
     """Tokens that a learner may write while it learns. More optimise further, and take longer."""
     prompts: int = 64
     """Test prompts at every measurement. More measure more finely."""
-    draws: int = 32
+    count: int = 32
     """Completions of a prompt that best of n chooses from. More reach a higher KL."""
     num_envs: int = 64
     """Rows that are written at once."""
@@ -100,6 +101,14 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> None:
     """
     console = console or Console()
     use_quiet_transformers()
+    with exclusive_folder(config.out):
+        tables = _run(config, console)
+    show_tables(tables, console)
+    say(console, str(config.out / PAGE_FILE))
+
+
+def _run(config: BenchmarkConfig, console: Console) -> list[Table]:
+    """Runs the cells that are missing, and writes the page."""
     try:
         study = _study(config)
         _require_rewards(study)
@@ -117,11 +126,9 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> None:
                     say(console, f"{done} of {total}: {last}")
 
             run_study(study, config.out, executor, progress=said, retry=config.retry)
-        tables = write_page(config.out)
+        return write_page(config.out)
     except (ValueError, TypeError, GymnasiumError, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from error
-    show_tables(tables, console)
-    say(console, str(config.out / PAGE_FILE))
 
 
 def show_tables(tables: list[Table], console: Console, *, every: bool = False) -> None:
@@ -152,9 +159,9 @@ def _study(config: BenchmarkConfig) -> Study:
         policy=config.policy,
         env_kwargs=_object("--env-kwargs", config.env_kwargs),
         seeds=config.seeds,
-        tokens=config.tokens,
+        tokens=config.total_timesteps,
         prompts=config.prompts,
-        draws=config.draws,
+        draws=config.count,
         num_envs=config.num_envs,
         snapshots=config.snapshots,
         kl_budget=config.kl_budget,

@@ -6,6 +6,7 @@ against. Each is written once a seed, so that seeds are the replicates.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +24,7 @@ from agents.reports.report import Report, Table, write_report
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
-from textgym.files import write_json
+from textgym.files import exclusive_folder, write_json
 from textgym.rewards import RewardError
 from textgym.statistics.comparisons import paired_difference, win_rate
 from textgym.statistics.ranks import rank_intervals
@@ -77,15 +78,20 @@ def evaluate(config: EvaluateConfig, console: Console | None = None) -> None:
     """
     console = console or Console()
     use_quiet_transformers()
-    try:
-        _check(config)
-        made = _made(config, console)
-    except (ValueError, TypeError, OSError, GymnasiumError, RewardError) as error:
-        raise CommandError(" ".join(str(error).split())) from error
-    for table in made:
-        say(console, f"{table_text(table)}\n")
+    with nullcontext() if config.out is None else exclusive_folder(config.out):
+        try:
+            _check(config)
+            made = _made(config, console)
+        except (ValueError, TypeError, OSError, GymnasiumError, RewardError) as error:
+            raise CommandError(" ".join(str(error).split())) from error
+        for table in made:
+            say(console, f"{table_text(table)}\n")
+        _write(config, made, console)
+
+
+def _write(config: EvaluateConfig, made: list[Table], console: Console) -> None:
+    """Writes page and figures, where a folder is named."""
     if config.out is not None:
-        config.out.mkdir(parents=True, exist_ok=True)
         rows = [{"title": t.title, "header": list(t.header), "rows": list(t.rows)} for t in made]
         write_json(config.out / "evaluation.json", {"tables": rows})
         write_report(

@@ -11,7 +11,18 @@ pytestmark = pytest.mark.slow
 PARTS = "tests.agents.comparing.parts"
 SMALL = (
     *("--env", "TextGym/Alphabet-v0", "--rewards", "distinct", f"vowels={PARTS}:vowels"),
-    *("--seeds", "1", "--tokens", "100", "--prompts", "8", "--draws", "4", "--num-envs", "8"),
+    *(
+        "--seeds",
+        "1",
+        "--total-timesteps",
+        "100",
+        "--prompts",
+        "8",
+        "--count",
+        "4",
+        "--num-envs",
+        "8",
+    ),
     *("--policy", "scratch:gpt2?layers=1&width=16&heads=2", "--executor", "here"),
 )
 

@@ -183,6 +183,8 @@ def test_a_bag_of_words_is_not_trained_again_for_another_network_s_settings(tmp_
 
 REASONS = {
     "data": "by its contents",
+    "columns": "by the contents that they make of the data",
+    "skip_bad_rows": "by the contents that it leaves",
     "out": "where to write",
     "picture": "where to draw",
     "models": "stands beside it in a result",
