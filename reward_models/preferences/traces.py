@@ -59,7 +59,7 @@ class Traces:
         """Whether an item's prompt, or without one a text of it, was learned from."""
         if isinstance(item, Preference) and item.implicit:
             whole = [item.prompt + text for text in completions_of(item)]
-            return self.share_text(item) or any(
+            return any(
                 len(text) >= length and _hash(text[:length]) in hashes
                 for text in whole
                 for length, hashes in self.beginnings.items()
