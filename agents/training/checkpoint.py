@@ -147,8 +147,8 @@ def restore_learner(learner: Resumable, folder: Path) -> None:
         tensors = load_file(folder / _TENSORS, device=str(learner.policy.device))
         reference = _reference(folder, learner)
         states = {name: tensors[f"generator.{name}"].cpu() for name in learner.random.generators}
-    learner.compute_in(bf16=config["bf16"])
     _restore_weights(learner, folder, tensors)
+    learner.compute_in(bf16=config["bf16"])
     if learner.reference is not None and reference is not None:
         learner.reference.copy_weights(reference)
     for name, generator in learner.random.generators.items():

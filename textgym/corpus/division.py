@@ -15,9 +15,10 @@ from textgym.corpus.duplicates import clusters, signature
 from textgym.corpus.records import fingerprint
 from textgym.data.prose import key_of
 from textgym.data.split import assign
+from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Hashable, Mapping, Sequence
 
     from textgym.corpus.records import Record
 
@@ -62,12 +63,20 @@ def divide(
     Raises:
         ValueError: If the shares do not add up to 1, or a record lacks the column.
     """
-    groups = clusters((signature(record.text) for record in records), threshold)
-    if by is not None:
-        groups = _joined(groups, [_value(record, by) for record in records])
+    near = clusters((signature(record.text) for record in records), threshold)
     # Words too few for a signature are equal or not.
-    groups = _joined(groups, [fingerprint(key_of(record.text)) for record in records])
-    return [assign(key_of(records[group].text), shares) for group in groups]
+    links: list[list[Hashable]] = [
+        [("near", group), ("words", fingerprint(key_of(record.text)))]
+        for group, record in zip(near, records, strict=True)
+    ]
+    if by is not None:
+        for link, record in zip(links, records, strict=True):
+            link.append(("by", _value(record, by)))
+    first: dict[int, Record] = {}
+    return [
+        assign(key_of(first.setdefault(group, record).text), shares)
+        for group, record in zip(connected(links), records, strict=True)
+    ]
 
 
 def _value(record: Record, column: str) -> str:
@@ -76,24 +85,6 @@ def _value(record: Record, column: str) -> str:
     if column not in record.columns:
         raise ValueError(f"{record.where} has no column {column!r} to divide by")
     return repr(record.columns[column])
-
-
-def _joined(groups: Sequence[int], labels: Sequence[str]) -> list[int]:
-    """Groups that are one where they share a label, each named by its lowest number."""
-    roots = list(range(len(groups)))
-
-    def root(number: int) -> int:
-        while roots[number] != number:
-            roots[number] = roots[roots[number]]
-            number = roots[number]
-        return number
-
-    first: dict[str, int] = {}
-    for number, (group, label) in enumerate(zip(groups, labels, strict=True)):
-        for other in (group, first.setdefault(label, number)):
-            low, high = sorted((root(other), root(number)))
-            roots[high] = low
-    return [root(number) for number in range(len(groups))]
 
 
 def leaks(splits: Mapping[str, Sequence[Record]], *, threshold: float = 0.8) -> list[Leak]:

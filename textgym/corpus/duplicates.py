@@ -17,6 +17,7 @@ import numpy as np
 
 from textgym.corpus.records import fingerprint
 from textgym.data.prose import key_of
+from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -141,26 +142,20 @@ def clusters(
     Returns:
         For each text the number of the first one of its cluster.
     """
-    index, roots = _index(threshold), list[int]()
+    index, links = _index(threshold), list[list[int]]()
     known: dict[int, npt.NDArray[np.uint64]] = {}
-
-    def root(number: int) -> int:
-        while roots[number] != number:
-            roots[number] = roots[roots[number]]
-            number = roots[number]
-        return number
-
     for number, key in enumerate(signatures):
-        roots.append(number)
+        links.append([number])
         if key is None:
             continue
-        for other in index.query(_minhash(key)):
-            if float(np.mean(known[other] == key)) >= threshold:
-                low, high = sorted((root(other), root(number)))
-                roots[high] = low
+        near = [
+            n for n in index.query(_minhash(key)) if float(np.mean(known[n] == key)) >= threshold
+        ]
+        links[-1] += near
         index.insert(number, _minhash(key), check_duplication=False)
         known[number] = key
-    return [root(number) for number in range(len(roots))]
+    first: dict[int, int] = {}
+    return [first.setdefault(group, number) for number, group in enumerate(connected(links))]
 
 
 def _index(threshold: float) -> Any:

@@ -147,3 +147,14 @@ def test_a_checkpoint_decides_the_precision_that_was_left_open(
     assert later.changes == []
     expected, found = first.step()[0], later.step()[0]
     assert all(v == found[k] or v != v for k, v in expected.items() if "seconds" not in k)
+
+
+def test_a_checkpoint_of_another_model_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
+    other = PPO(TransformerPolicy(make_model(width=16)), make_toy(), PPOConfig(bf16=True))
+    other.save(tmp_path / "other")
+    monkeypatch.setattr("agents.learner.pinned_precision", lambda *_: False)
+    learner = _made(PPO, PPOConfig, bf16="auto")
+    with pytest.raises(ValueError, match="model"):
+        learner.restore(tmp_path / "other")
+    assert learner.bf16 is False
+    assert learner.config.bf16 is False
