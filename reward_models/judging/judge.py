@@ -19,7 +19,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from reward_models.judging.endpoint import EndpointConfig, EndpointError, ask, chat_url, open_client
@@ -51,6 +51,8 @@ _BARE = re.compile(rf"\W*?({_NUMBER})\s*(?:(?:/|out of)\s*{_NUMBER})?\W*", re.IG
 # The first character of what models have as special tokens, such as <|end|>, </s> and [INST].
 _SPECIAL = re.compile(r"<(?=[^\s<>]{1,64}>)|\[(?=/?[A-Z_]{1,32}\])")
 _OBJECT = re.compile(r"\{[^{}]*\}")
+# What a judge is asked with, and how often, but not what it says.
+_DECIDES_NOTHING = ("api_key_env", "timeout", "retries", "backoff", "concurrency", "cache")
 
 _TASK = """\
 You grade texts. You are given a JSON object with a "prompt" and a "completion" that somebody wrote
@@ -91,7 +93,8 @@ class JudgeConfig:
     """What a text scores about which the judge says no number, though it is asked twice, between
     low and high; raise ends the run instead."""
     cache: str | None = None
-    """A file that keeps every score, by model, rubric, prompt and completion; None for none."""
+    """A file that keeps every score, by endpoint, model, settings, prompt and completion; None for
+    none."""
 
     def __post_init__(self) -> None:
         """Checks the numbers.
@@ -179,15 +182,14 @@ class JudgeReward:
         return [{"role": "system", "content": task}, {"role": "user", "content": texts}]
 
     def _key(self, prompt: str, completion: str) -> str:
-        asked: list[Any] = [
-            self.endpoint.model,
-            self.endpoint.temperature,
-            self.endpoint.max_tokens,
-            self.question(prompt, completion),
-        ]
-        if self.endpoint.extra_body:
-            asked.append(dict(self.endpoint.extra_body))
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        """Hashes all that decides a score: settings by exclusion, so that none is forgotten."""
+        settings = asdict(self.endpoint) | asdict(self.config)
+        decides = {
+            **{name: value for name, value in settings.items() if name not in _DECIDES_NOTHING},
+            "url": chat_url(self.endpoint.url),  # an address is one, with its path or without
+            "question": self.question(prompt, completion),
+        }
+        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
     def _remember(self, scores: dict[str, float]) -> None:
         self._remembered.update(scores)

@@ -6,6 +6,7 @@ import pickle
 import sys
 import threading
 import time
+from dataclasses import fields
 
 import pytest
 
@@ -452,6 +453,58 @@ def test_many_threads_share_a_file(tmp_path):
         thread.join()
     found = JudgementFile(tmp_path / "judge.sqlite").find([str(n) for n in range(1200)])
     assert found == {str(number): float(number) for number in range(30)}
+
+
+ANOTHER = {  # what decides a score
+    "url": "http://localhost:2/v1",
+    "model": "large",
+    "temperature": 0.5,
+    "max_tokens": 9,
+    "extra_body": {"seed": 1},
+    "json_schema": False,
+    "rubric": "Short?",
+    "low": -1.0,
+    "high": 11.0,
+    "on_unreadable": 1.0,
+}
+SAME = {  # who asks, and how patiently
+    "api_key_env": "MINE",
+    "timeout": 1.0,
+    "retries": 1,
+    "backoff": 2.0,
+    "concurrency": 1,
+    "cache": "another.sqlite",
+}
+
+
+@pytest.mark.parametrize("name", [f.name for c in (EndpointConfig, JudgeConfig) for f in fields(c)])
+def test_a_score_is_kept_by_every_setting_that_decides_it(name):
+    """Two endpoints of one model's name had one another's scores."""
+
+    def key(**changed):
+        return judge(**({"url": "http://localhost:1/v1", "model": "small"} | changed))._key(
+            "a", "b"
+        )
+
+    assert (name in ANOTHER) != (name in SAME)
+    assert (key(**{name: {**ANOTHER, **SAME}[name]}) == key()) == (name in SAME)
+    assert key(url="http://localhost:1/v1/chat/completions") == key()
+
+
+def test_numbers_that_are_printed_alike_are_kept_apart():
+    """The rubric says both as 0.333333."""
+    one, other = (judge("http://localhost:1", "small", low=low) for low in (1 / 3, 0.3333334))
+    assert one.question("a", "b") == other.question("a", "b")
+    assert one._key("a", "b") != other._key("a", "b")
+
+
+def test_a_file_has_the_scores_of_each_endpoint(tmp_path):
+    settings = {"model": "small", "cache": str(tmp_path / "judge.sqlite"), **FAST}
+    with fake_judge(lambda *_: "3") as first, fake_judge(lambda *_: "7") as second:
+        for _ in range(2):
+            assert judge(first.url, **settings)(["a"], ["b"]) == [0.3]
+            assert judge(second.url, **settings)(["a"], ["b"]) == [0.7]
+        assert len(first.requests) == len(second.requests) == 1
 
 
 def test_a_cache_that_is_something_else_is_one_line(tmp_path):

@@ -87,7 +87,7 @@ def test_a_cache_asks_once_and_forgets_the_oldest():
     reward = Counting()
     cached = CachedReward(reward, size=2)
     assert cached(["a", "a", "a"], ["b", "bb", "b"]) == [2.0, 3.0, 2.0]
-    assert cached(["a"], ["bb"], label=[1]) == [3.0]
+    assert cached(["a"], ["bb"]) == [3.0]
     assert reward.asked == [[("a", "b"), ("a", "bb")]]
     assert cached.hits == 2
     assert cached([""], ["c"]) == [1.0]  # ("a", "b") was used longest ago
@@ -108,3 +108,26 @@ def test_a_batch_larger_than_the_cache_is_scored_whole():
     cached = CachedReward(Counting(), size=1)
     assert cached([""] * 3, ["a", "bb", "ccc"]) == [1.0, 2.0, 3.0]
     assert cached([""], ["a"]) == [1.0]
+
+
+def test_a_cache_keeps_apart_what_columns_decide():
+    """They were neither given to the reward nor compared."""
+    asked = []
+
+    def reward(prompts, completions, **columns):
+        asked.append(columns)
+        texts = zip(completions, columns["label"], strict=True)
+        return [float(text in accepted) for text, accepted in texts]
+
+    cached = CachedReward(reward, size=9)
+    assert cached([""] * 3, ["a"] * 3, label=[["a"], ["b"], ["a"]]) == [1.0, 0.0, 1.0]
+    assert asked == [{"label": [["a"], ["b"]]}]
+    assert cached([""] * 2, ["a"] * 2, label=[["b"], ["c", "a"]]) == [0.0, 1.0]
+    assert asked[1] == {"label": [["c", "a"]]}
+    assert cached([""], ["a"], label=[["a"]], other=[1]) == [1.0]
+    assert asked[2] == {"label": [["a"]], "other": [1]}
+    assert cached.hits == 2
+    unwritable = [lambda: None]
+    assert cached([""], ["a"], label=[["a"]], other=unwritable) == [1.0]
+    assert cached([""], ["a"], label=[["a"]], other=unwritable) == [1.0]
+    assert len(asked) == 5
