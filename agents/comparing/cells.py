@@ -9,6 +9,7 @@ reward's score. A cell that fails leaves such a folder too, which says why.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
@@ -34,7 +35,7 @@ from agents.comparing.contenders import (
     trained_policy,
 )
 from agents.comparing.measures import Panel, best_of_n_snapshots, predictors, summary
-from agents.comparing.study import BEST_OF_N, CONTROLS, GOLD, Cell
+from agents.comparing.study import BEST_OF_N, CONTROLS, GOLD, Cell, Study
 from agents.measuring.evaluation import evaluate_policy
 from agents.models.loading import load_model, tokenizer_of
 from agents.models.policy import TransformerPolicy
@@ -132,28 +133,56 @@ class _Run:
         """
         study = self.study
         torch.manual_seed(self.cell.seed)
-        arguments = _arguments(study)
-        test = _test_split(study, arguments)
-        self.envs = _make(study, arguments, split=test, reward=_UNSCORED)
-        gold = self.envs.task.reward if study.gold is None else study.gold
-        self.panel = Panel({**study.conditions, GOLD: gold}, self.cell.reward)
+        arguments = self._open()
         spec = self.panel.specs[self.cell.reward]
-        self.start, self.policy = (_policy(study, self.envs) for _ in range(2))
-        self.numbers = [n % self.envs.num_examples for n in range(study.prompts)]
         if self.kind == BEST_OF_N:
             self._draw()
-        elif self.kind in KINDS:
+            return
+        self.policy = _policy(study, self.envs)
+        if self.kind in KINDS:
             envs = _make(study, arguments, split=study.train_split, reward=spec)
             self._learn(envs)
         else:
             self._own(arguments, spec)
 
+    def _open(self) -> dict[str, Any]:
+        """Makes what measures, and the start; returns the environment's arguments."""
+        study = self.study
+        arguments = _arguments(study)
+        test = _test_split(study, arguments)
+        self.envs = _make(study, arguments, split=test, reward=_UNSCORED)
+        gold = self.envs.task.reward if study.gold is None else study.gold
+        self.panel = Panel({**study.conditions, GOLD: gold}, self.cell.reward)
+        self.start = _policy(study, self.envs)
+        self.numbers = [n % self.envs.num_examples for n in range(study.prompts)]
+        return arguments
+
+    def write_start(self, draws: int) -> tuple[PolicyReport, dict[str, Any], Panel]:
+        """Lets the start answer each test prompt so often, and all rewards read it."""
+        self._open()
+        numbers = [number for number in self.numbers for _ in range(draws)]
+        report = self._report(self.start, numbers)
+        scores = self.panel.score(self._examples(numbers), report.completions, report.ids)
+        return report, scores, self.panel
+
+    def _start_texts(self, draws: int) -> tuple[PolicyReport, dict[str, Any]]:
+        """The same, from memory where another cell of this process has asked for it."""
+        made_before = _start_texts.cache_info().misses
+        settings = json.dumps(self.study.as_json())
+        report, scores, panel = _start_texts(settings, self.cell.seed, draws)
+        if _start_texts.cache_info().misses > made_before:  # else another cell has paid for it
+            self.panel.calls += panel.calls
+            self.panel.texts += panel.texts
+            self.panel.seconds += panel.seconds
+        self.panel.missing |= panel.missing
+        if self.cell.reward not in scores:
+            raise RewardError(panel.missing[self.cell.reward])
+        return report, scores
+
     def _draw(self) -> None:
         study = self.study
-        numbers = [number for number in self.numbers for _ in range(study.draws)]
-        report = self._report(self.start, numbers)
+        report, scores = self._start_texts(study.draws)
         self.tokens = sum(map(len, report.ids))
-        scores = self.panel.score(self._examples(numbers), report.completions, report.ids)
         square = {name: each.reshape(-1, study.draws) for name, each in scores.items()}
         reward = self.cell.reward
         snapshots = best_of_n_snapshots(square, reward, self.tokens / study.draws)
@@ -211,8 +240,11 @@ class _Run:
         """Adds a snapshot of the policy as it is."""
         start = time.perf_counter()
         self.tokens = tokens
-        report = self._report(self.policy, self.numbers)
-        scores = self.panel.score(self._examples(self.numbers), report.completions, report.ids)
+        if tokens == 0:
+            report, scores = self._start_texts(1)
+        else:
+            report = self._report(self.policy, self.numbers)
+            scores = self.panel.score(self._examples(self.numbers), report.completions, report.ids)
         self.result["snapshots"].append(
             {
                 "tokens": tokens,
@@ -315,6 +347,12 @@ class _Run:
             "machine": platform.machine(),
             "versions": {"python": platform.python_version(), **dict(_versions())},
         }
+
+
+@functools.lru_cache(maxsize=2)
+def _start_texts(study: str, seed: int, draws: int) -> tuple[PolicyReport, dict[str, Any], Panel]:
+    """What is the same for all rewards and agents of a seed, and so is made once in a process."""
+    return _Run(Cell(Study(**json.loads(study)), GOLD, BEST_OF_N, seed)).write_start(draws)
 
 
 @contextmanager

@@ -41,6 +41,22 @@ def test_all_start_from_the_same_texts(whole):
     assert len(starts) == 1
 
 
+def test_what_is_the_same_for_all_rewards_is_made_once_in_a_process(tmp_path):
+    """Cells that stand alone give what they give together, and the first of a seed pays."""
+    from agents.comparing import cells
+
+    study = small(prompts=7, seeds=2)
+    together = run_study(study, tmp_path / "together", Here())
+    assert [each.cost["reward_calls"] for each in together] == [4, 0, 0, 0] * 2
+    for cell in study.cells():
+        cells._start_texts.cache_clear()
+        run_one(cell, tmp_path / "alone" / "cells")
+    alone = read_outcomes(study, tmp_path / "alone")
+    assert [each.cost["reward_calls"] for each in alone] == [4] * 8
+    assert results(alone) == results(together)
+    assert texts(alone) == texts(together)
+
+
 def test_interrupted_and_resumed_is_uninterrupted_and_two_runs_are_one(whole, tmp_path):
     study, outcomes = whole
     with pytest.raises(KeyboardInterrupt):
