@@ -40,7 +40,7 @@ def fill(url, number):
     names = [f"pair {each}" for each in range(number)]
     with PreferenceStore(url) as store:
         store.add_pairs([Pair(pair_id=each, prompt="p", a="a" * 200, b="b") for each in names])
-        items = [WorkItem(pair_id=each, rank=i, chosen_by="random") for i, each in enumerate(names)]
+        items = [WorkItem(subject=each, rank=i, chosen_by="random") for i, each in enumerate(names)]
         Handout(store, CONFIG).fill(items)
 
 

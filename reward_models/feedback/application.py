@@ -165,7 +165,7 @@ class _Pages:
         session = self._owner(self._poster(request))
         name = _text(await _body(request), "pair", empty=False)
         items = await run_in_threadpool(self._handout.items)
-        pair = next((item.pair_id for item in items if public_name(item.pair_id) == name), "")
+        pair = next((item.subject for item in items if public_name(item.subject) == name), "")
         lease = await run_in_threadpool(self._handout.assign, pair, session.annotator)
         return await self._turn(session.annotator, lease)
 

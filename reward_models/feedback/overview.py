@@ -61,7 +61,7 @@ def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
     return {
         "progress": {
             "pairs": len(items),
-            "answered": sum(item.pair_id in answered for item in items),
+            "answered": sum(item.subject in answered for item in items),
             "in_hand": sum(lease.state == "open" for lease in leases),
         },
         "counts": counts,

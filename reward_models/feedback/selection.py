@@ -118,7 +118,7 @@ def arrange(
         ordered.append((number, CONTROL if takes_control else config.rule))
     items = [
         WorkItem(
-            pair_id=pairs[number].pair_id,
+            subject=pairs[number].pair_id,
             rank=float(rank),
             chosen_by=rule,
             question=asked.get(pairs[number].pair_id, "compare"),
@@ -129,7 +129,7 @@ def arrange(
     ids = {pair.pair_id for pair in pairs}
     return items + [
         WorkItem(
-            pair_id=name,
+            subject=name,
             rank=_chance(config.seed, name),
             chosen_by="known",
             question=asked.get(name, "compare"),

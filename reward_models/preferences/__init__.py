@@ -19,6 +19,7 @@ from reward_models.preferences.leases import (
     HandoutConfig,
     Lease,
     Progress,
+    SheetVote,
     Vote,
     WorkItem,
 )
@@ -41,6 +42,16 @@ from reward_models.preferences.rankings import (
     pairs_of_rankings,
     pairs_of_ratings,
 )
+from reward_models.preferences.sheets import (
+    Judgement,
+    Marked,
+    Sheet,
+    learned_from,
+    make_sheets,
+    mark_lines,
+    read_marks,
+    texts_of_pairs,
+)
 from reward_models.preferences.splitting import Division, divide, remarks
 from reward_models.preferences.store import PreferenceStore, Provenance, StoreError
 
@@ -52,7 +63,9 @@ __all__ = [
     "Handout",
     "HandoutConfig",
     "Item",
+    "Judgement",
     "Lease",
+    "Marked",
     "Pair",
     "Preference",
     "PreferenceData",
@@ -61,6 +74,8 @@ __all__ = [
     "Provenance",
     "Ranking",
     "Rating",
+    "Sheet",
+    "SheetVote",
     "SimulatedAnnotator",
     "StoreError",
     "Vote",
@@ -72,15 +87,20 @@ __all__ = [
     "divide",
     "export_preferences",
     "import_preferences",
+    "learned_from",
     "majority",
+    "make_sheets",
+    "mark_lines",
     "pair_identity",
     "pairs_of_labels",
     "pairs_of_rankings",
     "pairs_of_ratings",
     "persona",
     "read_answers",
+    "read_marks",
     "read_preferences",
     "remarks",
+    "texts_of_pairs",
     "vote_shares",
     "write_preferences",
 ]

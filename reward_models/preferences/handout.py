@@ -1,5 +1,8 @@
 """The handing out of pairs: who is shown which pair next, and what becomes of it.
 
+Sheets of texts that are ranked, rated or marked are handed out by the same rules as pairs, over
+tables of their own.
+
 An item is a pair that is to be answered by so many people, its quota. Whoever asks gets a lease of
 the first item that is still short of answers, and of nobody's lease, and that this annotator has
 not answered. A lease ends with an answer, or when its time is over: then the pair goes to the next
@@ -16,6 +19,7 @@ machine that serves, so several servers of one store must agree on the time.
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,23 +32,26 @@ from reward_models.preferences.leases import (
     Lease,
     Progress,
     Purpose,
-    Side,
+    SheetVote,
     Vote,
     WorkItem,
+    answer_columns,
+    turned,
 )
-from reward_models.preferences.pairs import Choice, Pair
-from reward_models.preferences.schema import ANSWERS, ITEMS, LEASES, PAIRS, WITHDRAWALS, stands
+from reward_models.preferences.pairs import Pair
+from reward_models.preferences.schema import PAIR_DESK, SHEET_DESK, SHEETS
+from reward_models.preferences.sheets import SHEET_QUESTIONS, Sheet, drawn_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from reward_models.preferences.leases import Question
     from reward_models.preferences.store import PreferenceStore
 
 __all__ = ["Handout"]
 
 _EVERYBODY = 2**31 - 1  # the quota of an item whose answer is known
 _COUNTED = ("study", "known")  # whose leases take one of an item's quota
-_OPEN = ITEMS.c.taken < ITEMS.c.quota
 
 
 class Handout:
@@ -55,6 +62,7 @@ class Handout:
         store: PreferenceStore,
         config: HandoutConfig,
         *,
+        question: Question = "compare",
         rubric: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,6 +71,7 @@ class Handout:
         Args:
             store: The pairs and answers.
             config: How they are handed out.
+            question: A sheet's question hands out the store's sheets; any other, its pairs.
             rubric: Names what annotators are told to look at.
             clock: Gives seconds since 1970 UTC.
         """
@@ -70,6 +79,11 @@ class Handout:
         self.config = config
         self._rubric = rubric
         self._clock = clock
+        self._desk = SHEET_DESK if question in SHEET_QUESTIONS else PAIR_DESK
+        items = self._desk.items.c
+        # Each question of sheets has a page of its own, and both of pairs have one.
+        self._asked = items.question == question if question in SHEET_QUESTIONS else sa.true()
+        self._open = self._asked & (items.taken < items.quota)
 
     def fill(self, items: Sequence[WorkItem]) -> int:
         """Says what is to be answered, and in which order; may be called again at any time.
@@ -85,7 +99,7 @@ class Handout:
         """
         rows = [
             {
-                "id": item.pair_id,
+                "id": item.subject,
                 "rank": item.rank,
                 "question": item.question,
                 "chosen_by": item.chosen_by,
@@ -95,21 +109,22 @@ class Handout:
             }
             for item in items
         ]
+        desk = self._desk
         with self._database.write() as connection:
-            known = set(connection.scalars(sa.select(ITEMS.c.pair_id)))
+            known = set(connection.scalars(sa.select(desk.item_subject).where(self._asked)))
             new = [row for row in rows if row["id"] not in known]
             old = [row for row in rows if row["id"] in known]
             names = ("rank", "question", "chosen_by", "score", "expected", "quota")
             values: dict[str, Any] = {name: sa.bindparam(name) for name in names}
             if new:
-                added = ITEMS.insert().values(pair_id=sa.bindparam("id"), **values)
-                connection.execute(added, new)
+                named: dict[str, Any] = {desk.identity: sa.bindparam("id")}
+                connection.execute(desk.items.insert().values(named | values), new)
             if old:
-                changed = ITEMS.update().where(ITEMS.c.pair_id == sa.bindparam("id"))
+                changed = desk.items.update().where(desk.item_subject == sa.bindparam("id"))
                 connection.execute(changed.values(values), old)
             gone = [{"id": name} for name in known - {row["id"] for row in rows}]
             if gone:
-                ended = ITEMS.update().where(ITEMS.c.pair_id == sa.bindparam("id"))
+                ended = desk.items.update().where(desk.item_subject == sa.bindparam("id"))
                 connection.execute(ended.values(quota=0), gone)
         return len(new)
 
@@ -122,7 +137,7 @@ class Handout:
         with self._database.write() as connection:
             return self._next(connection, annotator)
 
-    def answer(self, vote: Vote) -> Lease | None:
+    def answer(self, vote: Vote | SheetVote) -> Lease | None:
         """Stores a vote and hands out the next pair, in one step; both are on the disk at the end.
 
         The same vote again is acknowledged again, and stored once.
@@ -132,6 +147,7 @@ class Handout:
 
         Raises:
             ConflictError: If the lease is another's, has another answer, or was taken back.
+            ValueError: If it is no answer to what a sheet asks.
         """
         with self._database.write() as connection:
             self._store(connection, vote)
@@ -150,97 +166,111 @@ class Handout:
             ConflictError: If there is nothing to take back.
         """
         key = f"undo/{annotator}/{key}"
+        desk = self._desk
+        answers, leases, withdrawals = desk.answers.c, desk.leases.c, desk.withdrawals
         with self._database.write() as connection:
-            done = sa.select(WITHDRAWALS.c.position).where(WITHDRAWALS.c.key == key)
+            done = sa.select(withdrawals.c.position).where(withdrawals.c.key == key)
             if connection.execute(done).first():
                 lease = self._next(connection, annotator)
                 if lease is None:
                     raise ConflictError("that answer was taken back, and its pair answered since")
                 return lease
             mine = (
-                sa.select(LEASES, ANSWERS.c.answer)
-                .join(ANSWERS, ANSWERS.c.key == LEASES.c.answer_key)
-                .where(LEASES.c.annotator == annotator, LEASES.c.state == "answered")
-                .order_by(ANSWERS.c.position.desc())
+                sa.select(desk.leases, desk.is_skip.label("skipped"))
+                .join(desk.answers, answers.key == leases.answer_key)
+                .join(desk.items, desk.items.c.item == leases.item)
+                .where(leases.annotator == annotator, leases.state == "answered", self._asked)
+                .order_by(answers.position.desc())
                 .limit(1)
             )
             last = connection.execute(mine).mappings().first()
             if last is None:
                 raise ConflictError(f"{annotator} has no answer to take back")
             connection.execute(
-                WITHDRAWALS.insert(),
+                withdrawals.insert(),
                 {"key": key, "answer_key": last["answer_key"], "withdrawn_at": self._clock()},
             )
-            self._end(connection, last, "undone", held=last["answer"] != "skip")
-            for other in self._open_leases(connection, LEASES.c.annotator == annotator):
+            self._end(connection, last, "undone", held=not last["skipped"])
+            for other in self._open_leases(connection, self._desk.leases.c.annotator == annotator):
                 self._end(connection, other, "returned")
-            return self._lease(
-                connection, annotator, last["item"], last["purpose"], last["shown_left"]
-            )
+            shown = last[desk.arrangement]
+            return self._lease(connection, annotator, last["item"], last["purpose"], shown)
 
-    def assign(self, pair_id: str, annotator: str) -> Lease:
+    def assign(self, subject: str, annotator: str) -> Lease:
         """Hands a certain pair to somebody who settles it, whatever its quota.
 
         Raises:
             ConflictError: If the pair is no item.
         """
         with self._database.write() as connection:
-            item = connection.scalar(sa.select(ITEMS.c.item).where(ITEMS.c.pair_id == pair_id))
+            items = self._desk.items
+            one = sa.select(items.c.item).where(self._desk.item_subject == subject)
+            item = connection.scalar(one)
             if item is None:
-                raise ConflictError(f"{pair_id!r} is not among the pairs that are handed out")
-            for other in self._open_leases(connection, LEASES.c.annotator == annotator):
+                raise ConflictError(f"{subject!r} is not among the pairs that are handed out")
+            for other in self._open_leases(connection, self._desk.leases.c.annotator == annotator):
                 self._end(connection, other, "returned")
-            side = self._side(pair_id, annotator)
-            return self._lease(connection, annotator, item, "adjudication", side)
+            shown = self._arranged(connection, subject, annotator)
+            return self._lease(connection, annotator, item, "adjudication", shown)
 
     def progress(self, annotator: str) -> Progress:
         """Says how far an annotator is."""
-        mine = LEASES.c.annotator == annotator
-        answered = sa.select(sa.func.count()).where(mine, LEASES.c.state == "answered")
-        short = (_OPEN, ITEMS.c.expected.is_(None))
-        left = sa.select(sa.func.count()).select_from(ITEMS).where(*short)
-        pairs = sa.select(ANSWERS.c.pair_id).where(ANSWERS.c.annotator == annotator, stands())
-        seen = (
-            sa.select(sa.func.count()).select_from(ITEMS).where(*short, ITEMS.c.pair_id.in_(pairs))
+        desk = self._desk
+        items, leases = desk.items, desk.leases
+        mine = leases.c.annotator == annotator
+        answered = (
+            sa.select(sa.func.count())
+            .select_from(leases.join(items, items.c.item == leases.c.item))
+            .where(mine, leases.c.state == "answered", self._asked)
         )
+        short = (self._open, items.c.expected.is_(None))
+        left = sa.select(sa.func.count()).select_from(items).where(*short)
+        own = (desk.answers.c.annotator == annotator, desk.stands())
+        known = desk.item_subject.in_(sa.select(desk.answer_subject).where(*own))
+        seen = sa.select(sa.func.count()).select_from(items).where(*short, known)
         in_hand = (
             sa.select(sa.func.count())
-            .select_from(LEASES.join(ITEMS, ITEMS.c.item == LEASES.c.item))
+            .select_from(leases.join(items, items.c.item == leases.c.item))
             .where(
                 mine,
-                LEASES.c.state == "open",
-                LEASES.c.purpose == "study",
-                ITEMS.c.taken >= ITEMS.c.quota,
+                self._asked,
+                leases.c.state == "open",
+                leases.c.purpose == "study",
+                items.c.taken >= items.c.quota,
             )
         )
         query = sa.select(*(q.scalar_subquery() for q in (answered, left, seen, in_hand)))
         with self._database.read() as connection:
-            done, open_items, known, held = connection.execute(query).one()
-        return Progress(answered=done, remaining=open_items - known + held, can_undo=done > 0)
+            done, open_items, seen_items, held = connection.execute(query).one()
+        return Progress(answered=done, remaining=open_items - seen_items + held, can_undo=done > 0)
 
     def leases(self) -> list[Lease]:
         """Returns every lease, in the order in which they were handed out."""
         with self._database.read() as connection:
-            rows = connection.execute(_leases().order_by(LEASES.c.position)).mappings()
-            return [_as_lease(row) for row in rows]
+            query = self._desk.leased().where(self._asked)
+            query = query.order_by(self._desk.leases.c.position)
+            return [self._as_lease(row) for row in connection.execute(query).mappings()]
 
     def items(self) -> list[WorkItem]:
         """Returns what is to be answered, in its order."""
-        query = sa.select(*(ITEMS.c[name] for name in WorkItem.__dataclass_fields__)).order_by(
-            ITEMS.c.rank, ITEMS.c.item
-        )
+        items = self._desk.items
+        names = [name for name in WorkItem.__dataclass_fields__ if name != "subject"]
+        columns = [self._desk.item_subject.label("subject"), *(items.c[name] for name in names)]
+        query = sa.select(*columns).where(self._asked).order_by(items.c.rank, items.c.item)
         return [WorkItem(**row) for row in self._database.rows(query)]
 
     def _next(self, connection: sa.Connection, annotator: str) -> Lease | None:
-        now = self._clock()
-        for late in self._open_leases(connection, LEASES.c.expires_at < now):
+        now, leases, items = self._clock(), self._desk.leases.c, self._desk.items.c
+        for late in self._open_leases(connection, leases.expires_at < now):
             self._end(connection, late, "expired")
-        mine = _leases().where(LEASES.c.annotator == annotator, LEASES.c.state == "open")
-        row = connection.execute(mine.order_by(LEASES.c.position.desc())).mappings().first()
+        mine = self._desk.leased().where(
+            leases.annotator == annotator, leases.state == "open", self._asked
+        )
+        row = connection.execute(mine.order_by(leases.position.desc())).mappings().first()
         if row is not None:
-            return _as_lease(row)
+            return self._as_lease(row)
         count = sa.select(sa.func.count()).where(
-            LEASES.c.annotator == annotator, LEASES.c.state == "answered"
+            leases.annotator == annotator, leases.state == "answered"
         )
         number = connection.execute(count).scalar_one() + 1
         repeated = (
@@ -250,58 +280,54 @@ class Handout:
         )
         if repeated is not None:
             return self._lease(connection, annotator, *repeated)
-        wanted = [ITEMS.c.expected.is_not(None)] if _is_due(number, self.config.known_every) else []
-        for condition in (*wanted, ITEMS.c.expected.is_(None)):
-            chosen = connection.execute(_first_item(annotator, condition)).mappings().first()
+        wanted = [items.expected.is_not(None)] if _is_due(number, self.config.known_every) else []
+        for condition in (*wanted, items.expected.is_(None)):
+            chosen = connection.execute(self._first_item(annotator, condition)).mappings().first()
             if chosen is not None:
                 purpose: Purpose = "study" if chosen["expected"] is None else "known"
-                side = self._side(chosen["pair_id"], annotator)
-                return self._lease(connection, annotator, chosen["item"], purpose, side)
+                shown = self._arranged(connection, chosen[self._desk.identity], annotator)
+                return self._lease(connection, annotator, chosen["item"], purpose, shown)
         return None
 
-    def _repeat(
-        self, connection: sa.Connection, annotator: str
-    ) -> tuple[int, Purpose, Side] | None:
+    def _repeat(self, connection: sa.Connection, annotator: str) -> tuple[int, Purpose, str] | None:
         """The annotator's oldest decided pair that has not come again, and its sides swapped."""
-        again = LEASES.alias()
+        desk = self._desk
+        leases, again = desk.leases, desk.leases.alias()
         query = (
-            sa.select(LEASES.c.item, LEASES.c.shown_left)
-            .join(ANSWERS, ANSWERS.c.key == LEASES.c.answer_key)
+            sa.select(leases)
+            .join(desk.answers, desk.answers.c.key == leases.c.answer_key)
+            .join(desk.items, desk.items.c.item == leases.c.item)
             .where(
-                LEASES.c.annotator == annotator,
-                LEASES.c.state == "answered",
-                LEASES.c.purpose == "study",
-                ANSWERS.c.answer != "skip",
+                self._asked,
+                leases.c.annotator == annotator,
+                leases.c.state == "answered",
+                leases.c.purpose == "study",
+                ~desk.is_skip,
                 ~sa.exists().where(
-                    again.c.item == LEASES.c.item,
+                    again.c.item == leases.c.item,
                     again.c.annotator == annotator,
                     again.c.purpose == "repeat",
                     again.c.state.in_(("open", "answered")),
                 ),
             )
-            .order_by(LEASES.c.position)
+            .order_by(leases.c.position)
             .limit(1)
         )
         row = connection.execute(query).mappings().first()
-        return None if row is None else (row["item"], "repeat", _other(row["shown_left"]))
+        return None if row is None else (row["item"], "repeat", turned(row[desk.arrangement]))
 
-    def _store(self, connection: sa.Connection, vote: Vote) -> None:
-        query = _leases().where(LEASES.c.lease == vote.lease)
+    def _store(self, connection: sa.Connection, vote: Vote | SheetVote) -> None:
+        desk = self._desk
+        leases, answers = desk.leases, desk.answers
+        query = self._desk.leased().where(leases.c.lease == vote.lease)
         row = connection.execute(query).mappings().first()
         if row is None or row["annotator"] != vote.annotator:
             raise ConflictError("this pair was not handed to you: reload the page for another")
-        lease = _as_lease(row)
+        lease, subject = self._as_lease(row), row[desk.identity]
         key = f"{vote.lease}/{vote.key}"
-        said: dict[str, Any] = {
-            "pair_id": lease.pair.pair_id,
-            "annotator": vote.annotator,
-            "answer": _choice(vote.answer, lease.shown_left),
-            "strength": vote.strength,
-            "note": vote.note,
-            "shown_left": lease.shown_left,
-        }
+        said = {desk.identity: subject, "annotator": vote.annotator, **answer_columns(vote, lease)}
         stored = (
-            connection.execute(sa.select(ANSWERS).where(ANSWERS.c.key == key)).mappings().first()
+            connection.execute(sa.select(answers).where(answers.c.key == key)).mappings().first()
         )
         if stored is not None:
             if any(stored[name] != value for name, value in said.items()):
@@ -311,38 +337,38 @@ class Handout:
             raise ConflictError(
                 "this pair was answered or taken back in another tab: reload the page"
             )
-        rounds = sa.select(sa.func.max(ANSWERS.c.round)).where(
-            ANSWERS.c.pair_id == lease.pair.pair_id, ANSWERS.c.annotator == vote.annotator
+        rounds = sa.select(sa.func.max(answers.c.round)).where(
+            desk.answer_subject == subject, answers.c.annotator == vote.annotator
         )
         last = connection.scalar(rounds) or 0
         times = {"served_at": lease.served_at, "voted_at": self._clock()}
-        connection.execute(ANSWERS.insert(), {"key": key, "round": last + 1, **said, **times})
+        connection.execute(answers.insert(), {"key": key, "round": last + 1, **said, **times})
         connection.execute(
-            LEASES.update()
-            .where(LEASES.c.lease == vote.lease)
+            leases.update()
+            .where(leases.c.lease == vote.lease)
             .values(state="answered", answer_key=key)
         )
         # A skipped pair is somebody else's; one that was answered late is answered all the same.
-        held, holds = lease.state == "open", vote.answer != "skip"
+        held, holds = lease.state == "open", not vote.is_skip
         if lease.purpose in _COUNTED and held != holds:
             self._take(connection, row["item"], 1 if holds else -1)
-        same = (LEASES.c.annotator == vote.annotator) & (LEASES.c.item == row["item"])
+        same = (leases.c.annotator == vote.annotator) & (leases.c.item == row["item"])
         for other in self._open_leases(connection, same):  # of another tab
             self._end(connection, other, "returned")
 
     def _lease(
-        self, connection: sa.Connection, annotator: str, item: int, purpose: Purpose, side: Side
+        self, connection: sa.Connection, annotator: str, item: int, purpose: Purpose, shown: str
     ) -> Lease:
         """Makes a lease."""
         now, name = self._clock(), secrets.token_hex(16)
         connection.execute(
-            LEASES.insert(),
+            self._desk.leases.insert(),
             {
                 "lease": name,
                 "item": item,
                 "annotator": annotator,
                 "purpose": purpose,
-                "shown_left": side,
+                self._desk.arrangement: shown,
                 "rubric": self._rubric,
                 "served_at": now,
                 "expires_at": now + self.config.lease_seconds,
@@ -351,77 +377,67 @@ class Handout:
         )
         if purpose in _COUNTED:
             self._take(connection, item, 1)
-        row = connection.execute(_leases().where(LEASES.c.lease == name)).mappings().one()
-        return _as_lease(row)
+        query = self._desk.leased().where(self._desk.leases.c.lease == name)
+        return self._as_lease(connection.execute(query).mappings().one())
 
     def _open_leases(
         self, connection: sa.Connection, condition: sa.ColumnElement[bool]
     ) -> Sequence[sa.RowMapping]:
-        query = sa.select(LEASES).where(LEASES.c.state == "open", condition)
+        leases = self._desk.leases
+        query = sa.select(leases).where(leases.c.state == "open", condition)
         return connection.execute(query).mappings().all()
 
     def _end(
         self, connection: sa.Connection, lease: sa.RowMapping, state: str, *, held: bool = True
     ) -> None:
         """Ends a lease, and gives back what it held of its item's quota."""
+        leases = self._desk.leases
         connection.execute(
-            LEASES.update().where(LEASES.c.lease == lease["lease"]).values(state=state)
+            leases.update().where(leases.c.lease == lease["lease"]).values(state=state)
         )
         if held and lease["purpose"] in _COUNTED:
             self._take(connection, lease["item"], -1)
 
     def _take(self, connection: sa.Connection, item: int, number: int) -> None:
+        items = self._desk.items
         connection.execute(
-            ITEMS.update().where(ITEMS.c.item == item).values(taken=ITEMS.c.taken + number)
+            items.update().where(items.c.item == item).values(taken=items.c.taken + number)
         )
 
-    def _side(self, pair_id: str, annotator: str) -> Side:
-        """Draws which text stands on the left; the same for ever for this pair and annotator."""
-        text = f"{self.config.seed}/{annotator}/{pair_id}".encode("utf-8", "backslashreplace")
-        return "b" if hashlib.blake2b(text, digest_size=1).digest()[0] % 2 else "a"
+    def _arranged(self, connection: sa.Connection, subject: str, annotator: str) -> str:
+        """Draws how the texts stand; the same for ever for this subject and annotator."""
+        name = f"{self.config.seed}/{annotator}/{subject}"
+        if self._desk is PAIR_DESK:
+            text = name.encode("utf-8", "backslashreplace")
+            return "b" if hashlib.blake2b(text, digest_size=1).digest()[0] % 2 else "a"
+        texts = connection.scalar(sa.select(SHEETS.c.texts).where(SHEETS.c.sheet_id == subject))
+        return json.dumps(drawn_order(len(json.loads(texts or "[]")), name))
 
+    def _first_item(self, annotator: str, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
+        """The first item that is short of answers, and that the annotator has not answered."""
+        desk = self._desk
+        answered = sa.exists().where(
+            desk.answer_subject == desk.item_subject,
+            desk.answers.c.annotator == annotator,
+            desk.stands(),
+        )
+        return (
+            sa.select(desk.items)
+            .where(self._open, condition, ~answered)
+            .order_by(desk.items.c.rank, desk.items.c.item)
+            .limit(1)
+        )
 
-def _leases() -> sa.Select[Any]:
-    """Leases with their items and pairs."""
-    own = [column for column in PAIRS.c if column.name != "position"]
-    return (
-        sa.select(LEASES, ITEMS.c.question, ITEMS.c.chosen_by, ITEMS.c.expected, *own)
-        .join(ITEMS, ITEMS.c.item == LEASES.c.item)
-        .join(PAIRS, PAIRS.c.pair_id == ITEMS.c.pair_id)
-    )
-
-
-def _first_item(annotator: str, condition: sa.ColumnElement[bool]) -> sa.Select[Any]:
-    """The first item that is short of answers, and that the annotator has not answered."""
-    answered = sa.exists().where(
-        ANSWERS.c.pair_id == ITEMS.c.pair_id, ANSWERS.c.annotator == annotator, stands()
-    )
-    return (
-        sa.select(ITEMS)
-        .where(_OPEN, condition, ~answered)
-        .order_by(ITEMS.c.rank, ITEMS.c.item)
-        .limit(1)
-    )
-
-
-def _as_lease(row: sa.RowMapping) -> Lease:
-    pair = Pair(**{name: row[name] for name in Pair.__dataclass_fields__})
-    own = {name: row[name] for name in Lease.__dataclass_fields__ if name != "pair"}
-    return Lease(pair=pair, **own)
+    def _as_lease(self, row: sa.RowMapping) -> Lease:
+        subject = (
+            Pair(**{name: row[name] for name in Pair.__dataclass_fields__})
+            if self._desk is PAIR_DESK
+            else Sheet.of_row(dict(row))
+        )
+        theirs = ("subject", "arrangement")
+        own = {name: row[name] for name in Lease.__dataclass_fields__ if name not in theirs}
+        return Lease(subject=subject, arrangement=row[self._desk.arrangement], **own)
 
 
 def _is_due(number: int, every: int) -> bool:
     return every > 0 and number % every == 0
-
-
-def _other(side: Side) -> Side:
-    return "a" if side == "b" else "b"
-
-
-def _choice(answer: str, shown_left: Side) -> Choice:
-    """The answer as a text of the pair, whatever side it stood on."""
-    if answer == "left":
-        return shown_left
-    if answer == "right":
-        return _other(shown_left)
-    return answer  # type: ignore[return-value] # the other three are the same words

@@ -1,14 +1,14 @@
-"""The nouns of handing pairs out: what is to be answered, who has it in hand, and what they say."""
+"""The nouns of handing work out: what is to be answered, who has it in hand, and what they say."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 from reward_models.preferences.databases import StoreError
-
-if TYPE_CHECKING:
-    from reward_models.preferences.pairs import Pair
+from reward_models.preferences.pairs import Choice, Pair
+from reward_models.preferences.sheets import Sheet, checked
 
 __all__ = [
     "ConflictError",
@@ -17,13 +17,16 @@ __all__ = [
     "Progress",
     "Purpose",
     "Question",
+    "SheetVote",
     "Side",
     "Vote",
     "WorkItem",
+    "answer_columns",
+    "turned",
 ]
 
 Side = Literal["a", "b"]
-Question = Literal["compare", "edits"]
+Question = Literal["compare", "edits", "rank", "rate", "spans"]
 Purpose = Literal["study", "known", "repeat", "adjudication"]
 
 
@@ -62,18 +65,18 @@ class HandoutConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkItem:
-    """A pair that is to be answered.
+    """A pair that is to be answered, or a sheet.
 
     Attributes:
-        pair_id: The pair.
+        subject: The pair's id, or the sheet's.
         rank: Items of lower rank are handed out first.
         chosen_by: Why it has that rank, such as ``control`` for a random one.
-        question: ``compare`` two completions of the prompt, or two ``edits`` of it.
+        question: ``compare`` two completions of the prompt, or two ``edits`` of it; or a sheet's.
         score: What it was chosen by; None for chance.
         expected: The answer, where it is known; such an item is for every annotator.
     """
 
-    pair_id: str
+    subject: str
     rank: float
     chosen_by: str
     question: Question = "compare"
@@ -83,14 +86,15 @@ class WorkItem:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A pair in the hands of one annotator.
+    """A pair or a sheet in the hands of one annotator.
 
     Attributes:
-        lease: Names it; nobody can guess it, and it says nothing of the pair.
-        pair: What is compared.
+        lease: Names it; nobody can guess it, and it says nothing of the texts.
+        subject: What is asked about.
         annotator: Who has it.
         purpose: ``study``; ``known`` and ``repeat`` for quality; ``adjudication`` beyond the quota.
-        shown_left: Which text stands on the left.
+        arrangement: How the texts stand: which is on the left, of a pair; of a sheet the order of
+            their numbers, as JSON.
         served_at: When it was first shown, in seconds since 1970 UTC.
         expires_at: When somebody else may get the pair, likewise.
         state: ``open``; ``answered``; ``expired``; ``returned``, unanswered; or ``undone``.
@@ -102,10 +106,10 @@ class Lease:
     """
 
     lease: str
-    pair: Pair
+    subject: Pair | Sheet
     annotator: str
     purpose: Purpose
-    shown_left: Side
+    arrangement: str
     served_at: float
     expires_at: float
     state: str
@@ -114,6 +118,38 @@ class Lease:
     chosen_by: str
     expected: Side | None
     answer_key: str | None
+
+    @property
+    def pair(self) -> Pair:
+        """What is compared.
+
+        Raises:
+            TypeError: If it is a sheet.
+        """
+        if not isinstance(self.subject, Pair):
+            raise TypeError("this lease is of a sheet")
+        return self.subject
+
+    @property
+    def shown_left(self) -> Side:
+        """Which text of the pair stands on the left."""
+        return "a" if self.arrangement == "a" else "b"
+
+    @property
+    def sheet(self) -> Sheet:
+        """What is ranked, rated or marked.
+
+        Raises:
+            TypeError: If it is a pair.
+        """
+        if not isinstance(self.subject, Sheet):
+            raise TypeError("this lease is of a pair")
+        return self.subject
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """The numbers of the sheet's texts in the order in which they stand."""
+        return tuple(json.loads(self.arrangement))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,6 +172,35 @@ class Vote:
     strength: int | None = None
     note: str = ""
 
+    @property
+    def is_skip(self) -> bool:
+        """Whether it says nothing of the texts."""
+        return self.answer == "skip"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetVote:
+    """What an annotator says of a lease of a sheet.
+
+    Attributes:
+        lease: Which one.
+        annotator: Whose; another's lease is refused.
+        said: What ``checked`` takes; None is a skip.
+        key: The sender's name for this vote: the same again is the same vote.
+        note: Anything, such as why it was skipped.
+    """
+
+    lease: str
+    annotator: str
+    said: Any
+    key: str
+    note: str = ""
+
+    @property
+    def is_skip(self) -> bool:
+        """Whether it says nothing of the texts."""
+        return self.said is None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -150,3 +215,39 @@ class Progress:
     answered: int
     remaining: int
     can_undo: bool
+
+
+def turned(arrangement: str) -> str:
+    """Swaps the sides of an arrangement, or reverses its order."""
+    if arrangement in ("a", "b"):
+        return "a" if arrangement == "b" else "b"
+    return json.dumps(json.loads(arrangement)[::-1])
+
+
+def answer_columns(vote: Vote | SheetVote, lease: Lease) -> dict[str, Any]:
+    """What a table keeps of a vote, whatever order the texts stood in.
+
+    Raises:
+        ConflictError: If the lease is of something else.
+        ValueError: If it is no answer to what the sheet asks.
+    """
+    if isinstance(vote, Vote) != isinstance(lease.subject, Pair):
+        raise ConflictError("something else is asked by now: reload the page")
+    if isinstance(vote, SheetVote):
+        said = checked(lease.sheet, lease.order, vote.said)
+        return {"said": json.dumps(said), "note": vote.note, "shown": lease.arrangement}
+    return {
+        "answer": _choice(vote.answer, lease.shown_left),
+        "strength": vote.strength,
+        "note": vote.note,
+        "shown_left": lease.shown_left,
+    }
+
+
+def _choice(answer: str, shown_left: Side) -> Choice:
+    """The answer as a text of the pair, whatever side it stood on."""
+    if answer == "left":
+        return shown_left
+    if answer == "right":
+        return "a" if shown_left == "b" else "b"
+    return answer  # type: ignore[return-value] # the other three are the same words

@@ -4,12 +4,15 @@ Answers are events that are only ever appended, and so is their withdrawal; the 
 latest round of each annotator and pair that stands. What is handed out to whom is in
 ``handout.py``.
 
+Sheets and judgements are kept likewise, beside them.
+
 Simplification: a store of an earlier version gets the tables that it lacks, and a later one is
 refused; nothing is rewritten.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
@@ -23,20 +26,25 @@ from reward_models.preferences.schema import (
     PAIRS,
     PROVENANCE,
     SCHEMA,
+    SHEET_DESK,
+    SHEETS,
     VERSION,
     WITHDRAWALS,
     latest_answers,
     of_split,
     stands,
 )
+from reward_models.preferences.sheets import Judgement, Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from reward_models.preferences.sheets import SheetQuestion
+
 __all__ = ["PreferenceStore", "Provenance", "StoreError"]
 
-Row = TypeVar("Row", Pair, Answer)
+Row = TypeVar("Row", Pair, Answer, Sheet)
 
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
 
@@ -107,6 +115,52 @@ class PreferenceStore:
             StoreError: If another pair has the same id.
         """
         return self._append(PAIRS, PAIRS.c.pair_id, pairs, lambda pair: pair.pair_id)
+
+    def add_sheets(self, sheets: Sequence[Sheet]) -> int:
+        """Adds sheets, as ``add_pairs`` does pairs.
+
+        Returns:
+            How many were new.
+
+        Raises:
+            StoreError: If another sheet has the same id.
+        """
+        return self._append(
+            SHEETS, SHEETS.c.sheet_id, sheets, lambda sheet: sheet.sheet_id, Sheet.as_row
+        )
+
+    def sheets(
+        self, question: SheetQuestion | None = None, split: str | None = None
+    ) -> list[Sheet]:
+        """Returns the sheets of one question and split, or all, as they were added."""
+        query = sa.select(SHEETS).order_by(SHEETS.c.position)
+        if question is not None:
+            query = query.where(SHEETS.c.question == question)
+        if split is not None:
+            query = query.where(SHEETS.c.split == split)
+        return [Sheet.of_row(row) for row in self.database.rows(query)]
+
+    def judgements(
+        self, question: SheetQuestion | None = None, split: str | None = None
+    ) -> list[Judgement]:
+        """Returns what stands of what was said of sheets, all rounds, in the order it came."""
+        said = SHEET_DESK.answers
+        query = (
+            sa.select(said)
+            .join(SHEETS, SHEETS.c.sheet_id == said.c.sheet_id)
+            .where(SHEET_DESK.stands())
+            .order_by(said.c.position)
+        )
+        if question is not None:
+            query = query.where(SHEETS.c.question == question)
+        if split is not None:
+            query = query.where(SHEETS.c.split == split)
+        found = []
+        for row in self.database.rows(query):
+            row.pop("position")
+            lists = {"said": json.loads(row["said"]), "shown": tuple(json.loads(row["shown"]))}
+            found.append(Judgement(**{**row, **lists}))
+        return found
 
     def record_answers(self, answers: Sequence[Answer]) -> int:
         """Appends answers, all or none; they are on the disk when this returns.
@@ -247,12 +301,15 @@ class PreferenceStore:
             tables = set(sa.inspect(connection).get_table_names())
             if SCHEMA.name in tables:
                 version = connection.execute(sa.select(SCHEMA.c.version)).scalar()
-                if version != VERSION:
+                if version is None or not 1 < version <= VERSION:
                     raise StoreError(
                         f"{self.database.name} is a store of version {version}, and this textgym "
                         f"reads version {VERSION}: open it with the textgym that made it, or name "
                         "another file"
                     )
+                if version < VERSION:
+                    METADATA.create_all(connection)
+                    connection.execute(SCHEMA.update().values(version=VERSION))
                 return
             if tables and not {PAIRS.name, ANSWERS.name} <= tables:
                 raise self.database.unreadable("it holds other tables")
@@ -265,6 +322,7 @@ class PreferenceStore:
         identity: sa.Column[str],
         rows: Sequence[Row],
         identify: Callable[[Row], str],
+        as_row: Callable[[Row], dict[str, Any]] = asdict,
     ) -> int:
         """Inserts the rows whose identity is new, in one transaction; compares the others."""
         fresh: dict[str, Row] = {}
@@ -278,10 +336,10 @@ class PreferenceStore:
                 query = sa.select(table).where(identity.in_(chunk))
                 for stored in connection.execute(query).mappings():
                     name = stored[identity.name]
-                    if any(stored[key] != value for key, value in asdict(fresh.pop(name)).items()):
+                    if any(stored[key] != value for key, value in as_row(fresh.pop(name)).items()):
                         raise self._contradiction(name)
             if fresh:
-                connection.execute(table.insert(), [asdict(row) for row in fresh.values()])
+                connection.execute(table.insert(), [as_row(row) for row in fresh.values()])
         return len(fresh)
 
     def _read_pairs(self, query: sa.Select[Any]) -> list[Pair]:

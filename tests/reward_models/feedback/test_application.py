@@ -49,7 +49,7 @@ def study(tmp_path):
         handout = Handout(store, HandoutConfig(answers=2, repeat_every=0))
         handout.fill(
             [
-                WorkItem(pair_id=pair.pair_id, rank=n, chosen_by="random")
+                WorkItem(subject=pair.pair_id, rank=n, chosen_by="random")
                 for n, pair in enumerate(store.pairs())
             ]
         )
@@ -299,7 +299,7 @@ def test_hostile_texts_come_as_they_are_and_only_as_json(application, study):
         ]
     )
     study.handout.fill(
-        [WorkItem(pair_id=f"hostile {n}", rank=n, chosen_by="x") for n in range(len(HOSTILE))]
+        [WorkItem(subject=f"hostile {n}", rank=n, chosen_by="x") for n in range(len(HOSTILE))]
     )
     owner = Person(application, OWNER, "<script>alert(1)</script>")
     for text in HOSTILE:

@@ -99,7 +99,7 @@ def site(browser, tmp_path):
             handout = Handout(store, settings, clock=clock)
             handout.fill(
                 [
-                    WorkItem(pair_id=pair.pair_id, rank=n, chosen_by="random", question=question)
+                    WorkItem(subject=pair.pair_id, rank=n, chosen_by="random", question=question)
                     for n, pair in enumerate(pairs)
                 ]
             )

@@ -20,7 +20,7 @@ PAIRS = [
 
 
 def number(item):
-    return int(item.pair_id.split()[1])
+    return int(item.subject.split()[1])
 
 
 def test_a_lead_is_the_difference_of_scores_of_each_member():
@@ -85,7 +85,7 @@ def test_order_is_the_seed_s_and_not_that_of_the_pairs():
 def test_pairs_with_a_known_answer_are_in_no_order():
     items = arrange(PAIRS, SelectionConfig(), expected={"pair 007": "a", "elsewhere": "b"})
     known = [item for item in items if item.expected]
-    assert [(i.pair_id, i.expected, i.chosen_by) for i in known] == [("pair 007", "a", "known")]
+    assert [(i.subject, i.expected, i.chosen_by) for i in known] == [("pair 007", "a", "known")]
     assert len(items) == 100
     assert 0 <= known[0].rank < 1
 

@@ -45,7 +45,7 @@ def study(tmp_path):
             ]
         )
         handout = Handout(store, HandoutConfig(answers=2, repeat_every=10))
-        handout.fill([WorkItem(pair_id=str(n), rank=n, chosen_by="random") for n in range(PAIRS)])
+        handout.fill([WorkItem(subject=str(n), rank=n, chosen_by="random") for n in range(PAIRS)])
         yield Study(store=store, handout=handout, rubric="")
 
 

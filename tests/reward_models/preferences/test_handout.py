@@ -63,7 +63,7 @@ class Study:
         self.handout.fill(
             [
                 WorkItem(
-                    pair_id=f"pair {n}",
+                    subject=f"pair {n}",
                     rank=n,
                     chosen_by="random",
                     expected=(expected or {}).get(n),
@@ -212,10 +212,10 @@ def test_an_answer_that_was_taken_back_counts_nowhere(study):
 def test_sides_are_drawn_once_and_about_evenly(study):
     """200 fair coins: fewer than 70 or more than 130 of one side has a chance of 1 in 50,000."""
     work = study(pairs=1)
-    sides = [work.handout._side(f"pair {n}", "ann") for n in range(200)]
-    assert sides == [work.handout._side(f"pair {n}", "ann") for n in range(200)]
+    sides = [work.handout._arranged(None, f"pair {n}", "ann") for n in range(200)]
+    assert sides == [work.handout._arranged(None, f"pair {n}", "ann") for n in range(200)]
     assert 70 <= sides.count("a") <= 130
-    assert sides != [work.handout._side(f"pair {n}", "bob") for n in range(200)]
+    assert sides != [work.handout._arranged(None, f"pair {n}", "bob") for n in range(200)]
 
 
 def test_each_third_pair_is_an_old_one_with_its_sides_swapped(study):
@@ -261,12 +261,12 @@ def test_what_is_due_may_change_while_people_answer(study):
     work = study(pairs=3)
     work.vote()
     work.store.add_pairs([Pair(pair_id="pair 9", prompt="p", a="x", b="y")])
-    items = [WorkItem(pair_id=f"pair {n}", rank=-n, chosen_by="even", score=0.5) for n in (0, 2, 9)]
+    items = [WorkItem(subject=f"pair {n}", rank=-n, chosen_by="even", score=0.5) for n in (0, 2, 9)]
     assert work.handout.fill(items) == 1
     work.handout.undo("ann", "u")
     work.vote()
     assert [work.next(), work.vote(), work.vote()] == [9, 2, None], "1 is not asked about"
-    assert work.handout.fill([WorkItem(pair_id="pair 1", rank=0, chosen_by="random")]) == 0
+    assert work.handout.fill([WorkItem(subject="pair 1", rank=0, chosen_by="random")]) == 0
     assert work.next() == 1
 
 

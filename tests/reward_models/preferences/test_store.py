@@ -18,6 +18,7 @@ from reward_models.preferences import (
     PreferenceStore,
     Provenance,
     StoreError,
+    make_sheets,
 )
 
 
@@ -322,21 +323,42 @@ def test_a_store_of_the_version_before_gets_what_it_lacks(tmp_path):
     with PreferenceStore(path) as store:
         store.add_pairs([pair(0)])
         store.record_answers([answer(0)])
+    later = ("sheet_leases", "sheet_items", "sheet_withdrawals", "judgements", "sheets")
     with open_raw(path) as raw:
-        for table in ("leases", "items", "withdrawals", "provenance", "textgym_store"):
+        for table in (*later, "leases", "items", "withdrawals", "provenance", "textgym_store"):
             raw.execute(f"DROP TABLE {table}")
     with PreferenceStore(path) as store:
         assert len(store.preferences()) == 1
         assert store.withdraw(f"{answer(0).pair_id}/ann/1")
 
 
+def test_a_store_of_version_2_gets_the_tables_of_sheets_and_keeps_its_answers(tmp_path):
+    path = tmp_path / "votes.sqlite"
+    with PreferenceStore(path) as store:
+        store.add_pairs([pair(0)])
+        store.record_answers([answer(0)])
+    with open_raw(path) as raw:
+        for table in ("sheet_leases", "sheet_items", "sheet_withdrawals", "judgements", "sheets"):
+            raw.execute(f"DROP TABLE {table}")
+        raw.execute("UPDATE textgym_store SET version = 2")
+        raw.commit()
+    sheets = make_sheets([("p", "a", "")], "rate")
+    for _ in range(2):
+        with PreferenceStore(path) as store:
+            store.add_sheets(sheets)
+            assert store.sheets() == sheets
+            assert len(store.preferences()) == 1
+    with open_raw(path) as raw:
+        assert raw.execute("SELECT version FROM textgym_store").fetchall() == [(3,)]
+
+
 def test_a_store_of_another_version_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "votes.sqlite"
     PreferenceStore(path).close()
     with open_raw(path) as raw:
-        raw.execute("UPDATE textgym_store SET version = 3")
+        raw.execute("UPDATE textgym_store SET version = 4")
         raw.commit()
-    with pytest.raises(StoreError, match=r"version 3, and this textgym reads version 2") as caught:
+    with pytest.raises(StoreError, match=r"version 4, and this textgym reads version 3") as caught:
         PreferenceStore(path)
     assert "\n" not in str(caught.value)
 

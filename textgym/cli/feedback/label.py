@@ -193,8 +193,8 @@ def _study(config: LabelConfig, store: PreferenceStore) -> Study:
     name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
     handout = Handout(store, handing, rubric=name)
     items = handout.items()
-    expected = {item.pair_id: item.expected for item in items if item.expected} | expected
-    asked = {item.pair_id: item.question for item in items} | asked
+    expected = {item.subject: item.expected for item in items if item.expected} | expected
+    asked = {item.subject: item.question for item in items} | asked
     handout.fill(arrange(pairs, selection, lead, expected, asked))
     return Study(store=store, handout=handout, rubric=rubric)
 

@@ -186,10 +186,10 @@ class Rounds:
         if rule != "random":
             lead = lead_of(load_reward(self._folder(run, number - 1) / "reward"), candidates)
         order = arrange(candidates, selection, lead)[: config.pairs]
-        chosen = {item.pair_id for item in order}
+        chosen = {item.subject for item in order}
         if not self.store.pairs(split):  # those of an attempt that was stopped just now
             self.store.add_pairs([pair for pair in candidates if pair.pair_id in chosen])
-        by_chance = [item.pair_id for item in order if item.chosen_by in ("random", CONTROL)]
+        by_chance = [item.subject for item in order if item.chosen_by in ("random", CONTROL)]
         return {"pairs": len(chosen), "candidates": len(candidates), "control": by_chance}
 
     def ask(self, run: Run, number: int) -> Mapping[str, Any]:
