@@ -15,6 +15,7 @@ import importlib.util
 import json
 import platform
 import re
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,7 @@ __all__ = [
     "content_hash",
     "json_hash",
     "named_contents",
+    "other_contents",
     "shape_of",
     "weights_hash",
 ]
@@ -39,6 +41,10 @@ _PACKAGES = ("textgym", "reward_models", "agents")
 _LOADED = ("_name_or_path", "transformers_version")
 _RECORD = "made_from.json"
 _LOCATION = re.compile(r"(?P<module>[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
+_WORDS = frozenset(
+    {"split", "train_split", "test_split", "env", "device", "backend", "autoreset_mode"}
+    | {"obs_mode", "action_kind", "render_mode"}
+)
 _DIGITS = 16  # bytes of a hash
 
 
@@ -77,17 +83,29 @@ def named_contents(settings: Any) -> dict[str, str]:
     """Hashes what lies at each path, and behind each ``module:attribute``, that settings name.
 
     Args:
-        settings: JSON values; each text in them, at any depth, may be such a name.
+        settings: JSON values; each text in them, at any depth, may be such a name, also before a
+            question mark, as in ``data.csv?prompt=question``, and what a text holds as JSON. What
+            fields such as ``split`` hold are words, even where a folder is called alike.
 
     Returns:
         The hashes by those texts; of one that names nothing that is there, there is none.
     """
     found: dict[str, str] = {}
     for text in _texts(settings):
-        path = _path_of(text)
+        path = _path_of(text) or _path_of(text.partition("?")[0])
         if path is not None:
             found[text] = content_hash(path)
     return found
+
+
+def other_contents(before: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Says which of the contents that a run was begun with are others now; empty if none is.
+
+    Args:
+        before: What ``named_contents`` gave when it was begun.
+        now: What it gives today; what is new, or gone, is no other content.
+    """
+    return " and ".join(name for name, found in now.items() if before.get(name, found) != found)
 
 
 def json_hash(value: Any) -> str:
@@ -152,12 +170,15 @@ def _version(package: str) -> str:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """All texts in JSON values, but for names of fields."""
+    """All texts in JSON values, but for names of fields and for what ``_WORDS`` hold."""
     if isinstance(value, str):
         yield value
+        if value.lstrip().startswith(("{", "[")):
+            with suppress(ValueError, RecursionError):
+                yield from _texts(json.loads(value))
     inside: Iterable[Any] = ()
     if isinstance(value, dict):
-        inside = value.values()
+        inside = [one for name, one in value.items() if name not in _WORDS]
     elif isinstance(value, list | tuple):
         inside = value
     for one in inside:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgym.files import write_json
 from textgym.messages import did_you_mean
+from textgym.provenance import named_contents, other_contents
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["BEST_OF_N", "CONTROLS", "GOLD", "STUDY_FILE", "Cell", "Study", "named", "read_study"]
 
 STUDY_FILE = "study.json"
+_CONTENTS_FILE = "contents.json"  # hashes of the files, folders and modules that it names
 BEST_OF_N = "best-of-n"
 GOLD = "gold"
 CONTROLS: Mapping[str, Any] = {"constant": "constant", "length": "length"}
@@ -144,12 +146,13 @@ class Study:
             ) from error
 
     def save(self, folder: Path) -> None:
-        """Writes ``study.json``, or finds the same one there.
+        """Writes ``study.json``, or finds the same one there, of the same files and modules.
 
         Raises:
             ValueError: If there is another.
         """
         path, mine = folder / STUDY_FILE, self.as_json()
+        contents = named_contents(mine)
         if path.is_file():
             before = read_study(folder).as_json()
             for name, value in mine.items():
@@ -158,7 +161,17 @@ class Study:
                         f"{folder} holds a study with {name} {_short(before[name])}, not "
                         f"{_short(value)}: give the same, or another folder"
                     )
+            record = folder / _CONTENTS_FILE
+            others = other_contents(
+                json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}, contents
+            )
+            if others:
+                raise ValueError(
+                    f"{folder} holds a study of other contents of {others}: give what it was begun "
+                    "with, or another folder"
+                )
             return
+        write_json(folder / _CONTENTS_FILE, contents)
         write_json(path, mine)
 
 

@@ -13,6 +13,7 @@ from textgym.provenance import (
     content_hash,
     json_hash,
     named_contents,
+    other_contents,
     shape_of,
     weights_hash,
 )
@@ -114,3 +115,20 @@ def test_checkpoints_of_another_run_are_passed_over_and_it_is_said_why(tmp_path)
     other, said = checkpoint_home(tmp_path, decides | {"data": "4"})
     assert other != home
     assert said == f"{home} has checkpoints of a run with other data: this one begins anew"
+
+
+def test_what_stands_in_json_and_before_a_question_mark_is_looked_at(tmp_path, monkeypatch):
+    """As a command's ``--env-kwargs``, and a file's columns behind its path."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data.csv").write_text("question")
+    (tmp_path / "train").mkdir()
+    task = "data.csv?prompt=question"
+    given = {"env_kwargs": json.dumps({"task": task, "split": "train"}), "rewards": '["data.csv"'}
+    assert named_contents(given) == {task: content_hash(tmp_path / "data.csv")}
+    before = named_contents(given)
+    (tmp_path / "data.csv").write_text("another")
+    assert other_contents(before, named_contents(given)) == task
+    assert other_contents(before, before) == other_contents({}, before) == ""
+    assert other_contents({"a": "1", "b": "1", "c": "1"}, {"a": "2", "b": "2", "d": "1"}) == (
+        "a and b"
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
 from textgym.files import LOCK_FILE, exclusive_folder, write_json
-from textgym.provenance import code_version
+from textgym.provenance import code_version, other_contents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Run", "RunError", "Stage", "run_stages"]
 
 _CONFIG_FILE = "config.json"
-_CODE = "code"
+_CODE, _CONTENTS = "code", "contents"
 
 
 class RunError(CommandError):
@@ -59,6 +59,7 @@ class Run:
     Attributes:
         out: The directory.
         config: The settings, and the data's hashes, as JSON values; equal ones are needed to go on.
+        contents: Hashes of what the settings name, by what to call it; likewise.
         console: Where messages go.
         code: The versions of the code, which may be others when a run goes on.
         figures: What the stages that are done have recorded, by stage.
@@ -67,6 +68,7 @@ class Run:
     out: Path
     config: Mapping[str, Any]
     console: Console
+    contents: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, str] = field(default_factory=code_version)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -83,7 +85,8 @@ class Run:
             before = self._require_ours()
             if before.get(_CODE, self.code) != self.code:
                 say(self.console, "  goes on with other code than its first stages were made by")
-            write_json(self.out / _CONFIG_FILE, {**self.config, _CODE: self.code})
+            mine = {**self.config, _CONTENTS: dict(self.contents), _CODE: self.code}
+            write_json(self.out / _CONFIG_FILE, mine)
             yield
 
     def _require_ours(self) -> Mapping[str, Any]:
@@ -93,13 +96,19 @@ class Run:
             made_with = json.loads(path.read_text(encoding="utf-8"))
             changed = sorted(
                 name
-                for name in (made_with.keys() | self.config.keys()) - {_CODE}
+                for name in (made_with.keys() | self.config.keys()) - {_CODE, _CONTENTS}
                 if made_with.get(name) != self.config.get(name)
             )
             if changed:
                 raise RunError(
                     f"{self.out} was made with another {', '.join(changed)}; choose another --out, "
                     "or remove that folder to start anew"
+                )
+            others = other_contents(made_with.get(_CONTENTS, {}), self.contents)
+            if others:
+                raise RunError(
+                    f"{self.out} was begun with other contents of {others}: give what it was begun "
+                    "with, or choose another --out"
                 )
             return dict(made_with)
         if self.out.exists() and (

@@ -180,6 +180,19 @@ def test_another_study_is_not_mixed_in(tmp_path):
         small(tokens=300).save(tmp_path)
 
 
+def test_a_study_of_other_files_is_not_mixed_in(tmp_path, monkeypatch):
+    """A reward's module was edited between two cells."""
+    monkeypatch.syspath_prepend(tmp_path)
+    mine = tmp_path / "my_rewards_43.py"
+    mine.write_text("def mine(prompts, completions): return [0.0 for _ in completions]")
+    study = small(rewards={"mine": "my_rewards_43:mine"})
+    study.save(tmp_path / "study")
+    study.save(tmp_path / "study")
+    mine.write_text("def mine(prompts, completions): return [1.0 for _ in completions]")
+    with pytest.raises(ValueError, match="holds a study of other contents of my_rewards_43:mine:"):
+        study.save(tmp_path / "study")
+
+
 def test_a_study_is_read_as_it_was_saved(tmp_path):
     study = small(agents=PPO, gold={"clip": {"reward": "length", "low": 0}})
     study.save(tmp_path)

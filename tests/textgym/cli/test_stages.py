@@ -1,6 +1,7 @@
 """Stages are done once, in order, and a failed one is done again."""
 
 import io
+import json
 
 import pytest
 from rich.console import Console
@@ -9,9 +10,10 @@ from textgym.cli.stages import Run, RunError, Stage, run_stages
 from textgym.files import FolderInUseError
 
 
-def _run(out, **config):
+def _run(out, contents=None, **config):
     code = {"source": config.pop("source", "a")}
-    return Run(out=out, config=config, code=code, console=Console(file=io.StringIO()))
+    to = Console(file=io.StringIO())
+    return Run(out=out, config=config, contents=contents or {}, code=code, console=to)
 
 
 def test_a_stage_that_failed_is_repeated_and_those_before_it_are_not(tmp_path):
@@ -51,6 +53,19 @@ def test_only_the_same_settings_go_on(tmp_path):
         opened(seed=0, ppo={"clip": 0.3})
     said = opened(seed=0, ppo={"clip": 0.2}, source="b")
     assert said == "  goes on with other code than its first stages were made by\n"
+
+
+def test_only_the_same_files_go_on(tmp_path):
+    """A name stays while what lies there is edited."""
+
+    def opened(**contents):
+        with _run(tmp_path / "r", contents, seed=0).opened():
+            return json.loads((tmp_path / "r" / "config.json").read_text())["contents"]
+
+    assert opened(data="1", model="1") == {"data": "1", "model": "1"}
+    with pytest.raises(RunError, match="was begun with other contents of data and model: give"):
+        opened(data="2", model="2")
+    assert opened(data="1", model="1", another="1")["another"] == "1"
 
 
 def test_of_two_runs_in_one_folder_the_second_is_refused(tmp_path):

@@ -104,7 +104,7 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
                 store.add_provenance(_origins(pairs))
             left_out = f"; {same} were left out, whose texts are the same" if same else ""
             say(console, f"{len(pairs)} pairs to compare in {config.store}{left_out}")
-        _require_same(config, store.pairs())
+        _require_same(config, store.pairs(), store.provenance())
         answer_all(store, annotators)
         pairs, answers = store.pairs(), store.answers()
     answered = len({answer.pair_id for answer in answers})
@@ -244,8 +244,10 @@ def _weights(folder: Path) -> str:
     return whole.hexdigest()
 
 
-def _require_same(config: CompareConfig, pairs: Sequence[Pair]) -> None:
-    """Requires that the store is of these policies.
+def _require_same(
+    config: CompareConfig, pairs: Sequence[Pair], origins: Sequence[Provenance]
+) -> None:
+    """Requires that the store is of these policies, as they are now where they are there.
 
     Raises:
         CommandError: If it is of others.
@@ -255,6 +257,14 @@ def _require_same(config: CompareConfig, pairs: Sequence[Pair]) -> None:
         raise CommandError(
             f"{config.store} compares {', '.join(sorted(written)) or 'texts of unknown writers'}: "
             "name the same policies, or another --store"
+        )
+    now = {name: _weights(Path(name)) for name in config.policies}
+    others = {text.policy for text in origins if now.get(text.policy) and text.checkpoint}
+    others -= {text.policy for text in origins if text.checkpoint == now.get(text.policy)}
+    if others:
+        raise CommandError(
+            f"{config.store} compares texts that {' and '.join(sorted(others))} wrote with other "
+            "weights: name the policies as they were, or another --store"
         )
     if not pairs:
         raise CommandError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,18 @@ from textgym.cli.console import chosen_device, keep_large_blocks, say, use_quiet
 from textgym.cli.feedback.asking import make_annotators, truth_of
 from textgym.cli.feedback.rounds import Rounds, RoundSettings, start_policy
 from textgym.cli.parsing import CommandError
+from textgym.cli.policy.policies import contents_of, environment_arguments, make_envs
 from textgym.cli.policy.running import FORESEEABLE
 from textgym.cli.stages import Run, Stage, run_stages
 from textgym.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 __all__ = ["LoopConfig", "loop"]
 
+_START = "start"
+_UNNAMED = ("out", "rule", "votes", "annotators")  # words, and where to
 _STEPS = ("write", "ask", "learn", "optimise", "evaluate")
 _TITLES = {
     "write": "pairs are written",
@@ -74,26 +78,49 @@ def loop(config: LoopConfig, console: Console | None = None) -> None:
     annotators = make_annotators(config.annotators, truth, config.seed * 1000)
     settings = {name: value for name, value in asdict(config).items() if name != "out"}
     settings["annotators"] = list(config.annotators)
-    run = Run(out=config.out, config=settings, console=console)
+    with _one_line():
+        contents = _contents(config)
+    run = Run(out=config.out, config=settings, contents=contents, console=console)
     with run.opened():
         _go_round(run, config, annotators, truth)
 
 
-def _go_round(run: Run, config: LoopConfig, annotators: Any, truth: Any) -> None:
-    """Does the rounds that are not done yet, and prints them side by side."""
-    console, settings = run.console, dict(run.config)
+def _contents(config: LoopConfig) -> dict[str, str]:
+    """Hashes what the settings name; makes the environment once, so that it is known to work."""
+    start = config.out / _START
+    policy = str(start) if start.is_dir() else config.policy  # the start is kept, once it is there
+    arguments = environment_arguments(config.env_kwargs, policy)
+    envs = make_envs(config.env, arguments, num_envs=1, device=config.device)
+    named = {name: value for name, value in asdict(config).items() if name not in _UNNAMED}
+    return contents_of(named, config.env, envs)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Says what a wrong word raises in one line.
+
+    Raises:
+        CommandError: If the block raises what is foreseeable, but for files.
+    """
     try:
-        if not (config.out / "start").is_dir():
-            start_policy(config, config.out)
-        with PreferenceStore(config.out / "preferences.sqlite") as store:
-            rounds = Rounds(config=config, store=store, annotators=annotators, truth=truth)
-            run_stages(run, _stages(rounds, config.rounds))
+        yield
     except CommandError:
         raise
     except FORESEEABLE as error:
         if isinstance(error, OSError):
             raise
         raise CommandError(" ".join(str(error).split())) from error
+
+
+def _go_round(run: Run, config: LoopConfig, annotators: Any, truth: Any) -> None:
+    """Does the rounds that are not done yet, and prints them side by side."""
+    console, settings = run.console, dict(run.config)
+    with _one_line():
+        if not (config.out / _START).is_dir():
+            start_policy(config, config.out)
+        with PreferenceStore(config.out / "preferences.sqlite") as store:
+            rounds = Rounds(config=config, store=store, annotators=annotators, truth=truth)
+            run_stages(run, _stages(rounds, config.rounds))
     table = _table(config.rounds, run.figures)
     write_json(config.out / "report.json", {"config": settings, "stages": run.figures})
     (config.out / "report.md").write_text("\n".join(table) + "\n", encoding="utf-8")

@@ -18,6 +18,7 @@ from agents.models.policy import TransformerPolicy
 from textgym.files import last_checkpoint
 from textgym.messages import did_you_mean
 from textgym.pretrained.adapters import AdapterConfig
+from textgym.provenance import json_hash, named_contents
 from textgym.registration import registered_ids
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = [
+    "contents_of",
     "environment_arguments",
     "make_envs",
     "make_policy",
@@ -109,6 +111,18 @@ def make_envs(
             f"{env} is no environment of texts, which is what this needs; textgym envs lists them"
         ) from error
     return envs.unwrapped  # type: ignore[no-any-return] # make_vec says VectorEnv
+
+
+def contents_of(named: Any, env: str, envs: TextVectorEnv) -> dict[str, str]:
+    """Hashes what decides a run besides its settings, by what to call it.
+
+    Args:
+        named: Settings that name files, folders and modules, see ``named_contents``.
+        env: The environment's id.
+        envs: The environment, whose prompts count wherever they come from.
+    """
+    prompts = [[example.prompt, repr(example.columns)] for example in envs.examples]
+    return {**named_contents(named), f"the prompts of {env}": json_hash(prompts)}
 
 
 def require_no_run(policy: str) -> None:

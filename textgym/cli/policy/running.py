@@ -23,6 +23,7 @@ from agents.training.guards import GuardError, explained_memory
 from textgym.cli.console import chosen_device, keep_large_blocks, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import (
+    contents_of,
     environment_arguments,
     make_envs,
     make_policy,
@@ -37,7 +38,7 @@ from textgym.files import (
     prune,
     write_json,
 )
-from textgym.provenance import code_version, json_hash, named_contents
+from textgym.provenance import code_version, other_contents
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ _MADE_FROM = "made_from"  # in config.json: what lay behind its names, and the c
 _FREE = ("out", "total_timesteps", "save_every", "device", "preset", "data", "held_out")
 """What a run may go on with that it was not begun with: where and how long, and what the learner
 compares by itself, its settings and the pairs that it was given."""
-_WORDS = ("split", "autoreset_mode", "backend", "device", "obs_mode", "action_kind", "render_mode")
 _SHOWN, _LETTERS = 3, 80  # texts at the end, and of each side of the bar
 
 
@@ -321,11 +321,8 @@ def _begun_with(config: Training) -> dict[str, Any]:
 
 def _made_from(config: Training, learner: Learner) -> dict[str, Any]:
     """Hashes what lies behind a run's names, by what to call it, and says which code it is of."""
-    arguments = json.loads(config.env_kwargs)
-    named = [value for name, value in arguments.items() if name not in _WORDS]
-    prompts = [[e.prompt, repr(e.columns)] for e in learner.envs.examples]
-    contents = named_contents([config.policy, *named])
-    contents[f"the prompts of {config.env}"] = json_hash(prompts)
+    named = [config.policy, json.loads(config.env_kwargs)]
+    contents = contents_of(named, config.env, learner.envs)
     return {"contents": contents, "code": code_version()}
 
 
@@ -341,15 +338,11 @@ def _require_same_contents(config: Training, made_from: Mapping[str, Any]) -> li
     before = _begun_with(config).get(_MADE_FROM)
     if before is None:
         return []
-    others = [
-        name
-        for name, found in made_from["contents"].items()
-        if before["contents"].get(name, found) != found
-    ]
+    others = other_contents(before["contents"], made_from["contents"])
     if others:
         raise ValueError(
-            f"{config.out} was begun with other contents of {' and '.join(others)}: give what it "
-            "was begun with, or another --out"
+            f"{config.out} was begun with other contents of {others}: give what it was begun with, "
+            "or another --out"
         )
     changed = [name for name, said in made_from["code"].items() if before["code"].get(name) != said]
     return [f"goes on with other code ({', '.join(changed)}) than it was begun with"] * bool(

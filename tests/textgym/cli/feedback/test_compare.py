@@ -7,7 +7,8 @@ from collections import Counter
 import pytest
 from rich.console import Console
 
-from reward_models.preferences import Answer, PreferenceStore
+from reward_models.preferences import Answer, Pair, PreferenceStore
+from textgym.cli.feedback import compare as module
 from textgym.cli.feedback.compare import CompareConfig, compare
 from textgym.cli.parsing import CommandError
 
@@ -48,6 +49,24 @@ def test_pairs_are_balanced_and_say_nothing_of_who_wrote_them(tmp_path):
     assert "pairs to compare in" not in again
     with PreferenceStore(tmp_path / "people.sqlite") as store:
         assert pairs == store.pairs()
+
+
+def test_a_policy_that_was_trained_since_is_another(tmp_path):
+    """The store has what it wrote before; a folder that is gone leaves the answers worth a look."""
+    folder = tmp_path / "policy"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"weights")
+    given = config(tmp_path, policies=(str(folder), "another"))
+    pair = Pair(pair_id="1", prompt="", a="x", b="y", policy_a="another", policy_b=str(folder))
+    with PreferenceStore(given.store) as store:
+        store.add_pairs([pair])
+        store.add_provenance(module._origins([pair]))
+    assert "0 of 1 pairs are answered" in run(given)
+    (folder / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(CommandError, match=r"texts that .*policy wrote with other weights"):
+        run(given)
+    (folder / "model.safetensors").unlink()
+    assert "0 of 1 pairs are answered" in run(given)
 
 
 def test_the_answers_tell_who_is_preferred_and_what_is_open(tmp_path):

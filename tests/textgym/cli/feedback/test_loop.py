@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import threading
+from dataclasses import fields
 
 import pytest
 from rich.console import Console
@@ -12,9 +14,10 @@ from examples.experiments.closed_loop import LETTERS, settings, worth
 from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.preferences import Answer, PreferenceStore
 from textgym.cli.feedback import asking
-from textgym.cli.feedback.loop import loop
+from textgym.cli.feedback.loop import LoopConfig, _contents, loop
 from textgym.cli.parsing import CommandError
 from textgym.cli.stages import RunError
+from textgym.provenance import other_contents
 
 SMALL = {
     "policy": "scratch:gpt2?layers=1&width=16&heads=2&positions=16",
@@ -60,11 +63,46 @@ def test_rounds_stand_side_by_side_and_the_same_command_has_nothing_left_to_do(w
             ("round 2", "round 1"),
         }
         assert len(answers) == 3 * len(pairs)
+    begun = json.loads((out / "config.json").read_text())["contents"]
+    assert {"examples.experiments.closed_loop:worth", "the prompts of TextGym/Alphabet-v0"} == {
+        *begun
+    }
     again = run(out)
     assert again.count("done before") == 11
     assert [line for line in again.splitlines() if line.startswith("|")] == table
     with pytest.raises(RunError, match="made with another pairs"):
         run(out, pairs=12)
+
+
+_WORDS = {"env", "out", "rule", "votes", "device", "annotators"}
+
+
+@pytest.mark.parametrize(
+    "name", [f.name for f in fields(LoopConfig) if "str" in str(f.type) and f.name not in _WORDS]
+)
+def test_a_loop_whose_files_changed_is_told_so(tmp_path, name, monkeypatch):
+    """Settings were compared, and not what lies at the paths that they name."""
+    monkeypatch.syspath_prepend(tmp_path)
+    data, module, folder = (tmp_path / x for x in ("data.jsonl", "my_truth_44.py", "model"))
+    data.write_text('{"prompt": "a", "reference": "b"}\n' * 9)
+    module.write_text("def worth(prompts, completions): return [0.0 for _ in completions]")
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    task = json.dumps({"task": f"{data}?prompt=prompt", "tokenizer": "characters:abc"})
+    named = {
+        "truth": (module, "my_truth_44:worth"),
+        "env_kwargs": (data, task),
+        "evaluation_kwargs": (data, task),
+        "model": (folder / "config.json", str(folder)),
+        "policy": (folder / "config.json", str(folder)),
+    }
+    path, given = named[name]
+    shutil.copytree(folder, tmp_path / "loop" / "start")  # what is kept needs no other
+    config = settings(tmp_path / "loop", 0, **(SMALL | {"device": "cpu", name: given}))
+    before = _contents(config)
+    assert other_contents(before, _contents(config)) == ""
+    path.write_text(path.read_text().replace("0.0", "1.0") + "\n")
+    assert given.partition("{")[0] in other_contents(before, _contents(config))
 
 
 def test_a_round_that_was_stopped_goes_on_at_its_step_and_ends_alike(tmp_path, whole, monkeypatch):
