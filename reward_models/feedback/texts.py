@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from reward_models.preferences.pairs import Pair
 from reward_models.preferences.store import Provenance
-from textgym.data.tables import read_rows
+from textgym.data.tables import checked_rows, read_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from reward_models.preferences.leases import Question, Side
     from textgym.data.tables import Row
@@ -45,7 +45,13 @@ class Material:
     question: Question
 
 
-def read_material(name: str, *, seed: int = 0) -> Material:
+def read_material(
+    name: str,
+    *,
+    seed: int = 0,
+    columns: Mapping[str, str] | None = None,
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> Material:
     """Reads a file of pairs, or of texts of which those of one prompt are paired at random.
 
     ===============================================  =============================================
@@ -64,36 +70,68 @@ def read_material(name: str, *, seed: int = 0) -> Material:
     Args:
         name: What ``read_rows`` takes.
         seed: Decides which texts meet, and which is called ``a``.
+        columns: The file's name of a column by ours.
+        on_bad: Is told why a row cannot be read, which is then left out; None raises it.
 
     Raises:
         ValueError: If the columns are others, a row has no text, or no prompt has two texts.
         FileNotFoundError: If there is no such file.
     """
-    rows = read_rows(name)
-    columns = rows[0].values
-    for first, second in _PAIRS:
-        if first in columns and second in columns:
-            return _of_pairs(rows, first, second, seed)
-    if "completion" in columns or "completions" in columns:
-        return _of_texts(name, rows, seed)
+    rows = read_rows(name, columns=columns, on_bad=on_bad)
+    known = rows[0].values
+    sides = next((sides for sides in _PAIRS if set(sides) <= known.keys()), None)
+    if sides is not None:
+        sound = checked_rows(rows, lambda row: _sides_of(row, sides), on_bad)
+        return _of_pairs(sound, sides, seed)
+    if "completion" in known or "completions" in known:
+        return _of_texts(name, checked_rows(rows, _texts_of, on_bad), seed)
     raise ValueError(
-        f"{name} has the columns {', '.join(columns)}; to compare texts, name them a and b, "
+        f"{name} has the columns {', '.join(known)}; to compare texts, name them a and b, "
         "completion, or completions, and what they follow prompt"
     )
 
 
-def _of_pairs(rows: Sequence[Row], first: str, second: str, seed: int) -> Material:
+def _sides_of(row: Row, sides: tuple[str, str]) -> list[_Text]:
+    """Both texts of a pair.
+
+    Raises:
+        ValueError: If one is none, or what is known is no side.
+    """
+    known = row.values.get(_EXPECTED)
+    if known not in (None, "", "a", "b"):
+        raise ValueError(f"{row.place}: known is {known!r}; it is a, b, or nothing")
+    return [_written(row, side, f"_{side}") for side in sides]
+
+
+def _texts_of(row: Row) -> list[_Text]:
+    """The texts of a row with one or several.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    listed = row.values.get("completions")
+    if listed is None:
+        return [_written(row, "completion", "")]
+    try:
+        listed = json.loads(listed) if isinstance(listed, str) else listed
+    except ValueError as error:
+        raise ValueError(f"{row.place}: completions are no list in JSON: {error}") from error
+    if not isinstance(listed, list) or not all(isinstance(text, str) for text in listed):
+        raise ValueError(f"{row.place}: completions must be a list of texts")
+    one = _written(row, None, "")
+    return [replace(one, text=text) for text in listed]
+
+
+def _of_pairs(rows: Sequence[Row], sides: tuple[str, str], seed: int) -> Material:
     found: dict[str, _Compared] = {}
     expected: dict[str, Side] = {}
     prompt = _DRAFT if _DRAFT in rows[0].values else "prompt"
     for row in rows:
-        texts = [_written(row, side, f"_{side}") for side in (first, second)]
+        texts = _sides_of(row, sides)
         if texts[0].text == texts[1].text:
             continue
         one = _compared(_optional(row, prompt), texts, seed)
         known = row.values.get(_EXPECTED)
-        if known not in (None, "", "a", "b"):
-            raise ValueError(f"{row.place}: known is {known!r}; it is a, b, or nothing")
         found[one.pair.pair_id] = one
         if known:
             right = texts[0] if known == "a" else texts[1]
@@ -106,15 +144,8 @@ def _of_pairs(rows: Sequence[Row], first: str, second: str, seed: int) -> Materi
 def _of_texts(name: str, rows: Sequence[Row], seed: int) -> Material:
     texts: dict[str, dict[str, _Text]] = {}
     for row in rows:
-        if row.values.get("completions") is None:
-            given = [_written(row, "completion", "")]
-        else:
-            listed = row.values["completions"]
-            listed = json.loads(listed) if isinstance(listed, str) else listed
-            one = _written(row, None, "")
-            given = [replace(one, text=str(text)) for text in listed]
         of_prompt = texts.setdefault(_optional(row, "prompt"), {})
-        for text in given:
+        for text in _texts_of(row):
             of_prompt.setdefault(text.text, text)
     found = []
     for prompt, known in texts.items():

@@ -27,6 +27,7 @@ __all__ = [
     "DATASETS_PREFIX",
     "Row",
     "SkippedRows",
+    "checked_rows",
     "is_table",
     "parse_columns",
     "read_rows",
@@ -156,6 +157,37 @@ def read_rows(
             values[column] = None  # what one row lacks is nothing, not another set of columns
     moves = _moves(name, list(names), columns or {})
     return tuple(Row(place=place, values=_renamed(values, moves)) for place, values in rows)
+
+
+def checked_rows(
+    rows: Sequence[Row],
+    check: Callable[[Row], object],
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> list[Row]:
+    """Returns the rows that pass a check.
+
+    Args:
+        rows: What ``read_rows`` gave.
+        check: Raises ``ValueError``, with the row's place, of a row that cannot be used.
+        on_bad: Is told why, and the row is left out; None raises it.
+
+    Raises:
+        ValueError: If none passes.
+    """
+    kept, first = [], None
+    for row in rows:
+        try:
+            check(row)
+        except ValueError as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+            first = first or error
+        else:
+            kept.append(row)
+    if first is not None and not kept:
+        raise first
+    return kept
 
 
 def _found(name: str) -> Iterator[_Found]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from reward_models.feedback.texts import read_material
+from textgym.data.tables import SkippedRows
 
 
 def write(path, rows):
@@ -105,3 +106,27 @@ def test_a_draft_and_two_edits_are_asked_about_as_such(tmp_path):
     rows = [{"draft": "the dog", "a": "a dog", "b": "the cat"}]
     material = read_material(write(tmp_path / "edits.jsonl", rows))
     assert (material.question, material.pairs[0].prompt) == ("edits", "the dog")
+
+
+def test_bad_rows_are_left_out_and_counted_and_columns_have_other_names(tmp_path):
+    """A list that is no JSON, or that holds no texts, was an error without a place, or a text."""
+    pairs = [
+        {"q": "p", "left": "x", "right": "y"},
+        {"q": "p", "left": 7, "right": "y"},
+        {"q": "p", "left": "x", "right": "z", "known": "c"},
+    ]
+    columns = {"prompt": "q", "a": "left", "b": "right"}
+    name, skipped = write(tmp_path / "pairs.jsonl", pairs), SkippedRows()
+    (pair,) = read_material(name, columns=columns, on_bad=skipped).pairs
+    assert (pair.prompt, {pair.a, pair.b}) == ("p", {"x", "y"})
+    assert (skipped.number, skipped.first) == (2, f"{name}:2: a is no text, but int")
+    with pytest.raises(ValueError, match=r"pairs\.jsonl:2: a is no text"):
+        read_material(name, columns=columns)
+    for wrong in ("[1", '{"a": 1}', ["x", None], 3):
+        rows = [{"completions": ["one", "two"]}, {"completions": wrong}]
+        name, skipped = write(tmp_path / "texts.jsonl", rows), SkippedRows()
+        assert len(read_material(name, on_bad=skipped).pairs) == skipped.number == 1
+        with pytest.raises(ValueError, match=r"texts\.jsonl:2: completions "):
+            read_material(name)
+    with pytest.raises(ValueError, match=r"texts\.jsonl:1: completions "):
+        read_material(write(tmp_path / "texts.jsonl", rows[1:]), on_bad=SkippedRows())

@@ -48,6 +48,17 @@ def test_a_file_of_texts_is_on_the_page_in_one_command(tmp_path):
         assert [answer.annotator for answer in store.answers()] == ["anna"]
 
 
+def test_bad_rows_of_a_strangers_file_are_left_out_and_counted(tmp_path):
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text('{"q": "p", "left": "x", "right": "y"}\n{"q": 1, "left": 2, "right": "y"}\n{')
+    columns = ("--columns", "prompt=q,a=left,b=right")
+    with labelling(str(pairs), *columns, "--annotator", "me", "--skip-bad-rows") as (page, line):
+        assert line.startswith("left out: 2 rows that cannot be read; the first: ")
+        client, _ = enter(page.stdout.readline())
+        assert client.get("/api/next").json()["progress"]["remaining"] == 1
+        client.close()
+
+
 def test_a_store_that_programs_have_answered_is_asked_of_people(tmp_path):
     """The quickstart's, for one: what scripts said of a pair is no person's answer."""
     path = tmp_path / "preferences.sqlite"

@@ -23,7 +23,7 @@ from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward
 from textgym.data.packages import Package
-from textgym.data.tables import is_table
+from textgym.data.tables import SkippedRows, is_table, parse_columns
 
 if TYPE_CHECKING:
     from reward_models.feedback.application import Study
@@ -58,6 +58,11 @@ class LabelConfig:
     or a file of texts or pairs: .jsonl, .csv or .parquet."""
     store: str | None = None
     """Where the answers to a file's pairs go; None puts a store beside the file."""
+    columns: str | None = None
+    """Which of a file's columns are which, as in prompt=question,a=left,b=right; c.d is what c
+    holds under d."""
+    skip_bad_rows: bool = False
+    """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     annotator: str = ""
     """Your pseudonym; the page asks for it if there is none."""
     annotators: tuple[str, ...] = ()
@@ -116,10 +121,13 @@ def label(config: LabelConfig, console: Console | None = None) -> None:
     console = console or Console()
     where = _store_of(config)
     path = config.access or _beside(where, "access.json")
+    skipped = SkippedRows() if config.skip_bad_rows else None
     try:
         access = Access.of_file(path, config.annotators)
         with PreferenceStore(where) as store:
-            study = _study(config, store)
+            study = _study(config, store, skipped)
+            if skipped is not None:
+                say(console, *skipped.notes)
             place = Place(host=config.host, port=config.port, urls=config.urls)
             with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
                 serve(
@@ -157,7 +165,7 @@ def _store_of(config: LabelConfig) -> str:
     return source
 
 
-def _study(config: LabelConfig, store: PreferenceStore) -> Study:
+def _study(config: LabelConfig, store: PreferenceStore, skipped: SkippedRows | None) -> Study:
     """Says what is to be answered, in its order, and what people are told.
 
     Raises:
@@ -177,7 +185,12 @@ def _study(config: LabelConfig, store: PreferenceStore) -> Study:
     expected: dict[str, Side] = {}
     asked: dict[str, Question] = {}
     if is_table(config.source):
-        material = read_material(config.source, seed=config.seed)
+        material = read_material(
+            config.source,
+            seed=config.seed,
+            columns=parse_columns(config.columns),
+            on_bad=skipped,
+        )
         store.add_pairs(material.pairs)
         store.add_provenance(material.provenance)
         expected = dict(material.expected)

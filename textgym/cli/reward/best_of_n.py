@@ -15,7 +15,7 @@ from reward_models.card.charts import best_of_n_chart, save_chart
 from textgym.cli.console import chosen_device, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward, read_spec
-from textgym.data.tables import SkippedRows, read_rows
+from textgym.data.tables import SkippedRows, checked_rows, parse_columns, read_rows
 from textgym.files import atomic_file, exclusive_folder, write_json
 from textgym.provenance import code_version, named_contents
 from textgym.statistics.best_of_n import (
@@ -80,6 +80,9 @@ class BestOfNConfig:
     """Decides what the policy writes, and the intervals."""
     repetitions: int = REPETITIONS
     """Resamples of the prompts behind each interval: more make its ends steadier."""
+    columns: str | None = None
+    """Which of a file's columns are which, as in prompt=question,completions=answers; a.b is what a
+    holds under b."""
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     device: str = "auto"
@@ -125,7 +128,11 @@ def _write_curve(config: BestOfNConfig, console: Console) -> None:
         proxy, gold = (named_reward(name, device) for name in (config.proxy, config.gold))
         skipped = SkippedRows() if config.skip_bad_rows else None
         samples = read_samples(
-            config.data, completions=config.policy is None, count=config.count, on_bad=skipped
+            config.data,
+            completions=config.policy is None,
+            count=config.count,
+            columns=parse_columns(config.columns),
+            on_bad=skipped,
         )
         if skipped is not None:
             say(console, *skipped.notes)
@@ -180,6 +187,7 @@ def read_samples(
     *,
     completions: bool = True,
     count: int | None = None,
+    columns: Mapping[str, str] | None = None,
     on_bad: Callable[[ValueError], None] | None = None,
 ) -> Samples:
     """Reads prompts and their completions.
@@ -188,23 +196,15 @@ def read_samples(
         name: A file that ``read_rows`` reads, with ``prompt`` and the list ``completions``.
         completions: Whether there must be completions; without, those that are there are left.
         count: Use the first so many of each prompt; None for all.
+        columns: The file's name of a column by ours.
         on_bad: Is told why a row cannot be read, which is then left out; None raises it.
 
     Raises:
         ValueError: If a row has none, or not as many as the others; the message says where.
         FileNotFoundError: If there is no such file.
     """
-    rows: list[Row] = []
-    for row in read_rows(name, on_bad=on_bad):
-        flaw = _flaw(row, completions=completions)
-        if flaw is None:
-            rows.append(row)
-        elif on_bad is None:
-            raise flaw
-        else:
-            on_bad(flaw)
-    if not rows:
-        raise ValueError(f"{name} has no row with a prompt" + " and completions" * completions)
+    found = read_rows(name, columns=columns, on_bad=on_bad)
+    rows = checked_rows(found, lambda row: _check_row(row, completions=completions), on_bad)
     prompts: list[str] = [row.values["prompt"] for row in rows]
     texts: list[list[str]] = [
         list(row.values["completions"])[:count] if completions else [] for row in rows
@@ -220,20 +220,25 @@ def read_samples(
     names = [name for name in rows[0].values if name not in ("prompt", "completions")]
     if "prompts" in names:
         raise ValueError(f"{name} has a column 'prompts', which rewards take for all prompts")
-    columns = {column: [row.values[column] for row in rows] for column in names}
-    return Samples(prompts=prompts, completions=texts, columns=columns)
+    others = {column: [row.values[column] for row in rows] for column in names}
+    return Samples(prompts=prompts, completions=texts, columns=others)
 
 
-def _flaw(row: Row, *, completions: bool) -> ValueError | None:
-    """Says what of a row is no prompt, or no list of texts."""
+def _check_row(row: Row, *, completions: bool) -> None:
+    """Requires a prompt, and a list of texts.
+
+    Raises:
+        ValueError: If one is none.
+    """
     given = row.values.get("completions")
     if not isinstance(row.values.get("prompt"), str):
-        return ValueError(f"{row.place} has no prompt; give it a text, empty if need be")
+        raise ValueError(  # noqa: TRY004 - the file is wrong, not the type of an argument
+            f"{row.place} has no prompt; give it a text, empty if need be"
+        )
     if completions and not (
         isinstance(given, list) and given and all(isinstance(text, str) for text in given)
     ):
-        return ValueError(f"{row.place}: completions must be a list of texts")
-    return None
+        raise ValueError(f"{row.place}: completions must be a list of texts")
 
 
 def _sampled(config: BestOfNConfig, samples: Samples, device: str) -> Samples:

@@ -16,7 +16,7 @@ from textgym.cli.console import bar, chosen_device, require_new_file, say, use_q
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward
 from textgym.data.prose import read_text
-from textgym.data.tables import SkippedRows, is_table, read_rows
+from textgym.data.tables import SkippedRows, checked_rows, is_table, parse_columns, read_rows
 from textgym.recording.rescoring import rescore
 from textgym.recording.trajectories import read_trajectories
 from textgym.rewards import RewardError
@@ -56,6 +56,9 @@ class ScoreConfig:
     text_column: str | None = None
     """The column with the texts; None takes the first that is there of completion, text, response,
     answer and output."""
+    columns: str | None = None
+    """Which of a file's columns are which, as in prompt=question,completion=answer,reference=gold;
+    a.b is what a holds under b."""
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     out: Path | None = None
@@ -99,7 +102,8 @@ def score_texts(config: ScoreConfig, console: Console | None = None) -> None:
     rewards = _rewards(config.rewards, config.out, config.device)
     skipped = SkippedRows() if config.skip_bad_rows else None
     try:
-        rows, texts = _read(config.data, config.text_column, skipped)
+        named = parse_columns(config.columns)
+        rows, texts = _read(config.data, config.text_column, named, skipped)
     except ValueError as error:
         raise CommandError(str(error)) from error
     if skipped is not None:
@@ -168,7 +172,10 @@ def _rewards(names: Sequence[str], out: Path | None, device: str) -> dict[str, S
 
 
 def _read(
-    name: str, column: str | None, skipped: SkippedRows | None = None
+    name: str,
+    column: str | None,
+    columns: Mapping[str, str],
+    skipped: SkippedRows | None = None,
 ) -> tuple[list[Mapping[str, Any]], list[str]]:
     """Reads rows, and the texts among them.
 
@@ -185,7 +192,7 @@ def _read(
             f"{name} is no file of texts; give a table such as .jsonl, .json, .csv, .tsv or "
             ".parquet, datasets:NAME, or a .txt file with a text in each line"
         )
-    rows = read_rows(name, on_bad=skipped)
+    rows = read_rows(name, columns=columns, on_bad=skipped)
     known = rows[0].values
     where = column or next((each for each in _TEXTS if each in known), None)
     if where is None or where not in known:
@@ -194,25 +201,20 @@ def _read(
             f"{name} has {asked}; it has {', '.join(known)}: name the one with the texts, "
             "--text-column NAME"
         )
-    flaws = [(row, _flaw(row, where)) for row in rows]
-    for _, flaw in flaws:
-        if flaw is not None and skipped is None:
-            raise flaw
-        if flaw is not None and skipped is not None:
-            skipped(flaw)
-    kept = [row.values for row, flaw in flaws if flaw is None]
-    if not kept:
-        raise ValueError(f"{name} has no row with a text in {where}")
+    kept = [row.values for row in checked_rows(rows, lambda row: _check(row, where), skipped)]
     return kept, [values[where] for values in kept]
 
 
-def _flaw(row: Row, where: str) -> ValueError | None:
-    """Says what of a row is no text."""
+def _check(row: Row, where: str) -> None:
+    """Requires texts.
+
+    Raises:
+        ValueError: If one is none.
+    """
     for each in (where, "prompt"):
         value = row.values.get(each, "")
         if not isinstance(value, str) and (each == where or value is not None):
-            return ValueError(f"{row.place}: {each} must be a text, got {value!r:.80}")
-    return None
+            raise ValueError(f"{row.place}: {each} must be a text, got {value!r:.80}")
 
 
 def _require_columns(rewards: Mapping[str, Scorer], known: Sequence[str], where: str) -> None:

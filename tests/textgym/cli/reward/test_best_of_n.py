@@ -185,6 +185,15 @@ def test_bad_rows_of_samples_are_left_out_and_counted(tmp_path):
         read_samples(str(path))
 
 
+def test_samples_of_other_columns_are_read(tmp_path):
+    path = tmp_path / "samples.jsonl"
+    path.write_text('{"question": "q", "answers": ["a", "b"], "gold": "a"}\n')
+    columns = {"prompt": "question", "completions": "answers"}
+    samples = read_samples(str(path), columns=columns)
+    assert (samples.prompts, samples.completions) == (["q"], [["a", "b"]])
+    assert samples.columns == {"gold": ["a"]}
+
+
 def fails(prompts, completions, **columns):
     raise ValueError("the server is down")
 

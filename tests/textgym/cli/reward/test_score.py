@@ -49,6 +49,21 @@ def test_bad_rows_are_left_out_and_counted(tmp_path):
     assert "length: mean 0.0150" in "\n".join(lines)
 
 
+def test_columns_of_a_strangers_file_are_named(tmp_path):
+    """What the reward reads, and where the text is, also inside of another column."""
+    data = tmp_path / "rows.jsonl"
+    data.write_text(
+        '{"out": {"text": "a b"}, "gold": "a b"}\n{"out": {"text": "a"}, "gold": "b"}\n'
+    )
+    columns = "completion=out.text,reference=gold"
+    config = ScoreConfig(data=str(data), rewards=("squad_exact_match",), columns=columns)
+    assert "squad_exact_match: mean 0.5000" in "\n".join(said(score_texts, config))
+    with pytest.raises(CommandError, match="no column 'golden' .did you mean gold"):
+        score_texts(replace(config, columns="completion=out.text,reference=golden"))
+    with pytest.raises(CommandError, match="written ours=theirs"):
+        score_texts(replace(config, columns="completion"))
+
+
 def test_rows_are_written_with_their_scores_and_columns_reach_the_reward(tmp_path):
     rows = [
         {"answer": "a b", "reference": "a b", "n": 1},
