@@ -213,6 +213,16 @@ class Draws:
             generator.bit_generator.state = copy.deepcopy(state)
             self._generators[row] = generator, seed
 
+    def take(self, generators: Sequence[np.random.Generator]) -> None:
+        """Draws by other generators from now on, whose seeds nobody knows: -1, as in Gymnasium."""
+        if len(generators) != len(self._generators):
+            raise ValueError(
+                f"{len(self._generators)} rows cannot have {len(generators)} generators"
+            )
+        self._next[:] = _AHEAD
+        self._size = 1  # they may be used elsewhere too
+        self._generators = [(generator, -1) for generator in generators]
+
     @contextlib.contextmanager
     def seeded(self, seeds: Mapping[int, int]) -> Iterator[None]:
         """Gives some rows new generators, or their old ones back if the block fails.

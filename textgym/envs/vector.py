@@ -37,6 +37,7 @@ from textgym.dynamics.states import (
 from textgym.envs.backends import Backend, make_backend
 from textgym.envs.batch_moves import BatchMoves
 from textgym.envs.episodes import Episodes, Turnover
+from textgym.envs.rows import RowAttributes
 from textgym.envs.settings import RENDER_MODES, Settings, read_mode, read_size
 from textgym.envs.snapshots import BatchSnapshot, read_sources, require_fit
 from textgym.envs.starts import Draws, Starts, read_options, read_seeds
@@ -49,9 +50,6 @@ if TYPE_CHECKING:
     from textgym.rendering.spans import Span
 
 __all__ = ["TextVectorEnv"]
-
-_BY_ROW = frozenset({"action_masks", "authored", "np_random", "np_random_seed", "render"})
-_SPACES = frozenset({"action_space", "observation_space"})
 
 
 class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
@@ -116,6 +114,7 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         self._at_end: State | None = None
         self._has_stepped = False
         self._draws = Draws(num_envs, len(self._world.examples))
+        self._of_rows = RowAttributes(self._draws)
         self._starts = Starts(self._world, self._moves.on_device, self._backend, self._draws)
         self._turnover = Turnover(
             mode=self.autoreset_mode,
@@ -310,21 +309,16 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         return prompts, self._world.completions(self._moves.state_on_host(self._require_state()))
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        """Calls a method of this environment, or reads an attribute, and gives it to every row.
-
-        What agent libraries expect of a batch of environments; what each row has of its own, such
-        as ``action_masks``, ``text`` and ``np_random``, each gets, and spaces are a single row's.
-        """
-        if name == "text":
-            return tuple(zip(*self.texts(), strict=True))
-        value = getattr(self, f"single_{name}" if name in _SPACES else name)
-        result = value(*args, **kwargs) if callable(value) else value
-        by_row = name in _BY_ROW and result is not None
-        return tuple(result) if by_row else (result,) * self.num_envs
+        """Calls a method of every row, or reads an attribute, see ``textgym.envs.rows``."""
+        return self._of_rows.call(self, name, *args, **kwargs)
 
     def get_attr(self, name: str) -> tuple[Any, ...]:
-        """Returns an attribute for every row."""
+        """Returns an attribute of every row."""
         return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Sets an attribute of every row, see ``textgym.envs.rows``."""
+        self._of_rows.set(self, name, values)
 
     def render(self) -> tuple[Any, ...] | None:
         """Returns each row as ``TextEnv.render`` does."""

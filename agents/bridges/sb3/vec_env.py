@@ -117,15 +117,20 @@ class TextVecEnv(VecEnv):
         values = self.envs.get_attr(attr_name)
         return [values[i] for i in self._get_indices(indices)]
 
-    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:  # noqa: ARG002 - theirs
-        """Refuses: all rows share one environment.
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of some rows to one value, see ``textgym.envs.rows``.
 
         Raises:
-            AttributeError: Always.
+            AttributeError: If all rows share it, or some have no value yet.
         """
-        raise AttributeError(
-            f"{attr_name} cannot be set for rows of a batch; make the environment with it instead"
-        )
+        chosen = list(self._get_indices(indices))
+        if len(set(chosen)) == self.num_envs:
+            self.envs.set_attr(attr_name, [value] * self.num_envs)
+            return
+        values = list(self.envs.get_attr(attr_name))
+        for row in chosen:
+            values[row] = value
+        self.envs.set_attr(attr_name, values)
 
     def env_method(
         self,

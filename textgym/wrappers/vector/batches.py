@@ -33,15 +33,18 @@ __all__ = [
     "with_new_prompts",
 ]
 
-_FORWARDED = frozenset({"action_masks", "autoreset_mode", "call", "device", "pair_masks", "texts"})
+_FORWARDED = frozenset(
+    {"action_masks", "autoreset_mode", "call", "device", "get_attr", "pair_masks", "set_attr"}
+    | {"texts"}
+)
 
 
 class Batch(VectorWrapper):  # it takes no types in Gymnasium 1.1
     """A wrapper that hands on what Gymnasium's does not, where the environment has it.
 
-    These are ``action_masks()``, ``pair_masks()``, ``texts()``, ``call()``, ``autoreset_mode`` and
-    ``device``. What changes episodes behind a wrapper's back, as loading a saved state does, is not
-    among them.
+    These are ``action_masks()``, ``pair_masks()``, ``texts()``, ``call()``, ``get_attr()``,
+    ``set_attr()``, ``autoreset_mode`` and ``device``. What changes episodes behind a wrapper's
+    back, as loading a saved state does, is not among them.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:

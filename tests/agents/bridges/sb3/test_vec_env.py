@@ -83,9 +83,12 @@ def test_an_environment_that_resets_itself_is_refused():
         TextVecEnv(envs)
 
 
-def test_rows_cannot_be_given_attributes_of_their_own():
-    env = TextVecEnv(make_toy(rows=2))
+def test_attributes_are_set_for_rows_and_what_all_share_is_not():
+    env = TextVecEnv(make_toy(rows=3))
     assert env.get_attr("completion_tokens", 1) == [env.envs.completion_tokens]
-    assert env.env_is_wrapped(Monitor) == [True, True]
+    assert env.env_is_wrapped(Monitor) == [True, True, True]
     with pytest.raises(AttributeError, match="make the environment with it"):
         env.set_attr("completion_tokens", 3)
+    env.set_attr("level", 1)
+    env.set_attr("level", [2], indices=[1])
+    assert env.get_attr("level") == [1, [2], 1]

@@ -58,7 +58,7 @@ def test_columns_of_a_strangers_file_are_named(tmp_path):
     columns = "completion=out.text,reference=gold"
     config = ScoreConfig(data=str(data), rewards=("squad_exact_match",), columns=columns)
     assert "squad_exact_match: mean 0.5000" in "\n".join(said(score_texts, config))
-    with pytest.raises(CommandError, match="no column 'golden' .did you mean gold"):
+    with pytest.raises(CommandError, match=r"no column 'golden' .did you mean gold"):
         score_texts(replace(config, columns="completion=out.text,reference=golden"))
     with pytest.raises(CommandError, match="written ours=theirs"):
         score_texts(replace(config, columns="completion"))
