@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from agents.models.episodes import Evaluation
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
+    from agents.training.checkpoint import WrittenReference
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["Learner"]
@@ -79,6 +80,7 @@ class Learner:
         random: The generators, and the prompts that wait.
         collected: What the latest iteration has collected; ``None`` until it has.
         failure_folder: Where the batch goes that a guard refuses.
+        written_reference: Where the reference was written, or read from, last.
         changes: What of the settings is not as it was in the checkpoint that was gone on from.
         is_whole: Whether the weights are those between two iterations. A failure before the first
             update of one leaves it so, and all else as it was, to be saved or gone on from.
@@ -122,7 +124,9 @@ class Learner:
         require_float32(policy)
         self.processes = current_processes(policy.device)
         self.is_auto = config.bf16 == "auto"
-        bf16 = self.processes.as_main(pinned_precision(config.bf16, policy))
+        with self.processes.together():  # the main one alone tries, where it is to be tried
+            bf16 = self.processes.is_main and pinned_precision(config.bf16, policy)
+        bf16 = self.processes.as_main(bf16)
         config = replace(config, bf16=bf16)
         self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
         self.processes.start_alike(
@@ -143,6 +147,7 @@ class Learner:
         self._without_gradient = self.iteration = self.num_timesteps = 0
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.failure_folder = Path(tempfile.gettempdir())
+        self.written_reference: WrittenReference | None = None
         self.actor = policy.without_critic()
         self.compute_in(bf16=bf16)
         self.random = RandomState(config.seed, policy.device)

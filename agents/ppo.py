@@ -39,6 +39,7 @@ from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_w
 from agents.maths.running_scale import RunningScale
 from agents.rollouts.metrics import collection_metrics
 from agents.training.guards import require_agreement
+from agents.training.reference import final_values
 from textgym.types import StopReason
 
 if TYPE_CHECKING:
@@ -288,7 +289,12 @@ class PPO(Learner):
             mask,
             gamma=config.gamma,
             lam=config.lam,
-            bootstrap=self._bootstrap(rollout),
+            bootstrap=final_values(
+                self.policy,
+                rollout,
+                most_tokens=config.micro_batch_tokens,
+                processes=self.processes,
+            ),
         )
         if config.whiten_advantages == "batch":
             advantages = standardise(advantages, mask)
@@ -321,13 +327,6 @@ class PPO(Learner):
         if config.reward_clip is not None:
             rewards = rewards.clamp(-config.reward_clip, config.reward_clip)
         return rewards
-
-    def _bootstrap(self, rollout: Rollout) -> Tensor | None:
-        """The values of the final states of texts that an outside limit cut off, ``(N,)``."""
-        if not bool(rollout.truncated.any()):
-            return None
-        values = self.policy.state_values(rollout.tokens, rollout.lengths)
-        return torch.where(rollout.truncated, values, 0.0)
 
     def _whitened(self, batch: _Batch, mask: Tensor, minibatch: Tensor) -> _Batch:
         """The batch with the advantages of a minibatch whitened, if it is done by minibatches."""

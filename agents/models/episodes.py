@@ -1,18 +1,30 @@
-"""What a policy reads and what it answers: whole texts, the actions taken in them, and figures."""
+"""What a policy reads and what it answers: whole texts, the actions taken in them, and figures.
+
+A text that grew holds all that was there before each of its actions, and is read once. One that was
+edited is read as it was before every edit.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 
+from agents.maths.distributions import unpack_mask
+from agents.models.candidates import chosen_candidates
+from agents.models.edits import edit_log_probs
+from agents.models.output_layer import chosen_log_probs
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-__all__ = ["Act", "Episodes", "Evaluation"]
+    from agents.forward.contract import Trunk
+    from agents.models.heads import EditHead
+
+__all__ = ["Act", "Episodes", "Evaluation", "Reader", "evaluate_edited", "evaluate_grown"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +109,9 @@ class Evaluation:
         cls,
         shape: Sequence[int],
         at: tuple[Tensor, ...],
-        log_probs: Tensor,
         values: Tensor,
-        entropies: Tensor | None,
+        log_probs: Tensor,
+        entropies: Tensor | None = None,
         unlimited: Tensor | None = None,
     ) -> Evaluation:
         """Puts figures of M single actions where those are in the texts.
@@ -107,8 +119,8 @@ class Evaluation:
         Args:
             shape: ``(N, C)``.
             at: The texts and the actions in them, ``(M,)`` int64 each.
-            log_probs: ``(M,)``.
             values: ``(M,)``.
+            log_probs: ``(M,)``.
             entropies: ``(M,)``, if there are any.
             unlimited: ``(M,)``, if they differ.
         """
@@ -116,3 +128,138 @@ class Evaluation:
         figures = (log_probs, values, entropies, unlimited)
         placed = [None if each is None else blank.index_put(at, each) for each in figures]
         return cls(*placed)  # type: ignore[arg-type] # the first two are there
+
+
+class Reader(Protocol):
+    """What a policy has that reads whole texts."""
+
+    @property
+    def head(self) -> nn.Linear:
+        """The output layer."""
+
+    @property
+    def trunk(self) -> Trunk:
+        """The language model up to its last hidden state."""
+
+    def require_edit_head(self) -> EditHead:
+        """The edit head."""
+
+    def values_at(self, tokens: Tensor, rows: Tensor, at: Tensor, hidden: Tensor) -> Tensor:
+        """The values of the states that end at some places of texts."""
+
+
+def evaluate_grown(
+    policy: Reader,
+    episodes: Episodes,
+    rows: Tensor | slice,
+    temperature: float,
+    *,
+    entropies: bool,
+    detach_values: bool,
+) -> Evaluation:
+    """Evaluates texts that grew: the final text holds all that was there before.
+
+    Args:
+        policy: Whose models read them.
+        episodes: See ``TransformerPolicy.evaluate``, as of all that follows.
+        rows: See there.
+        temperature: See there.
+        entropies: See there.
+        detach_values: See there.
+    """
+    mask, places = episodes.mask[rows], episodes.places[rows]
+    # Nothing is chosen behind a text's last token, so it is not read.
+    width = 1 + int(torch.where(mask, places, 0).max())
+    tokens, at = episodes.tokens[rows, :width], mask.nonzero(as_tuple=True)
+    text, last = at[0], places[at]
+    hidden = policy.trunk.full(tokens, text * width + last)
+    actions = episodes.actions[rows][at]
+    legal = episodes.legal if episodes.legal.ndim == 1 else episodes.legal[rows][at]
+
+    def figures(mask: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
+        if episodes.candidates is None:
+            weight, bias = policy.head.weight, policy.head.bias
+            return chosen_log_probs(
+                hidden, weight, bias, actions, mask, temperature, entropies=entropies
+            )
+        offered = episodes.candidates[rows][at], episodes.pad_id
+        return chosen_candidates(hidden, policy.head, offered, actions, mask, temperature)
+
+    of_masks = _figures_of(episodes, figures, legal, rows, at, entropies=entropies)
+    read = hidden.detach() if detach_values else hidden
+    values = policy.values_at(tokens, text, last, read)
+    return Evaluation.of_actions(mask.shape, at, values, *of_masks)
+
+
+def evaluate_edited(
+    policy: Reader,
+    episodes: Episodes,
+    rows: Tensor | slice,
+    temperature: float,
+    *,
+    entropies: bool,
+    detach_values: bool,
+) -> Evaluation:
+    """Evaluates texts that were edited, each read as it was before every edit.
+
+    Args:
+        policy: Whose models read them.
+        episodes: See ``TransformerPolicy.evaluate``, as of all that follows.
+        rows: See there.
+        temperature: See there.
+        entropies: See there.
+        detach_values: See there.
+    """
+    mask, texts = episodes.mask[rows], cast("Tensor", episodes.texts)[rows]
+    at, columns = mask.nonzero(as_tuple=True), texts.shape[-1]
+    last = episodes.places[rows][at]
+    tokens = texts[at][:, : int(last.max()) + 1]
+    hidden, bytes_of_places = policy.trunk.full(tokens), -(-columns // 8)
+
+    def figures(packed: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
+        return edit_log_probs(
+            policy.head,
+            policy.require_edit_head(),
+            hidden,
+            last + 1,
+            episodes.actions[rows][at],
+            (unpack_mask(packed[:, :bytes_of_places], columns), packed[:, bytes_of_places:]),
+            temperature,
+            entropies=entropies,
+        )
+
+    legal = episodes.legal[rows][at]
+    of_masks = _figures_of(episodes, figures, legal, rows, at, entropies=entropies)
+    edits = torch.arange(len(last), device=last.device)
+    read = hidden.detach() if detach_values else hidden
+    values = policy.values_at(tokens, edits, last, read[edits, last])
+    return Evaluation.of_actions(mask.shape, at, values, *of_masks)
+
+
+def _figures_of(
+    episodes: Episodes,
+    figures: Callable[..., tuple[Tensor, Tensor | None]],
+    legal: Tensor,
+    rows: Tensor | slice,
+    at: tuple[Tensor, ...],
+    *,
+    entropies: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What an evaluation says of M actions, but for the values of the states before them.
+
+    Args:
+        episodes: The texts, some of whose ``rows`` are evaluated.
+        figures: From a mask and ``entropies`` to log-probabilities and entropies, ``(M,)`` each.
+        legal: The mask of what was legal.
+        rows: As of ``TransformerPolicy.evaluate``.
+        at: Where the actions are in those rows.
+        entropies: Whether to give entropies, which are of all that was legal.
+
+    Returns:
+        Log-probabilities, entropies, and the log-probabilities without limits, where there are any.
+    """
+    log_probs, every = figures(legal, entropies=entropies)
+    if episodes.kept is None:
+        return log_probs, every, None
+    limited, _ = figures(episodes.kept[rows][at], entropies=False)
+    return limited, every, log_probs

@@ -1,10 +1,11 @@
 """Log-probabilities and entropies of actions, in memory that does not grow with the vocabulary.
 
 The output layer is the widest of a small model: for N texts of C actions its logits are N x C x V
-numbers. Here they exist for a few hundred actions at a time, which on a CPU also keeps the
-temporaries small enough for the allocator to reuse them. The backward pass needs all of them again:
-a fixed number is kept for it, which is enough for all of a small model's, and the rest is computed
-a second time.
+numbers. Here they exist for a few hundred actions at a time. On a CPU that keeps the temporaries of
+a small vocabulary small enough for the allocator to reuse them; with a large one, fewer actions
+would read the whole weight again and again for little work, and on a GPU so would hundreds. The
+backward pass needs all of the logits again: a fixed number is kept for it, which is enough for all
+of a small model's, and the rest is computed a second time.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from agents.maths.distributions import shape_logits, unpack_mask
 
 __all__ = ["chosen_log_probs"]
 
-_CHUNK_NUMBERS = 2**21  # of float32: 8 MiB a temporary
+_CHUNK_BYTES = {"cpu": 2**23}  # of float32 logits: 8 MiB a temporary
+_CHUNK_BYTES_ELSEWHERE = 2**28  # a GPU is slow on small products, and has no such allocator
+_FEWEST_ACTIONS = 256  # of a chunk, whatever they take: each chunk reads the whole weight
+_FLOAT32_BYTES = 4
 _KEPT_NUMBERS = 2**24  # for a backward pass: 64 MiB
 
 
@@ -63,8 +67,9 @@ def chosen_log_probs(
     return log_probs, their_entropies if entropies else None
 
 
-def _chunks(count: int, vocabulary: int) -> list[slice]:
-    size = max(1, _CHUNK_NUMBERS // vocabulary)
+def _chunks(count: int, vocabulary: int, device: torch.device) -> list[slice]:
+    most = _CHUNK_BYTES.get(device.type, _CHUNK_BYTES_ELSEWHERE)
+    size = max(_FEWEST_ACTIONS, most // (_FLOAT32_BYTES * vocabulary))
     return [slice(start, start + size) for start in range(0, count, size)]
 
 
@@ -120,7 +125,7 @@ class _ChosenLogProbs(torch.autograd.Function):
         product = OutputProduct(weight, bias, settings.dtype)
         layer = _MaskedOutputLayer(product, legal, settings.temperature)
         kept, may_keep = list[Tensor](), settings.most_kept
-        for rows in _chunks(len(hidden), len(weight)):
+        for rows in _chunks(len(hidden), len(weight), hidden.device):
             log_probs = layer.shaped_logits(hidden[rows], rows).log_softmax(dim=-1)
             chosen[rows] = log_probs.gather(-1, actions[rows, None]).squeeze(-1)
             if settings.entropies:
@@ -147,7 +152,8 @@ class _ChosenLogProbs(torch.autograd.Function):
         # Where adapters learn the output layer does not, and its gradient is the widest product.
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
-        for rows, log_probs in zip_longest(_chunks(len(hidden), len(weight)), kept):
+        chunks = _chunks(len(hidden), len(weight), hidden.device)
+        for rows, log_probs in zip_longest(chunks, kept):
             states = hidden[rows]
             scale = (gradient[rows, None] / temperature).float()
             if log_probs is None:

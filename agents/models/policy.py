@@ -28,13 +28,9 @@ from torch import Tensor, nn
 from agents.forward.output_product import OutputProduct
 from agents.forward.requirements import require_plain_head
 from agents.forward.trunk import make_trunk
-from agents.maths.distributions import unpack_mask
-from agents.models.candidates import chosen_candidates
-from agents.models.edits import edit_log_probs
-from agents.models.episodes import Episodes, Evaluation
+from agents.models.episodes import evaluate_edited, evaluate_grown
 from agents.models.heads import EditHead
 from agents.models.loading import cast_weights, load_saved, save_model
-from agents.models.output_layer import chosen_log_probs
 from textgym.messages import shown
 
 if TYPE_CHECKING:
@@ -43,6 +39,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from agents.forward.contract import Trunk
+    from agents.models.episodes import Episodes, Evaluation
     from textgym.types import Tokenizer
 
 __all__ = ["TransformerPolicy"]
@@ -90,6 +87,7 @@ class TransformerPolicy(nn.Module):
         self.model: PreTrainedModel = model.eval()  # type: ignore[no-untyped-call] # transformers' is
         self.critic: PreTrainedModel | None = None if critic is None else critic.eval()  # type: ignore[no-untyped-call]
         self._trunk: Trunk = make_trunk(model)
+        self._product: OutputProduct | None = None  # with the weights of today, for a twin alone
         self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
         require_plain_head(model, self._trunk)
         read = model if critic is None else critic
@@ -174,84 +172,11 @@ class TransformerPolicy(nn.Module):
         Returns:
             ``(n, C)`` arrays; see ``Evaluation``.
         """
-        evaluate = self._evaluate_grown if episodes.texts is None else self._evaluate_edited
+        evaluate = evaluate_grown if episodes.texts is None else evaluate_edited
         with torch.autocast(self.device.type, torch.bfloat16, enabled=bf16):
             return evaluate(
-                episodes, rows, temperature, entropies=entropies, detach_values=detach_values
+                self, episodes, rows, temperature, entropies=entropies, detach_values=detach_values
             )
-
-    def _evaluate_grown(
-        self,
-        episodes: Episodes,
-        rows: Tensor | slice,
-        temperature: float,
-        *,
-        entropies: bool,
-        detach_values: bool,
-    ) -> Evaluation:
-        """``evaluate`` for texts that grew: the final text holds all that was there before."""
-        mask, places = episodes.mask[rows], episodes.places[rows]
-        # Nothing is chosen behind a text's last token, so it is not read.
-        width = 1 + int(torch.where(mask, places, 0).max())
-        tokens, at = episodes.tokens[rows, :width], mask.nonzero(as_tuple=True)
-        text, last = at[0], places[at]
-        hidden = self._trunk.full(tokens, text * width + last)
-        actions = episodes.actions[rows][at]
-        legal = episodes.legal if episodes.legal.ndim == 1 else episodes.legal[rows][at]
-
-        def figures(mask: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
-            if episodes.candidates is None:
-                weight, bias = self.head.weight, self.head.bias
-                return chosen_log_probs(
-                    hidden, weight, bias, actions, mask, temperature, entropies=entropies
-                )
-            offered = episodes.candidates[rows][at], episodes.pad_id
-            return chosen_candidates(hidden, self.head, offered, actions, mask, temperature)
-
-        chosen, every = figures(legal, entropies=entropies)
-        unlimited = None
-        if episodes.kept is not None:
-            unlimited, chosen = chosen, figures(episodes.kept[rows][at], entropies=False)[0]
-        read = hidden.detach() if detach_values else hidden
-        values = self.values_at(tokens, text, last, read)
-        return Evaluation.of_actions(mask.shape, at, chosen, values, every, unlimited)
-
-    def _evaluate_edited(
-        self,
-        episodes: Episodes,
-        rows: Tensor | slice,
-        temperature: float,
-        *,
-        entropies: bool,
-        detach_values: bool,
-    ) -> Evaluation:
-        """``evaluate`` for texts that were edited, each read as it was before every edit."""
-        mask, texts = episodes.mask[rows], cast("Tensor", episodes.texts)[rows]
-        at, columns = mask.nonzero(as_tuple=True), texts.shape[-1]
-        last = episodes.places[rows][at]
-        tokens = texts[at][:, : int(last.max()) + 1]
-        hidden, bytes_of_places = self._trunk.full(tokens), -(-columns // 8)
-
-        def figures(packed: Tensor, *, entropies: bool) -> tuple[Tensor, Tensor | None]:
-            return edit_log_probs(
-                self.head,
-                self.require_edit_head(),
-                hidden,
-                last + 1,
-                episodes.actions[rows][at],
-                (unpack_mask(packed[:, :bytes_of_places], columns), packed[:, bytes_of_places:]),
-                temperature,
-                entropies=entropies,
-            )
-
-        chosen, every = figures(episodes.legal[rows][at], entropies=entropies)
-        unlimited = None
-        if episodes.kept is not None:
-            unlimited, chosen = chosen, figures(episodes.kept[rows][at], entropies=False)[0]
-        edits = torch.arange(len(last), device=last.device)
-        read = hidden.detach() if detach_values else hidden
-        values = self.values_at(tokens, edits, last, read[edits, last])
-        return Evaluation.of_actions(mask.shape, at, chosen, values, every, unlimited)
 
     def require_edit_head(self) -> EditHead:
         """The edit head.
@@ -303,7 +228,8 @@ class TransformerPolicy(nn.Module):
 
     def logits_of(self, hidden: Tensor) -> Tensor:
         """The logits of last hidden states, ``(M, V)`` float32, without gradients."""
-        return OutputProduct.of(self.head).logits(hidden)
+        product = OutputProduct.of(self.head) if self._product is None else self._product
+        return product.logits(hidden)
 
     def without_critic(self) -> TransformerPolicy:
         """The same language model and edit head for who asks for no values; nothing is copied.
@@ -325,6 +251,8 @@ class TransformerPolicy(nn.Module):
         """
         twin = copy.copy(self)
         twin._trunk = self._trunk.packed(rows, dtype)  # noqa: SLF001 - its own class
+        if self.edit_head is not None:  # whose choices are made with the output layer, pass by pass
+            twin._product = OutputProduct.of(self.head)  # noqa: SLF001 - likewise
         return twin
 
     def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:

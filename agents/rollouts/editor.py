@@ -104,7 +104,7 @@ class Editor:
             columns: T, the places of a row.
             special: The ids that delete and insert.
         """
-        self._policy, self._special = policy, special
+        self._policy, self._special = policy.packed(columns, policy.dtype), special
         self.rows = torch.empty(0, dtype=torch.int64, device=policy.device)
         self._tokens = torch.empty((0, columns), dtype=torch.int64, device=policy.device)
         self._lengths = self.rows

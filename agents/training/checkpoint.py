@@ -1,22 +1,27 @@
 """What a run needs to go on as if it had never stopped, or as if an iteration had never begun.
 
-Checkpoints are in safetensors and JSON.
+Checkpoints are in safetensors and JSON. Weights and moments are written and read one by one, so
+neither takes memory for a second copy of them. The reference never changes: a run writes it once,
+and its later checkpoints hold the same files, by a link where the file system has those.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, cast
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.checks import require_batch
 from agents.training.changes import changed_settings
+from agents.training.distributed import fingerprint
 from agents.training.guards import GuardError, explained_memory, save_failed_batch
+from agents.training.tensor_file import TensorFile, Waiting, write_tensors
 from textgym.files import atomic_folder, write_json
 
 if TYPE_CHECKING:
@@ -31,13 +36,28 @@ if TYPE_CHECKING:
     from agents.training.randomness import RandomState
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Resumable", "load_learner", "restore_learner", "save_learner", "undone_on_failure"]
+__all__ = [
+    "Resumable",
+    "WrittenReference",
+    "load_learner",
+    "restore_learner",
+    "save_learner",
+    "undone_on_failure",
+]
 
 _LearnerT = TypeVar("_LearnerT", bound="Resumable")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
 _SAME = "give the same settings, or begin anew in another folder"
+
+
+class WrittenReference(NamedTuple):
+    """Where a learner's reference lies already."""
+
+    folder: Path
+    weights: int
+    """The fingerprint of what was written."""
 
 
 class Resumable(Protocol):
@@ -51,6 +71,7 @@ class Resumable(Protocol):
     changes: list[str]
     collected: Rollout | None
     failure_folder: Path
+    written_reference: WrittenReference | None
 
     @property
     def processes(self) -> Processes:
@@ -105,12 +126,6 @@ def save_learner(learner: Resumable, folder: Path) -> None:
             f"{folder} is there and is no checkpoint, which alone would be replaced: name another "
             "folder"
         )
-    trained = _trained(learner.policy)
-    tensors = {f"generator.{name}": g.get_state() for name, g in learner.random.generators.items()}
-    tensors |= {f"policy.{name}": p.detach().clone() for name, p in trained.items()}
-    for name, parameter in trained.items():
-        for key, value in learner.optimizer.state.get(parameter, {}).items():
-            tensors[f"optimizer.{name}.{key}"] = value.detach().clone().contiguous()
     record = {
         "algorithm": type(learner).__name__,
         "iteration": learner.iteration,
@@ -121,14 +136,19 @@ def save_learner(learner: Resumable, folder: Path) -> None:
     }
     with atomic_folder(folder) as temporary:
         learner.policy.save_pretrained(temporary / _POLICY, learner.envs.tokenizer)
-        if learner.reference is not None:
-            learner.reference.save_pretrained(temporary / _REFERENCE)
-        save_file(tensors, temporary / _TENSORS)
+        _write_reference(learner, temporary / _REFERENCE)
+        write_tensors(temporary / _TENSORS, _tensors(learner))
         write_json(temporary / _RECORD, record)
+    _remember_reference(learner, folder)
 
 
-def restore_learner(learner: Resumable, folder: Path) -> None:
+def restore_learner(learner: Resumable, folder: Path, *, with_reference: bool = True) -> None:
     """Puts a learner where ``save_learner`` was called, bit for bit.
+
+    Args:
+        learner: Of the same algorithm and model.
+        folder: What ``save_learner`` wrote.
+        with_reference: Whether the reference is to be read, too; not where it just was.
 
     Raises:
         FileNotFoundError: If there is no checkpoint.
@@ -144,13 +164,14 @@ def restore_learner(learner: Resumable, folder: Path) -> None:
     except ValueError as error:
         raise ValueError(f"checkpoint {folder} was {error}: {_SAME}") from error
     with _damage_explained(folder):
-        tensors = load_file(folder / _TENSORS, device=str(learner.policy.device))
-        reference = _reference(folder, learner)
-        states = {name: tensors[f"generator.{name}"].cpu() for name in learner.random.generators}
+        tensors = TensorFile(folder / _TENSORS)
+        reference = _reference(folder, learner) if with_reference else None
+        states = {name: tensors.read(f"generator.{name}") for name in learner.random.generators}
     _restore_weights(learner, folder, tensors)
     learner.compute_in(bf16=config["bf16"])
     if learner.reference is not None and reference is not None:
         learner.reference.copy_weights(reference)
+    _remember_reference(learner, folder)
     for name, generator in learner.random.generators.items():
         generator.set_state(states[name])
     learner.random.recall(record)
@@ -192,7 +213,7 @@ def load_learner(
         policy = loaded(_POLICY)
         reference = loaded(_REFERENCE) if (folder / _REFERENCE).is_dir() else None
     learner = cast("_LearnerT", cast("Any", kind)(policy, envs, settings, reference=reference))
-    restore_learner(learner, folder)
+    restore_learner(learner, folder, with_reference=reference is None)
     return learner
 
 
@@ -231,26 +252,67 @@ def undone_on_failure(learner: Resumable) -> Iterator[None]:
     learner.is_whole = True
 
 
-def _restore_weights(learner: Resumable, folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Restores policy and moments in place."""
+def _tensors(learner: Resumable) -> Iterator[Waiting]:
+    """What is written beside the models: generators, what learns, and its moments."""
+    kept = {f"generator.{name}": g.get_state() for name, g in learner.random.generators.items()}
+    trained = _trained(learner.policy)
+    kept |= {f"policy.{name}": parameter for name, parameter in trained.items()}
+    for name, parameter in trained.items():
+        for key, value in learner.optimizer.state.get(parameter, {}).items():
+            kept[f"optimizer.{name}.{key}"] = value
+    for name, tensor in kept.items():
+        yield Waiting(name, tensor.shape, tensor.dtype, tensor.detach)
 
-    def under(prefix: str) -> dict[str, torch.Tensor]:
-        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    trained, saved = _trained(learner.policy), under("policy.")
-    shapes, expected = (
-        {(name, tuple(p.shape)) for name, p in each.items()} for each in (saved, trained)
-    )
+def _write_reference(learner: Resumable, folder: Path) -> None:
+    """Writes the reference, or takes over the files where it was written before."""
+    if learner.reference is None:
+        return
+    before = learner.written_reference
+    is_there = before is not None and before.folder.is_dir()
+    if before is not None and is_there and before.weights == fingerprint(learner.reference):
+        shutil.copytree(before.folder, folder, copy_function=_link)
+    else:
+        learner.reference.save_pretrained(folder)
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
+
+
+def _remember_reference(learner: Resumable, folder: Path) -> None:
+    learner.written_reference = None
+    if learner.reference is not None:
+        there = folder / _REFERENCE
+        learner.written_reference = WrittenReference(there, fingerprint(learner.reference))
+
+
+def _restore_weights(learner: Resumable, folder: Path, tensors: TensorFile) -> None:
+    """Restores policy and moments in place, one by one."""
+
+    def under(prefix: str) -> dict[str, tuple[int, ...]]:
+        shapes = tensors.shapes.items()
+        return {k.removeprefix(prefix): v for k, v in shapes if k.startswith(prefix)}
+
+    trained = _trained(learner.policy)
+    shapes = set(under("policy.").items())
+    expected = {(name, tuple(p.shape)) for name, p in trained.items()}
     if shapes != expected:
         differs = min(shapes ^ expected)[0]
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
     learner.optimizer.state.clear()  # what had no moments then has none again
     for name, parameter in trained.items():
-        parameter.data.copy_(saved[name])
-        moments = under(f"optimizer.{name}.")
+        parameter.data.copy_(tensors.read(f"policy.{name}"))
+        prefix = f"optimizer.{name}."
+        moments = {key: tensors.read(prefix + key) for key in under(prefix)}
         if moments:
-            moments["step"] = moments["step"].cpu()  # Adam counts on the host
-            learner.optimizer.state[parameter] = moments
+            learner.optimizer.state[parameter] = {  # Adam counts on the host
+                key: value if key == "step" else value.to(parameter.device)
+                for key, value in moments.items()
+            }
 
 
 def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
@@ -260,10 +322,10 @@ def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:
 def _reference(folder: Path, learner: Resumable) -> TransformerPolicy | None:
     if learner.reference is None:
         return None
-    there, tokenizer = str(learner.reference.device), learner.envs.tokenizer
+    tokenizer = learner.envs.tokenizer
     return TransformerPolicy.from_pretrained(
         folder / _REFERENCE,
-        there,
+        "cpu",  # from where it is copied weight by weight
         tokenizer=tokenizer,
         attention="eager",  # it is read for its weights alone
     )

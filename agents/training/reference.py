@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from agents.models.episodes import Evaluation
+from agents.training.guards import SMALLER_PASSES, explained_memory
 from agents.training.updates import parts
 from textgym.pretrained.adapters import has_adapters
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
     from agents.models.policy import TransformerPolicy
     from agents.rollouts.rollout import Rollout
+    from agents.training.distributed import Processes
 
-__all__ = ["evaluate_all", "frozen_reference"]
+__all__ = ["evaluate_all", "final_values", "frozen_reference"]
 
 
 def frozen_reference(
@@ -74,3 +76,31 @@ def evaluate_all(
         result = policy.evaluate(rollout, rows, temperature, bf16=bf16)
         log_probs[rows], values[rows] = result.log_probs, result.values
     return Evaluation(log_probs, values)
+
+
+@torch.no_grad()
+def final_values(
+    policy: TransformerPolicy, rollout: Rollout, *, most_tokens: int, processes: Processes
+) -> Tensor | None:
+    """The values of texts that an outside limit cut off, as they were then, ``(N,)`` float32.
+
+    Args:
+        policy: Whose values.
+        rollout: The texts.
+        most_tokens: The most tokens of a forward pass.
+        processes: Who read a share of them each.
+
+    Returns:
+        0 for the other texts; ``None`` where none was cut off.
+    """
+    cut_off = rollout.truncated.nonzero().flatten()
+    if not len(cut_off):
+        return None
+    values = torch.zeros(len(rollout), device=rollout.tokens.device)
+    with processes.together(), explained_memory(SMALLER_PASSES):
+        wanted = processes.deal(cut_off, rollout.lengths[cut_off])
+        for rows in parts(wanted, rollout.lengths[wanted], most_tokens):
+            tokens = rollout.tokens[rows, : int(rollout.lengths[rows].max())]
+            values[rows] = policy.state_values(tokens, rollout.lengths[rows])
+    processes.sum_([values])
+    return values

@@ -240,7 +240,6 @@ def run(case):
             for module in (
                 "safetensors.torch",
                 "agents.models.policy",
-                "agents.training.checkpoint",
             ):
                 stack.enter_context(patch(f"{module}.load_file", load_and_send))
             device = stack.enter_context(PretendDevice())

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.utils import explained_variance as theirs
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents.maths.advantages import (
     decoupled_advantages,
@@ -44,6 +45,50 @@ def test_equals_the_definition_row_by_row(seed, gamma, lam):
             assert expected + v[t] == pytest.approx(float(returns[row, t]), abs=1e-9)
         assert not advantages[row, length:].any()
         assert not returns[row, length:].any()
+
+
+def _by_loop(rewards, values, mask, gamma, lam, bootstrap):
+    """The recurrence as it is written, action by action."""
+    advantages = torch.zeros_like(values)
+    for row in range(len(rewards)):
+        following, running = bootstrap[row], 0.0
+        for t in reversed(range(int(mask[row].sum()))):
+            delta = rewards[row, t] + gamma * following - values[row, t]
+            running = delta + gamma * lam * running
+            advantages[row, t], following = running, values[row, t]
+    return advantages
+
+
+@pytest.mark.parametrize(("gamma", "lam"), [(1.0, 1.0), (0.99, 0.95), (0.5, 0.0), (0.0, 1.0)])
+@pytest.mark.parametrize("steps", [1, 2, 300])
+def test_the_scan_is_the_loop(gamma, lam, steps):
+    """Also in float32, for texts cut off, and in few operations: some 30 for each doubling."""
+    rewards, values, mask, _ = (
+        each.float() if hasattr(each, "float") and each.dtype == torch.float64 else each
+        for each in _episodes(5, rows=6, steps=steps)
+    )
+    bootstrap = torch.tensor([3.0, 0.0, -2.0, 0.0, 0.0, 1.0])
+    counted = _Operations()
+    with counted:
+        advantages, returns = generalised_advantages(
+            rewards, values, mask, gamma=gamma, lam=lam, bootstrap=bootstrap
+        )
+    expected = _by_loop(*(x.double() for x in (rewards, values)), mask, gamma, lam, bootstrap)
+    torch.testing.assert_close(expected.float(), advantages, atol=2e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        torch.where(mask, expected + values, 0.0).float(), returns, atol=2e-5, rtol=1e-5
+    )
+    assert counted.count < 100
+
+
+class _Operations(TorchDispatchMode):
+    """Counts torch's operations."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 def test_lambda_one_without_discount_is_return_minus_value():

@@ -32,13 +32,29 @@ def kept(monkeypatch, request):
     return request.param
 
 
+def _cut(monkeypatch, numbers):
+    """Makes chunks of so many logits, or of one action if that has more."""
+    monkeypatch.setattr(output_layer, "_CHUNK_BYTES", {"cpu": 4 * numbers})
+    monkeypatch.setattr(output_layer, "_FEWEST_ACTIONS", 1)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "device", "actions"),
+    [(4096, "cpu", 512), (50_000, "cpu", 256), (151_936, "cpu", 256), (128_256, "cuda", 523)],
+)
+def test_a_chunk_has_as_many_actions_as_are_worth_reading_the_weight(vocabulary, device, actions):
+    """8 MiB of logits on a CPU but at least 256 actions, 256 MiB elsewhere: worked out by hand."""
+    chunks = output_layer._chunks(actions + 1, vocabulary, torch.device(device))
+    assert [slice(0, actions), slice(actions, 2 * actions)] == chunks
+
+
 @pytest.mark.parametrize("chunk", [1, 40, 10**6])
 @pytest.mark.parametrize("temperature", [1.0, 0.4])
 @pytest.mark.parametrize("masked", [False, True], ids=["one_mask", "a_mask_each"])
 @pytest.mark.parametrize("biased", [False, True], ids=["plain", "bias"])
 def test_equal_to_the_plain_computation(monkeypatch, chunk, temperature, masked, biased):
     """Whatever the size of the chunks, twice if asked; masked ids' logits get no gradient."""
-    monkeypatch.setattr(output_layer, "_CHUNK_NUMBERS", chunk)
+    _cut(monkeypatch, chunk)
     hidden, weight, bias, actions, legal = _inputs(torch.float32)
     legal = legal if masked else torch.ones(VOCABULARY, dtype=torch.bool)
     leaves = [hidden, weight, *([bias] if biased else [])]
@@ -60,7 +76,7 @@ def test_equal_to_the_plain_computation(monkeypatch, chunk, temperature, masked,
 
 def test_a_frozen_output_layer_gets_no_gradient_and_costs_none(monkeypatch, kept):
     """Logits and the states' gradient, and where nothing is kept the logits again."""
-    monkeypatch.setattr(output_layer, "_CHUNK_NUMBERS", VOCABULARY)
+    _cut(monkeypatch, VOCABULARY)
     hidden, weight, _, actions, _ = _inputs()
     every, product = torch.ones(VOCABULARY, dtype=torch.bool), 2 * SIZE * WIDTH * VOCABULARY
     flows = []
@@ -77,7 +93,7 @@ def test_a_frozen_output_layer_gets_no_gradient_and_costs_none(monkeypatch, kept
 @pytest.mark.parametrize("masked", [False, True], ids=["one_mask", "a_mask_each"])
 def test_entropies_are_the_plain_ones_and_so_are_their_gradients(monkeypatch, chunk, masked):
     """In a sum with the log-probabilities, by autograd through the whole softmax."""
-    monkeypatch.setattr(output_layer, "_CHUNK_NUMBERS", chunk)
+    _cut(monkeypatch, chunk)
     hidden, weight, bias, actions, legal = _inputs(torch.float32)
     legal = legal if masked else torch.ones(VOCABULARY, dtype=torch.bool)
     every = (F.linear(hidden, weight, bias).masked_fill(~legal, -30.0) / 0.7).log_softmax(-1)
@@ -143,7 +159,7 @@ def test_only_the_products_are_narrow_under_autocast():
 @pytest.mark.parametrize("learns", [False, True], ids=["no_gradient", "gradient"])
 def test_no_more_is_kept_than_may_be(monkeypatch, kept, learns):
     """Autograd saves for the backward pass what went in, and so many numbers; else nothing."""
-    monkeypatch.setattr(output_layer, "_CHUNK_NUMBERS", VOCABULARY)
+    _cut(monkeypatch, VOCABULARY)
     hidden, weight, _, actions, _ = _inputs(torch.float32)
     saved = []
     hooks = torch.autograd.graph.saved_tensors_hooks(lambda x: saved.append(x) or x, lambda x: x)

@@ -102,9 +102,9 @@ def test_out_of_memory_keeps_the_iterations_and_goes_on_with_smaller_passes(
 @pytest.mark.parametrize("kind", [OSError, SafetensorError])
 def test_a_full_disk_is_one_line_and_goes_on(kind, tmp_path, capsys, monkeypatch):
     _run(train_ppo, _config(tmp_path / "straight"), capsys)
-    saved = checkpoint.save_file
+    saved = checkpoint.write_tensors
 
-    def full(tensors, path):
+    def full(path, _):
         path.write_bytes(b"half")
         raise kind("No space left on device")
 
@@ -112,11 +112,11 @@ def test_a_full_disk_is_one_line_and_goes_on(kind, tmp_path, capsys, monkeypatch
     with monkeypatch.context() as patch:
         saves = []
 
-        def third_is_full(tensors, path):
+        def third_is_full(path, waiting):
             saves.append(path)
-            return (full if len(saves) == 3 else saved)(tensors, path)
+            return (full if len(saves) == 3 else saved)(path, waiting)
 
-        patch.setattr(checkpoint, "save_file", third_is_full)
+        patch.setattr(checkpoint, "write_tensors", third_is_full)
         with pytest.raises(CommandError, match=r"cannot write into .*No space left.*; iteration 2"):
             train_ppo(config)
     assert "goes on after iteration 2" in _run(train_ppo, config, capsys)
