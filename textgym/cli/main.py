@@ -157,6 +157,14 @@ _CLEAN = (
 )
 _SPLIT = ("--corpus runs/clean.jsonl --out runs/parts --by source",)
 _CHECK = ("runs/parts/train.jsonl runs/parts/validation.jsonl runs/parts/test.jsonl",)
+_TOKENIZER = (
+    "--corpus runs/parts/train.jsonl --out runs/tokenizer",
+    "--corpus articles/ --kind bpe --vocabulary 16384 --out runs/tokenizer",
+)
+_TOKENIZERS = (
+    "--tokenizers runs/tokenizer smollm2 --corpus runs/parts/test.jsonl",
+    "--tokenizers runs/tokenizer reviews-4096 --corpus runs/clean.jsonl --by language",
+)
 _ENVS = ("", "Sentiment", "TextGym/Alphabet-Edit-v0", "--installed")
 _REWARDS = ("", "rouge", "clip", "my_module:my_reward")
 _QUICKSTART = ("--smoke --out runs/smoke", "--out runs/quickstart --seed 1")
@@ -236,6 +244,8 @@ COMMANDS: Mapping[str, Command] = {
     "rewards": Command("textgym.cli.lists", "RewardsConfig", "list_rewards", "list the rewards that are known by name, or explain one", _REWARDS),  # noqa: E501
     "score": Command("textgym.cli.reward.score", "ScoreConfig", "score_texts", "what texts of a file are worth under rewards", _SCORE),  # noqa: E501
     "simulate": Command("textgym.cli.feedback.simulate", "SimulateConfig", "simulate", "let simulated annotators answer at a running page", _SIMULATE),  # noqa: E501
+    "tokenizer evaluate": Command("textgym.cli.tokenizer.command", "EvaluateConfig", "evaluate_tokenizers", "what tokenizers make of the same texts, by language", _TOKENIZERS),  # noqa: E501
+    "tokenizer train": Command("textgym.cli.tokenizer.command", "TrainConfig", "train_a_tokenizer", "a vocabulary of your texts, as transformers loads it", _TOKENIZER),  # noqa: E501
     "train dpo": Command("textgym.cli.policy.dpo", "DPOTraining", "train_dpo", "direct preference optimisation, from answers or by ranking its own texts", _DPO),  # noqa: E501
     "train grpo": Command("textgym.cli.policy.train", "GRPOTraining", "train_grpo", "several completions of a prompt against each other", _GRPO),  # noqa: E501
     "train ppo": Command("textgym.cli.policy.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
@@ -248,6 +258,7 @@ COMMANDS: Mapping[str, Command] = {
 GROUPS: Mapping[str, str] = {
     "data": "collect, clean and divide text of your own",
     "reward": "train, measure and compare rewards",
+    "tokenizer": "train and measure vocabularies",
     "train": "train a policy with one of the algorithms",
 }
 """What the commands of a group have in common; a group without commands is not shown."""

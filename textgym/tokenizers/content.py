@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 __all__ = ["ChatPrompt", "ContentReader", "render_chat", "special_ids", "without_pieces"]
 
 _MARKS = range(0xF0000, 0xFFFFE)  # for private use: no text of the world's has them
-_FAR = 1e6  # in logarithms of probabilities: any other way to write a text is likelier
 
 
 class ChatPrompt(str):
@@ -170,7 +169,6 @@ def without_pieces(backend: Any, pieces: Sequence[str]) -> Any:
         pieces: The pieces, as they are spelled.
     """
     spec, banned = json.loads(backend.to_str()), frozenset(pieces)
-    renamed = {piece: f"{chr(_MARKS[-1])}{piece}" for piece in banned}  # as no text spells it
     model = spec["model"]
     if "merges" in model:
         pairs = (
@@ -178,12 +176,14 @@ def without_pieces(backend: Any, pieces: Sequence[str]) -> Any:
         )
         model["merges"] = [list(pair) for pair in pairs if "".join(pair) not in banned]
         model["ignore_merges"] = False  # a whole word that is a piece would be taken at once
-    elif isinstance(model["vocab"], list):
-        worst = min((score for _, score in model["vocab"]), default=0.0) - _FAR
-        model["vocab"] = [[p, worst if p in banned else score] for p, score in model["vocab"]]
     else:
-        # As many as before, for the ids of the pieces that were added stand behind them.
-        model["vocab"] = {renamed.get(p, p): number for p, number in model["vocab"].items()}
+        # As many as before, for the ids of the pieces that were added stand behind them. It would
+        # not do to make a unigram's unlikely: what is unknown is unlikelier than any piece.
+        renamed = {piece: f"{chr(_MARKS[-1])}{piece}" for piece in banned}  # as no text spells it
+        if isinstance(model["vocab"], list):
+            model["vocab"] = [[renamed.get(p, p), score] for p, score in model["vocab"]]
+        else:
+            model["vocab"] = {renamed.get(p, p): number for p, number in model["vocab"].items()}
         for token in spec["added_tokens"]:
             token["content"] = renamed.get(token["content"], token["content"])
     copied = type(backend).from_str(json.dumps(spec))

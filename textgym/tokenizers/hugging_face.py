@@ -83,6 +83,13 @@ class HuggingFaceTokenizer:
         return self._eos_id
 
     @property
+    def unknown_id(self) -> int | None:
+        """The id of what no piece spells; ``None`` where there is none."""
+        unknown = self._tokenizer.unk_token_id
+        # GPT-2's is its end of text, which no content has.
+        return None if unknown is None or int(unknown) == self._eos_id else int(unknown)
+
+    @property
     def forbidden_ids(self) -> tuple[int, ...]:
         """Every special id but the end of text."""
         return self._forbidden_ids

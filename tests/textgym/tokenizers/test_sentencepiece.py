@@ -180,3 +180,20 @@ def test_marks_for_a_space_are_encoded_in_a_time_that_grows_with_the_text(tiny):
     assert tiny.encode("a▁▁b▁") == [
         *tiny.encode("a"), *ids[:6], *tiny.encode("b"), *ids[:3]
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_vocabulary_that_the_texts_do_not_give_is_refused_with_one_that_they_give(kind):
+    """What is named as possible is possible, and one more or less is not."""
+    with pytest.raises(
+        ValueError, match=r"5 texts do not give .* 5000: they give \d+ at most"
+    ) as e:
+        train_tokenizer(TEXTS, 5000, kind=kind)
+    most = int(str(e.value).split("they give ")[1].split()[0])
+    assert train_tokenizer(TEXTS, most, kind=kind).vocab_size == most
+    with pytest.raises(ValueError, match="at most"):
+        train_tokenizer(TEXTS, most + 1, kind=kind)
+    with pytest.raises(ValueError, match=r"of 261: .* special ids alone are \d+;") as e:
+        train_tokenizer(TEXTS, 261, kind=kind)
+    least = int(str(e.value).split("alone are ")[1].split(";")[0])
+    assert least == 4 + 256 + len(set("".join(TEXTS)))
