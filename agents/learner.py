@@ -122,6 +122,8 @@ class Learner:
         self.envs: TextVectorEnv = getattr(envs, "unwrapped", envs)
         require_fitting(self.envs, policy)
         require_float32(policy)
+        if config.gradient_checkpointing:
+            policy.recompute_activations()
         self.processes = current_processes(policy.device)
         self.is_auto = config.bf16 == "auto"
         with self.processes.together():  # the main one alone tries, where it is to be tried

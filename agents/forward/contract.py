@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from agents.forward.kv_cache import KeyValueCache
 
@@ -17,7 +19,17 @@ __all__ = ["Trunk"]
 
 
 class Trunk(Protocol):
-    """A language model up to its last hidden state."""
+    """A language model up to its last hidden state.
+
+    Attributes:
+        blocks: The model's layers in order, each of which reads what the one before it gave; none
+            where it is not known which they are.
+        recomputes: Whether passes with gradients keep no more than what goes into each block, and
+            compute what is inside again for the backward pass (Chen et al. 2016).
+    """
+
+    blocks: Sequence[nn.Module]
+    recomputes: bool
 
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""

@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from agents.forward.attention import attend_to_cache, causal_attention
 from agents.forward.kv_cache import KeyValueCache
 from agents.forward.onednn import PackedLayers, can_pack, run_layer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Self
 
+    from torch import nn
     from transformers import PreTrainedModel
 
     from agents.forward.onednn import RunLayer
@@ -61,14 +63,15 @@ class LeanTrunk:
         )
         self._key_heads: int = getattr(config, "num_key_value_heads", None) or self._heads
         blocks: Any = self._base.h if hasattr(self._base, "h") else self._base.layers
-        self._blocks: list[Any] = list(blocks)
+        self.blocks: Sequence[nn.Module] = list(blocks)
+        self.recomputes = False
         self._scale = self._head_size**-0.5
 
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """See ``agents.forward.trunk.Trunk``."""
         parameter = next(self._base.parameters())
         return KeyValueCache(
-            shapes=[(self._key_heads, self._head_size, self._head_size)] * len(self._blocks),
+            shapes=[(self._key_heads, self._head_size, self._head_size)] * len(self.blocks),
             rows=rows,
             columns=columns,
             dtype=parameter.dtype,
@@ -134,10 +137,12 @@ class LeanTrunk:
             ``(M, width)``, or ``(N, L, width)``.
         """
         states, rotation = self._embed(tokens, positions)
-        last = len(self._blocks) - 1
-        for number, block in enumerate(self._blocks):
+        last, run = len(self.blocks) - 1, self._run_block
+        if self.recomputes and torch.is_grad_enabled():
+            run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
+        for number, block in enumerate(self.blocks):
             asked = selected if number == last else None
-            states = self._run_block(block, states, rotation, partial(attend, number), asked)
+            states = run(block, states, rotation, partial(attend, number), asked)
         return self._last_norm(states)
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Rotation]:

@@ -12,11 +12,15 @@ step by step is refused by ``agents.forward.requirements`` before the first text
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformers.cache_utils import Cache, CacheLayerMixin, DynamicCache
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from agents.forward.kv_cache import KeyValueCache
 from agents.forward.lean_gpt2 import LeanGPT2
@@ -25,6 +29,9 @@ from agents.forward.lean_trunk import selected_states
 from agents.forward.requirements import UnfitModelError, require_same_steps
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch import nn
     from transformers import PreTrainedModel
 
     from agents.forward.contract import Trunk
@@ -34,10 +41,11 @@ __all__ = ["TransformersTrunk", "make_trunk"]
 
 def make_trunk(model: PreTrainedModel) -> Trunk:
     """Makes the fastest trunk that runs ``model``."""
-    for family in (LeanGPT2, LeanLlama):
-        if family.fits(model):
-            return family(model)
-    return TransformersTrunk(model)
+    families = (family for family in (LeanGPT2, LeanLlama) if family.fits(model))
+    trunk: Trunk = next(families, TransformersTrunk)(model)
+    # transformers' own switch asks for training mode, in which there would be dropout.
+    trunk.recomputes = any(getattr(each, "gradient_checkpointing", False) for each in trunk.blocks)
+    return trunk
 
 
 class TransformersTrunk:
@@ -49,6 +57,9 @@ class TransformersTrunk:
         # A language model beside whose layers its class stands, and not around them, is its body.
         body: Any = model.base_model
         self._body: Any = getattr(model, "model", model) if body is model else body
+        known = (part for part in self._body.modules() if _is_block(part))
+        self.blocks: Sequence[nn.Module] = list(known)
+        self.recomputes = False
         self._written = set[int]()
 
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
@@ -117,14 +128,38 @@ class TransformersTrunk:
         return cast("Tensor", output.last_hidden_state[:, -1])
 
     def _run(self, tokens: Tensor, cache: Cache | None) -> Tensor:
+        recomputed = self.recomputes and cache is None and torch.is_grad_enabled()
         # Without a mask transformers looks for padding in the ids, and warns on finding any.
-        output = self._body(
-            input_ids=tokens,
-            attention_mask=torch.ones_like(tokens),
-            cache=cache,
-            use_cache=cache is not None,
-        )
+        with _recomputed(self.blocks if recomputed else ()):
+            output = self._body(
+                input_ids=tokens,
+                attention_mask=torch.ones_like(tokens),
+                cache=cache,
+                use_cache=cache is not None,
+            )
         return cast("Tensor", output.last_hidden_state)
+
+
+def _is_block(part: nn.Module) -> bool:
+    """Whether it is a layer that transformers itself would recompute."""
+    return isinstance(part, GradientCheckpointingLayer)
+
+
+@contextmanager
+def _recomputed(blocks: Sequence[nn.Module]) -> Iterator[None]:
+    """Passes of modules inside keep their inputs alone, see ``Trunk.recomputes``."""
+    before = [vars(block).get("forward") for block in blocks]
+    for block in blocks:
+        block.forward = partial(
+            checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False
+        )
+    try:
+        yield
+    finally:
+        for block, own in zip(blocks, before, strict=True):
+            del block.forward
+            if own is not None:  # somebody else's, such as accelerate's
+                block.forward = own
 
 
 class _CacheLayer(CacheLayerMixin):

@@ -140,6 +140,27 @@ class TransformerPolicy(nn.Module):
             self.critic.eval()  # type: ignore[no-untyped-call] # transformers' is
         return self
 
+    def recompute_activations(self) -> None:
+        """Lets passes with gradients keep each layer's input alone, and compute the rest again.
+
+        It changes memory and time, and no number.
+
+        Raises:
+            ValueError: If it is not known what the model's layers are.
+        """
+        for trunk in self.trunks:
+            if not trunk.blocks:
+                raise ValueError(
+                    f"{type(self.model).__name__} has no layers that transformers would recompute: "
+                    "leave gradient_checkpointing out"
+                )
+            trunk.recomputes = True
+
+    @property
+    def trunks(self) -> list[Trunk]:
+        """The language model's trunk, and the critic's where there is one."""
+        return [each for each in (self._trunk, self._critic_trunk) if each is not None]
+
     def value_parameters(self) -> Iterator[nn.Parameter]:
         """Those of the value head and the critic, on which no action depends."""
         yield from self.value_head.parameters()

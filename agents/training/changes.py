@@ -36,6 +36,7 @@ MAY_CHANGE: Mapping[str, str] = MappingProxyType(
         "minibatches": _SIZE,
         "micro_batch_tokens": _PASSES,
         "bf16": _PASSES,
+        "gradient_checkpointing": _PASSES,
         "importance_cap": _PASSES,
         "learning_rate": _RATE,
         "critic_learning_rate": _RATE,
