@@ -29,8 +29,13 @@ application/json``. A *turn* is::
               "right": "..."},
      "progress": {"answered": 12, "remaining": 88, "can_undo": true}}
 
-whose ``item`` is null where nothing is left for this annotator, and whose ``question`` is ``edits``
-where the prompt is a draft and both texts are edits of it. What is refused is 403 (token,
+of which a sheet has ``"texts": [...]`` in place of ``left`` and ``right``, and ``rank``, ``rate``
+or ``spans`` as its question. Its vote has ``"said"`` in place of ``answer`` and ``strength``: the
+places of the texts as they were shown, from 0, the best first; a number from 1 to 5; lists of a
+start, an end, in characters, and ``"good"`` or ``"bad"``; or null to skip.
+
+The ``item`` is null where nothing is left for this annotator, and the ``question`` of a pair is
+``edits`` where the prompt is a draft and both texts are edits of it. What is refused is 403 (token,
 session, forgery token, ``Origin``, ``Host``), 409 (an answer that contradicts a stored one), 413 (a
 body that is too long) or 422 (a body that is no vote), with ``{"error": "one sentence"}``, and
 leaves no row; 503 is a database that cannot be reached, and the same ``key`` may be sent again.

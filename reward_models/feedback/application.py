@@ -23,8 +23,10 @@ from starlette.staticfiles import StaticFiles
 from reward_models.feedback.gate import Addresses, Gate
 from reward_models.feedback.overview import public_name, summarise
 from reward_models.preferences.databases import StoreError
+from reward_models.preferences.exchange import judgement_lines
 from reward_models.preferences.formats import preference_lines
-from reward_models.preferences.leases import ConflictError, Lease, Vote
+from reward_models.preferences.leases import ConflictError, Lease, SheetVote, Vote
+from reward_models.preferences.pairs import Pair
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -149,8 +151,13 @@ class _Pages:
     async def vote(self, request: Request) -> Response:
         """Stores an answer and hands out the next pair."""
         session = self._poster(request)
-        vote = _vote(await _body(request), session.annotator)
-        lease = await run_in_threadpool(self._handout.answer, vote)
+        body = await _body(request)
+        read = _sheet_vote if "said" in body else _vote
+        vote = read(body, session.annotator)
+        try:
+            lease = await run_in_threadpool(self._handout.answer, vote)
+        except ValueError as error:
+            raise HTTPException(422, str(error)) from error
         return await self._turn(session.annotator, lease)
 
     async def undo(self, request: Request) -> Response:
@@ -179,9 +186,15 @@ class _Pages:
     async def export(self, request: Request) -> Response:
         """The answers, as ``textgym reward train`` reads them."""
         self._owner(self._session(request))
-        preferences = await run_in_threadpool(self._study.store.preferences)
+        lines = await run_in_threadpool(self._lines)
         headers = {"Content-Disposition": 'attachment; filename="preferences.jsonl"'}
-        return PlainTextResponse(preference_lines(preferences), headers=headers)
+        return PlainTextResponse(lines, headers=headers)
+
+    def _lines(self) -> str:
+        question = self._handout.question
+        if question in ("rank", "rate", "spans"):
+            return judgement_lines(self._study.store, question)
+        return preference_lines(self._study.store.preferences())
 
     async def _turn(self, annotator: str, lease: Lease | None) -> Response:
         progress = await run_in_threadpool(self._handout.progress, annotator)
@@ -228,17 +241,15 @@ class _Pages:
         return session
 
 
-def _shown(lease: Lease) -> dict[str, str]:
+def _shown(lease: Lease) -> dict[str, Any]:
     """What a page may know of a lease: the texts, and a name that says nothing of them."""
-    pair = lease.pair
-    left, right = (pair.a, pair.b) if lease.shown_left == "a" else (pair.b, pair.a)
-    return {
-        "lease": lease.lease,
-        "question": lease.question,
-        "prompt": pair.prompt,
-        "left": left,
-        "right": right,
-    }
+    known = {"lease": lease.lease, "question": lease.question, "prompt": lease.subject.prompt}
+    if not isinstance(lease.subject, Pair):
+        return {**known, "texts": [lease.sheet.texts[number] for number in lease.order]}
+    left, right = (lease.pair.a, lease.pair.b)
+    if lease.shown_left == "b":
+        left, right = right, left
+    return {**known, "left": left, "right": right}
 
 
 def _vote(body: dict[str, Any], annotator: str) -> Vote:
@@ -253,6 +264,17 @@ def _vote(body: dict[str, Any], annotator: str) -> Vote:
         answer=answer,
         key=_text(body, "key", _MAX_KEY, empty=False),
         strength=strength if answer in ("left", "right") else None,
+        note=_text(body, "note", MAX_NOTE),
+    )
+
+
+def _sheet_vote(body: dict[str, Any], annotator: str) -> SheetVote:
+    """What is said of a sheet; whether it answers the question, the handout knows."""
+    return SheetVote(
+        lease=_text(body, "lease", _MAX_KEY, empty=False),
+        annotator=annotator,
+        said=body["said"],
+        key=_text(body, "key", _MAX_KEY, empty=False),
         note=_text(body, "note", MAX_NOTE),
     )
 

@@ -14,27 +14,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from reward_models.feedback.judged import units_of
 from reward_models.measuring.agreement import (
     answer_table,
     krippendorff_alpha,
     krippendorff_interval,
     percent_agreement,
 )
+from reward_models.measuring.annotators import quality_report
+from reward_models.preferences.sheets import RATINGS, SHEET_QUESTIONS, latest_judgements
+from textgym.statistics.bootstrap import Estimate
 from textgym.statistics.proportions import wilson_interval
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from reward_models.measuring.agreement import Level
+    from reward_models.measuring.annotators import QualityReport
     from reward_models.preferences.handout import Handout
     from reward_models.preferences.leases import Lease
     from reward_models.preferences.pairs import Answer
+    from reward_models.preferences.sheets import Judgement, SheetQuestion
     from reward_models.preferences.store import PreferenceStore
 
 __all__ = ["public_name", "summarise"]
 
 _SHOWN = 50  # disagreements on the page
 _EXCERPT = 600  # characters of a text among them
-_COMPARED = ("a", "b", "tie")
+_REPETITIONS = 200  # of intervals that are drawn anew for each look
 
 
 def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
@@ -48,6 +55,8 @@ def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
         ``progress``, ``counts`` of each kind of answer, ``chosen`` by which rule, ``agreement``,
         ``annotators`` and ``disagreements``, as the template shows them.
     """
+    if handout.question in SHEET_QUESTIONS:
+        return _summarise_sheets(store, handout, handout.question)
     answers, leases = store.answers(), handout.leases()
     latest = {(answer.pair_id, answer.annotator): answer for answer in answers}
     settled = {
@@ -58,7 +67,11 @@ def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
     items = handout.items()
     answered = {pair_id for pair_id, _ in latest}
     counts = store.answer_counts()
+    report = None
+    if answers:
+        report = quality_report(answers, np.random.default_rng(0), _REPETITIONS)
     return {
+        "noun": "pairs",
         "progress": {
             "pairs": len(items),
             "answered": sum(item.subject in answered for item in items),
@@ -67,8 +80,8 @@ def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
         "counts": counts,
         "left_out": {kind: counts[kind] for kind in ("tie", "both_bad", "skip")},
         "chosen": dict(Counter(item.chosen_by for item in items)),
-        "agreement": _agreement(list(latest.values())),
-        "annotators": _annotators(answers, leases),
+        "agreement": _agreement_of(report),
+        "annotators": _annotators(answers, leases, report),
         "disagreements": _disagreements(store, latest, settled),
     }
 
@@ -78,26 +91,102 @@ def public_name(pair_id: str) -> str:
     return hashlib.blake2b(pair_id.encode(), digest_size=16).hexdigest()
 
 
-def _agreement(answers: Sequence[Answer]) -> dict[str, Any]:
+def _summarise_sheets(
+    store: PreferenceStore, handout: Handout, question: SheetQuestion
+) -> dict[str, Any]:
+    """As ``summarise``, of texts that are ranked, rated or marked."""
+    judgements, items = store.judgements(question), handout.items()
+    latest = latest_judgements(judgements)
+    said = [each for each in latest if each.said is not None]
+    answered = {each.sheet_id for each in latest}
+    sheets = {sheet.sheet_id: sheet for sheet in store.sheets(question)}
+    units = [unit for each in said for unit in units_of(sheets[each.sheet_id], each)]
+    skips = len(latest) - len(said)
+    counts = {"rank": {"order": len(said)}, "spans": {"marked": len(said)}}.get(
+        question, {str(grade): sum(each.said == grade for each in said) for grade in RATINGS}
+    )
+    return {
+        "noun": {"rank": "sets of texts"}.get(question, "texts"),
+        "progress": {
+            "pairs": len(items),
+            "answered": sum(item.subject in answered for item in items),
+            "in_hand": sum(lease.state == "open" for lease in handout.leases()),
+        },
+        "counts": {**counts, "skip": skips},
+        "left_out": {"skip": skips},
+        "chosen": dict(Counter(item.chosen_by for item in items)),
+        "agreement": _agreement(units, "interval" if question == "rate" else "nominal"),
+        "annotators": [
+            {
+                "name": name,
+                "answers": len(own),
+                "skips": sum(each.said is None for each in own),
+                "ties": None,
+                "seconds": _seconds(own),
+                "left": None,
+                "others": None,
+                "repeats": _same_again(own),
+                "known": (0, 0),
+            }
+            for name in sorted({each.annotator for each in judgements})
+            for own in [[each for each in judgements if each.annotator == name]]
+        ],
+        "disagreements": {"number": 0, "shown": []},
+    }
+
+
+def _same_again(judgements: Sequence[Judgement]) -> tuple[int, int]:
+    """How many sheets that came again got the same answer, and how many came again."""
+    rounds: dict[str, list[Any]] = defaultdict(list)
+    for each in judgements:
+        if each.said is not None:
+            rounds[each.sheet_id].append(each.said)
+    again = [several for several in rounds.values() if len(several) > 1]
+    return sum(several[0] == several[-1] for several in again), len(again)
+
+
+def _agreement_of(report: QualityReport | None) -> dict[str, Any]:
     """How far people agree about the same pairs, or why nothing can be said."""
-    said = [(a.annotator, a.pair_id, a.answer) for a in answers if a.answer in _COMPARED]
-    if not said:
+    if report is None:
         return {"why": "nobody has compared a pair yet"}
+    if report.agreement is None:
+        return {"why": "no pair has two answers yet"}
+    found: dict[str, Any] = {"percent": report.agreement}
+    if report.kappa is not None:
+        found["kappa"] = report.kappa
+    if report.alpha is None:
+        return found | {"why": report.why}
+    interval = (report.alpha.low, report.alpha.high)
+    return found | {"alpha": report.alpha.value, "interval": interval}
+
+
+def _agreement(said: Sequence[tuple[str, str, Any]], level: Level = "nominal") -> dict[str, Any]:
+    """How far people agree about the same things, or why nothing can be said.
+
+    Args:
+        said: Who, of what, and what: an answer each.
+        level: How far two answers are apart.
+    """
+    if not said:
+        return {"why": "nobody has answered yet"}
     table, _, _ = answer_table(said)
     try:
         found: dict[str, Any] = {"percent": percent_agreement(table)}
     except ValueError:
-        return {"why": "no pair has two answers yet"}
+        return {"why": "nothing has two answers yet"}
     try:
-        found["alpha"] = krippendorff_alpha(table)
-        found["interval"] = krippendorff_interval(table, np.random.default_rng(0))
+        found["alpha"] = krippendorff_alpha(table, level)
+        found["interval"] = krippendorff_interval(table, np.random.default_rng(0), level=level)
     except ValueError as error:
         found["why"] = str(error)
     return found
 
 
-def _annotators(answers: Sequence[Answer], leases: Sequence[Lease]) -> list[dict[str, Any]]:
+def _annotators(
+    answers: Sequence[Answer], leases: Sequence[Lease], report: QualityReport | None
+) -> list[dict[str, Any]]:
     """A line for each annotator, by name."""
+    of_others = {each.annotator: each.majority for each in report.annotators} if report else {}
     of_key = {lease.answer_key: lease for lease in leases if lease.answer_key is not None}
     given: dict[str, list[Answer]] = defaultdict(list)
     for answer in answers:
@@ -110,6 +199,7 @@ def _annotators(answers: Sequence[Answer], leases: Sequence[Lease]) -> list[dict
             "ties": sum(answer.answer == "tie" for answer in own),
             "seconds": _seconds(own),
             "left": _left(own),
+            "others": of_others[name],
             "repeats": _repeats(own, of_key),
             "known": _known(own, of_key),
         }
@@ -117,13 +207,13 @@ def _annotators(answers: Sequence[Answer], leases: Sequence[Lease]) -> list[dict
     ]
 
 
-def _seconds(answers: Sequence[Answer]) -> float | None:
+def _seconds(answers: Sequence[Answer | Judgement]) -> float | None:
     """The median time from the first look at a pair to its answer; None for programs."""
     times = [a.voted_at - a.served_at for a in answers if a.voted_at and a.served_at]
     return statistics.median(times) if times else None
 
 
-def _left(answers: Sequence[Answer]) -> dict[str, Any] | None:
+def _left(answers: Sequence[Answer]) -> Estimate | None:
     """How often the better text stood on the left, with an interval; None without such an answer.
 
     An answer whose side nobody saw, a program's, says nothing of sides.
@@ -133,7 +223,7 @@ def _left(answers: Sequence[Answer]) -> dict[str, Any] | None:
         return None
     left = sum(answer.answer == answer.shown_left for answer in decided)
     low, high = wilson_interval(left, len(decided))
-    return {"share": left / len(decided), "low": low, "high": high}
+    return Estimate(value=left / len(decided), low=low, high=high)
 
 
 def _repeats(answers: Sequence[Answer], of_key: Mapping[str, Lease]) -> tuple[int, int]:

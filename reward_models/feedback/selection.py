@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from reward_models.preferences.pairs import Pair
+    from reward_models.preferences.sheets import Sheet
     from textgym.types import RewardFunction
 
-__all__ = ["CONTROL", "Rule", "SelectionConfig", "arrange", "lead_of"]
+__all__ = ["CONTROL", "Rule", "SelectionConfig", "arrange", "arrange_sheets", "lead_of"]
 
 Rule = Literal["random", "disagreement", "even", "balanced"]
 CONTROL = "control"
@@ -137,6 +138,25 @@ def arrange(
         )
         for name, side in known.items()
         if name in ids
+    ]
+
+
+def arrange_sheets(sheets: Sequence[Sheet], seed: int) -> list[WorkItem]:
+    """Puts sheets into an order that is drawn by chance, and hangs on their names alone.
+
+    Args:
+        sheets: What is to be ranked, rated or marked.
+        seed: Draws the order.
+    """
+    by_id = sorted(sheets, key=lambda sheet: sheet.sheet_id)
+    return [
+        WorkItem(
+            subject=by_id[number].sheet_id,
+            rank=float(rank),
+            chosen_by="random",
+            question=by_id[number].question,
+        )
+        for rank, number in enumerate(np.random.default_rng(seed).permutation(len(by_id)))
     ]
 
 

@@ -13,6 +13,7 @@ from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reward_models.preferences.pairs import Pair
+from reward_models.preferences.sheets import texts_of_pairs
 from reward_models.preferences.store import Provenance
 from textgym.data.tables import checked_rows, read_rows
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from reward_models.preferences.leases import Question, Side
+    from reward_models.preferences.sheets import Written
     from textgym.data.tables import Row
 
-__all__ = ["Material", "read_material"]
+__all__ = ["Material", "read_material", "read_texts"]
 
 _EXPECTED, _DRAFT = "known", "draft"
 _PAIRS = (("a", "b"), ("chosen", "rejected"), ("response_a", "response_b"))
@@ -122,6 +124,33 @@ def _texts_of(row: Row) -> list[_Text]:
     return [replace(one, text=text) for text in listed]
 
 
+def read_texts(
+    name: str,
+    *,
+    columns: Mapping[str, str] | None = None,
+    on_bad: Callable[[ValueError], None] | None = None,
+) -> list[Written]:
+    """Reads the texts of a file, of pairs each of both, to be ranked, rated or marked.
+
+    Args:
+        name: A file as of ``read_material``; here a prompt may have a single text.
+        columns: See ``read_material``.
+        on_bad: See ``read_material``.
+
+    Raises:
+        ValueError: As ``read_material``.
+        FileNotFoundError: If there is no such file.
+    """
+    rows = read_rows(name, columns=columns, on_bad=on_bad)
+    if not {"completion", "completions"} & rows[0].values.keys():
+        return texts_of_pairs(read_material(name, columns=columns, on_bad=on_bad).pairs)
+    return [
+        (prompt, text.text, text.policy)
+        for prompt, known in _by_prompt(checked_rows(rows, _texts_of, on_bad)).items()
+        for text in known.values()
+    ]
+
+
 def _of_pairs(rows: Sequence[Row], sides: tuple[str, str], seed: int) -> Material:
     found: dict[str, _Compared] = {}
     expected: dict[str, Side] = {}
@@ -141,14 +170,19 @@ def _of_pairs(rows: Sequence[Row], sides: tuple[str, str], seed: int) -> Materia
     return _material(list(found.values()), expected, "compare" if prompt == "prompt" else "edits")
 
 
-def _of_texts(name: str, rows: Sequence[Row], seed: int) -> Material:
+def _by_prompt(rows: Sequence[Row]) -> dict[str, dict[str, _Text]]:
+    """The different texts of each prompt, as the file names them."""
     texts: dict[str, dict[str, _Text]] = {}
     for row in rows:
         of_prompt = texts.setdefault(_optional(row, "prompt"), {})
         for text in _texts_of(row):
             of_prompt.setdefault(text.text, text)
+    return texts
+
+
+def _of_texts(name: str, rows: Sequence[Row], seed: int) -> Material:
     found = []
-    for prompt, known in texts.items():
+    for prompt, known in _by_prompt(rows).items():
         order = [known[text] for text in sorted(known)]
         random.Random(f"{seed}/{prompt}").shuffle(order)  # noqa: S311 - not a secret
         pairs = zip(order[::2], order[1::2], strict=False)

@@ -3,8 +3,10 @@
 from reward_models.preferences.annotators import SimulatedAnnotator, persona
 from reward_models.preferences.exchange import (
     FileAnswers,
+    export_judgements,
     export_preferences,
     import_preferences,
+    judgement_lines,
     read_answers,
 )
 from reward_models.preferences.formats import (
@@ -85,8 +87,10 @@ __all__ = [
     "data_hash",
     "decided_pairs",
     "divide",
+    "export_judgements",
     "export_preferences",
     "import_preferences",
+    "judgement_lines",
     "learned_from",
     "majority",
     "make_sheets",

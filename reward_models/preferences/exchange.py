@@ -16,10 +16,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from reward_models.preferences.formats import Refusals, parsed_rows, write_preferences
+from reward_models.preferences.formats import (
+    Refusals,
+    parsed_rows,
+    preference_lines,
+    write_preferences,
+)
 from reward_models.preferences.pairs import Answer, Pair, Preference
 from reward_models.preferences.published.items import BothBad
 from reward_models.preferences.rankings import Ranking, pairs_of_rankings
+from reward_models.preferences.sheets import (
+    Marked,
+    latest_judgements,
+    learned_from,
+    mark_lines,
+)
+from textgym.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,13 +39,16 @@ if TYPE_CHECKING:
 
     from reward_models.preferences.pairs import Choice
     from reward_models.preferences.rankings import Item
+    from reward_models.preferences.sheets import SheetQuestion
     from reward_models.preferences.store import PreferenceStore
 
 __all__ = [
     "UNNAMED",
     "FileAnswers",
+    "export_judgements",
     "export_preferences",
     "import_preferences",
+    "judgement_lines",
     "read_answers",
 ]
 
@@ -144,6 +159,45 @@ def export_preferences(
     counts = store.answer_counts(split)
     undecided = ("both_bad", "skip") if ties else ("tie", "both_bad", "skip")
     return {"written": len(preferences), **{answer: counts[answer] for answer in undecided}}
+
+
+def export_judgements(
+    store: PreferenceStore, path: Path, question: SheetQuestion, split: str | None = None
+) -> dict[str, int]:
+    """Writes what people said of the sheets of one question, as ``judgement_lines``.
+
+    Args:
+        store: The judgements.
+        path: The file to write; it is replaced.
+        question: Whose.
+        split: Of one split, or all.
+
+    Returns:
+        ``written``, and how many of ``skip`` were left out.
+    """
+    text = judgement_lines(store, question, split)
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+    said = [each.said for each in latest_judgements(store.judgements(question, split))]
+    return {"written": len(said) - said.count(None), "skip": said.count(None)}
+
+
+def judgement_lines(
+    store: PreferenceStore, question: SheetQuestion, split: str | None = None
+) -> str:
+    """Gives the latest judgements as JSON Lines that ``textgym reward train`` reads.
+
+    Rankings are ``prompt, completions, ranks``, ratings ``prompt, completion, rating``, and marked
+    texts ``prompt, completion, spans``; each has its ``annotator``, and a column ``split`` if there
+    are several.
+    """
+    found = learned_from(store.sheets(question, split), store.judgements(question, split))
+    splits = [sheet.split for sheet, _ in found]
+    named = splits if len(set(splits)) > 1 else None
+    marks = [item for _, item in found if isinstance(item, Marked)]
+    if marks:
+        return mark_lines(marks, named)
+    return preference_lines([item for _, item in found if not isinstance(item, Marked)], named)
 
 
 def _answers(

@@ -82,6 +82,7 @@ class Handout:
         self._desk = SHEET_DESK if question in SHEET_QUESTIONS else PAIR_DESK
         items = self._desk.items.c
         # Each question of sheets has a page of its own, and both of pairs have one.
+        self.question = question
         self._asked = items.question == question if question in SHEET_QUESTIONS else sa.true()
         self._open = self._asked & (items.taken < items.quota)
 

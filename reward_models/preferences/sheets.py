@@ -37,6 +37,7 @@ __all__ = [
     "Written",
     "checked",
     "drawn_order",
+    "latest_judgements",
     "learned_from",
     "make_sheets",
     "mark_lines",
@@ -251,30 +252,39 @@ def drawn_order(number: int, name: str) -> tuple[int, ...]:
 def learned_from(
     sheets: Iterable[Sheet], judgements: Iterable[Judgement]
 ) -> list[tuple[Sheet, Ranking | Rating | Marked]]:
-    """What judgements say of the texts, in their order; who had no opinion is left out."""
+    """What judgements say of the texts, in their order.
+
+    Of what one annotator said of one sheet the latest round counts; no opinion is left out.
+    """
     by_id = {sheet.sheet_id: sheet for sheet in sheets}
     return [
         (by_id[each.sheet_id], _learned(by_id[each.sheet_id], each))
-        for each in judgements
+        for each in latest_judgements(judgements)
         if each.said is not None
     ]
 
 
-def mark_lines(marks: Sequence[Marked]) -> str:
-    """Writes marked texts as JSON Lines that ``read_marks`` reads again."""
-    return "".join(
-        json.dumps(
-            {
-                "prompt": each.prompt,
-                "completion": each.completion,
-                "spans": each.spans,
-                "annotator": each.annotator,
-            },
-            ensure_ascii=False,
-        )
-        + "\n"
-        for each in marks
-    )
+def latest_judgements(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Returns each annotator's judgement of the latest round of each sheet, in the order given."""
+    kept: dict[tuple[str, str], Judgement] = {}
+    for each in judgements:
+        place = (each.sheet_id, each.annotator)
+        if place not in kept or kept[place].round < each.round:
+            kept[place] = each
+    return list(kept.values())
+
+
+def mark_lines(marks: Sequence[Marked], splits: Sequence[str] | None = None) -> str:
+    """Writes marked texts as JSON Lines that ``read_marks`` reads again.
+
+    Args:
+        marks: The texts.
+        splits: The split of each; None writes no such column.
+    """
+    rows = [asdict(each) for each in marks]
+    for row, split in zip(rows, splits or (), strict=splits is not None):
+        row["split"] = split
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
 def read_marks(name: str) -> list[Marked]:

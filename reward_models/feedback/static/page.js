@@ -1,10 +1,13 @@
-// The page of pairs: one key answers, saves, and shows the next pair.
+// The page: one key answers, saves, and shows the next pair; sheets.js has the other questions.
 //
 // Texts come as JSON and become text nodes, never markup. An answer has a name of its own, so that
 // it can be sent again until the server says that it is stored.
 
+import { show, showEdit } from "./texts.js";
+import { showSheet } from "./sheets.js";
+
 const find = (id) => document.getElementById(id);
-const shown = { csrf: "", item: null, saving: false };
+const shown = { csrf: "", item: null, saving: false, press: null };
 const KEYS = {
   ArrowLeft: "left", ArrowRight: "right", ArrowDown: "tie", t: "tie", ArrowUp: "both_bad", b: "both_bad",
 };
@@ -12,10 +15,6 @@ const SAID = {
   left: "Left", right: "Right", tie: "Equally good", both_bad: "Both bad", skip: "Skipped",
 };
 const RETRY_MS = [500, 1000, 2000, 4000, 8000];
-// Characters that are not seen, or that turn the order of others round.
-const HIDDEN = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u200b\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/;
-const MOST_MARKED = 2000; // in a text; what comes behind is shown without marks
-const MOST_COMPARED = 4_000_000; // words of an edit times words of its draft
 
 class Refused extends Error {
   constructor(code, message) {
@@ -60,132 +59,6 @@ function say(text, isError = false) {
   status.classList.toggle("error", isError);
 }
 
-function element(name, className, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  made.textContent = text;
-  return made;
-}
-
-// A line of text as nodes: what is hidden in it gets a mark, and stays what it is.
-function plain(text, budget) {
-  const nodes = [];
-  let rest = text;
-  for (let at = rest.search(HIDDEN); at >= 0 && budget.marks > 0; at = rest.search(HIDDEN)) {
-    if (at > 0) nodes.push(document.createTextNode(rest.slice(0, at)));
-    const mark = element("span", "hidden-character", rest[at]);
-    mark.dataset.code = `U+${rest.charCodeAt(at).toString(16).toUpperCase().padStart(4, "0")}`;
-    nodes.push(mark);
-    rest = rest.slice(at + 1);
-    budget.marks -= 1;
-  }
-  if (rest) nodes.push(document.createTextNode(rest));
-  return nodes;
-}
-
-// Prose with code and emphasis set apart. Every character stays, its marks included.
-function prose(text, budget) {
-  const parts = text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*|^#{1,6} [^\n]+)/m);
-  const nodes = [];
-  for (const [index, part] of parts.entries()) {
-    if (budget.marks <= 0) {
-      nodes.push(document.createTextNode(parts.slice(index).join("")));
-      break;
-    }
-    if (index % 2 === 0) nodes.push(...plain(part, budget));
-    else nodes.push(marked(part.startsWith("`") ? "code" : "strong", "", part, budget));
-  }
-  return nodes;
-}
-
-function marked(name, className, text, budget) {
-  budget.marks -= 1;
-  const made = element(name, className, "");
-  made.append(...plain(text, budget));
-  return made;
-}
-
-// Prose and blocks between lines of three backticks, in turn, in one pass over the lines.
-function blocks(text) {
-  const parts = [""];
-  let opened = "";
-  for (const line of text.split(/(?<=\n)/)) {
-    if (opened === "" && line.startsWith("```")) opened = line;
-    else if (opened === "") parts[parts.length - 1] += line;
-    else {
-      opened += line;
-      if (/^```[ \t]*\r?\n?$/.test(line)) {
-        parts.push(opened, "");
-        opened = "";
-      }
-    }
-  }
-  parts[parts.length - 1] += opened;
-  return parts;
-}
-
-function show(target, text) {
-  const budget = { marks: MOST_MARKED };
-  target.replaceChildren(...blocks(text).flatMap((part, index) => (
-    index % 2 === 0 ? prose(part, budget) : [marked("code", "block", part, budget)]
-  )));
-  target.scrollTop = 0;
-}
-
-// Marks in an edit what the draft has not, and says what of the draft is gone; the text stays.
-function showEdit(target, text, draft) {
-  const [ours, theirs] = [text, draft].map((each) => each.match(/\s*\S+|\s+$/g) ?? []);
-  if (ours.length * theirs.length > MOST_COMPARED) {
-    show(target, text);
-    return;
-  }
-  const common = commonPlaces(...[ours, theirs].map((words) => words.map((word) => word.trim())));
-  const budget = { marks: MOST_MARKED };
-  const nodes = [];
-  let gone = 0;
-  const flush = (until) => {
-    const words = theirs.slice(gone, until).join("").trim();
-    if (words) nodes.push(Object.assign(element("span", "gone", ""), { title: "left out" }));
-    if (words) nodes[nodes.length - 1].dataset.words = words;
-    gone = until + 1;
-  };
-  ours.forEach((word, index) => {
-    if (common.has(index)) flush(common.get(index));
-    const space = word.slice(0, word.length - word.trimStart().length);
-    const pieces = plain(word.trimStart(), budget);
-    nodes.push(document.createTextNode(space));
-    if (common.has(index)) nodes.push(...pieces);
-    else {
-      const added = element("ins", "", "");
-      added.append(...pieces);
-      nodes.push(added);
-    }
-  });
-  flush(theirs.length);
-  target.replaceChildren(...nodes);
-  target.scrollTop = 0;
-}
-
-// The longest common subsequence of two lists of words: places in the first, by those in the second.
-function commonPlaces(ours, theirs) {
-  const width = theirs.length + 1;
-  const lengths = new Uint32Array((ours.length + 1) * width);
-  for (let i = ours.length - 1; i >= 0; i -= 1) {
-    for (let j = theirs.length - 1; j >= 0; j -= 1) {
-      lengths[i * width + j] = ours[i] === theirs[j]
-        ? lengths[(i + 1) * width + j + 1] + 1
-        : Math.max(lengths[(i + 1) * width + j], lengths[i * width + j + 1]);
-    }
-  }
-  const places = new Map();
-  for (let i = 0, j = 0; i < ours.length && j < theirs.length;) {
-    if (ours[i] === theirs[j]) places.set(i++, j++);
-    else if (lengths[(i + 1) * width + j] >= lengths[i * width + j + 1]) i += 1;
-    else j += 1;
-  }
-  return places;
-}
-
 function display(turn) {
   shown.item = turn.item;
   const { answered, remaining, can_undo: canUndo } = turn.progress;
@@ -198,16 +71,29 @@ function display(turn) {
   find("answers").classList.toggle("idle", turn.item === null);
   find("done").hidden = turn.item !== null;
   if (turn.item === null) return;
-  const { prompt, left, right, question } = turn.item;
-  find("prompt-title").textContent = question === "edits" ? "Draft, before the edits" : "Prompt";
-  show(find("prompt"), prompt);
-  for (const [side, text] of Object.entries({ left, right })) {
-    if (question === "edits") showEdit(find(side), text, prompt);
-    else show(find(side), text);
-  }
+  displayItem(turn.item);
   find("note").value = "";
   for (const choice of document.querySelectorAll("[name=strength]")) choice.checked = false;
   window.scrollTo(0, 0);
+}
+
+function displayItem(item) {
+  const { prompt, question } = item;
+  const isPair = question === "compare" || question === "edits";
+  document.body.dataset.question = isPair ? "pair" : question;
+  find("prompt-title").textContent = question === "edits" ? "Draft, before the edits" : "Prompt";
+  show(find("prompt"), prompt);
+  find("pair").hidden = find("pair-buttons").hidden = find("strength").hidden = !isPair;
+  find("sheet").hidden = find("sheet-buttons").hidden = isPair;
+  shown.press = null;
+  if (!isPair) {
+    shown.press = showSheet(item, find("sheet"), find("sheet-buttons"), { save, say });
+    return;
+  }
+  for (const side of ["left", "right"]) {
+    if (question === "edits") showEdit(find(side), item[side], prompt);
+    else show(find(side), item[side]);
+  }
 }
 
 // Does one thing at a time: a second key before the first answer is stored changes nothing.
@@ -229,20 +115,33 @@ async function doing(work) {
   }
 }
 
-function vote(answer, reason = "") {
+// Sends what is said of the item, with the note, under a name of its own.
+function send(answer, said, reason = "") {
   if (shown.item === null) return;
-  const strength = document.querySelector("[name=strength]:checked");
   const body = {
     lease: shown.item.lease,
-    answer,
     key: randomName(),
-    strength: strength === null ? null : Number(strength.value),
     note: [reason, find("note").value.trim()].filter(Boolean).join("; "),
+    ...answer,
   };
   doing(async () => {
     display(await ask("/api/vote", body));
-    say(`${SAID[answer]}: saved.`);
+    say(`${said}: saved.`);
   });
+}
+
+function vote(answer) {
+  const strength = document.querySelector("[name=strength]:checked");
+  send({ answer, strength: strength === null ? null : Number(strength.value) }, SAID[answer]);
+}
+
+// What is said of a sheet.
+function save(said, words) {
+  if (!shown.saving) send({ said }, words);
+}
+
+function skip(reason) {
+  send(shown.press === null ? { answer: "skip" } : { said: null }, SAID.skip, reason);
 }
 
 function undo() {
@@ -290,19 +189,22 @@ function press(event) {
   }
   // Whoever scrolls a text with the keyboard has it in focus.
   const scrolls = target.matches(".text") && target.scrollHeight > target.clientHeight;
-  if (scrolls && ["ArrowUp", "ArrowDown"].includes(event.key)) return;
-  if (act(event.key)) event.preventDefault();
+  if (scrolls && shown.press === null && ["ArrowUp", "ArrowDown"].includes(event.key)) return;
+  if (event.key === "Enter" && target.matches("button, a")) return;
+  if (act(event)) event.preventDefault();
 }
 
 // Does what a key stands for; says whether it stands for anything.
-function act(key) {
+function act(event) {
+  const { key } = event;
   if (key === "?") find("help").showModal();
   else if (key === "r") find("rubric").showModal();
   else if (key === "u" && !find("undo").disabled) undo();
   else if (shown.item === null) return false;
-  else if (key in KEYS) vote(KEYS[key]);
   else if (key === "s") find("reasons").showModal();
   else if (key === "n") find("note").focus();
+  else if (shown.press !== null) return shown.press(event);
+  else if (key in KEYS) vote(KEYS[key]);
   else if (["1", "2", "3", "4"].includes(key)) document.querySelector(`[name=strength][value="${key}"]`).checked = true;
   else if (key === "j" || key === "k") scroll(key === "j" ? 1 : -1);
   else return false;
@@ -322,7 +224,7 @@ function listen() {
   for (const button of document.querySelectorAll("[data-reason]")) {
     button.addEventListener("click", () => {
       find("reasons").close();
-      vote("skip", button.dataset.reason);
+      skip(button.dataset.reason);
     });
   }
   for (const button of document.querySelectorAll("[data-close]")) {

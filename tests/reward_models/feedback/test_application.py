@@ -10,7 +10,14 @@ from reward_models.feedback.access import Access, AccessError
 from reward_models.feedback.application import COOKIE, MAX_BODY, Study, make_application
 from reward_models.feedback.gate import Addresses
 from reward_models.feedback.overview import public_name
-from reward_models.preferences import Handout, HandoutConfig, Pair, PreferenceStore, WorkItem
+from reward_models.preferences import (
+    Handout,
+    HandoutConfig,
+    Pair,
+    PreferenceStore,
+    WorkItem,
+    make_sheets,
+)
 from tests.programs import require_modules
 
 require_modules("starlette", extra="feedback")
@@ -394,3 +401,64 @@ def test_an_address_is_that_of_a_page():
     for wrong in ("label.example.org", "ftp://label.example.org", "https://a.org/path"):
         with pytest.raises(ValueError, match="no address of a page"):
             Addresses.of(80, [wrong])
+
+
+SAID = {
+    "rank": ([2, 0, 1], {"prompt", "completions", "ranks", "annotator"}),
+    "rate": (4, {"prompt", "completion", "rating", "annotator"}),
+    "spans": ([[0, 3, "good"]], {"prompt", "completion", "spans", "annotator"}),
+}
+
+
+@pytest.fixture(params=SAID)
+def sheets(request, tmp_path):
+    """Three hostile texts of one prompt, about which something else is asked."""
+    texts = [(HOSTILE[5][:50], text, WRITERS[n % 2]) for n, text in enumerate(HOSTILE[:3])]
+    with PreferenceStore(tmp_path / "sheets.sqlite") as store:
+        made = make_sheets(texts, request.param)
+        store.add_sheets(made)
+        handout = Handout(store, HandoutConfig(repeat_every=0), question=request.param)
+        handout.fill(
+            [
+                WorkItem(subject=sheet.sheet_id, rank=n, chosen_by="random", question=request.param)
+                for n, sheet in enumerate(made)
+            ]
+        )
+        yield Study(store=store, handout=handout, rubric="")
+
+
+def test_a_sheet_is_shown_judged_and_exported(sheets):
+    application = make_application(sheets, Access(OWNER, {"anna": ANNA}), Addresses.of(8765))
+    anna, owner = Person(application, ANNA), Person(application, OWNER, "owner")
+    said, columns = SAID[sheets.handout.question]
+    turn = anna.next()
+    assert set(turn["item"]) == {"lease", "question", "prompt", "texts"}
+    assert not any(writer in json.dumps(turn) for writer in WRITERS)
+    vote = {"lease": turn["item"]["lease"], "said": said, "key": "k"}
+    for wrong in ("left", [], {}, 0, [[0, 1, "fine"]], True, [[0]]):
+        if (sheets.handout.question, wrong) != ("spans", []):
+            assert anna.post("/api/vote", {**vote, "said": wrong}).status_code == 422, wrong
+    del anna.headers["X-CSRF-Token"]
+    assert anna.post("/api/vote", vote).status_code == 403
+    anna.headers["X-CSRF-Token"] = anna.entered.json()["csrf"]
+    pair_vote = {"lease": vote["lease"], "answer": "left", "key": "k"}
+    assert anna.post("/api/vote", pair_vote).status_code == 409
+    assert sheets.store.judgements() == []
+    following = anna.post("/api/vote", vote).json()
+    assert following["progress"]["answered"] == 1
+    assert anna.post("/api/vote", vote).json() == following, "the same again is the same vote"
+    assert len(sheets.store.judgements()) == 1
+    assert anna.client.get("/export.jsonl").status_code == 403
+    (line,) = owner.client.get("/export.jsonl").text.splitlines()
+    row = json.loads(line)
+    assert set(row) == columns
+    shown = turn["item"]["texts"]
+    if sheets.handout.question == "rank":
+        assert row["completions"] == [shown[2], shown[0], shown[1]]
+    else:
+        assert row["completion"] == shown[0]
+        assert row.get("rating", 4) == 4
+        assert row.get("spans", said) == said
+    page = owner.client.get("/overview").text
+    assert "<script>alert" not in page
+    assert not any(writer in page for writer in WRITERS)

@@ -1,131 +1,17 @@
 """The page in a real browser: by keyboard, by two people, with lost tabs and with hostile texts."""
 
 import re
-import shutil
-import socket
-import threading
-from contextlib import contextmanager
 
 import pytest
 
-from reward_models.preferences import Handout, HandoutConfig, Pair, PreferenceStore, WorkItem
-from tests.programs import require, require_modules
+from reward_models.preferences import Pair
+from tests.browsing import ANNA, BEN, HOSTILE, NARROW, OWNER, WIDE, press, says, shows
+from tests.programs import require_modules
 
 require_modules("playwright", extra="dev")
 require_modules("starlette", "uvicorn", extra="feedback")
 
 pytestmark = pytest.mark.browser
-
-OWNER, ANNA, BEN = "o" * 43, "a" * 43, "b" * 43
-WIDE, NARROW = {"width": 1280, "height": 800}, {"width": 375, "height": 812}
-HOSTILE = [
-    "<script>document.title = 'run'</script>",
-    "</script><script>document.title = 'run'</script>",
-    "\"'><img src=x onerror=\"document.title = 'run'\"><svg onload=\"document.title = 'run'\">",
-    "<a href=\"javascript:document.title = 'run'\">link</a> [link](javascript:alert(1))",
-    "<style>* { display: none }</style><iframe srcdoc='<script>alert(1)</script>'></iframe>",
-    "\u202egnp.exe\u202c \u2066one\u2069 \0 \x1b[31m \ufeff\u200b",
-    "line\nbreak\r\n\ttab  two spaces\n```python\nif a < b:\n    `c`\n```\n**b** # no\n# yes",
-    "x" * 1_000_000,
-    "` ** ` ".join("*`#" for _ in range(3000)),
-    "```a\n" * 20_000,
-]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = require(next(filter(None, map(shutil.which, names)), None), "apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self):
-        return self.now
-
-
-class Site:
-    """A study that is served, and the people who look at it."""
-
-    def __init__(self, browser, store, handout, clock, home):
-        self.browser, self.store, self.handout = browser, store, handout
-        self.clock, self.home, self.contexts, self.wrong = clock, home, [], []
-
-    def person(self, token, annotator="", **settings):
-        """A browser of somebody's own, with the page open."""
-        context = self.browser.new_context(**{"viewport": WIDE, **settings})
-        context.set_default_timeout(30_000)
-        self.contexts.append(context)
-        return self.tab(context, f"/#token={token}&annotator={annotator}")
-
-    def tab(self, context, path="/"):
-        page = context.new_page()
-        page.on("dialog", lambda dialog: (self.wrong.append(dialog.message), dialog.dismiss()))
-        page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        page.on("console", self._said)
-        page.goto(self.home + path)
-        return page
-
-    def _said(self, message):
-        """Keeps errors, but for the browser's own remarks on what a server refuses."""
-        if message.type == "error" and not message.text.startswith("Failed to load resource"):
-            self.wrong.append(message.text)
-
-
-@pytest.fixture
-def site(browser, tmp_path):
-    """Makes a site of these texts; at the end, no page may have failed or run anything."""
-    made = []
-
-    @contextmanager
-    def served(pairs, question="compare", **config):
-        import uvicorn
-
-        from reward_models.feedback.access import Access
-        from reward_models.feedback.application import Study, make_application
-        from reward_models.feedback.gate import Addresses
-
-        with PreferenceStore(tmp_path / "votes.sqlite") as store, socket.socket() as listening:
-            store.add_pairs(pairs)
-            clock = Clock()
-            settings = HandoutConfig(**{"repeat_every": 0, "lease_seconds": 60.0, **config})
-            handout = Handout(store, settings, clock=clock)
-            handout.fill(
-                [
-                    WorkItem(subject=pair.pair_id, rank=n, chosen_by="random", question=question)
-                    for n, pair in enumerate(pairs)
-                ]
-            )
-            listening.bind(("127.0.0.1", 0))
-            port = listening.getsockname()[1]
-            application = make_application(
-                Study(store=store, handout=handout, rubric="Which one is kinder?"),
-                Access(OWNER, {"anna": ANNA, "ben": BEN}),
-                Addresses.of(port),
-            )
-            server = uvicorn.Server(
-                uvicorn.Config(application, lifespan="off", log_level="warning")
-            )
-            thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-            thread.start()
-            made.append(Site(browser, store, handout, clock, f"http://127.0.0.1:{port}"))
-            try:
-                yield made[-1]
-            finally:
-                for context in made[-1].contexts:
-                    context.close()
-                server.should_exit = True
-                thread.join()
-
-    yield served
-    assert [wrong for each in made for wrong in each.wrong] == []
 
 
 def pairs_of(number):
@@ -133,23 +19,6 @@ def pairs_of(number):
         Pair(pair_id=f"pair {n}", prompt=f"prompt {n}", a=f"first {n}", b=f"second {n}")
         for n in range(number)
     ]
-
-
-def says(page, text):
-    from playwright.sync_api import expect
-
-    expect(page.locator("#status")).to_contain_text(text, timeout=30_000)
-
-
-def shows(page, prompt):
-    from playwright.sync_api import expect
-
-    expect(page.locator("#prompt")).to_have_text(prompt, timeout=30_000)
-
-
-def press(page, key, said):
-    page.keyboard.press(key)
-    says(page, said)
 
 
 def test_a_person_labels_by_keyboard_takes_back_reloads_and_finishes(site):
@@ -249,13 +118,14 @@ def test_who_has_no_token_is_asked_for_it(site):
         shows(page, "prompt 0")
 
 
-def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site):
+@pytest.mark.parametrize("question", ["compare", "edits"])
+def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site, question):
     short = [text if len(text) < 10_000 else "a megabyte" for text in HOSTILE]
     pairs = [
         Pair(pair_id=f"hostile {n}", prompt=prompt, a=text, b=f"{prompt}!")
         for n, (prompt, text) in enumerate(zip(short, HOSTILE, strict=True))
     ]
-    with site(pairs) as served:
+    with site(pairs, question) as served:
         page = served.person(OWNER, "<img src=x onerror=alert(1)>")
         page.locator("#work").wait_for()
         title = page.title()
@@ -271,7 +141,7 @@ def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site):
             inside = page.locator("#work *").evaluate_all(
                 "all => [...new Set(all.map(each => each.tagName))]"
             )
-            assert set(inside) <= {"SECTION", "DIV", "H2", "SPAN", "CODE", "STRONG"}
+            assert set(inside) <= {"SECTION", "DIV", "H2", "SPAN", "CODE", "STRONG", "INS"}
             assert page.evaluate("document.documentElement.scrollWidth") <= WIDE["width"]
             assert page.title() == title
             page.keyboard.press("t")

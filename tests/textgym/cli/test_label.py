@@ -6,6 +6,8 @@ import signal
 import stat
 from pathlib import Path
 
+import pytest
+
 from reward_models.preferences import Answer, Pair, PreferenceStore
 from tests.commands import run_commands
 from tests.programs import require_modules
@@ -76,6 +78,30 @@ def test_a_store_that_programs_have_answered_is_asked_of_people(tmp_path):
         client.close()
 
 
+@pytest.mark.parametrize(("question", "said"), [("rate", 5), ("rank", [1, 0]), ("spans", [])])
+def test_another_question_is_asked_of_a_store_s_pairs(tmp_path, question, said):
+    """Of each text of its pairs, or of those of one prompt together; the pairs stay as they are."""
+    path = tmp_path / "preferences.sqlite"
+    with PreferenceStore(path) as store:
+        store.add_pairs([Pair(pair_id=str(n), prompt=f"p{n}", a="x", b="y") for n in range(2)])
+    arguments = [str(path), "--annotator", "me", "--question", question]
+    with labelling(*arguments) as (_, line):
+        client, _ = enter(line)
+        turn = client.get("/api/next").json()
+        assert turn["progress"]["remaining"] == (2 if question == "rank" else 4)
+        assert turn["item"]["question"] == question
+        vote = {"lease": turn["item"]["lease"], "said": said, "key": "k"}
+        assert client.post("/api/vote", json=vote).status_code == 200
+        client.close()
+    with PreferenceStore(path) as store:
+        assert len(store.judgements(question)) == 1
+        assert store.answers() == []
+    export = ("reward", "export", "--store", str(path), "--out", str(tmp_path / "said.jsonl"))
+    (result,) = run_commands((*export, "--question", question))
+    assert result.stdout.startswith("1 answers in "), result.stderr
+    assert "left out: 0 skip" in result.stdout
+
+
 def test_what_is_wrong_is_one_line(tmp_path):
     texts = tmp_path / "pairs.jsonl"
     texts.write_text('{"a": "x", "b": "y"}\n')
@@ -86,6 +112,8 @@ def test_what_is_wrong_is_one_line(tmp_path):
     open_file.chmod(0o644)
     wrong = {
         ("no.sqlite",): "there is no store",
+        (str(texts), "--question", "rate", "--rule", "even"): "chooses pairs",
+        (str(texts), "--question", "rank", "--texts", "1"): "from 2 to 9",
         (str(tmp_path / "other.txt"),): "nothing to compare",
         (str(tmp_path / "same.jsonl"),): "two equal texts",
         (str(tmp_path / "no.jsonl"),): "no.jsonl",

@@ -8,16 +8,28 @@ import sys
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import quote
 
 import tyro
 from rich.console import Console
 
 from reward_models.feedback.access import Access, AccessError, write_privately
-from reward_models.feedback.selection import Rule, SelectionConfig, arrange, lead_of
-from reward_models.feedback.texts import read_material
-from reward_models.preferences import Handout, HandoutConfig, PreferenceStore
+from reward_models.feedback.selection import (
+    Rule,
+    SelectionConfig,
+    arrange,
+    arrange_sheets,
+    lead_of,
+)
+from reward_models.feedback.texts import read_material, read_texts
+from reward_models.preferences import (
+    Handout,
+    HandoutConfig,
+    PreferenceStore,
+    make_sheets,
+    texts_of_pairs,
+)
 from reward_models.preferences.databases import is_database_url
 from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
@@ -27,7 +39,9 @@ from textgym.data.tables import SkippedRows, is_table, parse_columns
 
 if TYPE_CHECKING:
     from reward_models.feedback.application import Study
+    from reward_models.preferences import Pair
     from reward_models.preferences.leases import Question, Side
+    from reward_models.preferences.sheets import SheetQuestion
 
 __all__ = ["LabelConfig", "label"]
 
@@ -35,18 +49,49 @@ _PACKAGES = [
     Package(module="starlette", pip="textgym[feedback]"),
     Package(module="uvicorn", pip="textgym[feedback]"),
 ]
-_RUBRIC = """Read the prompt, then both texts to their end. Which one is the better completion?
+_COMPARE = """Read the prompt, then both texts to their end. Which one is the better completion?
 
 - Does it go on from the prompt, and say something that makes sense?
 - Is it written as a person would write, without repeating itself or breaking off?
 - A longer text is not better for being longer.
 
 If you would not mind which one you got, they are equally good. If both are useless, say so."""
+_RANK = """Read the prompt, then all texts to their end. Put them in order, the best first.
+
+- Does it go on from the prompt, and say something that makes sense?
+- Is it written as a person would write, without repeating itself or breaking off?
+- A longer text is not better for being longer.
+
+If you cannot tell two of them apart, give either of them the better place."""
+_RATE = """Read the prompt, then the text to its end. How good a completion is it?
+
+1: useless. It makes no sense, or has nothing to do with the prompt.
+2: weak. One sees what it was meant to be.
+3: fair. It goes on from the prompt, with clear faults.
+4: good. Small faults, if any.
+5: excellent. You would be glad to have written it.
+
+A longer text is not better for being longer."""
+_SPANS = """Read the prompt, then the text to its end. Mark what is good in it, and what is bad.
+
+- Good: what says something that fits, or says it well.
+- Bad: what is wrong, makes no sense, repeats, or breaks off.
+
+Leave the rest unmarked: it is learned as neither. Mark as few words as say what you mean."""
+_TITLES = {
+    "compare": ("Which text is better?", _COMPARE),
+    "rank": ("Which order is right?", _RANK),
+    "rate": ("How good is this text?", _RATE),
+    "spans": ("What is good, what is bad?", _SPANS),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelConfig:
     """Open a page on which people compare texts: one key answers, saves, and shows the next pair.
+
+    --question rank, rate or spans asks something else of the same texts, and keeps the answers in
+    the same store; textgym reward train learns from each.
 
     Every answer is on the disk before the next pair is shown, and the same command goes on from
     there. Writers are never named, and sides are drawn. The link that is printed lets you in; the
@@ -56,6 +101,11 @@ class LabelConfig:
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A store of answers, such as runs/quickstart/preferences.sqlite or postgresql://HOST/DATABASE;
     or a file of texts or pairs: .jsonl, .csv or .parquet."""
+    question: Literal["compare", "rank", "rate", "spans"] = "compare"
+    """Compare two texts, put several of one prompt in order, rate one from 1 to 5, or mark its good
+    and bad words. Two edits of a draft are compared where the file has the columns draft, a, b."""
+    texts: int = 4
+    """Of --question rank: how many texts are put in order together at most, from 2 to 9."""
     store: str | None = None
     """Where the answers to a file's pairs go; None puts a store beside the file."""
     columns: str | None = None
@@ -174,6 +224,10 @@ def _study(config: LabelConfig, store: PreferenceStore, skipped: SkippedRows | N
     """
     from reward_models.feedback.application import Study
 
+    title, rubric = _TITLES[config.question]
+    if config.rubric is not None:
+        rubric = config.rubric.read_text(encoding="utf-8")
+    name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
     handing = HandoutConfig(
         answers=config.answers,
         lease_seconds=60 * config.lease_minutes,
@@ -181,6 +235,18 @@ def _study(config: LabelConfig, store: PreferenceStore, skipped: SkippedRows | N
         repeat_every=config.repeat_every,
         seed=config.seed,
     )
+    handout = Handout(store, handing, question=config.question, rubric=name)
+    if config.question == "compare":
+        _fill_pairs(config, store, handout, skipped)
+    else:
+        _fill_sheets(config, config.question, store, handout, skipped)
+    return Study(store=store, handout=handout, rubric=rubric, title=title)
+
+
+def _fill_pairs(
+    config: LabelConfig, store: PreferenceStore, handout: Handout, skipped: SkippedRows | None
+) -> None:
+    """Says which pairs are compared, and in which order."""
     selection = SelectionConfig(rule=config.rule, control=config.control, seed=config.seed)
     expected: dict[str, Side] = {}
     asked: dict[str, Question] = {}
@@ -202,14 +268,46 @@ def _study(config: LabelConfig, store: PreferenceStore, skipped: SkippedRows | N
     lead = None
     if config.reward is not None:
         lead = lead_of(named_reward(config.reward, "cpu"), pairs)
-    rubric = _RUBRIC if config.rubric is None else config.rubric.read_text(encoding="utf-8")
-    name = hashlib.blake2b(rubric.encode(), digest_size=8).hexdigest()
-    handout = Handout(store, handing, rubric=name)
     items = handout.items()
     expected = {item.subject: item.expected for item in items if item.expected} | expected
     asked = {item.subject: item.question for item in items} | asked
     handout.fill(arrange(pairs, selection, lead, expected, asked))
-    return Study(store=store, handout=handout, rubric=rubric)
+
+
+def _fill_sheets(
+    config: LabelConfig,
+    question: SheetQuestion,
+    store: PreferenceStore,
+    handout: Handout,
+    skipped: SkippedRows | None,
+) -> None:
+    """Says which texts are ranked, rated or marked; a store without any asks about its pairs'.
+
+    Raises:
+        CommandError: If there is nothing to ask about, or pairs are to be chosen.
+    """
+    if config.rule != "random":
+        raise CommandError(
+            f"--rule {config.rule} chooses pairs; --question {question} takes random"
+        )
+    if is_table(config.source):
+        columns = parse_columns(config.columns)
+        texts = read_texts(config.source, columns=columns, on_bad=skipped)
+        store.add_sheets(make_sheets(texts, question, most=config.texts, seed=config.seed))
+    elif not store.sheets(question, config.split):
+        splits: dict[str, list[Pair]] = {}
+        for pair in store.pairs(config.split):
+            splits.setdefault(pair.split, []).append(pair)
+        for split, pairs in splits.items():
+            texts = texts_of_pairs(pairs)
+            store.add_sheets(
+                make_sheets(texts, question, most=config.texts, seed=config.seed, split=split)
+            )
+    sheets = store.sheets(question, config.split)
+    if not sheets:
+        of_split = f" of the split {config.split}" if config.split else ""
+        raise CommandError(f"{_plain(config.source)} holds no texts{of_split} to ask about")
+    handout.fill(arrange_sheets(sheets, config.seed))
 
 
 def _announce(config: LabelConfig, console: Console, access: Access, url: str, path: Path) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 
-from reward_models.preferences import PreferenceStore, export_preferences
+from reward_models.preferences import PreferenceStore, export_judgements, export_preferences
 from reward_models.preferences.databases import is_database_url
 from textgym.cli.console import say
 
@@ -19,7 +20,7 @@ class RewardExportConfig:
     """Write a store's answers as JSON Lines, in the columns that TRL reads.
 
     A line is one person's latest answer to one pair: pair_id, prompt, chosen, rejected, annotator,
-    strength. What no trainer can use is left out, and counted.
+    strength; or to another --question. What no trainer can use is left out, and counted.
     """
 
     store: str
@@ -28,6 +29,9 @@ class RewardExportConfig:
     """The .jsonl file to write; it is replaced."""
     split: str | None = None
     """Of one split of the pairs, such as train; left out, of all."""
+    question: Literal["compare", "rank", "rate", "spans"] = "compare"
+    """The answers to which question: chosen and rejected of pairs, completions with ranks, a
+    completion with its rating, or with its good and bad spans."""
     ties: bool = False
     """Write ties as well, with a column probability of 0.5. TRL does not know that column."""
 
@@ -47,7 +51,10 @@ def export_reward_data(config: RewardExportConfig, console: Console | None = Non
     if not is_database_url(config.store) and not Path(config.store).is_file():
         raise FileNotFoundError(f"there is no store {config.store}; name one that has answers")
     with PreferenceStore(config.store) as store:
-        counts = export_preferences(store, config.out, config.split, ties=config.ties)
+        if config.question == "compare":
+            counts = export_preferences(store, config.out, config.split, ties=config.ties)
+        else:
+            counts = export_judgements(store, config.out, config.question, config.split)
     left_out = ", ".join(
         f"{number} {answer.replace('_', ' ')}"
         for answer, number in counts.items()

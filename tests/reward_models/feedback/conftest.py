@@ -1,0 +1,40 @@
+"""A browser, and studies that it looks at."""
+
+import shutil
+
+import pytest
+
+from tests import browsing
+from tests.programs import require
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = require(next(filter(None, map(shutil.which, names)), None), "apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def site(browser, tmp_path):
+    """Makes a site of these texts; at the end, no page may have failed or run anything."""
+    made = []
+
+    class Kept:
+        def __init__(self, *given, **config):
+            self.opened = browsing.served(browser, tmp_path / "votes.sqlite", *given, **config)
+
+        def __enter__(self):
+            made.append(self.opened.__enter__())
+            return made[-1]
+
+        def __exit__(self, *exception):
+            return self.opened.__exit__(*exception)
+
+    yield Kept
+    assert [wrong for each in made for wrong in each.wrong] == []
