@@ -3,7 +3,11 @@
 The examples are those of TRL's stepwise data: a prompt, the steps of a completion, and for each
 whether it is right.
 
-Simplifications: as of ``label_trainer.py``; a step's label is learned at its last token alone.
+Texts whose good and bad spans people marked become such examples: their words without a mark have
+no label.
+
+Simplifications: as of ``label_trainer.py``; a step's label is learned at its last token alone; a
+marked text is encoded span by span, so its tokens never reach over the end of one.
 """
 
 from __future__ import annotations
@@ -23,9 +27,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from reward_models.preferences.sheets import Marked
+    from reward_models.reading.scoring import Reader
     from textgym.types import Tokenizer
 
-__all__ = ["ProcessTrainingConfig", "StepwiseExample", "fit_process", "token_cross_entropy"]
+__all__ = [
+    "ProcessTrainingConfig",
+    "StepwiseExample",
+    "examples_of_marks",
+    "fit_process",
+    "labelled_accuracy",
+    "token_cross_entropy",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,14 +47,16 @@ class StepwiseExample:
 
     Attributes:
         prompt: What it answers.
-        steps: Its steps, each with whatever ends it; without a delimiter, the whole completion.
-        labels: 1 for a right step, 0 for a wrong one, or a share of votes between. One a step;
-            without a delimiter, one a token or a single one for all.
+        steps: Its steps, each with whatever ends it; without a delimiter, the whole completion, or
+            pieces of it.
+        labels: 1 for a right step, 0 for a wrong one, a share of votes between, or None where
+            nobody said. One a step; without a delimiter, one a token, or one for each piece, which
+            all of its tokens get.
     """
 
     prompt: str
     steps: tuple[str, ...]
-    labels: tuple[float, ...]
+    labels: tuple[float | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +121,69 @@ def fit_process(
         progress=progress,
     )
     reward = ProcessReward(model, tokenizer, device=device)
-    metrics["accuracy"] = _accuracy(reward, data)
+    metrics["accuracy"] = _accuracy(_judged(reward, data))
     return reward, metrics
+
+
+def labelled_accuracy(
+    reward: ProcessReward, config: ProcessTrainingConfig, examples: Sequence[StepwiseExample]
+) -> list[list[float]]:
+    """Says of each labelled step whether the reward is on its label's side of one half.
+
+    Args:
+        reward: The judge.
+        config: How it was trained.
+        examples: ``N`` labelled completions, such as held-out ones.
+
+    Returns:
+        ``N`` lists of 1 and 0, as far as steps are read and have a label other than one half.
+    """
+    return _judged(reward, _encode(config, examples, reward.tokenizer))
+
+
+def examples_of_marks(marks: Sequence[Marked], delimiter: str | None) -> list[StepwiseExample]:
+    """Turns good and bad spans into labels of tokens, or of steps.
+
+    Args:
+        marks: Marked texts.
+        delimiter: What ends a step; None labels the tokens of each span.
+
+    Returns:
+        One a text that has a mark. Of steps, one with a bad character is wrong, another one with a
+        good character right, and the others have no label.
+    """
+    make = _pieces if delimiter is None else _steps
+    return [
+        StepwiseExample(prompt=each.prompt, steps=steps, labels=labels)
+        for each in marks
+        if each.spans
+        for steps, labels in [make(each, delimiter)]
+    ]
+
+
+def _pieces(marked: Marked, _: str | None) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
+    """A text cut at the ends of its spans, and what each piece is."""
+    pieces: list[tuple[str, float | None]] = []
+    before = 0
+    for start, end, mark in marked.spans:
+        pieces.append((marked.completion[before:start], None))
+        pieces.append((marked.completion[start:end], float(mark == "good")))
+        before = end
+    pieces.append((marked.completion[before:], None))
+    kept = [piece for piece in pieces if piece[0]]
+    return tuple(text for text, _ in kept), tuple(label for _, label in kept)
+
+
+def _steps(
+    marked: Marked, delimiter: str | None
+) -> tuple[tuple[str, ...], tuple[float | None, ...]]:
+    """A text cut behind each delimiter, and what each step is."""
+    steps, labels, at = split_steps(marked.completion, delimiter), list[float | None](), 0
+    for step in steps:
+        met = {m for start, end, m in marked.spans if start < at + len(step) and end > at}
+        labels.append(0.0 if "bad" in met else 1.0 if met else None)
+        at += len(step)
+    return tuple(steps), tuple(labels)
 
 
 def token_cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -128,7 +204,7 @@ def token_cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> torch.Ten
 
 
 def _encode(
-    config: ProcessTrainingConfig, examples: Sequence[StepwiseExample], tokenizer: Tokenizer
+    config: ProcessTrainingConfig, examples: Sequence[StepwiseExample], tokenizer: Reader
 ) -> list[tuple[list[int], list[float]]]:
     """Rows of ids, and of labels of the same lengths."""
     every_token = config.delimiter is None
@@ -143,13 +219,15 @@ def _encode(
     )
     data = []
     for number, (row, ends, example) in enumerate(zip(rows, places, examples, strict=True)):
-        given = list(example.labels)
-        if every_token and len(given) == 1:
-            given *= len(ends)
+        given = [IGNORED if label is None else label for label in example.labels]
+        if every_token and len(given) == len(example.steps):
+            pieces = tokenizer.encode_batch(list(example.steps))
+            given = [one for one, ids in zip(given, pieces, strict=True) for _ in ids]
+            given = given[len(given) - len(ends) :]
         if len(given) < len(ends) or (every_token and len(given) != len(ends)):
             raise ValueError(
                 f"example {number} has {len(given)} labels for {len(ends)} tokens; give one a "
-                "token, or a single one, and texts that are read whole"
+                "token of a text that is read whole, or one a piece"
             )
         labels = [IGNORED] * len(row)
         # Of a long text the first steps are cut off, and their labels with them.
@@ -160,7 +238,7 @@ def _encode(
 
 
 def _require_steps(number: int, example: StepwiseExample, delimiter: str | None) -> None:
-    outside = [label for label in example.labels if not 0 <= label <= 1]
+    outside = [label for label in example.labels if label is not None and not 0 <= label <= 1]
     if outside:
         raise ValueError(f"example {number}: {outside[0]!r} is no label; labels are in [0, 1]")
     if delimiter is None:
@@ -177,13 +255,21 @@ def _require_steps(number: int, example: StepwiseExample, delimiter: str | None)
         )
 
 
-def _accuracy(reward: ProcessReward, data: Sequence[tuple[list[int], list[float]]]) -> float:
+def _judged(
+    reward: ProcessReward, data: Sequence[tuple[list[int], list[float]]]
+) -> list[list[float]]:
     threshold = 0.5 if reward.model.config.output == "probability" else 0.0
     rows = reward.token_rows([row for row, _ in data])
-    right = [
-        (score > threshold) == (label > 1 / 2)
+    return [
+        [
+            float((score > threshold) == (label > 1 / 2))
+            for score, label in zip(scores, labels, strict=True)
+            if label not in (IGNORED, 1 / 2)  # one half is on neither side
+        ]
         for scores, (_, labels) in zip(rows, data, strict=True)
-        for score, label in zip(scores, labels, strict=True)
-        if label not in (IGNORED, 1 / 2)  # one half is on neither side
     ]
-    return sum(right) / len(right) if right else math.nan
+
+
+def _accuracy(right: Sequence[Sequence[float]]) -> float:
+    flat = [each for row in right for each in row]
+    return sum(flat) / len(flat) if flat else math.nan

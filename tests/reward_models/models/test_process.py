@@ -9,11 +9,15 @@ from reward_models.learning.label_trainer import IGNORED, FitConfig
 from reward_models.learning.stepwise import (
     ProcessTrainingConfig,
     StepwiseExample,
+    _encode,
+    examples_of_marks,
     fit_process,
+    labelled_accuracy,
     token_cross_entropy,
 )
 from reward_models.models.process import ProcessReward, TokenScorer, TokenScorerConfig
 from reward_models.models.steps import lay_out, reduce_steps, split_steps
+from reward_models.preferences import Marked
 from reward_models.reading.batching import pad_rows
 from reward_models.reading.loading import load_reward
 from reward_models.reading.readers import PretrainedReader
@@ -231,3 +235,58 @@ def test_labels_that_do_not_fit_are_refused(language_model, tokenizer):
         TokenScorerConfig(output="logit")
     with pytest.raises(ValueError, match="delimiter is empty"):
         TokenScorerConfig(delimiter="")
+
+
+def test_marks_label_pieces_or_steps():
+    """By hand: a step with a bad character is wrong, another one with a good one right."""
+    text = "ab\ncd ef\ngh\nij"
+    marks = Marked(
+        prompt="p",
+        completion=text,
+        spans=((0, 1, "good"), (3, 5, "good"), (6, 8, "bad"), (13, 14, "bad")),
+    )
+    unmarked = Marked(prompt="p", completion=text, spans=())
+    (pieces,) = examples_of_marks([marks, unmarked], None)
+    assert pieces.steps == ("a", "b\n", "cd", " ", "ef", "\ngh\ni", "j")
+    assert pieces.labels == (1.0, None, 1.0, None, 0.0, None, 0.0)
+    (lines,) = examples_of_marks([marks, unmarked], "\n")
+    assert lines.steps == ("ab\n", "cd ef\n", "gh\n", "ij")
+    assert lines.labels == (1.0, 0.0, None, 0.0)
+
+
+def test_it_learns_from_marked_words(language_model, tokenizer, sentence):
+    """ "great" is marked good and "awful" bad; what nobody marked teaches nothing."""
+
+    def marked(text):
+        places = [
+            (text.index(word), text.index(word) + len(word), mark)
+            for word, mark in ((" great", "good"), (" awful", "bad"))
+            if word in text
+        ]
+        return Marked(prompt="", completion=text, spans=tuple(sorted(places)))
+
+    plain = [sentence(n, 2).replace("awful", "poor").replace("great", "fine") for n in range(60)]
+    texts = [f" {each} {('awful', 'great')[n % 2]} film" for n, each in enumerate(plain)]
+    config = ProcessTrainingConfig(
+        delimiter=None, max_tokens=60, fit=FitConfig(epochs=12, batch_size=8, learning_rate=5e-3)
+    )
+    examples = examples_of_marks([marked(text) for text in texts], None)
+    reward, metrics = fit_process(config, examples[:40], language_model, tokenizer)
+    assert metrics["accuracy"] > 0.95
+    right = labelled_accuracy(reward, config, examples[40:])
+    assert all(len(row) >= 1 for row in right)
+    flat = [each for row in right for each in row]
+    assert sum(flat) >= 0.9 * len(flat)
+
+
+def test_a_piece_s_label_goes_with_its_tokens_where_the_text_is_cut(language_model, tokenizer):
+    """The last tokens that are read keep the labels of their own pieces."""
+    pieces = ("film film film film", " great great", " awful")
+    example = StepwiseExample(prompt="", steps=pieces, labels=(None, 1.0, 0.0))
+    sizes = [len(ids) for ids in tokenizer.encode_batch(list(pieces))]
+    for most in (60, sizes[1] + sizes[2] + 1, sizes[2] + 2):
+        config = ProcessTrainingConfig(delimiter=None, max_tokens=most)
+        ((row, labels),) = _encode(config, [example], tokenizer)
+        read = [IGNORED] * sizes[0] + [1.0] * sizes[1] + [0.0] * sizes[2]
+        assert len(row) == len(labels) <= most
+        assert labels[1:] == read[-(len(row) - 1) :]

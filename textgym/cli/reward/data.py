@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,6 +14,7 @@ from reward_models.preferences import (
     Preference,
     PreferenceStore,
     divide,
+    learned_from,
     majority,
     pair_identity,
     pairs_of_labels,
@@ -20,17 +22,33 @@ from reward_models.preferences import (
     remarks,
     vote_shares,
 )
+from reward_models.preferences.databases import is_database_url
 from textgym.cli.parsing import CommandError
 from textgym.data.tables import is_table, parse_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from reward_models.preferences import Division
+    from reward_models.preferences import Division, Sheet
 
-__all__ = ["DIVISION", "REVIEWS", "LoadedData", "Votes", "load_data", "shown_left"]
+__all__ = [
+    "DIVISION",
+    "HELD_OUT_FILE",
+    "REVIEWS",
+    "LoadedData",
+    "StoreQuestion",
+    "Votes",
+    "is_store",
+    "load_data",
+    "open_store",
+    "shown_left",
+]
 
 Votes = Literal["majority", "shares", "ability", "each"]
+StoreQuestion = Literal["compare", "rank", "rate", "spans"]
+
+HELD_OUT_FILE = "held_out.jsonl"
+"""Beside a model: what it was measured on."""
 
 DIVISION = 0
 """The seed of every division: no training's, so that models of all seeds are measured on the same.
@@ -42,6 +60,7 @@ REVIEWS = "reviews"
 _STORES = (".sqlite", ".db")
 _PEOPLE_SHOWN = 12
 _TIE = 0.5
+_TRAINING = "train"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +87,12 @@ def load_data(
     skip_bad: bool = False,
     columns: str | None = None,
     passes: int = 1,
+    question: StoreQuestion | None = None,
 ) -> LoadedData:
     """Reads preferences and keeps some apart, by their prompts or texts.
 
     Args:
-        name: ``reviews``, the path of a store (``.sqlite`` or ``.db``), or what
+        name: ``reviews``, a store (``.sqlite``, ``.db``, or a database's URL), or what
             ``read_preferences`` takes.
         held_out: The share that is held out of the prompts, or of the texts without one, where the
             data do not say which.
@@ -81,6 +101,7 @@ def load_data(
         skip_bad: Leave rows out that cannot be read.
         columns: Which of a file's columns are which, see ``parse_columns``.
         passes: How often each review is in a pair to learn from.
+        question: Which answers of a store; None the first of its questions that has some.
 
     Raises:
         CommandError: If there is nothing to learn from, the data are no preferences, or they are
@@ -96,8 +117,9 @@ def load_data(
                 f"passes is {passes}, but the pairs of {name} are as people compared them: only "
                 f"{REVIEWS} can be paired anew"
             )
-        if Path(name).suffix.lower() in _STORES:
-            return _store(Path(name), held_out, seed, votes)
+        if is_store(name):
+            with open_store(name) as store:
+                return _store(store, name, held_out, seed, votes, question)
         if not is_table(name):
             raise CommandError(
                 f"{name} is no preference data; give a file such as .jsonl, .json, .csv, .tsv or "
@@ -185,20 +207,80 @@ def _reviews(seed: int, passes: int) -> LoadedData:
     return _loaded(division, ())
 
 
-def _store(path: Path, held_out: float, seed: int, votes: Votes) -> LoadedData:
-    if not path.is_file():  # opening it would make an empty one
+def is_store(name: str) -> bool:
+    """Says whether a name is a store's: a file of answers, or a database's URL."""
+    if Path(name).suffix.lower() in _STORES:
+        return True
+    return is_database_url(name) and not is_table(name)
+
+
+def open_store(name: str) -> PreferenceStore:
+    """Opens a store that is there.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        StoreError: If it cannot be read.
+    """
+    if not is_database_url(name) and not Path(name).is_file():  # opening it would make an empty one
         raise FileNotFoundError(
-            f"there is no store {path}; make one by textgym reward import FILE {path}"
+            f"there is no store {name}; make one by textgym reward import FILE {name}"
         )
-    with PreferenceStore(path) as store:
-        splits = {pair.split for pair in store.pairs()}
-        others = sorted(splits - {"train"}) if "train" in splits else []
-        answers = store.preferences("train" if others else None, ties=True)
-        kept = [p for split in others for p in store.preferences(split, ties=True)]
-        counts = store.answer_counts()
-        left = shown_left(store) if votes == "ability" else {}
+    return PreferenceStore(name)
+
+
+def _store(
+    store: PreferenceStore,
+    name: str,
+    held_out: float,
+    seed: int,
+    votes: Votes,
+    question: StoreQuestion | None,
+) -> LoadedData:
+    counts = Counter(sheet.question for sheet, _ in _judged(store))
+    asked: StoreQuestion = "compare"
+    if question is not None:
+        asked = question
+    elif counts and not store.answers():
+        asked = next(iter(counts))
+    others = [f"{n} of {which}" for which, n in sorted(counts.items()) if which != asked]
+    notes = [f"not learned from: answers to other questions, {', '.join(others)}"] * bool(others)
+    loaded = (
+        _compared(store, name, held_out, seed, votes)
+        if asked == "compare"
+        else _of_sheets(store, name, held_out, seed, asked)
+    )
+    return replace(loaded, notes=[*loaded.notes, *notes])
+
+
+def _judged(store: PreferenceStore) -> list[tuple[Sheet, Any]]:
+    return learned_from(store.sheets(), store.judgements())
+
+
+def _of_sheets(
+    store: PreferenceStore, name: str, held_out: float, seed: int, question: StoreQuestion
+) -> LoadedData:
+    """Rankings or ratings, divided as the splits of their sheets say, if there are several."""
+    found = [(sheet.split, item) for sheet, item in _judged(store) if sheet.question == question]
+    splits = {split for split, _ in found}
+    apart = splits - {_TRAINING} if _TRAINING in splits else set()
+    items = [item for split, item in found if split not in apart]
+    if not items:
+        raise ValueError(f"{name} has no answers to the question {question}; gather some first")
+    kept = [item for split, item in found if split in apart]
+    return _loaded(divide(items, kept, held_out, seed), ())
+
+
+def _compared(
+    store: PreferenceStore, name: str, held_out: float, seed: int, votes: Votes
+) -> LoadedData:
+    splits = {pair.split for pair in store.pairs()}
+    others = sorted(splits - {_TRAINING}) if _TRAINING in splits else []
+    answers = store.preferences(_TRAINING if others else None, ties=True)
+    kept = [p for split in others for p in store.preferences(split, ties=True)]
+    counts = store.answer_counts()
+    left = shown_left(store) if votes == "ability" else {}
     if not any(answer.probability > _TIE for answer in answers):
-        where = f"the split train of {path}" if kept else path
+        where = f"the split train of {name}" if kept else name
         raise ValueError(f"{where} has no answers that prefer a text; gather some first")
     division = divide(answers, kept, held_out, seed)
     undecided = ("both_bad", "skip")

@@ -5,6 +5,7 @@ Simplification: what starts from nothing has one shape; other shapes are made in
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +28,12 @@ from textgym.tokenizers import load_tokenizer, train_tokenizer
 from textgym.tokenizers.characters import ALPHABET_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from reward_models.learning.settings import RewardTrainingConfig
     from reward_models.reading.scoring import Reader
 
-__all__ = ["STARTS", "Start", "make_start"]
+__all__ = ["STARTS", "Start", "make_start", "open_language_model"]
 
 STARTS = ("scratch", "lstm")
 """What is no folder."""
@@ -113,6 +114,38 @@ def make_start(
         )
     says = f"{name}, {size / 1e6:.1f} million parameters"
     return Start(model=model, tokenizer=read, says=says, cut=cut, learned=learned)
+
+
+@contextlib.contextmanager
+def open_language_model(
+    name: str, settings: RewardTrainingConfig, tokenizer: str | None, texts: Sequence[str]
+) -> Iterator[tuple[Path, Any]]:
+    """Gives the folder of a language model, and its tokenizer, to make a scorer of tokens of.
+
+    Args:
+        name: A folder, the name of a package that ships one, or ``scratch``.
+        settings: The length and the seed of a new one.
+        tokenizer: As of ``make_start``.
+        texts: As of ``make_start``.
+
+    Raises:
+        CommandError: If there is no such model, or no tokenizer.
+    """
+    if name == "lstm":
+        raise CommandError("an lstm scores whole texts; marked spans need scratch or a folder")
+    with tempfile.TemporaryDirectory() as new:
+        try:
+            if name == "scratch":
+                folder, read = Path(new), _new_tokenizer(tokenizer, texts)
+                tokens = settings.max_length or MOST_TOKENS
+                shape = SFTConfig(row_tokens=tokens, seed=settings.seed)
+                make_language_model(shape, read).save_pretrained(folder)
+            else:
+                folder = _folder(name)
+                read = _own_tokenizer(folder) if tokenizer is None else load_tokenizer(tokenizer)
+        except (ValueError, TypeError, FileNotFoundError) as error:
+            raise CommandError(" ".join(str(error).split())) from error
+        yield folder, read
 
 
 def _share_cut(model: Any, tokenizer: Any, texts: Sequence[str]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -25,7 +25,8 @@ from textgym.cli.console import (
     use_quiet_transformers,
 )
 from textgym.cli.parsing import CommandError
-from textgym.cli.reward.data import DIVISION, Votes, load_data
+from textgym.cli.reward.data import DIVISION, HELD_OUT_FILE, StoreQuestion, Votes, load_data
+from textgym.cli.reward.marks import MarksConfig, find_marks, train_on_marks
 from textgym.cli.reward.starts import make_start
 from textgym.files import exclusive_folder
 from textgym.statistics.calibration import calibration_error, cross_fitted, probabilities
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = ["RewardTrainConfig", "train_reward"]
 
 _FEWEST_TO_CALIBRATE = 100
-_HELD_OUT_FILE = "held_out.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,13 @@ class RewardTrainConfig:
     The data may be a file (.jsonl, .json, .csv, .tsv, .parquet) with the columns prompt, chosen,
     rejected (texts or lists of messages), of a chat arena, rankings (prompt, completions, ranks or
     best), ratings (prompt, completion, rating), or what else people publish; FORMATS.md lists it.
+    Of texts whose good and bad spans people marked (prompt, completion, spans) the reward scores
+    every token, or every line.
     """
 
     data: str
-    """A file of preferences; a store of answers (.sqlite); datasets:NAME; or reviews."""
+    """A file of preferences; a store of answers (.sqlite, or postgresql://HOST/DATABASE);
+    datasets:NAME; or reviews."""
     out: Path
     """The folder to write: the model, its tokenizer, metrics.json, training.json, which says what
     it was made from, and held_out.jsonl, the pairs that it was measured on."""
@@ -80,6 +83,11 @@ class RewardTrainConfig:
     """Of several people's answers to a pair: what most said, their shares as soft labels (ties
     count half), the same with each vote weighed by how good its annotator's answers have proved, or
     each answer by itself."""
+    question: StoreQuestion | None = None
+    """Of a store, the answers to which question: compare, rank, rate or spans. Left out, the first
+    of these that it has."""
+    steps: Literal["token", "line"] = "token"
+    """Of marked spans: whether each token gets a score, or each line, which is bad if a part is."""
     columns: str | None = None
     """Which of a file's columns are which, where its format is unknown, as in
     prompt=question,chosen=answer_1,rejected=answer_2."""
@@ -116,6 +124,15 @@ def _train(config: RewardTrainConfig, console: Console) -> None:
         raise CommandError(
             f"{config.out} holds a trained reward model; choose another --out, or remove it"
         )
+    try:
+        marks = find_marks(config.data, config.question)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    if marks:
+        shared = ("data", "out", "model", "tokenizer", "held_out", "steps", "training")
+        marking = MarksConfig(device=device, **{name: getattr(config, name) for name in shared})
+        train_on_marks(marking, marks, console)
+        return
     data = load_data(
         config.data,
         held_out=config.held_out,
@@ -123,6 +140,7 @@ def _train(config: RewardTrainConfig, console: Console) -> None:
         votes=config.votes,
         skip_bad=config.skip_bad_rows,
         columns=config.columns,
+        question=config.question,
     )
     texts = [item.prompt + text for item in data.train for text in completions_of(item)]
     start = make_start(config.model, config.training, config.tokenizer, texts)
@@ -145,7 +163,7 @@ def _train(config: RewardTrainConfig, console: Console) -> None:
     reward = PreferenceReward(start.model, start.tokenizer, device=device)
     pairs = decided_pairs(data.held_out)
     if data.held_out:
-        write_preferences(data.held_out, config.out / _HELD_OUT_FILE)
+        write_preferences(data.held_out, config.out / HELD_OUT_FILE)
     _summarise(console, config, metrics, reward, pairs)
 
 
@@ -229,7 +247,7 @@ def _summarise(
     if pairs:
         lines.append(
             f"more about it: textgym reward card --reward {config.out} "
-            f"--data {config.out / _HELD_OUT_FILE} --out {config.out / 'card'}"
+            f"--data {config.out / HELD_OUT_FILE} --out {config.out / 'card'}"
         )
     say(console, *(f"  {line}" for line in lines))
 

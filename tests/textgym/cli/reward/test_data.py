@@ -8,12 +8,19 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from reward_models.feedback.selection import arrange_sheets
+from reward_models.measuring.pairs import drawn_with
 from reward_models.preferences import (
     Answer,
+    Handout,
+    HandoutConfig,
     Pair,
     PreferenceStore,
+    SheetVote,
     build_pairs,
+    decided_pairs,
     export_preferences,
+    make_sheets,
     read_preferences,
 )
 from textgym.cli.parsing import CommandError
@@ -237,3 +244,88 @@ def test_an_export_says_how_many_ties_it_left_out(store, tmp_path):
         in to.file.getvalue()
     )
     assert len(read_preferences(str(tmp_path / "out.jsonl")).items) == 84
+
+
+def judged(url, question, judge, prompts=12, texts=3, split="train"):
+    """A store of a question that one person answered by a rule."""
+    named = [(f"p{n}", f"t{n} {k}", "") for n in range(prompts) for k in range(texts)]
+    with PreferenceStore(url) as store:
+        sheets = make_sheets(named, question, split=split)
+        store.add_sheets(sheets)
+        handout = Handout(store, HandoutConfig(repeat_every=0), question=question)
+        handout.fill(arrange_sheets(sheets, 0))
+        lease = handout.next("ann")
+        while lease is not None:
+            shown = [lease.sheet.texts[number] for number in lease.order]
+            said = SheetVote(lease=lease.lease, annotator="ann", said=judge(shown), key="k")
+            lease = handout.answer(said)
+    return url
+
+
+def by_last_character(shown):
+    """The order of places, the text whose number is lowest first."""
+    return sorted(range(len(shown)), key=lambda place: shown[place][-1])
+
+
+def test_a_store_s_rankings_and_ratings_are_learned_from(tmp_path):
+    ranked = judged(str(tmp_path / "rank.sqlite"), "rank", by_last_character)
+    data = load_data(ranked, held_out=0.25, seed=0)
+    assert len(data.train) + len(data.held_out) == 12
+    assert min(len(data.train), len(data.held_out)) > 0
+    for item in [*data.train, *data.held_out]:
+        assert [text[-1] for text in item.completions] == ["0", "1", "2"]
+        assert item.places == 2
+    rated = judged(str(tmp_path / "rate.sqlite"), "rate", lambda shown: 5 - int(shown[0][-1]))
+    data = load_data(rated, held_out=0.25, seed=0)
+    assert len(data.train) + len(data.held_out) == 36
+    assert {(item.completion[-1], item.rating) for item in data.train} == {
+        ("0", 5),
+        ("1", 4),
+        ("2", 3),
+    }
+    assert not {i.prompt for i in data.train} & {i.prompt for i in data.held_out}
+
+
+def test_pairs_of_one_ranking_are_drawn_together(tmp_path):
+    """Three pairs that one answer states are one piece of evidence, not three."""
+    ranked = judged(str(tmp_path / "rank.sqlite"), "rank", by_last_character)
+    rankings = load_data(ranked, held_out=0.25, seed=0).train
+    pairs = decided_pairs(rankings)
+    assert len(pairs) == 3 * len(rankings) > 3
+    clusters = drawn_with(pairs)
+    assert len(set(clusters)) == len(rankings)
+    assert all(
+        (one == other) == (first.prompt == second.prompt)
+        for one, first in zip(clusters, pairs, strict=True)
+        for other, second in zip(clusters, pairs, strict=True)
+    )
+
+
+def test_of_several_questions_one_is_learned_from_and_the_others_are_named(tmp_path):
+    path = judged(str(tmp_path / "s.sqlite"), "rate", lambda shown: 5 - int(shown[0][-1]))
+    judged(path, "rank", by_last_character)
+    pairs = pairs_of([f"p{n}" for n in range(20)], ["train"])
+    data = load_data(store_of(path, pairs), held_out=0.1, seed=0)
+    assert type(data.train[0]).__name__ == "Preference"
+    assert "12 of rank, 36 of rate" in data.notes[-1]
+    data = load_data(path, held_out=0.1, seed=0, question="rate")
+    assert type(data.train[0]).__name__ == "Rating"
+    with pytest.raises(CommandError, match="no answers to the question spans"):
+        load_data(path, held_out=0.1, seed=0, question="spans")
+
+
+def test_the_held_out_split_of_sheets_is_held_out(tmp_path):
+    path = judged(str(tmp_path / "s.sqlite"), "rank", by_last_character, prompts=6)
+    with PreferenceStore(path) as store:
+        known = [(f"q{n}", f"q{n} {k}", "") for n in range(2) for k in range(3)]
+        store.add_sheets(make_sheets(known, "rank", split="held_out"))
+    with PreferenceStore(path) as store:
+        handout = Handout(store, HandoutConfig(repeat_every=0), question="rank")
+        handout.fill(arrange_sheets(store.sheets("rank"), 0))
+        lease = handout.next("ann")
+        while lease is not None:
+            said = SheetVote(lease=lease.lease, annotator="ann", said=[0, 1, 2], key="k")
+            lease = handout.answer(said)
+    data = load_data(path, held_out=0.5, seed=0)
+    assert {item.prompt for item in data.held_out} == {"q0", "q1"}
+    assert len(data.train) == 6

@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from rich.console import Console
 
 from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.models.transformer import load_reward
-from reward_models.preferences import read_preferences
+from reward_models.preferences import read_marks, read_preferences
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.train import RewardTrainConfig, train_reward
 
@@ -101,6 +102,37 @@ def test_ratings_and_rankings_are_learned_from_as_well(tmp_path):
         assert ("in order (with two ratings the AUC): " in said) == (name == "ratings")
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
         assert metrics["evaluation_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize("steps", ["token", "line"])
+def test_marked_texts_become_a_reward_of_every_token_or_line(tmp_path, steps):
+    """Every "great" is marked good and every "dull" bad; an environment can pay each step."""
+    marked = []
+    for row in rows(60):
+        text = f"{row['chosen']}\n{row['rejected']}\n"
+        spans = [
+            [text.index(word), text.index(word) + len(word), mark]
+            for word, mark in (("great", "good"), ("dull", "bad"))
+        ]
+        marked.append({"prompt": row["prompt"], "completion": text, "spans": spans})
+    data, to, out = write(tmp_path / "marks.jsonl", marked), console(), tmp_path / "out"
+    epochs = 12 if steps == "token" else 1  # what a line is takes long to learn from nothing
+    training = replace(TRAINING, epochs=epochs, learning_rate=5e-3, max_length=64)
+    config = RewardTrainConfig(
+        data=data, out=out, steps=steps, held_out=0.3, tokenizer="reviews-4096", training=training
+    )
+    train_reward(config, to)
+    metrics = json.loads((out / "metrics.json").read_text())
+    labelled = re.search(rf"of (\d+) labelled {steps}s", printed(to))[1]
+    assert int(labelled) >= 2 * len(read_marks(str(out / "held_out.jsonl")))
+    assert f"labelled {steps}s of held-out texts" in printed(to)
+    assert f"accuracy: {metrics['evaluation_accuracy']:.3f}" in printed(to)
+    reward = load_reward(out)
+    good, bad = reward(["", ""], [" a great film\n", " a dull film\n"])
+    assert sum(reward.payments([""], [" a great film\n"])[0]) == pytest.approx(good)
+    if steps == "token":
+        assert metrics["evaluation_accuracy"] > 0.9
+        assert good > bad
 
 
 def test_a_stopped_command_goes_on_when_it_is_given_again(tmp_path, monkeypatch):
