@@ -40,7 +40,10 @@ def test_the_five_minutes_are_as_written(tmp_path):
 
 
 def test_the_keys_on_the_page_are_those_of_the_script():
-    script = (ROOT / "reward_models/feedback/static/page.js").read_text(encoding="utf-8")
+    folder = ROOT / "reward_models/feedback/static"
+    script = "".join(
+        (folder / name).read_text(encoding="utf-8") for name in ("page.js", "sheets.js")
+    )
     keys = re.findall(r"<kbd>([a-z])</kbd>", PAGE)
-    assert {"t", "b", "s", "u", "n"} == set(keys)
+    assert {"t", "b", "s", "u", "n", "g", "x"} == set(keys)
     assert [key for key in keys if f'"{key}"' not in script and f" {key}:" not in script] == []

@@ -136,6 +136,8 @@ _REPORT = ("runs/study",)
 _EVALUATE = (
     "--policies start=runs/lm ppo=runs/ppo/policy --env TextGym/Sentiment-v0 --rewards vader "
     "length",
+    "--policies start=runs/lm ppo=runs/ppo/policy --env TextGym/Sentiment-v0 --human "
+    "--out runs/side",
 )
 _DPO = (
     "--env TextGym/Continuation-v0 --policy smollm2 --lora 16 --data pairs.jsonl --out runs/dpo",

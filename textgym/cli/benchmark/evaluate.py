@@ -1,7 +1,7 @@
 """``textgym evaluate``: any number of policies side by side, on prompts that none has seen.
 
 All answer the same prompts with the same random numbers, and the first is what the others are held
-against. Each is written once a seed, so that seeds are the replicates.
+against. Each is written once a seed, so that seeds are the replicates. People may judge as well.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from agents.comparing.standing import figure
 from agents.comparing.study import GOLD, named
 from agents.measuring.evaluation import evaluate_policy
 from agents.reports.report import Report, Table, write_report
+from textgym.cli.benchmark.people import PeopleConfig, ask_people, people_columns, people_table
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
@@ -33,15 +34,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from agents.measuring.evaluation import PolicyReport
+    from reward_models.measuring.tournament import Tournament
 
 __all__ = ["EvaluateConfig", "evaluate"]
 
 _UNSCORED = "agents.rollouts.texts:unscored"
+_FEWEST = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
-    """Let policies answer the same fresh prompts, and compare their texts."""
+    """Let policies answer the same fresh prompts, and compare their texts.
+
+    With --human the page of textgym label opens, on which people say which of two texts is better
+    without knowing who wrote them, every two policies equally often. When it is stopped, their
+    answers stand in the tables. The same command takes more answers.
+    """
 
     policies: tuple[str, ...]
     """Policies, each a folder, smollm2, hub:NAME, or NAME=POLICY. The first is what the others are
@@ -64,6 +72,17 @@ class EvaluateConfig:
     """Rows that are written at once."""
     out: Path | None = None
     """A folder for page, JSON and texts; None prints alone."""
+    human: bool = False
+    """Ask people, on the page, which of two policies' texts is better."""
+    store: Path | None = None
+    """With --human, the store of pairs and answers; None takes people.sqlite in --out."""
+    pairs: int = 200
+    """With --human, how many pairs at most, of all policies. A win rate of .6 needs about 200
+    answers, one of .55 about 800, for each two policies."""
+    annotators: tuple[str, ...] = ()
+    """With --human, simulated annotators in place of people, as of textgym loop."""
+    truth: str | None = None
+    """The reward that simulated annotators secretly go by."""
 
 
 def evaluate(config: EvaluateConfig, console: Console | None = None) -> None:
@@ -106,11 +125,17 @@ def _write(config: EvaluateConfig, made: list[Table], console: Console) -> None:
 
 
 def _check(config: EvaluateConfig) -> None:
-    for name in ("prompts", "seeds", "num_envs"):
+    for name in ("prompts", "seeds", "num_envs", "pairs"):
         if getattr(config, name) < 1:
             raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
     if not config.temperature > 0:
         raise ValueError(f"--temperature must be above 0, got {config.temperature}")
+    if config.human and (config.store or config.out) is None:
+        raise ValueError("--human keeps answers: say where by --store people.sqlite, or by --out")
+    if config.human and len(config.policies) < _FEWEST:
+        raise ValueError("--human compares policies: give two or more")
+    if not config.human and (config.store or config.annotators or config.truth):
+        raise ValueError("--store, --annotators and --truth are for --human")
 
 
 def _made(config: EvaluateConfig, console: Console) -> list[Table]:
@@ -148,11 +173,30 @@ def _made(config: EvaluateConfig, console: Console) -> list[Table]:
     if panel.missing:
         name, said = next(iter(panel.missing.items()))
         raise ValueError(f"the reward {name}: {said}")
-    return [_scores_table(scores, config), _texts_table(reports)]
+    tables = [_texts_table(reports)]
+    people = None
+    if config.human:
+        prompts = [example.prompt for example in examples]
+        texts = {name: [r.completions for r in each] for name, each in reports.items()}
+        people = ask_people(_people(config), policies, prompts, texts, console)
+        tables.append(people_table(people))
+    return [_scores_table(scores, config, people), *tables]
+
+
+def _people(config: EvaluateConfig) -> PeopleConfig:
+    store = config.store
+    if store is None:
+        assert config.out is not None  # noqa: S101 - it was checked
+        store = config.out / "people.sqlite"
+    return PeopleConfig(
+        store=store, pairs=config.pairs, annotators=config.annotators, truth=config.truth
+    )
 
 
 def _scores_table(
-    scores: dict[str, list[dict[str, NDArray[np.float64]]]], config: EvaluateConfig
+    scores: dict[str, list[dict[str, NDArray[np.float64]]]],
+    config: EvaluateConfig,
+    people: Tournament | None,
 ) -> Table:
     names = list(scores)
     golds = {name: np.stack([each[GOLD] for each in scores[name]]) for name in names}
@@ -176,9 +220,14 @@ def _scores_table(
             (name, f"{low}" if low == high else f"{low} to {high}", wins, difference, *judged)
         )
     others = [reward for reward in scores[names[0]][0] if reward != GOLD]
+    header = ("policy", "rank", "wins over the first", "gold above the first", GOLD, *others)
+    if people is not None:
+        header += ("people: rank", "people: wins over the first")
+        columns = people_columns(people, names)
+        rows = [(*row, *said) for row, *said in zip(rows, *columns, strict=True)]
     return Table(
         title="Scores",
-        header=("policy", "rank", "wins over the first", "gold above the first", GOLD, *others),
+        header=header,
         rows=rows,
         caption=(
             f"On {config.prompts} prompts, {config.seeds} times each. Wins are of the first seed, "

@@ -29,13 +29,13 @@ from textgym.cli.policy.running import FORESEEABLE
 from textgym.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from reward_models.measuring.tournament import Matchup, Tournament
     from reward_models.preferences import Pair
     from textgym.cli.console import Bar
 
-__all__ = ["CompareConfig", "compare"]
+__all__ = ["CompareConfig", "compare", "matched", "origins_of", "verdict_lines"]
 
 _FEWEST = 2
 _ENDS = {"more": "is better", "less": "is worse", "even": "is as good", "open": "open"}
@@ -101,7 +101,7 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
                 except FORESEEABLE as error:
                     raise CommandError(" ".join(str(error).split())) from error
                 store.add_pairs(pairs)
-                store.add_provenance(_origins(pairs))
+                store.add_provenance(origins_of(pairs))
             left_out = f"; {same} were left out, whose texts are the same" if same else ""
             say(console, f"{len(pairs)} pairs to compare in {config.store}{left_out}")
         _require_same(config, store.pairs(), store.provenance())
@@ -123,7 +123,7 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
         return
     out = config.store.with_suffix(".json")
     write_json(out, found.as_json())
-    for line in _lines(found):
+    for line in verdict_lines(found):
         say(console, line)
     say(console, f"all figures: {out}")
 
@@ -178,7 +178,8 @@ def _write(config: CompareConfig, shown: Bar) -> tuple[list[Pair], int]:
     pairs: dict[str, Pair] = {}
     for place in range(config.pairs):
         one, other = matchups[place % len(matchups)]
-        pair = _pair(config, place, (one, texts[place, one]), (other, texts[place, other]))
+        two = {config.policies[number]: texts[place, number] for number in (one, other)}
+        pair = matched(two, config.seed, place)
         if pair is not None:
             pairs[pair.pair_id] = pair
     return list(pairs.values()), config.pairs - len(pairs)
@@ -192,18 +193,21 @@ def _examples(rng: np.random.Generator, number: int, pairs: int, matchups: int) 
     return [int(drawn[place // matchups]) for place in range(pairs)]
 
 
-def _pair(
-    config: CompareConfig,
-    place: int,
-    one: tuple[int, tuple[str, str]],
-    other: tuple[int, tuple[str, str]],
-) -> Pair | None:
-    """A pair whose ``a`` says nothing of who wrote it; None of two equal texts."""
-    samples = [one[1], other[1]]
-    made = build_pairs(samples, seed=config.seed * 1_000_003 + place, policy=str(place))
+def matched(written: Mapping[str, tuple[str, str]], seed: int, place: int) -> Pair | None:
+    """Makes a pair whose ``a`` says nothing of who wrote it.
+
+    Args:
+        written: The prompt and the completion of each of two policies, by its name.
+        seed: Of the comparison.
+        place: The pair's number in it.
+
+    Returns:
+        The pair, or None of two equal texts.
+    """
+    made = build_pairs(list(written.values()), seed=seed * 1_000_003 + place, policy=str(place))
     if not made:
         return None
-    names = {text: config.policies[number] for number, (_, text) in (one, other)}
+    names = {text: policy for policy, (_, text) in written.items()}
     pair = made[0]
     return replace(pair, policy_a=names[pair.a], policy_b=names[pair.b], split="comparison")
 
@@ -212,10 +216,18 @@ def _sides(pair: Pair) -> tuple[tuple[Literal["a"], str], tuple[Literal["b"], st
     return ("a", pair.policy_a), ("b", pair.policy_b)
 
 
-def _origins(pairs: Sequence[Pair]) -> list[Provenance]:
-    """Where each text came from, with the hash of the weights where there are any."""
+def origins_of(pairs: Sequence[Pair], folders: Mapping[str, str] | None = None) -> list[Provenance]:
+    """Says where each text came from, with the hash of the weights where there are any.
+
+    Args:
+        pairs: What the policies wrote.
+        folders: Where a policy of that name is, if the name does not say so.
+    """
+    places = folders or {}
     hashes = {
-        name: _weights(Path(name)) for pair in pairs for name in (pair.policy_a, pair.policy_b)
+        name: _weights(Path(places.get(name, name)))
+        for pair in pairs
+        for name in (pair.policy_a, pair.policy_b)
     }
     return [
         Provenance(
@@ -273,7 +285,7 @@ def _require_same(
         )
 
 
-def _lines(found: Tournament) -> list[str]:
+def verdict_lines(found: Tournament) -> list[str]:
     """What people think, a line each."""
     lines = []
     if found.ratings is None:

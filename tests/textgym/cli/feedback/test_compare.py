@@ -60,7 +60,7 @@ def test_a_policy_that_was_trained_since_is_another(tmp_path):
     pair = Pair(pair_id="1", prompt="", a="x", b="y", policy_a="another", policy_b=str(folder))
     with PreferenceStore(given.store) as store:
         store.add_pairs([pair])
-        store.add_provenance(module._origins([pair]))
+        store.add_provenance(module.origins_of([pair]))
     assert "0 of 1 pairs are answered" in run(given)
     (folder / "model.safetensors").write_bytes(b"others")
     with pytest.raises(CommandError, match=r"texts that .*policy wrote with other weights"):
