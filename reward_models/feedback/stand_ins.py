@@ -23,6 +23,7 @@ _BUSY = 503  # the database cannot be reached, and the same vote may be sent aga
 _CONTRADICTED = 409  # the pair was answered in another tab
 _OK = 200
 _LONGEST_WAIT = 2.0
+_PAIRS = ("compare", "edits")
 
 
 class PageError(RuntimeError):
@@ -77,6 +78,10 @@ def answer_at_page(
     given = 0
     while turn["item"] is not None and (most is None or given < most):
         item = turn["item"]
+        if item["question"] not in _PAIRS:
+            raise PageError(
+                f"the page asks to {item['question']}, and simulated annotators compare two texts"
+            )
         said = annotator.choose(
             item["prompt"], item["left"], item["right"], turn["progress"]["answered"]
         )

@@ -8,6 +8,7 @@ import pytest
 from reward_models.feedback.access import Access
 from reward_models.feedback.application import Study, make_application
 from reward_models.feedback.gate import Addresses
+from reward_models.feedback.selection import arrange_sheets
 from reward_models.feedback.stand_ins import PageError, answer_at_page
 from reward_models.measuring.annotators import quality_report, swapped_repeats
 from reward_models.preferences import (
@@ -18,6 +19,7 @@ from reward_models.preferences import (
     SimulatedAnnotator,
     StoreError,
     WorkItem,
+    make_sheets,
     persona,
 )
 
@@ -117,3 +119,16 @@ def test_what_the_page_refuses_is_said(client):
         answer_at_page(client, HOME, "x" * 43, SURE)
     with pytest.raises(PageError, match="another origin"):
         answer_at_page(client, "http://elsewhere", TOKEN, SURE)
+
+
+def test_what_they_cannot_answer_is_said(study):
+    """A page of ratings: nothing is stored, and nobody waits."""
+    sheets = make_sheets([("p", "a", "")], "rate")
+    study.store.add_sheets(sheets)
+    handout = Handout(study.store, HandoutConfig(), question="rate")
+    handout.fill(arrange_sheets(sheets, 0))
+    rated = Study(store=study.store, handout=handout, rubric="")
+    application = make_application(rated, Access(TOKEN, {}), Addresses.of(8765))
+    with pytest.raises(PageError, match="asks to rate"):
+        answer_at_page(TestClient(application, base_url=HOME), HOME, TOKEN, SURE)
+    assert study.store.judgements() == []
