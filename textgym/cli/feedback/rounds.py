@@ -31,6 +31,7 @@ from reward_models.models.ensemble import EnsembleConfig, EnsembleReward
 from reward_models.preferences import Preference, build_pairs, majority, vote_shares
 from reward_models.reading.loading import load_reward
 from textgym.cli.feedback.asking import answer_all, wait_for_people
+from textgym.cli.feedback.compare import origins_of
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
 from textgym.cli.reward.data import shown_left
@@ -189,6 +190,8 @@ class Rounds:
         chosen = {item.subject for item in order}
         if not self.store.pairs(split):  # those of an attempt that was stopped just now
             self.store.add_pairs([pair for pair in candidates if pair.pair_id in chosen])
+            origins = {f"round {number - 1}": str(self._written_by(run, number - 1))}
+            self.store.add_provenance(origins_of(self.store.pairs(split), origins))
         by_chance = [item.subject for item in order if item.chosen_by in ("random", CONTROL)]
         return {"pairs": len(chosen), "candidates": len(candidates), "control": by_chance}
 
@@ -329,8 +332,12 @@ class Rounds:
     def _folder(self, run: Run, number: int) -> Path:
         return run.out / f"round_{number}"
 
+    def _written_by(self, run: Run, number: int) -> Path:
+        """The policy that a round ended with; round 0 is the start."""
+        return self._folder(run, number) / "policy" if number else run.out / "start"
+
     def _policy(self, run: Run, number: int) -> TransformerPolicy:
-        folder = self._folder(run, number) / "policy" if number else run.out / "start"
+        folder = self._written_by(run, number)
         return TransformerPolicy.from_pretrained(folder, self.config.device)
 
     def _divided(self, run: Run, number: int) -> tuple[list[Preference], list[Preference]]:

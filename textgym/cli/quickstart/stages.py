@@ -30,6 +30,7 @@ from reward_models.preferences import (
     build_pairs,
     majority,
 )
+from textgym.cli.feedback.compare import origins_of
 from textgym.cli.stages import Run, RunError
 from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
@@ -193,7 +194,10 @@ def gather_preferences(run: Run, plan: Plan) -> Mapping[str, Any]:
         written = {pair.seed for pair in store.pairs()}
         for batch in range(plan.pair_batches):
             if batch not in written:
-                store.add_pairs(_write_pairs(envs, policy, plan, batch))
+                pairs = _write_pairs(envs, policy, plan, batch)
+                store.add_pairs(pairs)
+                folders = {"language_model": str(run.out / "language_model")}
+                store.add_provenance(origins_of(pairs, folders))
             bar.update(batch + 1, plan.pair_batches, "pairs written")
         # What all annotators look at is the same, so it is worked out once.
         known = functools.cache(lambda text: vader([""], [text])[0])

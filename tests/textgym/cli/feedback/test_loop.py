@@ -58,6 +58,9 @@ def test_rounds_stand_side_by_side_and_the_same_command_has_nothing_left_to_do(w
     with PreferenceStore(out / "preferences.sqlite") as store:
         pairs, answers = store.pairs(), store.answers()
         assert {pair.split for pair in pairs} == {"round 1", "round 2"}
+        written = {(text.policy, text.checkpoint) for text in store.provenance()}
+        assert {policy for policy, _ in written} == {"round 0", "round 1"}
+        assert len({checkpoint for _, checkpoint in written} - {""}) == 2, "each its own weights"
         assert {(p.split, p.policy_a) for p in pairs} == {
             ("round 1", "round 0"),
             ("round 2", "round 1"),

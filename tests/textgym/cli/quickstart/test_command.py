@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from reward_models.preferences import PreferenceStore
 from tests.commands import run_commands
 
 COMMAND = [sys.executable, "-c", "from textgym.cli.main import main; main()", "quickstart"]
@@ -146,6 +147,12 @@ def test_a_run_directory_holds_what_was_promised(straight):
         assert (straight / name).is_file(), name
     assert list((straight / "logs" / "ppo").glob("events.out.tfevents.*"))
     assert not list(straight.rglob("*.pkl"))
+    with PreferenceStore(straight / "preferences.sqlite") as store:
+        written = store.provenance()
+        assert len(written) == 2 * len(store.pairs())
+    assert {text.policy for text in written} == {"language_model"}
+    assert len({text.checkpoint for text in written}) == 1
+    assert re.fullmatch(r"[0-9a-f]{32}", written[0].checkpoint)
     page = (straight / "report.html").read_text()
     assert "failed: gold gain" in page  # a smoke run's models are too small to pass
     samples = json.loads((straight / "samples.json").read_text())
