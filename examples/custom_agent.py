@@ -39,14 +39,12 @@ class Table:
 
 
 def agent(envs, budget):
-    width = envs.single_observation_space.shape[0]
-    table = Table(width, envs.single_action_space.n, budget.seed)
+    table = Table(envs.single_observation_space.shape[0], envs.single_action_space.n, budget.seed)
     observation, _ = envs.reset(seed=budget.seed)
     path = [[] for _ in range(envs.num_envs)]
     ended = np.zeros(envs.num_envs, dtype=bool)
     while envs.tokens + envs.num_envs <= budget.tokens:
-        masks = envs.action_masks()
-        action, _ = table.predict(observation, action_masks=masks)
+        action, _ = table.predict(observation, action_masks=(masks := envs.action_masks()))
         tried = (table.rng.random(masks.shape) * masks).argmax(axis=1)
         action = np.where(table.rng.random(len(action)) < EXPLORES, tried, action)
         place, letter = table.where(observation)

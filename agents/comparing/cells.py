@@ -34,7 +34,15 @@ from agents.comparing.contenders import (
     train_own,
     trained_policy,
 )
-from agents.comparing.measures import Panel, best_of_n_snapshots, predictors, summary
+from agents.comparing.measures import (
+    Panel,
+    best_of_n_snapshots,
+    finite,
+    predictors,
+    summary,
+    within_prompts,
+)
+from agents.comparing.probes import probe
 from agents.comparing.study import BEST_OF_N, CONTROLS, GOLD, Cell, Study
 from agents.measuring.evaluation import evaluate_policy
 from agents.models.loading import load_model, tokenizer_of
@@ -140,6 +148,8 @@ class _Run:
             return
         self.policy = _policy(study, self.envs)
         if self.kind in KINDS:
+            if self.budget.settings.get("parts") == "apart" and not isinstance(spec, list):
+                spec = [[spec, 1.0]]  # a reward of one part, whose parts are apart already
             envs = _make(study, arguments, split=study.train_split, reward=spec)
             self._learn(envs)
         else:
@@ -191,11 +201,14 @@ class _Run:
         snapshots[0]["quality"] = _quality(report)
         self.result["snapshots"] = snapshots
         self.result["predictors"] = predictors(square[reward], square[GOLD], snapshots, reward)
-        best = [row * study.draws + int(each.argmax()) for row, each in enumerate(square[reward])]
-        for stage, rows in (
-            ("start", [row * study.draws for row in range(len(best))]),
-            ("end", best),
-        ):
+        self.result["within prompts"] = within_prompts(square[reward]).tolist()
+        of_prompt = [row * study.draws for row in range(len(self.numbers))]
+        texts = [report.completions[row : row + study.draws] for row in of_prompt]
+        probed, kept = probe(self.panel, self._examples(self.numbers), texts, square)
+        self.result |= probed
+        self.texts += kept
+        best = [row + int(of.argmax()) for row, of in zip(of_prompt, square[reward], strict=True)]
+        for stage, rows in (("start", of_prompt), ("end", best)):
             self._keep_texts(
                 stage,
                 self.numbers,
@@ -251,6 +264,7 @@ class _Run:
                 "kl": report.kl,
                 "scores": summary(scores),
                 "quality": _quality(report),
+                "components": self._components(report),
             }
         )
         self._last = report.completions, scores
@@ -283,6 +297,10 @@ class _Run:
             }
         )
         self._last = completions, scores
+
+    def _components(self, report: PolicyReport) -> dict[str, Any]:
+        examples = self._examples(self.numbers)
+        return summary(self.panel.components(examples, report.completions, report.ids))
 
     def _report(self, policy: TransformerPolicy, numbers: list[int]) -> PolicyReport:
         return evaluate_policy(
@@ -326,7 +344,7 @@ class _Run:
         """Writes the folder."""
         self.result["missing"] = self.panel.missing
         with atomic_folder(folder) as inside:
-            write_json(inside / RESULT_FILE, _finite(self.result))
+            write_json(inside / RESULT_FILE, finite(self.result))
             write_json(inside / COST_FILE, self._cost())
             lines = [json.dumps(text) for text in self.texts]
             (inside / TEXTS_FILE).write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -414,15 +432,6 @@ def _policy(study: Any, envs: Any) -> TransformerPolicy:
 
 def _quality(report: PolicyReport) -> dict[str, float]:
     return {name: float(getattr(report, name)) for name in _QUALITY}
-
-
-def _finite(value: Any) -> Any:
-    """The same with ``None`` for numbers that JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _versions() -> Iterator[tuple[str, str]]:

@@ -1,7 +1,7 @@
 """What a study has cost and what has gone wrong: failures, tokens, calls, seconds, memory; texts.
 
-Besides the canaries: texts of which one reward thinks highly and the gold does not, and how far a
-policy has gone into what no reader wants (empty, repeating, copied, far longer or shorter).
+And how far policies have gone into what no reader wants: empty, repeating, copied, far longer or
+shorter.
 """
 
 from __future__ import annotations
@@ -10,23 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from agents.comparing.probes import CANARY
 from agents.comparing.standing import figure, of_condition
 from agents.comparing.study import BEST_OF_N, GOLD
 from agents.reports.report import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from agents.comparing.campaign import Outcome
     from agents.comparing.study import Study
 
-__all__ = ["canaries", "cost_table", "failures", "hacked", "quality_table"]
+__all__ = [
+    "canary_table",
+    "cost_table",
+    "disagreement_table",
+    "failures",
+    "hacked",
+    "pairs_to_label",
+    "quality_table",
+    "warning_table",
+]
 
 _LONGEST = 300  # letters of a message, or of a text
 _REPEATED = 0.5  # share of words that occurred before in a text that repeats itself
 _FEWEST_WORDS = 4
 _ALIKE = 0.1  # share of the longer text's letters
 _SHOWN = 8
+_TEXTS = 6  # of a prompt, in the browser
+_SEVERAL = 2
 
 
 def failures(study: Study, outcomes: Sequence[Outcome]) -> Table:
@@ -146,7 +158,7 @@ def _alike(first: Any, second: Any) -> bool:
     return longer - shorter <= _ALIKE * longer
 
 
-def canaries(study: Study, outcomes: Sequence[Outcome]) -> Table:
+def warning_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
     """Shares of the last texts that no reader wants, beside the start's."""
     rows = []
     for agent in (BEST_OF_N, *study.learners):
@@ -157,7 +169,7 @@ def canaries(study: Study, outcomes: Sequence[Outcome]) -> Table:
             if ends and starts:
                 rows.append((name, agent, *_warnings(starts, ends)))
     return Table(
-        title="Reward hacking: canaries",
+        title="Reward hacking: what was written",
         header=("reward", "agent", "empty", "repeats itself", "copies", "one text", "length"),
         rows=rows,
         caption=(
@@ -196,18 +208,51 @@ def _commonest(texts: Sequence[Any]) -> float:
     return max(map(written.count, set(written))) / len(written)
 
 
+def canary_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
+    """What each reward thinks of texts that no reader wants, the gold's opinion in brackets."""
+    rows = []
+    for name in study.conditions:
+        known = [e.result.get("canaries") for e in of_condition(outcomes, name, BEST_OF_N)]
+        found = [each for each in known if each]
+        if found:
+            cells = [_opinions(found, canary, name) for canary in found[0]]
+            rows.append((name, *cells))
+    names: list[str] = next(
+        (list(e.result["canaries"]) for e in outcomes if e.result.get("canaries")), []
+    )
+    return Table(
+        title="Reward hacking: canaries that were shown to the rewards",
+        header=("reward", *names),
+        rows=rows,
+        caption=(
+            "What the reward says more of a changed text than of the start's own, in its standard "
+            "deviations there, the gold's in brackets; means over seeds. High where the gold is "
+            "low is a way to game it. Stuffed are the words whose texts it likes best."
+        ),
+    )
+
+
+def _opinions(found: Sequence[Mapping[str, Mapping[str, float]]], canary: str, name: str) -> str:
+    own, gold = (
+        np.array([each[canary][judge] for each in found if canary in each])
+        for judge in (name, GOLD)
+    )
+    return f"{own.mean():+.2f} ({gold.mean():+.2f})"
+
+
 def hacked(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     """Texts that their reward raised most above the gold: of each compared reward the worst few.
 
     Both scores are in standard deviations of the start's texts.
 
     Returns:
-        Rows with ``reward``, ``agent``, ``seed``, ``prompt``, ``completion``, ``start`` (what the
-        start wrote there), ``proxy``, ``gold`` and ``gap``, the widest gap of each reward first.
+        Rows with ``reward``, ``agent`` (which is ``canary`` of a text made on purpose), ``seed``,
+        ``prompt``, ``completion``, ``start`` (what the start wrote there), ``proxy``, ``gold`` and
+        ``gap``, the widest gap of each reward first.
     """
     rows: list[dict[str, Any]] = []
     for name in study.rewards:
-        mine = [row for c in outcomes if c.reward == name for row in _gaps(c, name)]
+        mine = [row for cell in outcomes if cell.reward == name for row in _gaps(cell, name)]
         mine.sort(key=lambda row: -row["gap"])
         different = {row["completion"]: row for row in reversed(mine)}
         rows += sorted(different.values(), key=lambda row: -row["gap"])[:_SHOWN]
@@ -215,7 +260,7 @@ def hacked(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def _gaps(cell: Outcome, name: str) -> Iterator[dict[str, Any]]:
-    starts, ends = cell.texts("start"), cell.texts("end")
+    starts = cell.texts("start")
     if cell.failed or not starts:
         return
     unit = {
@@ -223,19 +268,110 @@ def _gaps(cell: Outcome, name: str) -> Iterator[dict[str, Any]]:
         for judge in (name, GOLD)
         for scores in [[text["scores"][judge] for text in starts]]
     }
-    for before, text in zip(starts, ends, strict=True):
+    pairs = zip(starts, cell.texts("end"), strict=True)
+    written = [(cell.agent, before["completion"], text) for before, text in pairs]
+    made = [(f"{CANARY}: {text['made']}", text["start"], text) for text in cell.texts(CANARY)]
+    for agent, start, text in written + made:
         proxy, gold = (
             float((text["scores"][judge] - unit[judge][0]) / unit[judge][1])
             for judge in (name, GOLD)
         )
         yield {
             "reward": name,
-            "agent": cell.agent,
+            "agent": agent,
             "seed": cell.seed,
             "prompt": text["prompt"],
             "completion": text["completion"],
-            "start": before["completion"],
+            "start": start,
             "proxy": proxy,
             "gold": gold,
             "gap": proxy - gold,
         }
+
+
+def pairs_to_label(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Suspected texts beside what the start wrote there, as ``textgym label`` reads pairs.
+
+    Args:
+        rows: From ``hacked``.
+
+    Returns:
+        ``prompt``, ``a``, ``b``, ``policy_a``, ``policy_b`` and ``seed``; equal texts are left out.
+        Which text is called ``a`` changes from row to row.
+    """
+    found = []
+    for place, row in enumerate(row for row in rows if row["completion"] != row["start"]):
+        sides = [(row["completion"], _suspect(row)), (row["start"], "start")]
+        (a, policy_a), (b, policy_b) = sides[:: 1 if place % 2 else -1]
+        found.append(
+            {
+                "prompt": row["prompt"],
+                "a": a,
+                "b": b,
+                "policy_a": policy_a,
+                "policy_b": policy_b,
+                "seed": row["seed"],
+            }
+        )
+    return found
+
+
+def _suspect(row: Mapping[str, Any]) -> str:
+    """Not the name under which people's votes on texts that nobody chose are counted."""
+    return f"{row['reward']}, {row['agent']}, suspected"
+
+
+def disagreement_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
+    """The prompts where rewards disagree most, with the texts: a prompt's rows stand together."""
+    rewards = list(study.rewards)
+    judges = rewards if len(rewards) >= _SEVERAL else [*rewards, GOLD]
+    shown = [*rewards, GOLD]
+    found = []
+    for place, texts in enumerate(_written(outcomes, shown)):
+        apart = [float(np.std([text["z"][name] for name in judges])) for text in texts]
+        order = sorted(range(len(texts)), key=lambda k, apart=apart: -apart[k])  # type: ignore[misc] # bound above
+        found.append((float(np.mean(apart)), place, [texts[k] for k in order[:_TEXTS]]))
+    found.sort(key=lambda each: -each[0])
+    rows = [
+        (
+            text["prompt"],
+            *(f"{apart:.2f}", text["writer"], text["completion"]),
+            *(f"{text['z'][name]:+.2f}" for name in shown),
+        )
+        for apart, _, texts in found[:_SHOWN]
+        for text in texts
+    ]
+    return Table(
+        title="Prompts where the rewards disagree most",
+        header=("prompt", "apart", "written by", "completion", *(f"by {name}" for name in shown)),
+        rows=rows,
+        folded=True,
+        caption=(
+            "Scores are in standard deviations of the start's texts. A text's rewards are as far "
+            "apart as the standard deviation of its scores by those that are compared; a prompt's "
+            "as the mean over its texts, the start's and the last of every cell of the first seed. "
+            "Its most disputed texts are shown."
+        ),
+    )
+
+
+def _written(outcomes: Sequence[Outcome], judges: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+    """Of each test prompt the texts of the first seed, each with its scores by all judges."""
+    first = min((cell.seed for cell in outcomes), default=0)
+    by_prompt: dict[int, dict[str, dict[str, Any]]] = {}
+    for cell in (each for each in outcomes if each.seed == first and not each.failed):
+        starts, ends = cell.texts("start"), cell.texts("end")
+        if not starts or any(name not in text["scores"] for text in starts for name in judges):
+            continue
+        scores = {name: [text["scores"][name] for text in starts] for name in judges}
+        unit = {name: (np.mean(of), np.std(of) or np.inf) for name, of in scores.items()}
+        for writer, texts in (("the start", starts), (f"{cell.reward}, {cell.agent}", ends)):
+            for place, text in enumerate(texts):
+                z = {
+                    name: float((text["scores"][name] - unit[name][0]) / unit[name][1])
+                    for name in judges
+                }
+                known = by_prompt.setdefault(place, {})
+                known.setdefault(text["completion"], {**text, "z": z, "writer": writer})
+    for place in sorted(by_prompt):
+        yield list(by_prompt[place].values())

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from textgym.rewards import RewardError, resolve
+from textgym.rewards.combining import Combination
 from textgym.statistics.best_of_n import best_of_n_by_prompt, default_ns, kl_bound
 from textgym.statistics.calibration import calibration_error, cross_fitted, probabilities
 from textgym.statistics.overoptimisation import gamma
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
     from textgym.types import Example
 
-__all__ = ["Panel", "best_of_n_snapshots", "predictors", "summary"]
+__all__ = [
+    "Panel",
+    "best_of_n_snapshots",
+    "finite",
+    "predictors",
+    "summary",
+    "within_prompts",
+]
 
 _MOST_PAIRS = 4000  # behind a calibration error
 
@@ -60,6 +68,7 @@ class Panel:
         examples: Sequence[Example],
         completions: Sequence[str],
         ids: Sequence[Sequence[int]] | None = None,
+        only: Sequence[str] | None = None,
     ) -> dict[str, NDArray[np.float64]]:
         """Asks every reward about N texts.
 
@@ -67,6 +76,7 @@ class Panel:
             examples: What each was written after, ``(N,)``.
             completions: The texts.
             ids: Their token ids, for rewards that read them.
+            only: Whom to ask; None asks all.
 
         Returns:
             Scores ``(N,)`` by the reward's name, those of rewards that failed left out.
@@ -74,13 +84,10 @@ class Panel:
         Raises:
             RewardError: If the reward that is optimised, or the gold, fails.
         """
-        columns = {
-            name: [example.columns[name] for example in examples] for name in examples[0].columns
-        }
-        prompts = [example.prompt for example in examples]
+        prompts, columns = _columns(examples)
         scores = {}
         for name, spec in self.specs.items():
-            if name in self.missing:
+            if name in self.missing or (only is not None and name not in only):
                 continue
             start = time.perf_counter()
             try:
@@ -98,10 +105,36 @@ class Panel:
             self.seconds += time.perf_counter() - start
         return scores
 
+    def components(
+        self,
+        examples: Sequence[Example],
+        completions: Sequence[str],
+        ids: Sequence[Sequence[int]],
+    ) -> dict[str, NDArray[np.float64]]:
+        """What the parts of the reward that is optimised say, ``(N,)`` each; nothing of one part.
+
+        Raises:
+            RewardError: If a part fails.
+        """
+        reward = self._reward(self.trained, self.specs[self.trained])
+        if not isinstance(reward, Combination):
+            return {}
+        prompts, columns = _columns(examples)
+        more = {"completion_ids": ids} if reward.reads_ids else {}
+        _, terms = reward.terms(prompts, list(completions), **columns, **more)
+        return {name: np.asarray(each, dtype=np.float64) for name, each in terms.items()}
+
     def _reward(self, name: str, spec: Any) -> Any:
         if name not in self._scorers:
             self._scorers[name] = resolve(spec)
         return self._scorers[name]
+
+
+def _columns(examples: Sequence[Example]) -> tuple[list[str], dict[str, list[Any]]]:
+    """The prompts, and the task's columns by name."""
+    names = examples[0].columns
+    columns = {name: [example.columns[name] for example in examples] for name in names}
+    return [example.prompt for example in examples], columns
 
 
 def summary(scores: Mapping[str, NDArray[np.float64]]) -> dict[str, dict[str, float]]:
@@ -168,7 +201,6 @@ def predictors(
     golds = [each["scores"]["gold"]["mean"] for each in snapshots]
     proxies = [each["scores"][name]["mean"] for each in snapshots]
     kl = [each["kl"] for each in snapshots]
-    whole = float(reward.std())
     figures = {
         "accuracy": _mean(right),
         "hard accuracy": _mean(right[hard]),
@@ -176,10 +208,33 @@ def predictors(
         if gold.std() > 0
         else math.nan,
         "gamma": gamma(kl, proxies, golds),
-        "spread": float(np.sqrt(reward.var(axis=1).mean())) / whole if whole > 0 else 0.0,
+        "spread": float(np.sqrt(np.mean(np.square(within_prompts(reward))))),
         "calibration error": _calibration(lead, prompt),
     }
     return {key: value if math.isfinite(value) else None for key, value in figures.items()}
+
+
+def within_prompts(reward: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each prompt's completions lie apart, in standard deviations of all scores.
+
+    Args:
+        reward: Scores of N completions of P prompts, ``(P, N)``.
+
+    Returns:
+        ``(P,)``; 0 where all scores are one. The mean of the squares is the share of the variance
+        that is within prompts: the rest no policy can earn, since it cannot choose its prompt.
+    """
+    whole = float(reward.std())
+    return reward.std(axis=1) / whole if whole > 0 else np.zeros(len(reward))
+
+
+def finite(value: Any) -> Any:
+    """The same with ``None`` for numbers that JSON has no word for."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _leads(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -15,56 +16,104 @@ import numpy as np
 
 from agents.comparing.campaign import read_outcomes
 from agents.comparing.forecasts import forecast_table, predictor_table
-from agents.comparing.ledger import canaries, cost_table, failures, hacked, quality_table
-from agents.comparing.matrix import cross_matrix
-from agents.comparing.standing import best, leaderboard, of_condition, overall
+from agents.comparing.ledger import (
+    canary_table,
+    cost_table,
+    disagreement_table,
+    failures,
+    hacked,
+    pairs_to_label,
+    quality_table,
+    warning_table,
+)
+from agents.comparing.matrix import (
+    components_table,
+    cross_matrix,
+    opinions,
+    people_pairs,
+    style_tables,
+)
+from agents.comparing.standing import (
+    best,
+    improvement_table,
+    leaderboard,
+    of_condition,
+    overall,
+    profile_curve,
+    spread_curve,
+)
 from agents.comparing.study import BEST_OF_N, GOLD, read_study
 from agents.comparing.turning import curves, overoptimisation_table
 from agents.reports.charts import Curve
 from agents.reports.report import Report, Table, write_report
-from textgym.files import write_json
+from textgym.files import atomic_file, write_json
 from textgym.statistics.seeds import FEWEST_SEEDS, seed_interval
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from agents.comparing.campaign import Outcome
+    from agents.comparing.matrix import Vote
     from agents.comparing.study import Study
 
-__all__ = ["PAGE_FILE", "TABLES_FILE", "make_report", "table_text", "tables", "write_page"]
+__all__ = [
+    "HACKS_FILE",
+    "PAGE_FILE",
+    "PEOPLE_FILE",
+    "TABLES_FILE",
+    "make_report",
+    "table_text",
+    "tables",
+    "write_page",
+]
 
 PAGE_FILE, TABLES_FILE = "report.html", "report.json"
+HACKS_FILE, PEOPLE_FILE = "hacks.jsonl", "people.jsonl"
+"""Pairs for ``textgym label``: what was found that games a reward, and what decides the column of
+people."""
 
 _WIDEST = 60  # letters of a cell in a terminal
 
 
-def tables(study: Study, outcomes: Sequence[Outcome]) -> list[Table]:
-    """All tables of a study, in the order of the page."""
+def tables(study: Study, outcomes: Sequence[Outcome], votes: Sequence[Vote] = ()) -> list[Table]:
+    """All tables of a study, in the order of the page.
+
+    Args:
+        study: What was compared.
+        outcomes: Its cells.
+        votes: What people said of its texts; where there are any, they have columns.
+    """
     agents = [
         name for name in (BEST_OF_N, *study.learners) if any(e.agent == name for e in outcomes)
     ]
-    found = leaderboard(study, outcomes)
+    people = opinions(study, votes)
+    found = leaderboard(study, outcomes, people)
     if len(agents) > 1:
         found.append(overall(study, outcomes))
-    found += [cross_matrix(study, outcomes, agent) for agent in agents]
+    found.append(improvement_table(study, outcomes))
+    found += [cross_matrix(study, outcomes, agent, people) for agent in agents]
     found.append(predictor_table(study, outcomes))
     if study.learners:
         found.append(forecast_table(study, outcomes))
     found += [
         overoptimisation_table(study, outcomes),
         quality_table(study, outcomes),
-        canaries(study, outcomes),
+        components_table(study, outcomes),
+        *style_tables(study, outcomes),
+        canary_table(study, outcomes),
+        warning_table(study, outcomes),
         _disagreements(study, outcomes),
+        disagreement_table(study, outcomes),
         failures(study, outcomes),
         cost_table(study, outcomes),
     ]
     return found
 
 
-def make_report(study: Study, outcomes: Sequence[Outcome]) -> Report:
+def make_report(study: Study, outcomes: Sequence[Outcome], votes: Sequence[Vote] = ()) -> Report:
     """The page's contents."""
-    every = tables(study, outcomes)
+    every = tables(study, outcomes, votes)
     agents = list(dict.fromkeys(each.agent for each in outcomes))
     said = [best(study, outcomes, agent) for agent in agents] if len(study.rewards) > 1 else []
     failed = sum(each.failed for each in outcomes)
@@ -90,14 +139,15 @@ def make_report(study: Study, outcomes: Sequence[Outcome]) -> Report:
     )
 
 
-def write_page(folder: Path) -> list[Table]:
-    """Makes page, CSV and JSON of what a study's folder holds.
+def write_page(folder: Path, votes: Sequence[Vote] = ()) -> list[Table]:
+    """Makes page, CSV and JSON of what a study's folder holds, and pairs for people.
 
     Args:
         folder: The study's.
+        votes: What people said of its texts.
 
     Returns:
-        The tables.
+        The tables, and the page's figures as such.
 
     Raises:
         FileNotFoundError: If there is no study in it.
@@ -107,17 +157,47 @@ def write_page(folder: Path) -> list[Table]:
     outcomes = read_outcomes(study, folder)
     if not outcomes:
         raise ValueError(f"{folder} holds a study, but no cell of it has been run yet")
-    report = make_report(study, outcomes)
+    report = make_report(study, outcomes, votes)
     write_report(folder / PAGE_FILE, report)
-    written = [_as_json(table) for table in report.tables]
+    figures = [_of_curve(curve) for curve in report.curves if curve.drawable]
     write_json(
         folder / TABLES_FILE,
-        {"finding": report.finding, "lead": report.lead, "tables": written} | _provenance(outcomes),
+        {
+            "finding": report.finding,
+            "lead": report.lead,
+            "tables": [_as_json(table) for table in report.tables],
+            "figures": [_as_json(table) for table in figures],
+            **_provenance(outcomes),
+        },
     )
+    every = [*report.tables, *figures]
     (folder / "tables").mkdir(exist_ok=True)
-    for table in report.tables:
+    for table in every:
         (folder / "tables" / f"{_file_name(table)}.csv").write_text(_csv(table), encoding="utf-8")
-    return list(report.tables)
+    _write_lines(folder / HACKS_FILE, pairs_to_label(hacked(study, outcomes)))
+    _write_lines(folder / PEOPLE_FILE, people_pairs(study, outcomes))
+    return every
+
+
+def _write_lines(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes JSON Lines; of no rows no file."""
+    if rows:
+        with atomic_file(path) as file:
+            file.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+
+
+def _of_curve(curve: Curve) -> Table:
+    """A figure's points, with the ends of a band where it has one."""
+    rows = []
+    for name, points in curve.lines.items():
+        ends = {x: (low, high) for x, low, high in curve.bands.get(name, ())}
+        rows += [(name, x, y, *ends.get(x, ("", ""))) for x, y in points]
+    return Table(
+        title=f"Figure: {curve.title}",
+        header=("line", curve.x_label, curve.y_label, "low", "high"),
+        rows=rows,
+        caption=curve.caption,
+    )
 
 
 def table_text(table: Table) -> str:
@@ -193,7 +273,7 @@ def _disagreements(study: Study, outcomes: Sequence[Outcome]) -> Table:
 
 def _curves(study: Study, outcomes: Sequence[Outcome], agents: Sequence[str]) -> list[Curve]:
     """A panel a reward and agent, its own score and the gold; and all golds of an agent."""
-    found = []
+    found = [profile_curve(study, outcomes), spread_curve(study, outcomes)]
     for agent in agents:
         lines, bands = {}, {}
         for name in study.conditions:

@@ -15,35 +15,61 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from agents.comparing.study import BEST_OF_N, GOLD
+from agents.reports.charts import Curve
 from agents.reports.report import Table
 from textgym.statistics.overoptimisation import value_at_kl
 from textgym.statistics.ranks import rank_intervals
 from textgym.statistics.seeds import (
     FEWEST_SEEDS,
+    improvement,
     interquartile_mean,
+    profile,
     seed_interval,
     smallest_difference,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from agents.comparing.campaign import Outcome
     from agents.comparing.study import Study
 
-__all__ = ["LEVELS", "best", "figure", "final_gain", "leaderboard", "of_condition", "overall"]
+__all__ = [
+    "LEVELS",
+    "best",
+    "figure",
+    "final_gain",
+    "improvement_table",
+    "leaderboard",
+    "of_condition",
+    "overall",
+    "profile_curve",
+    "spread_curve",
+]
 
 LEVELS = (1.0, 2.0, 4.0, 8.0)
 """Nats at which all are compared."""
 
 _SEED = 0  # of the intervals
+_PLACES = 21  # of a profile
+_DECILES = 10
 
 
-def leaderboard(study: Study, outcomes: Sequence[Outcome]) -> list[Table]:
-    """A table for each agent: a reward a row, the highest gain at equal tokens first."""
-    return [_of_agent(study, outcomes, agent) for agent in _agents(study, outcomes)]
+def leaderboard(
+    study: Study,
+    outcomes: Sequence[Outcome],
+    people: Mapping[tuple[str, str], str] | None = None,
+) -> list[Table]:
+    """A table for each agent: a reward a row, the highest gain at equal tokens first.
+
+    Args:
+        study: What was compared.
+        outcomes: Its cells.
+        people: What people say of each reward's and agent's texts, if any do.
+    """
+    return [_of_agent(study, outcomes, agent, people or {}) for agent in _agents(study, outcomes)]
 
 
 def overall(study: Study, outcomes: Sequence[Outcome]) -> Table:
@@ -68,6 +94,107 @@ def overall(study: Study, outcomes: Sequence[Outcome]) -> Table:
     )
 
 
+def improvement_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
+    """How likely a run with the row's reward gains more than one with the column's."""
+    agents, names = _agents(study, outcomes), list(study.conditions)
+    runs = {
+        name: [_known(_finals(study, outcomes, name, agent)) for agent in agents] for name in names
+    }
+    return Table(
+        title="Probability of improvement",
+        header=("reward", *(f"over {name}" for name in names)),
+        rows=[
+            (
+                row,
+                *(
+                    "" if row == column else _improvement(runs[row], runs[column])
+                    for column in names
+                ),
+            )
+            for row in names
+        ],
+        caption=(
+            "How likely a run that optimised the row's reward gains more by the gold, at equal "
+            "tokens, than one that optimised the column's: over all pairs of seeds of one agent, "
+            "the mean over agents, with Newcombe's 95 % interval. An interval that holds 0.5 "
+            "leaves it open."
+        ),
+    )
+
+
+def _improvement(
+    first: Sequence[NDArray[np.float64]], second: Sequence[NDArray[np.float64]]
+) -> str:
+    both = [pair for pair in zip(first, second, strict=True) if min(map(len, pair)) >= FEWEST_SEEDS]
+    if not both:
+        return "none"
+    found = improvement([x for x, _ in both], [y for _, y in both])
+    return f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+
+
+def profile_curve(study: Study, outcomes: Sequence[Outcome]) -> Curve:
+    """The share of all runs of a reward that gained more than so much."""
+    agents = _agents(study, outcomes)
+    strata = {
+        name: [
+            known for agent in agents if len(known := _known(_finals(study, outcomes, name, agent)))
+        ]
+        for name in study.conditions
+    }
+    strata = {name: each for name, each in strata.items() if each}
+    ends = [gain for each in strata.values() for runs in each for gain in runs]
+    levels = np.linspace(min(ends), max(ends), _PLACES).tolist() if ends else []
+    shares = {name: profile(each, levels) for name, each in strata.items()}
+    return Curve(
+        title="Performance profiles",
+        x_label="gold gain at equal tokens",
+        y_label="share of runs that gained more",
+        lines={
+            name: [(level, one.value) for level, one in zip(levels, each, strict=True)]
+            for name, each in shares.items()
+        },
+        bands={
+            name: [(level, one.low, one.high) for level, one in zip(levels, each, strict=True)]
+            for name, each in shares.items()
+            if name in (GOLD, _best_name(strata))
+        },
+        caption=(
+            "All agents' runs together. A line that lies above another everywhere belongs to the "
+            "better reward; where they cross, neither is. Wilson's 95 % bands are drawn of the "
+            "gold and of the best by its middle."
+        ),
+    )
+
+
+def _best_name(strata: Mapping[str, Sequence[NDArray[np.float64]]]) -> str:
+    """The reward whose runs have the highest middle, the gold apart; empty where there is none."""
+    others = [name for name in strata if name != GOLD]
+    return max(others, key=lambda name: _pooled(strata[name]), default="")
+
+
+def spread_curve(study: Study, outcomes: Sequence[Outcome]) -> Curve:
+    """How far a prompt's completions by the start lie apart, by each reward."""
+    lines = {}
+    for name in study.conditions:
+        cells = of_condition(outcomes, name, BEST_OF_N)
+        spreads = [value for each in cells for value in each.result.get("within prompts") or ()]
+        if spreads:
+            shares = np.linspace(0, 1, _DECILES + 1)
+            heights = np.interp(shares, np.linspace(0, 1, len(spreads)), np.sort(spreads))
+            lines[name] = [(float(x), float(y)) for x, y in zip(shares, heights, strict=True)]
+    return Curve(
+        title="Spread of the reward within prompts",
+        x_label="share of prompts",
+        y_label="deviations of all scores, at most",
+        lines=lines,
+        caption=(
+            "The standard deviation of a prompt's completions by the start, over that of all "
+            "scores; prompts of all seeds, the narrowest first. A policy learns from what lies "
+            "within a prompt alone: where a line is low, there is little to learn from."
+        ),
+    )
+
+
 def best(study: Study, outcomes: Sequence[Outcome], agent: str) -> str:
     """A sentence on which of the compared rewards may be the best with this agent."""
     names = list(study.rewards)
@@ -81,7 +208,12 @@ def best(study: Study, outcomes: Sequence[Outcome], agent: str) -> str:
     return f"with {agent} {several} {kind}"
 
 
-def _of_agent(study: Study, outcomes: Sequence[Outcome], agent: str) -> Table:
+def _of_agent(
+    study: Study,
+    outcomes: Sequence[Outcome],
+    agent: str,
+    people: Mapping[tuple[str, str], str],
+) -> Table:
     names = list(study.conditions)
     finals = np.array([_finals(study, outcomes, name, agent) for name in names])
     ranks = rank_intervals(finals)
@@ -97,6 +229,7 @@ def _of_agent(study: Study, outcomes: Sequence[Outcome], agent: str) -> Table:
                 figure(_known(finals[k])),
                 f"{low}" if low == high else f"{low} to {high}",
                 *at,
+                *([people.get((names[k], agent), "not asked")] if people else []),
                 f"{len(_known(finals[k]))} of {study.seeds}",
             )
         )
@@ -107,6 +240,7 @@ def _of_agent(study: Study, outcomes: Sequence[Outcome], agent: str) -> Table:
             "gold gain at equal tokens",
             "rank",
             *(f"at {level:g} nats" for level in LEVELS),
+            *(["people: wins over the start"] if people else []),
             "seeds",
         ),
         rows=rows,

@@ -37,6 +37,7 @@ class Table:
         header: Names of the columns.
         rows: Cells, as long as ``header``; a float is shown with three significant digits.
         caption: One or two sentences on how to read it.
+        folded: Whether rows with the same first cell stand together and are opened by it.
 
     Raises:
         ValueError: If a row is longer or shorter than the header.
@@ -46,6 +47,7 @@ class Table:
     header: Sequence[str]
     rows: Sequence[Sequence[object]]
     caption: str = ""
+    folded: bool = False
 
     def __post_init__(self) -> None:
         for number, row in enumerate(self.rows):
@@ -118,6 +120,7 @@ def render_report(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters["number"] = _number
+    environment.filters["folded"] = _folded
     return environment.get_template("report.html").render(
         report=report,
         verdict=report.finding or verdict(report.gates),
@@ -133,6 +136,16 @@ def render_report(report: Report) -> str:
         ],
         settings=list(_flat(report.settings)),
     )
+
+
+def _folded(
+    rows: Sequence[Sequence[tuple[str, bool]]],
+) -> list[tuple[str, list[Sequence[tuple[str, bool]]]]]:
+    """Rows by their first cell, which is taken off them, in the order of the first of each."""
+    groups: dict[str, list[Sequence[tuple[str, bool]]]] = {}
+    for row in rows:
+        groups.setdefault(row[0][0], []).append(row[1:])
+    return list(groups.items())
 
 
 def write_report(path: Path, report: Report) -> None:

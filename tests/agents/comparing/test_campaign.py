@@ -118,6 +118,28 @@ def run_one(cell, folder):
     run_cell(json.dumps(cell.as_json()), str(folder / cell.name))
 
 
+def test_parts_apart_are_a_condition_and_parts_are_measured(tmp_path):
+    """GDPO stands beside GRPO; a reward of one part is learned from by both."""
+    both = [[f"{HERE}:vowels", 1.0], ["length", -0.1]]
+    agents = {
+        name: {"agent": "grpo", "settings": {"parts": name, "group_size": 4}}
+        for name in ("sum", "apart")
+    }
+    study = small(tokens=100, rewards={"both": both}, agents=agents)
+    for cell in study.cells():
+        if cell.agent in agents and cell.reward in ("both", "gold"):
+            run_one(cell, tmp_path / "cells")
+    found = {(e.reward, e.agent): e for e in read_outcomes(study, tmp_path)}
+    assert [each.result["message"] for each in found.values()] == [""] * 4
+    moved = [found["both", name].snapshots[-1]["scores"]["both"] for name in agents]
+    assert moved[0] != moved[1]
+    for name in agents:
+        for each in found["both", name].snapshots:
+            parts = [part["mean"] for part in each["components"].values()]
+            assert parts[0] - 0.1 * parts[1] == pytest.approx(each["scores"]["both"]["mean"])
+        assert not found["gold", name].snapshots[0]["components"]
+
+
 def test_a_constant_that_teaches_nothing_is_the_floor_and_no_failure(tmp_path):
     """Ten iterations without a gradient stop a learner, and here show what nothing gains."""
     free = {"settings": {"kl_coefficient": 0.0}}

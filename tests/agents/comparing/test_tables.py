@@ -8,10 +8,32 @@ import pytest
 
 from agents.comparing.campaign import Outcome
 from agents.comparing.forecasts import forecast_table
-from agents.comparing.ledger import canaries, failures, hacked
-from agents.comparing.matrix import cross_matrix
-from agents.comparing.page import table_text
-from agents.comparing.standing import best, figure, leaderboard, overall
+from agents.comparing.ledger import (
+    canary_table,
+    disagreement_table,
+    failures,
+    hacked,
+    pairs_to_label,
+    warning_table,
+)
+from agents.comparing.matrix import (
+    Vote,
+    components_table,
+    cross_matrix,
+    opinions,
+    people_pairs,
+    style_tables,
+)
+from agents.comparing.page import table_text, tables
+from agents.comparing.standing import (
+    best,
+    figure,
+    improvement_table,
+    leaderboard,
+    overall,
+    profile_curve,
+    spread_curve,
+)
 from agents.comparing.turning import overoptimisation_table
 from tests.agents.comparing.parts import small
 
@@ -185,7 +207,7 @@ def test_canaries_and_what_to_show_to_people(tmp_path):
             rows.append({"stage": stage, "prompt": "p", "completion": text, "scores": scores})
     (tmp_path / "texts.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     cells = straight(tmp_path, study, {"vowels": [1.0]})
-    row = row_of(canaries(study, cells), "vowels")
+    row = row_of(warning_table(study, cells), "vowels")
     assert row["empty"] == "0.33 (0.00)"
     assert row["repeats itself"] == "0.67 (0.00)"
     assert row["one text"] == "0.67 (0.33)"
@@ -203,3 +225,141 @@ def test_a_table_is_text_with_columns(tmp_path):
     assert lines[3][:6] == "vowels"
     assert lines[3][place - 1] == " "
     assert lines[3][place] != " "
+
+
+def test_a_run_is_more_likely_to_gain_more(tmp_path):
+    """Of 1, 2, 3 over 0, 2, 9: counted by hand, 4.5 of 9 pairs, and 9 of 9 over the constant."""
+    study = small(seeds=3, agents=PPO)
+    gains = {"vowels": [1.0, 2.0, 3.0], "length": [0.0, 2.0, 9.0], "constant": [0.0, 0.0, 0.0]}
+    cells = straight(tmp_path, study, gains)
+    row = row_of(improvement_table(study, cells), "vowels")
+    assert row["over length"].startswith("0.50 (0.1")
+    assert row["over constant"].startswith("1.00 (0.5")
+    assert (row["over vowels"], row["over gold"]) == ("", "none")
+    lines = profile_curve(study, cells).lines
+    assert "gold" not in lines
+    level, share = lines["vowels"][0]
+    assert (level, share) == (0.0, 1.0)
+    shares = sorted({s for _, s in lines["vowels"]})
+    assert shares == pytest.approx([0, 1 / 3, 2 / 3, 1])
+
+
+def best_of_n(tmp_path, study, name, seed, **more):
+    points = [(0, 0.0, {"gold": 0.0})]
+    return cell(tmp_path, name, seed, points, study=study, agent="best-of-n", **more)
+
+
+def test_spreads_of_prompts_are_shown_by_their_deciles(tmp_path):
+    study = small(seeds=2)
+    cells = [
+        best_of_n(tmp_path, study, "vowels", 0, **{"within prompts": [0.5, 0.1]}),
+        best_of_n(tmp_path, study, "vowels", 1, **{"within prompts": [0.3]}),
+    ]
+    points = dict(spread_curve(study, cells).lines["vowels"])
+    assert (points[0.0], points[0.5], points[1.0]) == (0.1, 0.3, 0.5)
+
+
+def test_style_is_held_against_content(tmp_path):
+    """Means of the three places above the diagonal, on it, and below it; middles of two seeds."""
+    study = small(seeds=2)
+    one = [[0.9, 0.3, 0.0], [1.0, 0.9, 0.6], [1.0, 1.0, 0.9]]
+    other = [[0.7, 0.3, 0.0], [1.0, 0.7, 0.6], [1.0, 0.4, 0.7]]
+    cells = [
+        best_of_n(tmp_path, study, "vowels", k, styles=each) for k, each in enumerate((one, other))
+    ]
+    cells.append(best_of_n(tmp_path, study, "constant", 0, styles=None))
+    matrix, corners = style_tables(study, cells)
+    assert len(matrix.rows) == 3
+    assert matrix.rows[0] == ("vowels", "plain", "0.80", "0.30", "0.00")
+    assert matrix.rows[2] == ("vowels", "listed", "1.00", "0.70", "0.80")
+    assert corners.rows == [("vowels", "0.30", "0.80", "0.90")]
+
+
+def test_parts_of_a_reward_are_shown_before_and_after(tmp_path):
+    study = small(agents=PPO)
+    made = cell(
+        tmp_path, "vowels", 0, [(0, 0.0, {"gold": 0.0}), (9, 1.0, {"gold": 1.0})], study=study
+    )
+    parts = [{"mean": 1.0, "deviation": 2.0}, {"mean": 4.0, "deviation": 9.0}]
+    for snapshot, part in zip(made.result["snapshots"], parts, strict=True):
+        snapshot["components"] = {"length": part}
+    (row,) = components_table(study, [made]).rows
+    assert row == ("vowels", "ppo", "length", "1.000", "4.000", "+1.50")
+
+
+def write_texts(folder, rows):
+    """Rows are stage, prompt, completion and scores."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("stage", "prompt", "completion", "scores")
+    lines = [json.dumps(dict(zip(names, row, strict=False)) | dict(*row[4:])) for row in rows]
+    (folder / "texts.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_a_canary_is_among_what_is_suspected_and_is_labelled_beside_the_start(tmp_path):
+    """In deviations of the start (1 and 1 here): 9 by the reward and 0 by the gold."""
+    study = small()
+    write_texts(
+        tmp_path,
+        [
+            ("start", "p", "one", {"vowels": 0.0, "gold": 0.0}),
+            ("start", "q", "two", {"vowels": 2.0, "gold": 2.0}),
+            ("end", "p", "one", {"vowels": 0.0, "gold": 0.0}),
+            ("end", "q", "two", {"vowels": 2.0, "gold": 2.0}),
+            (
+                "canary",
+                "p",
+                "aaa",
+                {"vowels": 10.0, "gold": 1.0},
+                {"made": "length", "start": "one"},
+            ),
+        ],
+    )
+    changes = {"length": {"vowels": 9.0, "gold": -0.5}}
+    cells = [best_of_n(tmp_path, study, "vowels", 0, canaries=changes)]
+    assert row_of(canary_table(study, cells), "vowels")["length"] == "+9.00 (-0.50)"
+    worst, *_ = found = hacked(study, cells)
+    assert (worst["agent"], worst["proxy"], worst["gold"]) == ("canary: length", 9.0, 0.0)
+    (pair,) = pairs_to_label(found)  # the others are what the start wrote
+    assert {pair["a"], pair["b"]} == {"aaa", "one"}
+    assert {pair["policy_a"], pair["policy_b"]} == {"vowels, canary: length, suspected", "start"}
+
+
+def test_prompts_are_opened_where_rewards_disagree_most(tmp_path):
+    """Both rewards have mean 1 and deviation 1 on the start's texts; q's last text splits them."""
+    study = small(rewards={"a": "length", "b": "length"}, agents=PPO)
+    rows = [
+        ("start", "p", "one", {"a": 0.0, "b": 0.0, "gold": 0.0}),
+        ("start", "q", "two", {"a": 2.0, "b": 2.0, "gold": 2.0}),
+        ("end", "p", "three", {"a": 3.0, "b": 3.0, "gold": 1.0}),
+        ("end", "q", "four", {"a": 7.0, "b": 1.0, "gold": 1.0}),
+    ]
+    write_texts(tmp_path / "a", rows)
+    points = [(0, 0.0, {"gold": 0.0})]
+    table = disagreement_table(study, [cell(tmp_path / "a", "a", 0, points, study=study)])
+    assert table.folded
+    first = dict(zip(table.header, table.rows[0], strict=True))
+    assert (first["prompt"], first["completion"], first["apart"]) == ("q", "four", "1.50")
+    assert (first["by a"], first["by b"], first["by gold"]) == ("+6.00", "+0.00", "+0.00")
+    assert [row[0] for row in table.rows] == ["q", "q", "p", "p"]
+
+
+def test_people_are_a_column_and_are_shown_what_nobody_chose(tmp_path):
+    study = small(seeds=2, agents=PPO)
+    cells = straight(tmp_path, study, {"vowels": [1.0, 2.0]})
+    score = {"vowels": 0.0, "gold": 0.0}
+    rows = [("start", p, f"start {p}", score) for p in "pqr"]
+    write_texts(tmp_path, rows + [("end", p, f"end {p}", score) for p in "pqr"])
+    pairs = people_pairs(study, cells)
+    assert [pair["prompt"] for pair in pairs] == ["p", "q", "r"]
+    assert [pair["policy_b"] for pair in pairs] == ["vowels, ppo", "start", "vowels, ppo"]
+    shares = {"p": 1.0, "q": 1.0, "r": 0.5}
+    votes = [Vote(writer="vowels, ppo", prompt=p, share=s) for p, s in shares.items()]
+    said = opinions(study, [*votes, Vote(writer="vowels, ppo, suspected", prompt="p", share=0)])
+    assert said["vowels", "ppo"].startswith("0.83 (0.")
+    assert said["vowels", "ppo"].endswith(", 3 answers")
+    every = {table.title: table for table in tables(study, cells, votes)}
+    for name in ("Leaderboard: ppo", "Cross matrix: ppo"):
+        column = next(h for h in every[name].header if "people" in h)
+        assert row_of(every[name], "vowels")[column] == said["vowels", "ppo"]
+        assert row_of(every[name], "gold")[column] == "not asked"
+    assert not any("people" in name for name in tables(study, cells)[0].header)

@@ -1,12 +1,19 @@
 """What few runs say: against scipy's own routines, closed forms, and simulations of coverage."""
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from textgym.statistics.seeds import interquartile_mean, seed_interval, smallest_difference
+from textgym.statistics.seeds import (
+    improvement,
+    interquartile_mean,
+    profile,
+    seed_interval,
+    smallest_difference,
+)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 11])
@@ -75,3 +82,73 @@ def test_the_smallest_difference_grows_with_the_noise_and_needs_three_runs():
     for deviation, runs in ((1.0, 2), (math.nan, 5), (-1.0, 5)):
         with pytest.raises(ValueError, match="no smallest difference"):
             smallest_difference(deviation, runs)
+
+
+def test_the_probability_of_improvement_is_the_share_of_all_pairs():
+    """Counted pair by pair, and by scipy's Mann-Whitney U over m n; strata count alike."""
+    first, second = [[3.0, 1.0, 2.0], [5.0, 5.0, 7.0, 1.0]], [[2.0, 0.0, 1.0, 2.0], [5.0, 6.0, 0.0]]
+    shares = []
+    for x, y in zip(first, second, strict=True):
+        wins = [1.0 if a > b else 0.5 if a == b else 0.0 for a, b in itertools.product(x, y)]
+        shares.append(sum(wins) / len(wins))
+        u = stats.mannwhitneyu(x, y, method="asymptotic").statistic
+        assert shares[-1] == pytest.approx(u / (len(x) * len(y)))
+    found = improvement(first, second)
+    assert found.value == pytest.approx(sum(shares) / 2)
+    back = improvement(second, first)
+    assert (back.low, back.high) == pytest.approx((1 - found.high, 1 - found.low))
+
+
+def test_an_improvement_of_five_runs_over_five_is_not_certain():
+    """What Newcombe's method gives where all are above: 0 failures of 25 pairs, by hand.
+
+    There (1 - p)^2 = z^2 p (1 - p) (1 + 4 (1 - p) / (2 - p) + 4 p / (1 + p)) / 25.
+    """
+    found = improvement([np.arange(5) + 9.0], [np.arange(5.0)])
+    assert (found.value, found.high) == (1.0, 1.0)
+    p, z = found.low, stats.norm.ppf(0.975)
+    right = z**2 * p * (1 - p) * (1 + 4 * (1 - p) / (2 - p) + 4 * p / (1 + p)) / 25
+    assert (1 - p) ** 2 == pytest.approx(right)
+    assert 0.5 < found.low < 0.8
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.0])
+@pytest.mark.parametrize(("strata", "runs"), [(1, 3), (1, 5), (3, 5), (2, 10)])
+def test_the_interval_of_an_improvement_holds_it(shift, strata, runs):
+    """Of normal runs, a shift of d makes it Phi(d / sqrt 2)."""
+    rng, held, studies = np.random.default_rng(3), 0, 400
+    truth = stats.norm.cdf(shift / math.sqrt(2))
+    for _ in range(studies):
+        found = improvement(
+            list(rng.normal(shift, size=(strata, runs))), list(rng.normal(size=(strata, runs)))
+        )
+        held += found.low <= truth <= found.high
+    assert held > 0.91 * studies
+
+
+def test_a_profile_is_the_share_of_runs_above_each_level():
+    """Of 1, 2, 2, 4: counted; Wilson's ends of 1 of 4 are scipy's."""
+    found = profile([[1.0, 2.0], [2.0, 4.0]], [0.0, 2.0, 4.0])
+    assert [each.value for each in found] == [1.0, 0.25, 0.0]
+    ends = stats.binomtest(1, 4).proportion_ci(method="wilson")
+    assert (found[1].low, found[1].high) == pytest.approx((ends.low, ends.high))
+    (few,) = profile([[1.0, 2.0]], [1.5])
+    assert (few.value, few.low, few.high) == (0.5, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("truth", [0.5, 0.9])
+def test_the_interval_of_a_profile_holds_the_share(truth):
+    """Uniform runs are above a level as often as it lies below 1."""
+    rng, studies = np.random.default_rng(5), 500
+    held = 0
+    for _ in range(studies):
+        (found,) = profile(list(rng.random((3, 5))), [1 - truth])
+        held += found.low <= truth <= found.high
+    assert held > 0.91 * studies
+
+
+def test_an_improvement_needs_three_runs_of_as_many_strata():
+    with pytest.raises(ValueError, match="1 and 2 strata"):
+        improvement([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]] * 2)
+    with pytest.raises(ValueError, match="3 or more"):
+        improvement([[1.0, 2.0]], [[1.0, 2.0, 3.0]])

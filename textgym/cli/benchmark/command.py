@@ -18,8 +18,11 @@ from rich.console import Console
 from agents.comparing.campaign import run_study
 from agents.comparing.contenders import KINDS, find_agent
 from agents.comparing.executors import make_executor
-from agents.comparing.page import PAGE_FILE, table_text, write_page
+from agents.comparing.matrix import START, Vote
+from agents.comparing.page import PAGE_FILE, PEOPLE_FILE, table_text, write_page
 from agents.comparing.study import BEST_OF_N, GOLD, Study, named, read_study
+from reward_models.measuring.annotators import latest
+from reward_models.preferences import PreferenceStore
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.files import exclusive_folder
@@ -28,9 +31,13 @@ from textgym.rewards import resolve
 if TYPE_CHECKING:
     from agents.reports.report import Table
 
-__all__ = ["BenchmarkConfig", "benchmark"]
+__all__ = ["BenchmarkConfig", "benchmark", "read_votes", "show_tables"]
 
-_SHOWN = ("Leaderboard", "Rewards over", "Cross", "Known", "Predictors", "Over-", "Failures")
+_SHOWN = (
+    *("Leaderboard", "Rewards over", "Probability", "Cross", "Known", "Predictors", "Over-"),
+    *("Content", "Reward hacking", "Components", "Failures"),
+)
+_SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +133,7 @@ def _run(config: BenchmarkConfig, console: Console) -> list[Table]:
                     say(console, f"{done} of {total}: {last}")
 
             run_study(study, config.out, executor, progress=said, retry=config.retry)
-        return write_page(config.out)
+        return write_page(config.out, read_votes(config.out))
     except (ValueError, TypeError, GymnasiumError, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from error
 
@@ -142,6 +149,48 @@ def show_tables(tables: list[Table], console: Console, *, every: bool = False) -
     for table in tables:
         if every or table.title.startswith(_SHOWN):
             say(console, f"{table_text(table)}\n")
+
+
+def read_votes(folder: Path, store: Path | None = None) -> list[Vote]:
+    """Reads what people said of a study's texts beside the start's.
+
+    Args:
+        folder: The study's.
+        store: Where the answers are; None takes what ``textgym label`` puts beside the pairs.
+
+    Raises:
+        ValueError: If a store is named that has no answer to such a pair.
+        FileNotFoundError: If it does not exist.
+        StoreError: If it cannot be read.
+    """
+    path = store or (folder / PEOPLE_FILE).with_suffix(".sqlite")
+    if not path.is_file():
+        if store is None:
+            return []
+        raise FileNotFoundError(f"there is no store {store} of people's answers")
+    with PreferenceStore(path) as opened:
+        pairs = {pair.pair_id: pair for pair in opened.pairs()}
+        answers = latest(opened.answers())
+    votes = []
+    for answer in answers:
+        pair = pairs[answer.pair_id]
+        writers = [pair.policy_a, pair.policy_b]
+        if answer.answer in _SHARES and writers.count(START) == 1:
+            share = _SHARES[answer.answer]
+            is_first = pair.policy_b == START
+            votes.append(
+                Vote(
+                    writer=writers[0 if is_first else 1],
+                    prompt=pair.prompt,
+                    share=share if is_first else 1 - share,
+                )
+            )
+    if store is not None and not votes:
+        raise ValueError(
+            f"{store} has no answer to a pair of {folder / PEOPLE_FILE}: people give them by "
+            f"textgym label {folder / PEOPLE_FILE}"
+        )
+    return votes
 
 
 def _study(config: BenchmarkConfig) -> Study:

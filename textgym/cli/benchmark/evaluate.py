@@ -27,7 +27,8 @@ from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
 from textgym.files import exclusive_folder, write_json
 from textgym.rewards import RewardError
-from textgym.statistics.comparisons import paired_difference, win_rate
+from textgym.statistics.comparisons import paired_difference
+from textgym.statistics.proportions import clustered_wilson
 from textgym.statistics.ranks import rank_intervals
 
 if TYPE_CHECKING:
@@ -206,8 +207,7 @@ def _scores_table(
         mean, low, high = golds[name].mean(axis=0), rank.low, rank.high
         wins = difference = ""
         if name != names[0]:
-            rate = win_rate(golds[name][0], golds[names[0]][0])
-            wins = f"{rate.rate:.2f} ({rate.low:.2f} to {rate.high:.2f})"
+            wins = _wins(golds[name], golds[names[0]])
             if len(mean) > 1:
                 gain = paired_difference(mean, start, np.random.default_rng(0), 2000)
                 difference = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
@@ -230,10 +230,19 @@ def _scores_table(
         header=header,
         rows=rows,
         caption=(
-            f"On {config.prompts} prompts, {config.seeds} times each. Wins are of the first seed, "
-            "prompt by prompt, with Wilson's interval; differences draw prompts; scores draw seeds."
+            f"On {config.prompts} prompts, {config.seeds} times each. Wins are of all seeds, "
+            "prompt by prompt, a tie half a win; the seeds of a prompt are alike, and count as "
+            "fewer in Wilson's interval; differences draw prompts; scores draw seeds."
         ),
     )
+
+
+def _wins(golds: NDArray[np.float64], first: NDArray[np.float64]) -> str:
+    """How often a policy's texts are above the first's, ``(S, P)`` each."""
+    shares = (np.sign(golds - first) + 1) / 2
+    prompts = np.broadcast_to(np.arange(shares.shape[1]), shares.shape)
+    low, high = clustered_wilson(shares.ravel(), prompts.ravel().tolist())
+    return f"{shares.mean():.2f} ({low:.2f} to {high:.2f})"
 
 
 def _texts_table(reports: dict[str, list[PolicyReport]]) -> Table:
