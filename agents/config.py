@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 from agents.maths.distributions import Sampling
 from textgym.messages import did_you_mean, shown
@@ -15,12 +16,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
+    "BUILT_IN",
     "LearnerConfig",
     "require_dual_clip",
+    "require_engine_address",
     "require_field_types",
     "require_group_size",
     "require_whole_groups",
 ]
+
+BUILT_IN = "builtin"
+"""The engine that is the policy itself."""
 
 _SEEDS = 2**63  # torch's
 _SMALLEST_GROUP = 2
@@ -80,8 +86,18 @@ class LearnerConfig:
     others: auto tries for a second."""
     importance_cap: float | None = None
     """Weigh what was drawn by its probability in the update over that in the sampler, at most this
-    and at least 1, where the two differ: in bfloat16. None does not. Higher corrects more, and is
-    noisier."""
+    and at least 1, where the two differ: in bfloat16, or with another engine. None does not, but is
+    2 with another engine. Higher corrects more, and is noisier."""
+    engine: str = BUILT_IN
+    """Who writes the texts: builtin, or the address of a vLLM server that has been started for it,
+    such as http://localhost:8000; LEARNERS.md says how. Texts of one fixed set of legal tokens
+    alone."""
+    engine_folder: str | None = None
+    """Where weights are put for the server to read, under a path that both know; None for a
+    temporary folder of this machine."""
+    engine_timeout: float = 600.0
+    """Seconds that the server may take for one text, or to read weights. More waits longer for a
+    slow one, and for a dead one."""
     seed: int = 0
     """Of the sampler, the minibatches and the order of the prompts."""
 
@@ -97,10 +113,13 @@ class LearnerConfig:
             raise ValueError(f"seed must be in [0, 2**63), got {self.seed}")
         whole = ("iterations", "epochs", "minibatches", "micro_batch_tokens", "episodes")
         self._hold((*whole, "importance_cap"), lambda x: x >= 1, "at least 1")
-        self._hold(("learning_rate", "max_gradient_norm"), lambda x: x > 0, "above 0")
+        self._hold(
+            ("learning_rate", "max_gradient_norm", "engine_timeout"), lambda x: x > 0, "above 0"
+        )
         self._hold(("warmup", "weight_decay"), lambda x: x >= 0, "at least 0")
         self._hold(("adam_beta1", "adam_beta2"), lambda x: 0 <= x < 1, "in [0, 1)")
         self._hold(("final_rate",), lambda x: 0 <= x <= 1, "in [0, 1]")
+        require_engine_address(self.engine)
         _ = self.sampling
 
     def _hold(self, names: Sequence[str], holds: Callable[[float], bool], said: str) -> None:
@@ -179,6 +198,27 @@ def _require(name: str, value: Any, hint: Any) -> None:
         raise TypeError(wanted)
     if kind is float and not math.isfinite(value):
         raise ValueError(wanted)
+
+
+def require_engine_address(engine: str) -> None:
+    """Requires the built-in engine, or the address of a server, without a path or a secret in it.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    parts = urlsplit(engine)
+    if engine != BUILT_IN and (
+        parts.scheme not in ("http", "https") or not parts.hostname or parts.path.strip("/")
+    ):
+        raise ValueError(
+            f"engine {engine!r} is no address: give {BUILT_IN}, or one such as "
+            "http://localhost:8000"
+        )
+    if parts.username or parts.password or parts.query:
+        raise ValueError(
+            "the engine's address holds a user name, a password or a query: put the key into the "
+            "variable VLLM_API_KEY"
+        )
 
 
 def require_group_size(group: int) -> None:

@@ -28,7 +28,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agents.config import LearnerConfig, require_dual_clip, require_group_size, require_whole_groups
+from agents.config import (
+    LearnerConfig,
+    require_dual_clip,
+    require_group_size,
+    require_whole_groups,
+)
 from agents.learner import Learner
 from agents.maths.advantages import (
     decoupled_advantages,
@@ -36,7 +41,7 @@ from agents.maths.advantages import (
     has_contrast,
     overlong_punishment,
 )
-from agents.maths.importance import corrected
+from agents.maths.importance import corrected, largest_weight
 from agents.maths.kl import ESTIMATORS, k3, sequence_kl
 from agents.maths.losses import (
     PolicyLoss,
@@ -191,7 +196,7 @@ class GRPO(Learner):
         metrics["draws"] = len(written) / self.episodes
         metrics["texts_learned"] = float(len(rollout))
         with clock.phase("reference"):
-            is_own = self.bf16 and (config.updates_on_policy or not len(rollout))
+            is_own = self.samples_apart and (config.updates_on_policy or not len(rollout))
             old = None if is_own else self.old_log_probs(rollout)
             reference = self.reference_log_probs(rollout) if config.kl_coefficient > 0 else None
             if old is not None and reference is not None:
@@ -316,11 +321,12 @@ class GRPO(Learner):
         """A part's share of the surrogate, in which a text may be one action."""
         config, now, acted = self.config, new.log_probs, batch.old_log_probs
         acted, sampled = now.detach() if acted is None else acted[part], rollout.log_probs[part]
+        cap = largest_weight(config.importance_cap, is_own=self.engine is None)
         if config.ratio == "text":
             mask = rollout.mask[part]
             now, acted, sampled = (text_means(each, mask) for each in (now, acted, sampled))
             weights = weights.sum(dim=1, keepdim=True)
-        advantages = corrected(batch.advantages[part, None], acted - sampled, config.importance_cap)
+        advantages = corrected(batch.advantages[part, None], acted - sampled, cap)
         if config.surrogate == "cispo":
             high = config.clip if config.clip_high is None else config.clip_high
             return cispo_loss(now, acted, advantages, weights, high)

@@ -21,6 +21,7 @@ from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
 from agents.rollouts.collect import play
 from agents.rollouts.predict import predict_actions
+from agents.rollouts.vllm_server import open_engine
 from agents.training.checkpoint import (
     load_learner,
     restore_learner,
@@ -84,8 +85,8 @@ class Learner:
         changes: What of the settings is not as it was in the checkpoint that was gone on from.
         is_whole: Whether the weights are those between two iterations. A failure before the first
             update of one leaves it so, and all else as it was, to be saved or gone on from.
-        processes: Who trains the same policy, see ``agents.training.distributed``; found out
-            when it is made.
+        engine: Who writes instead of the policy; ``None`` if it does itself.
+        processes: Who trains the same policy, see ``agents.training.distributed``.
     """
 
     config_type: ClassVar[type[LearnerConfig]] = LearnerConfig
@@ -151,6 +152,7 @@ class Learner:
         self.failure_folder = Path(tempfile.gettempdir())
         self.written_reference: WrittenReference | None = None
         self.actor = policy.without_critic()
+        self.engine = open_engine(config, self.envs)
         self.compute_in(bf16=bf16)
         self.random = RandomState(config.seed, policy.device)
         self.collected: Rollout | None = None
@@ -172,8 +174,7 @@ class Learner:
         Raises:
             GuardError: If an invariant of training is broken, or memory runs out; the message says
                 which, and where the batch was saved.
-            RewardError: If the reward fails. Nothing was learned, and the same prompts and draws
-                come again.
+            RewardError: If the reward fails; nothing was learned, and the same draws come again.
         """
         if self.processes.count > 1:
             self.processes.require_same(
@@ -196,10 +197,9 @@ class Learner:
         clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1
         self.num_timesteps += rollout.num_actions
-        seconds = {f"seconds_{name}": value for name, value in clock.seconds.items()}
         figures = {"iteration": float(self.iteration), **metrics, "bf16": float(self.bf16)}
         figures["learning_rate"] = self.learning_rates[0] * share
-        return {**figures, **seconds}, rollout
+        return figures | {f"seconds_{n}": x for n, x in clock.seconds.items()}, rollout
 
     def learn(
         self,
@@ -211,8 +211,6 @@ class Learner:
         progress_bar: bool = False,
     ) -> Self:
         """Trains until this call has taken so many actions, or a callback says stop.
-
-        Callbacks are called, and logs written, in the main process alone, and the others wait.
 
         Args:
             total_timesteps: Actions of this call, as of Stable-Baselines3's; the last iteration is
@@ -285,6 +283,9 @@ class Learner:
         if self._sampler is not None:
             self._sampler.copy_weights(self.actor)
             actor = self._sampler
+        with self.processes.together():
+            if self.engine is not None and self.processes.is_main:
+                self.engine.refresh(self.actor)
         if example_ids is None:
             example_ids = self.next_examples(self.episodes)
         with self.processes.together(), explained_memory("num_envs, then episodes"):
@@ -296,9 +297,9 @@ class Learner:
                 example_ids=example_ids,
                 group=group,
                 share=self.processes.share(len(example_ids)),
+                engine=self.engine,
             )
         rollout = self.processes.gather_rollout(own, len(example_ids))
-        # Where a critic says what states are worth, the actor has no say in it.
         self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)
         return self.collected
 
@@ -325,8 +326,6 @@ class Learner:
     def reference_log_probs(self, rollout: Rollout, *, beside_sampler: bool = False) -> Tensor:
         """The reference's log-probabilities of actions, over all that was legal, ``(N, C)``.
 
-        The reference may be the policy's own base, without its adapters.
-
         Args:
             rollout: The texts.
             beside_sampler: Whether they are compared with the sampler's own log-probabilities. In
@@ -343,17 +342,17 @@ class Learner:
     def old_log_probs(self, rollout: Rollout) -> Tensor:
         """The log-probabilities under the old policy, which acted, for ratios, ``(N, C)``.
 
-        In bfloat16 they are computed anew by the update's own forward pass, and the sampler's own
-        must be near.
+        Where samples come from another function than the update, that computes them anew, and the
+        sampler's own must be near.
 
         Raises:
             GuardError: If they are not.
         """
-        if not self.bf16:
+        if not self.samples_apart:
             return rollout.log_probs
         log_probs = self.evaluate(self.policy, rollout).log_probs
         gap = masked_mean((log_probs - rollout.log_probs).abs(), rollout.mask)
-        require_agreement(float(gap), bf16=True)
+        require_agreement(float(gap), bf16=True, engine=self.engine is not None)
         return log_probs
 
     def updates(self) -> Updates:
@@ -365,7 +364,13 @@ class Learner:
             generator=self.random.sampler,
             processes=self.processes,
             iteration=self.iteration,
+            engine=self.engine is not None,
         )
+
+    @property
+    def samples_apart(self) -> bool:
+        """Whether another function than the update's samples: one in bfloat16, or an engine."""
+        return self.bf16 or self.engine is not None
 
     @property
     def num_prompts(self) -> int:
@@ -394,16 +399,13 @@ class Learner:
         Only the main process writes, and nobody waits for it.
 
         Args:
-            folder: Is replaced if it is there. ``folder/policy`` is a model that transformers
-                loads.
+            folder: Replaced if it is there. ``folder/policy`` is a model that transformers loads.
         """
         if self.processes.is_main:
             save_learner(self, Path(folder))
 
     def restore(self, folder: str | Path) -> Self:
         """Goes on where ``save`` left off, bit for bit if no setting has changed.
-
-        Where ``bf16`` is ``auto`` the checkpoint has decided it.
 
         Raises:
             FileNotFoundError: If there is no checkpoint.
@@ -435,7 +437,7 @@ class Learner:
     def compute_in(self, *, bf16: bool) -> None:
         """Sets the precision of sampler and passes."""
         self.bf16, self.config = bf16, replace(self.config, bf16=bf16)
-        self._sampler = self.actor.frozen_copy(torch.bfloat16) if self.bf16 else None
+        self._sampler = None if not bf16 or self.engine else self.actor.frozen_copy(torch.bfloat16)
 
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False

@@ -33,7 +33,7 @@ from agents.maths.advantages import (
     standardise,
     to_unit_variance,
 )
-from agents.maths.importance import corrected
+from agents.maths.importance import corrected, largest_weight
 from agents.maths.kl import ESTIMATORS, adapted_coefficient, k3, sequence_kl
 from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights, weighted_sum
 from agents.maths.running_scale import RunningScale
@@ -275,7 +275,7 @@ class PPO(Learner):
         if old_values is None or (self.bf16 and not is_own):
             old = self.evaluate(self.policy, rollout)
             gap = float(masked_mean((old.log_probs - rollout.log_probs).abs(), mask))
-            require_agreement(gap, bf16=self.bf16)
+            require_agreement(gap, bf16=self.samples_apart, engine=self.engine is not None)
             old_log_probs, old_values = old.log_probs, old.values
         log_ratio = torch.where(mask, old_log_probs - reference, 0.0)
         rewards = self._shaped(rollout)
@@ -342,10 +342,11 @@ class PPO(Learner):
         """A part's share of the loss, and of what is measured."""
         config, acted = self.config, batch.old_log_probs
         old = new.log_probs.detach() if acted is None else acted[part]
+        cap = largest_weight(config.importance_cap, is_own=self.engine is None)
         policy = clipped_policy_loss(
             new.log_probs,
             old,
-            corrected(batch.advantages[part], old - rollout.log_probs[part], config.importance_cap),
+            corrected(batch.advantages[part], old - rollout.log_probs[part], cap),
             weights,
             config.clip,
             dual_clip=config.dual_clip,

@@ -23,7 +23,7 @@ import torch
 from agents.config import LearnerConfig, require_whole_groups
 from agents.learner import Learner
 from agents.maths.advantages import generalised_advantages, less_group_mean, standardise
-from agents.maths.importance import corrected
+from agents.maths.importance import corrected, largest_weight
 from agents.maths.kl import k2, sequence_kl
 from agents.maths.losses import clipped_policy_loss, text_weights, token_weights, weighted_sum
 from agents.rollouts.metrics import collection_metrics, group_metrics
@@ -117,6 +117,7 @@ class Reinforce(Learner):
         advantages = standardise(returns, mask)
         metrics = self._metrics(rollout)
         metrics["kl"] = float(sequence_kl(log_ratio, mask))
+        cap = largest_weight(config.importance_cap, is_own=self.engine is None)
         with clock.phase("update"), self.updates() as updates:
             for _ in range(config.epochs):
                 for minibatch in updates.minibatches(len(rollout)):
@@ -127,7 +128,7 @@ class Reinforce(Learner):
                         updates.require_unmoved(new, rollout, part, old)
                         weights = self._weights(mask, minibatch, part)
                         gap = old[part] - rollout.log_probs[part]
-                        worth = corrected(advantages[part], gap, config.importance_cap)
+                        worth = corrected(advantages[part], gap, cap)
                         policy = clipped_policy_loss(
                             new.log_probs, old[part], worth, weights, config.clip
                         )

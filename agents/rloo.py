@@ -21,7 +21,7 @@ import torch
 from agents.config import LearnerConfig, require_group_size, require_whole_groups
 from agents.learner import Learner
 from agents.maths.advantages import leave_one_out, standardise
-from agents.maths.importance import corrected
+from agents.maths.importance import corrected, largest_weight
 from agents.maths.kl import k3
 from agents.maths.losses import (
     PolicyLoss,
@@ -118,6 +118,7 @@ class RLOO(Learner):
             advantages = standardise(advantages, torch.ones_like(advantages, dtype=torch.bool))
         metrics = group_metrics(rollout, scores, config.group_size)
         metrics["kl"] = float(divergence.mean())
+        cap = largest_weight(config.importance_cap, is_own=self.engine is None)
         with clock.phase("update"), self.updates() as updates:
             for _ in range(config.epochs):
                 for minibatch in updates.minibatches(len(rollout)):
@@ -132,9 +133,7 @@ class RLOO(Learner):
                             torch.where(rollout.mask[part], each, 0.0).sum(dim=1, keepdim=True)
                             for each in (new.log_probs, old[part], rollout.log_probs[part])
                         )
-                        worth = corrected(
-                            advantages[part, None], before - sampled, config.importance_cap
-                        )
+                        worth = corrected(advantages[part, None], before - sampled, cap)
                         weights = torch.full_like(before, 1 / len(minibatch))
                         policy = self._loss(whole, before, worth, weights)
                         moved = k3(old[part] - new.log_probs.detach())

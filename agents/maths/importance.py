@@ -17,7 +17,9 @@ from agents.maths.kl import LARGEST_LOG_RATIO
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["corrected", "effective_share", "truncated_weights"]
+__all__ = ["corrected", "effective_share", "largest_weight", "truncated_weights"]
+
+_USUAL = 2.0
 
 
 def truncated_weights(log_ratio: Tensor, cap: float) -> Tensor:
@@ -32,6 +34,17 @@ def truncated_weights(log_ratio: Tensor, cap: float) -> Tensor:
     """
     bounded = log_ratio.detach().clamp(-LARGEST_LOG_RATIO, LARGEST_LOG_RATIO)
     return bounded.exp().clamp(max=cap)
+
+
+def largest_weight(cap: float | None, *, is_own: bool) -> float | None:
+    """The largest weight that is used; ``None`` where actions are not weighed.
+
+    Args:
+        cap: What is asked for.
+        is_own: Whether the policy itself samples; an engine's actions are always weighed, at most
+            by 2 if nothing else is asked for.
+    """
+    return _USUAL if cap is None and not is_own else cap
 
 
 def corrected(advantages: Tensor, log_ratio: Tensor, cap: float | None) -> Tensor:

@@ -10,7 +10,7 @@ an episode, so they do not either, and come again after a resume.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ from torch import Tensor
 from agents.models.edits import EditIds
 from agents.rollouts.checks import require_fitting
 from agents.rollouts.editor import Editor
+from agents.rollouts.engine import Dictation, Order, require_engine
 from agents.rollouts.recorder import Recorder, idle_action
 from agents.rollouts.writer import Actor
 from textgym.dynamics.states import take_rows
 from textgym.envs.backends import TorchBackend
+from textgym.tokenizers import legal_ids
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,11 +34,14 @@ if TYPE_CHECKING:
     from agents.maths.distributions import Sampling
     from agents.models.episodes import Act
     from agents.models.policy import TransformerPolicy
+    from agents.rollouts.engine import Engine
     from agents.rollouts.rollout import Rollout
     from textgym.dynamics.states import State
     from textgym.envs.vector import TextVectorEnv
 
 __all__ = ["collect", "play"]
+
+Writer: TypeAlias = Actor | Editor | Dictation
 
 _WAITING_SHARE = 6  # one row in so many waits for a prompt before prompts are read
 
@@ -87,6 +92,7 @@ def play(
     example_ids: Sequence[int] | None = None,
     group: int = 1,
     share: slice = slice(None),
+    engine: Engine | None = None,
 ) -> Rollout:
     """``collect`` for one of several that play a share each; arrays are as wide as the allowance.
 
@@ -98,10 +104,12 @@ def play(
         example_ids: All that are played.
         group: See ``collect``.
         share: Which of them are played here.
+        engine: Who writes instead of the policy, with its weights; ``None`` for the policy itself.
 
     Raises:
-        ValueError: See ``collect``.
+        ValueError: See ``collect``, or if the engine cannot serve the environment.
         RewardError: See ``collect``.
+        EngineError: If the engine does not write what was asked for.
     """
     require_fitting(envs, policy)
     total = envs.num_envs if example_ids is None else len(example_ids)
@@ -118,7 +126,12 @@ def play(
     uniform = torch.rand(shape, generator=generator, device=policy.device)
     seeds = _draft_seeds(total, group, generator)[share] if envs.action_kind == "edit" else None
     mine = None if example_ids is None else example_ids[share]
-    collection = _Collection(envs, _actor(envs, policy), uniform[share], seeds, mine)
+    uniform = uniform[share]
+    if engine is None:
+        writer: Writer = _actor(envs, policy)
+    else:
+        writer = _dictation(envs, engine, sampling, uniform)
+    collection = _Collection(envs, writer, uniform, seeds, mine)
     collection.run(sampling)
     return collection.result()
 
@@ -138,13 +151,27 @@ def _actor(envs: TextVectorEnv, policy: TransformerPolicy) -> Actor | Editor:
     return Actor(policy, rows=envs.num_envs, columns=columns)
 
 
+def _dictation(
+    envs: TextVectorEnv, engine: Engine, sampling: Sampling, uniform: Tensor
+) -> Dictation:
+    require_engine(engine, envs, sampling)
+    tokenizer = envs.tokenizer
+    order = Order(
+        sampling=sampling,
+        legal=tuple(np.flatnonzero(legal_ids(tokenizer)).tolist()),
+        eos_id=tokenizer.eos_id,
+        most=envs.max_actions,
+    )
+    return Dictation(engine, order, uniform, tokenizer.vocab_size)
+
+
 class _Collection:
     """One collection on its way; ``run`` is to be called once."""
 
     def __init__(
         self,
         envs: TextVectorEnv,
-        actor: Actor | Editor,
+        actor: Writer,
         uniform: Tensor,
         seeds: Sequence[int] | None,
         example_ids: Sequence[int] | None,
@@ -216,6 +243,8 @@ class _Collection:
         """Starts waiting episodes in closed rows, once there are a few."""
         waiting, closed = self._total - self._started, np.flatnonzero(~self._is_open)
         a_few = max(1, len(self._is_open) // _WAITING_SHARE)
+        if isinstance(self._actor, Dictation):  # what is asked for together is written together
+            a_few = len(self._is_open)
         if waiting and (len(closed) >= min(a_few, waiting) or not self._is_open.any()):
             chosen = np.zeros_like(self._is_open)
             chosen[closed[:waiting]] = True

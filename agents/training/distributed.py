@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from agents.rollouts.engine import EngineError
 from agents.training.guards import GuardError
 from textgym.rewards import RewardError
 
@@ -38,7 +39,7 @@ _PATIENCE = timedelta(hours=1)  # how long a process waits for the others
 _MOST_AT_ONCE = 2**25  # numbers that are sent in one piece
 _INT32_BYTES = 4
 _CPU = torch.device("cpu")
-_KINDS = {kind.__name__: kind for kind in (GuardError, RewardError)}
+_KINDS = {kind.__name__: kind for kind in (EngineError, GuardError, RewardError)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,22 +95,29 @@ def memory_guard(error: Exception, lower: str) -> GuardError | None:
     return GuardError(f"out of memory: lower {lower}") if known or said else None
 
 
-def require_agreement(gap: float, *, bf16: bool) -> None:
+def require_agreement(gap: float, *, bf16: bool, engine: bool = False) -> None:
     """Requires that sampler and update give the same log-probabilities.
 
     Args:
         gap: The mean absolute difference over the actions, in nats.
-        bf16: Whether the update computes in bfloat16.
+        bf16: Whether one of them computes in bfloat16.
+        engine: Whether the sampler is another engine than the policy.
 
     Raises:
         GuardError: If they differ by more than rounding.
     """
-    if not gap <= ROUNDING[bf16]:
-        raise GuardError(
-            f"the sampler's log-probabilities differ from the update's by {gap:.3g} on average "
-            f"(allowed: {ROUNDING[bf16]}): the key-value cache, the mask or the "
-            "temperature is not the same in both"
+    if gap <= ROUNDING[bf16]:
+        return
+    cause = "the key-value cache, the mask or the temperature is not the same in both"
+    if engine:
+        cause = (
+            "does the engine serve this model with the weights that it is sent, and was it started "
+            "with --logprobs-mode processed_logprobs?"
         )
+    raise GuardError(
+        f"the sampler's log-probabilities differ from the update's by {gap:.3g} on average "
+        f"(allowed: {ROUNDING[bf16]}): {cause}"
+    )
 
 
 def require_unit_ratio(new: Tensor, old: Tensor, mask: Tensor, *, bf16: bool) -> None:

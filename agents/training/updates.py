@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from agents.maths.advantages import masked_mean
+from agents.maths.importance import largest_weight
 from agents.training.guards import (
     SMALLER_PASSES,
     GuardError,
@@ -69,6 +70,7 @@ class Updates:
         generator: torch.Generator,
         processes: Processes,
         iteration: int,
+        engine: bool = False,
     ) -> None:
         """Prepares an iteration's updates.
 
@@ -79,12 +81,15 @@ class Updates:
             generator: Shuffles the texts.
             processes: Who trains the same policy.
             iteration: The number of the iteration, from 0.
+            engine: Whether another engine than the policy wrote the texts.
         """
         self._policy, self._optimizer, self._config = policy, optimizer, config
+        self._engine = engine
         self._generator, self._processes, self._iteration = generator, processes, iteration
         self._figures: dict[str, Tensor] = {}  # of the minibatch so far, on the device
         self._history: list[dict[str, float]] = []
-        self._gap = SamplerGap(config.importance_cap, policy.device)
+        cap = largest_weight(config.importance_cap, is_own=not engine)
+        self._gap = SamplerGap(cap, policy.device)
         self._gap_figures: dict[str, float] = {}
         self._in_a_share = False  # whether the other processes wait to hear of this one
         self._stopped = False
@@ -157,8 +162,8 @@ class Updates:
         self._gap.add(new.log_probs - sampled, mask)
         bf16 = bool(self._config.bf16) or self._policy.dtype is torch.bfloat16
         if old_log_probs is None:
-            gap = (new.log_probs.detach() - sampled).abs()
-            require_agreement(float(masked_mean(gap, mask)), bf16=bf16)
+            gap = float(masked_mean((new.log_probs.detach() - sampled).abs(), mask))
+            require_agreement(gap, bf16=bf16 or self._engine, engine=self._engine)
         else:
             require_unit_ratio(new.log_probs, old_log_probs[part], mask, bf16=bf16)
 

@@ -94,7 +94,10 @@ OWN = {
     DPOConfig: "agents/dpo.py",
     SFTConfig: "agents/sft.py",
 }
-SHARED = ["agents/learner.py", "agents/config.py", *sorted(ROOT.glob("agents/training/*.py"))]
+SHARED = [
+    *("agents/learner.py", "agents/config.py", "agents/rollouts/vllm_server.py"),
+    *sorted(ROOT.glob("agents/training/*.py")),
+]
 
 
 def _read_by(config):

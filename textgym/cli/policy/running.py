@@ -18,6 +18,7 @@ from rich.console import Console
 from safetensors import SafetensorError
 
 from agents.bridges.sb3.logger import open_logger
+from agents.rollouts.engine import EngineError
 from agents.training.distributed import current_processes
 from agents.training.guards import GuardError, explained_memory
 from textgym.cli.console import chosen_device, keep_large_blocks, say, use_quiet_transformers
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["FORESEEABLE", "Training", "run_training"]
 
 _UNWRITTEN = (OSError, SafetensorError)  # a full disk, or one that is gone
+_WAITED_FOR = (RewardError, EngineError)
 FORESEEABLE = (ValueError, TypeError, GymnasiumError, OSError, RuntimeError, AssertionError)
 """What a wrong word of a command raises; torch has the last two for a device that is not there."""
 
@@ -199,8 +201,8 @@ def _learn(learner: Learner, config: Training, console: Console) -> list[Mapping
         except BaseException as error:
             # An iteration that has changed nothing leaves those before it worth keeping; weights
             # that are half-way through an update are no checkpoint. A launcher ends all processes
-            # once one has ended, and after a reward's failure alone the others wait.
-            waited_for = isinstance(error, RewardError)
+            # once one has ended, and after a reward's or an engine's failure alone the others wait.
+            waited_for = isinstance(error, _WAITED_FOR)
             if history and learner.is_whole and (waited_for or learner.processes.count == 1):
                 _save(learner, config)
             if waited_for:
@@ -235,7 +237,7 @@ def _explained(config: Training) -> Iterator[None]:
         raise CommandError(
             f"cannot write into {config.out} ({said}){room}; {kept(config.out)}"
         ) from error
-    except (GuardError, ValueError) as error:
+    except (GuardError, EngineError, ValueError) as error:
         raise CommandError(f"{' '.join(str(error).split())}; {kept(config.out)}") from error
 
 
@@ -266,9 +268,11 @@ def _follow(learner: Learner, config: Training) -> None:
         learner.learn(_tokens_left(learner, config), reset_num_timesteps=False)
     except GuardError as error:
         raise CommandError(str(error)) from error
-    except RewardError:
+    except _WAITED_FOR as error:
         # A launcher ends all processes once one has ended, and the main one is saving.
         learner.processes.exchange(None)
+        if isinstance(error, EngineError):
+            raise CommandError(str(error)) from error
         raise
 
 

@@ -20,6 +20,8 @@ from agents.ppo import PPOConfig
 from agents.rloo import RLOOConfig
 from agents.training import updates
 from agents.training.guards import GuardError
+from tests.agents.rollouts.fake_engines import fake_vllm
+from tests.agents.toys import make_model
 from tests.settings import variants
 from textgym import RewardError
 from textgym.cli.main import COMMANDS
@@ -107,6 +109,31 @@ def test_a_reward_that_fails_loses_nothing(tmp_path, capsys):
         train_ppo(config)
     assert "goes on after iteration" in _run(train_ppo, config, capsys)
     assert (tmp_path / "policy").is_dir()
+
+
+def test_an_engine_that_fails_loses_nothing(tmp_path, capsys):
+    """The server answers 500 when it is sent the weights for the third time."""
+    with fake_vllm(TransformerPolicy(make_model())) as server:
+        ppo = dataclasses.replace(PPO, engine=server.url)
+        config = _config(tmp_path, ppo=ppo, save_every=100)
+        sent = []
+
+        def answer(path, *_):
+            if path != "/collective_rpc":
+                return None
+            sent.append(path)
+            return (500, {"error": "out of\nmemory"}) if len(sent) == 3 else None
+
+        server.answer = answer
+        with pytest.raises(
+            CommandError, match=r"Status 500 .*; iteration 2 is kept in .*, and"
+        ) as failed:
+            train_ppo(config)
+        assert "\n" not in str(failed.value)
+        assert "goes on after iteration 2" in _run(train_ppo, config, capsys)
+    assert (tmp_path / "policy").is_dir()
+    with pytest.raises(CommandError, match=r"cannot be reached .* Start it with"):
+        train_ppo(_config(tmp_path / "other", ppo=ppo))
 
 
 @pytest.mark.parametrize(
