@@ -27,8 +27,12 @@ from tests.benchmarks.racers import ROWS, TEMPERATURE, make_envs
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv" / "peers"
-RACERS = {"ours": "PPO of agents", "theirs": "PPO of TRL 1.12"}
-COLOURS = {"ours": "#0072B2", "theirs": "#D55E00"}
+RACERS = {
+    "ours": "PPO of agents",
+    "critic": "PPO of agents, --critic",
+    "theirs": "PPO of TRL 1.12",
+}
+COLOURS = {"ours": "#0072B2", "critic": "#009E73", "theirs": "#D55E00"}
 
 
 def race(given, racer, seed):

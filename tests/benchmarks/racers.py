@@ -2,13 +2,15 @@
 
 Both start from the language model of a quickstart, are paid by its reward model, and pay the same
 price for a nat. What both have as a setting has one value, below; what one of them alone has is as
-it comes: TRL's second network for values and its clip of them, our limit of gradients.
+it comes: TRL's clip of values, our limit of gradients. TRL's values have a network of their own;
+ours have the policy's trunk, or with ``critic`` a network of their own as well.
 """
 
 import argparse
 import json
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -62,13 +64,14 @@ def make_envs(run, split, rows=ROWS):
     ).unwrapped
 
 
-def ours(given):
-    """PPO of ``agents``."""
+def ours(given, *, critic=False):
+    """PPO of ``agents``, its values read from the policy's trunk or from a critic's."""
     from agents.models.policy import TransformerPolicy
     from agents.ppo import PPO, PPOConfig
 
     envs = make_envs(given.run, "train")
-    policy = TransformerPolicy.from_pretrained(given.run / "language_model")
+    start = given.run / "language_model"
+    policy = TransformerPolicy.from_pretrained(start, critic=start if critic else None)
     config = PPOConfig(
         iterations=given.iterations,
         epochs=EPOCHS,
@@ -90,7 +93,7 @@ def ours(given):
             ppo.iteration,
             given.every,
             metrics["reward"],
-            lambda folder: ppo.policy.save_pretrained(folder, envs.tokenizer),
+            lambda folder: ppo.actor.save_pretrained(folder, envs.tokenizer),
         )
     laps.write()
 
@@ -220,7 +223,7 @@ def theirs(given):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("racer", choices=["ours", "theirs"])
+    parser.add_argument("racer", choices=["ours", "critic", "theirs"])
     parser.add_argument("--run", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -231,7 +234,8 @@ def main():
     torch.set_num_threads(1)
     keep_large_blocks()
     given.out.mkdir(parents=True, exist_ok=True)
-    {"ours": ours, "theirs": theirs}[given.racer](given)
+    racers = {"ours": ours, "critic": partial(ours, critic=True), "theirs": theirs}
+    racers[given.racer](given)
 
 
 if __name__ == "__main__":

@@ -73,6 +73,17 @@ def test_value_loss_takes_the_worse_of_plain_and_clipped():
     assert float(clipped_value_loss(values, old, returns, one, 0.2)) == pytest.approx(1.62)
 
 
+def test_value_loss_knows_nothing_of_what_stands_where_nothing_counts():
+    weights = torch.tensor([[1.0, 0.0, 0.0]])
+    values = torch.tensor([[1.0, torch.nan, 3.0]], requires_grad=True)
+    old = torch.tensor([[0.0, 1.0, torch.inf]])
+    returns = torch.tensor([[2.0, torch.inf, torch.nan]])
+    for clip, loss in ((None, 0.5), (0.2, 1.62)):
+        assert clipped_value_loss(values, old, returns, weights, clip).item() == pytest.approx(loss)
+    clipped_value_loss(values, old, returns, weights, None).backward()
+    assert values.grad.tolist() == [[-1.0, 0.0, 0.0]]
+
+
 def test_a_higher_clip_upwards_is_its_own():
     """A ratio of 1.3 is clipped to 1.2 by one number, and free within 1.4 by two."""
     log_probs, ones = torch.tensor([[math.log(1.3)]]), torch.ones(1, 1)
@@ -82,6 +93,22 @@ def test_a_higher_clip_upwards_is_its_own():
     assert float(wider.loss) == pytest.approx(-1.3)
     assert float(symmetric.clip_fraction_high) == 1.0
     assert float(wider.clip_fraction_high) == 0.0
+
+
+def test_reinforce_measures_how_far_the_policy_has_moved_and_clips_nothing():
+    """Ratios 2 and 1/2 by k3: the mean of 2 - 1 - log 2 and 1/2 - 1 + log 2, which is 1/4."""
+    log_probs = torch.tensor([[math.log(0.8), math.log(0.2)]], requires_grad=True)
+    old = torch.tensor([[math.log(0.4), math.log(0.4)]])
+    advantages, half = torch.tensor([[3.0, -1.0]]), torch.full((1, 2), 0.5)
+    result = reinforce_loss(log_probs, old, advantages, half)
+    assert float(result.approximate_kl) == pytest.approx(0.25)
+    one_way = reinforce_loss(log_probs, old, advantages, torch.tensor([[1.0, 0.0]]))
+    assert float(one_way.approximate_kl) == pytest.approx(1 - math.log(2))
+    assert not result.approximate_kl.requires_grad
+    clipped = (result.clip_fraction_low, result.clip_fraction_high, result.bounded_fraction)
+    assert clipped == (0.0, 0.0, 0.0)
+    result.loss.backward()
+    assert log_probs.grad.tolist() == [[-1.5, 0.5]]
 
 
 def test_weights_count_every_token_or_every_text_the_same():
