@@ -236,7 +236,7 @@ def best_at_kl(task, kl):
 
 
 def test_the_quickstart_s_settings_come_near_the_most_that_their_kl_allows(seed):
-    """Its model, its precision, its temperature and its controller, on a corridor."""
+    """Its models, its precision, its temperature and its controller, on a corridor."""
     plan = make_plan(
         seed=seed,
         device="cpu",
@@ -248,7 +248,8 @@ def test_the_quickstart_s_settings_come_near_the_most_that_their_kl_allows(seed)
     )
     envs = make_toy("Corridor", rows=plan.rows * 2)
     config = dataclasses.replace(plan.ppo, iterations=60, learning_rate=2e-3)
-    policy = TransformerPolicy(make_language_model(plan.language_model, envs.tokenizer))
+    models = (make_language_model(plan.language_model, envs.tokenizer) for _ in range(2))
+    policy = TransformerPolicy(*models)
     _, history = learn(PPO, policy, envs, config)
     reward, kl = (np.mean([step[name] for step in history[-10:]]) for name in ("reward", "kl"))
     most = best_at_kl(envs.task, float(kl))

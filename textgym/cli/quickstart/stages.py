@@ -282,11 +282,10 @@ def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
     kwargs = {"path": str(run.out / "reward_model"), "device": plan.device}
     envs = make_envs(run, plan, "train", "model", kwargs)
     judge = GoldJudge.load(run.out / "judge")
-    ppo = PPO(
-        TransformerPolicy.from_pretrained(run.out / "language_model", plan.device),
-        envs,
-        plan.ppo,
-    )
+    start = run.out / "language_model"
+    # A critic of its own: on a shared trunk the policy learns less from a text, and pays more KL.
+    policy = TransformerPolicy.from_pretrained(start, plan.device, critic=start)
+    ppo = PPO(policy, envs, plan.ppo)
     checkpoints = run.out / "policy.checkpoints"
     last = last_checkpoint(checkpoints)
     if last is not None:
@@ -307,5 +306,5 @@ def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
                 ppo.save(checkpoint_folder(checkpoints, ppo.iteration))
                 prune(checkpoints, keep=1)
     with atomic_folder(run.out / "policy") as folder:
-        ppo.policy.save_pretrained(folder, envs.tokenizer)
+        ppo.actor.save_pretrained(folder, envs.tokenizer)
     return {"iterations": ppo.iteration, "completions": ppo.iteration * plan.rows}
