@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BUILT_IN",
     "LearnerConfig",
+    "Scoring",
     "require_dual_clip",
     "require_engine_address",
     "require_field_types",
@@ -31,6 +32,20 @@ BUILT_IN = "builtin"
 _SEEDS = 2**63  # torch's
 _SMALLEST_GROUP = 2
 _KINDS = {int: "a whole number", float: "a finite number", bool: "True or False", str: "a text"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scoring:
+    """How a reward is asked about finished texts.
+
+    Attributes:
+        workers: How many calls are made at once, in threads, while the next texts are written; with
+            0 the writer waits for each call.
+        retries: How often a call that failed is made again.
+    """
+
+    workers: int = 0
+    retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +113,13 @@ class LearnerConfig:
     engine_timeout: float = 600.0
     """Seconds that the server may take for one text, or to read weights. More waits longer for a
     slow one, and for a dead one."""
+    reward_workers: int = 0
+    """Calls of the reward at once, in threads, while the next texts are written; 0 waits for each.
+    They share out as many texts as there are rows. More suit an endpoint that takes several
+    requests; a reward has to stand being called in a thread."""
+    reward_retries: int = 0
+    """How often a call of the reward that failed is made again, after 1, 2, 4 ... seconds; 0 ends
+    the iteration. More survives longer outages, and says later what is wrong."""
     seed: int = 0
     """Of the sampler, the minibatches and the order of the prompts."""
 
@@ -116,7 +138,11 @@ class LearnerConfig:
         self._hold(
             ("learning_rate", "max_gradient_norm", "engine_timeout"), lambda x: x > 0, "above 0"
         )
-        self._hold(("warmup", "weight_decay"), lambda x: x >= 0, "at least 0")
+        self._hold(
+            ("warmup", "weight_decay", "reward_workers", "reward_retries"),
+            lambda x: x >= 0,
+            "at least 0",
+        )
         self._hold(("adam_beta1", "adam_beta2"), lambda x: 0 <= x < 1, "in [0, 1)")
         self._hold(("final_rate",), lambda x: 0 <= x <= 1, "in [0, 1]")
         require_engine_address(self.engine)
@@ -132,6 +158,11 @@ class LearnerConfig:
     def sampling(self) -> Sampling:
         """How actions are drawn."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
+
+    @property
+    def scoring(self) -> Scoring:
+        """How the reward is asked."""
+        return Scoring(workers=self.reward_workers, retries=self.reward_retries)
 
     @property
     def updates_on_policy(self) -> bool:

@@ -19,7 +19,7 @@ from agents.config import LearnerConfig
 from agents.maths.advantages import masked_mean
 from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
-from agents.rollouts.collect import play
+from agents.rollouts.collect import Outside, play
 from agents.rollouts.predict import predict_actions
 from agents.rollouts.vllm_server import open_engine
 from agents.training.checkpoint import (
@@ -297,7 +297,7 @@ class Learner:
                 example_ids=example_ids,
                 group=group,
                 share=self.processes.share(len(example_ids)),
-                engine=self.engine,
+                outside=Outside(engine=self.engine, scoring=self.config.scoring),
             )
         rollout = self.processes.gather_rollout(own, len(example_ids))
         self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)

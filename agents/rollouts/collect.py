@@ -10,17 +10,20 @@ an episode, so they do not either, and come again after a resume.
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from agents.config import Scoring
 from agents.models.edits import EditIds
 from agents.rollouts.checks import require_fitting
 from agents.rollouts.editor import Editor
 from agents.rollouts.engine import Dictation, Order, require_engine
 from agents.rollouts.recorder import Recorder, idle_action
+from agents.rollouts.scores import LateScores
 from agents.rollouts.writer import Actor
 from textgym.dynamics.states import take_rows
 from textgym.envs.backends import TorchBackend
@@ -39,11 +42,27 @@ if TYPE_CHECKING:
     from textgym.dynamics.states import State
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["collect", "play"]
+__all__ = ["Outside", "collect", "play"]
 
 Writer: TypeAlias = Actor | Editor | Dictation
 
 _WAITING_SHARE = 6  # one row in so many waits for a prompt before prompts are read
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """Who takes part in a collection besides a policy and an environment.
+
+    Attributes:
+        engine: Who writes instead of the policy, with its weights; ``None`` for the policy itself.
+        scoring: How the reward is asked.
+    """
+
+    engine: Engine | None = None
+    scoring: Scoring = field(default_factory=Scoring)
+
+
+_NOBODY = Outside()
 
 
 def collect(
@@ -92,7 +111,7 @@ def play(
     example_ids: Sequence[int] | None = None,
     group: int = 1,
     share: slice = slice(None),
-    engine: Engine | None = None,
+    outside: Outside = _NOBODY,
 ) -> Rollout:
     """``collect`` for one of several that play a share each; arrays are as wide as the allowance.
 
@@ -104,7 +123,7 @@ def play(
         example_ids: All that are played.
         group: See ``collect``.
         share: Which of them are played here.
-        engine: Who writes instead of the policy, with its weights; ``None`` for the policy itself.
+        outside: Who writes instead of the policy, and how the reward is asked.
 
     Raises:
         ValueError: See ``collect``, or if the engine cannot serve the environment.
@@ -127,11 +146,11 @@ def play(
     seeds = _draft_seeds(total, group, generator)[share] if envs.action_kind == "edit" else None
     mine = None if example_ids is None else example_ids[share]
     uniform = uniform[share]
-    if engine is None:
+    if outside.engine is None:
         writer: Writer = _actor(envs, policy)
     else:
-        writer = _dictation(envs, engine, sampling, uniform)
-    collection = _Collection(envs, writer, uniform, seeds, mine)
+        writer = _dictation(envs, outside.engine, sampling, uniform)
+    collection = _Collection(envs, writer, uniform, seeds, mine, outside.scoring)
     collection.run(sampling)
     return collection.result()
 
@@ -175,6 +194,7 @@ class _Collection:
         uniform: Tensor,
         seeds: Sequence[int] | None,
         example_ids: Sequence[int] | None,
+        scoring: Scoring,
     ) -> None:
         self._envs, self._actor, device = envs, actor, actor.rows.device
         self._send = TorchBackend(device).send
@@ -182,6 +202,7 @@ class _Collection:
         self._total, self._started, self._uniform, self._seeds = len(uniform), 0, uniform, seeds
         self._idle = idle_action(envs, device)
         self._recorder = Recorder(envs, self._total, device)
+        self._late = LateScores(envs, self._recorder, scoring)
         self._is_open = np.zeros(envs.num_envs, dtype=np.bool_)
         self._episode = np.zeros(envs.num_envs, dtype=np.int64)
         self._order = np.zeros(0, dtype=np.int64)  # the actor's open rows, on the host
@@ -189,7 +210,12 @@ class _Collection:
         self._env_seconds, self._reward_seconds_before = 0.0, envs.reward_seconds
 
     def run(self, sampling: Sampling) -> None:
-        """Steps until every episode has ended."""
+        """Steps until every episode has ended and is paid."""
+        with self._late:
+            self._play(sampling)
+            self._late.settle()
+
+    def _play(self, sampling: Sampling) -> None:
         envs, actor, recorder = self._envs, self._actor, self._recorder
         self._reset(np.ones(envs.num_envs, dtype=np.bool_))
         fixed = envs.action_masks()[0] if envs.mask_is_fixed else None
@@ -211,9 +237,10 @@ class _Collection:
 
     def result(self) -> Rollout:
         """What was played, its arrays as wide as the allowance."""
+        late, now = self._late.seconds, self._envs.reward_seconds
         return self._recorder.rollout(
-            env_seconds=self._env_seconds,
-            reward_seconds=self._envs.reward_seconds - self._reward_seconds_before,
+            env_seconds=self._env_seconds + late,
+            reward_seconds=now - self._reward_seconds_before + late,
         )
 
     def _act(self, before: State, legal: Tensor, uniform: Tensor, sampling: Sampling) -> Act:
@@ -285,12 +312,12 @@ class _Collection:
         if ended is not None:
             episodes = self._episode[ended]
             terms = infos.get("reward_terms", {})
-            self._recorder.score(
-                episodes,
-                infos["score"][ended],
-                infos["stop_reason"][ended],
-                [term[ended] for name, term in terms.items() if not name.startswith("_")],
-            )
+            self._recorder.end(episodes, infos["stop_reason"][ended])
+            if self._late.applies:
+                self._late.owe(episodes)
+            else:
+                said = {n: term[ended] for n, term in terms.items() if not n.startswith("_")}
+                self._recorder.score(episodes, infos["score"][ended], said)
         reward: Tensor = rewards[self._actor.rows]
         return reward
 

@@ -11,7 +11,7 @@ from agents.maths.distributions import pack_mask
 from agents.rollouts.rollout import Rollout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     import numpy.typing as npt
     from torch import Tensor
@@ -124,17 +124,32 @@ class Recorder:
         shape = (*self._mask.shape, packed.shape[-1])
         return torch.zeros(shape, dtype=torch.uint8, device=self._device)
 
+    def end(self, episodes: npt.NDArray[np.int64], stop_reasons: npt.NDArray[np.int64]) -> None:
+        """Notes why texts have ended."""
+        self._stop_reasons[episodes] = stop_reasons
+
     def score(
         self,
         episodes: npt.NDArray[np.int64],
         scores: npt.NDArray[np.float64],
-        stop_reasons: npt.NDArray[np.int64],
-        terms: Sequence[npt.NDArray[np.float64]],
+        terms: Mapping[str, npt.NDArray[np.float64]],
     ) -> None:
-        """Notes what the reward said of finished texts, and each of its parts."""
-        self._scores[episodes], self._stop_reasons[episodes] = scores, stop_reasons
+        """Notes what the reward said of finished texts, and each of its parts by name."""
+        self._scores[episodes] = scores
         if self._terms is not None:
-            self._terms[episodes] = np.stack(terms, axis=1)
+            self._terms[episodes] = np.stack([*terms.values()], axis=1)
+
+    def pay(
+        self,
+        episodes: npt.NDArray[np.int64],
+        scores: npt.NDArray[np.float64],
+        terms: Mapping[str, npt.NDArray[np.float64]],
+    ) -> None:
+        """Pays whole texts, whose actions have all been noted, at the last action of each."""
+        self.score(episodes, scores, terms)
+        rows = torch.from_numpy(episodes).to(self._device)
+        last = self._mask[rows].sum(dim=1) - 1
+        self._rewards[rows, last] = torch.from_numpy(scores).float().to(self._device)
 
     def finish(self, episodes: Tensor, tokens: Tensor, lengths: Tensor) -> None:
         """Takes the texts of episodes that have ended."""

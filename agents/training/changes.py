@@ -39,6 +39,8 @@ MAY_CHANGE: Mapping[str, str] = MappingProxyType(
         "gradient_checkpointing": _PASSES,
         "importance_cap": _PASSES,
         "engine": _PASSES,
+        "reward_workers": "how a reward is asked",
+        "reward_retries": "how a reward is asked",
         "engine_folder": "where weights pass through",
         "engine_timeout": "how long is waited",
         "learning_rate": _RATE,

@@ -27,19 +27,49 @@ from textgym.dynamics.states import (
 from textgym.types import Example
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from textgym.envs.backends import Backend
     from textgym.envs.batch_moves import BatchMoves
     from textgym.envs.starts import Beginnings, Starts
     from textgym.envs.world import World
 
-__all__ = ["Episodes", "Payment", "Turnover"]
+__all__ = ["Episodes", "Finished", "Payment", "Turnover"]
 
 Payment: TypeAlias = (
     "tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.bool_] | slice] | None"
 )
 """Which rows were scored, ``(n,)``, their scores, and which of them are finished, if any were."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Finished:
+    """Finished texts that are not scored yet.
+
+    Attributes:
+        examples: What each started with.
+        completions: The texts.
+        ids: What the agent wrote in each, for a reward that reads it; else ``None``.
+    """
+
+    examples: Sequence[Example]
+    completions: Sequence[str]
+    ids: Sequence[list[int]] | None
+
+    def take(self, some: slice) -> Finished:
+        """Returns some of them."""
+        ids = None if self.ids is None else self.ids[some]
+        return Finished(examples=self.examples[some], completions=self.completions[some], ids=ids)
+
+    @classmethod
+    def join(cls, parts: Sequence[Finished]) -> Finished:
+        """Returns those of several, at least one, of one environment, in order."""
+        ids = [number for part in parts for number in part.ids or ()]
+        return cls(
+            examples=[example for part in parts for example in part.examples],
+            completions=[text for part in parts for text in part.completions],
+            ids=None if parts[0].ids is None else ids,
+        )
 
 
 @dataclass(slots=True, eq=False)
@@ -54,6 +84,7 @@ class Episodes:
         potentials: The scores of the texts so far, where they are paid for, ``(N,)`` float64.
         closed: Rows that no action changes before they are reset, ``(N,)`` bool.
         reward_seconds: How long the reward has worked on these rows so far.
+        later: Who is handed finished texts instead of the reward; ``None`` has them scored.
     """
 
     examples: npt.NDArray[np.object_]
@@ -63,6 +94,7 @@ class Episodes:
     potentials: npt.NDArray[np.float64]
     closed: npt.NDArray[np.bool_]
     reward_seconds: float = 0.0
+    later: Callable[[Finished], None] | None = None
 
     @classmethod
     def none_yet(cls, count: int) -> Episodes:
@@ -111,6 +143,8 @@ class Episodes:
     ) -> tuple[npt.NDArray[np.float64], dict[str, Any], Payment]:
         """Scores the rows that need it in one batch: the finished ones, or all open ones if dense.
 
+        Finished ones that are scored later are paid 0, and their score is NaN.
+
         Args:
             world: Decodes and scores.
             host: The state after the step, in numpy.
@@ -131,10 +165,9 @@ class Episodes:
             return rewards, infos, None
         taken = take_rows(host, rows)
         examples, completions = self.examples[rows].tolist(), world.completions(taken)
-        start = time.perf_counter()
-        scores, terms = world.score(examples, completions, taken)
-        self.reward_seconds += time.perf_counter() - start
-        rewards[rows] = scores - self.potentials[rows]
+        texts = Finished(examples=examples, completions=completions, ids=world.ids_read(taken))
+        scores, terms = self._scores(world, texts)
+        rewards[rows] = np.nan_to_num(scores - self.potentials[rows])
         ended = finished[rows] if dense else slice(None)
         if rows[ended].size:
             _add_entries(
@@ -148,6 +181,18 @@ class Episodes:
             parts = {name: part[ended] for name, part in terms.items()}
             _add_terms(infos, count, rows[ended], parts)
         return rewards, infos, (rows, scores, ended)
+
+    def _scores(
+        self, world: World, texts: Finished
+    ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
+        """What the reward says of texts, and its parts; NaN of those that are scored later."""
+        if self.later is not None and not world.settings.dense:
+            self.later(texts)
+            return np.full(len(texts.completions), np.nan), {}
+        start = time.perf_counter()
+        scores = world.score(texts.examples, texts.completions, texts.ids)
+        self.reward_seconds += time.perf_counter() - start
+        return scores
 
     def book(self, payment: Payment, *, dense: bool) -> None:
         """Notes what has been paid: final scores, and the potentials of dense rewards."""

@@ -286,7 +286,8 @@ class TextEnv(WorldView, gym.Env[Any, Any]):
 
     def _pay(self, row: Row) -> tuple[float, dict[str, Any]]:
         state = row.state()
-        scores, terms = self._world.score([self._example], [self._completion(row)], state)
+        ids = self._world.ids_read(state)
+        scores, terms = self._world.score([self._example], [self._completion(row)], ids)
         score = reward = float(scores[0])
         if self._dense:
             reward, self._potential = score - self._potential, score

@@ -36,7 +36,7 @@ from textgym.dynamics.states import (
 )
 from textgym.envs.backends import Backend, make_backend
 from textgym.envs.batch_moves import BatchMoves
-from textgym.envs.episodes import Episodes, Turnover
+from textgym.envs.episodes import Episodes, Finished, Turnover
 from textgym.envs.rows import RowAttributes
 from textgym.envs.settings import RENDER_MODES, Settings, read_mode, read_size
 from textgym.envs.snapshots import BatchSnapshot, read_sources, require_fit
@@ -45,7 +45,7 @@ from textgym.envs.view import WorldView, rendered, spans_of
 from textgym.envs.world import build_world
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from textgym.rendering.spans import Span
 
@@ -252,6 +252,10 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
     def reward_seconds(self) -> float:
         """How long the reward has worked on texts of this environment so far, in seconds."""
         return self._episodes.reward_seconds
+
+    def score_later(self, take: Callable[[Finished], None] | None) -> None:
+        """Hands finished texts over, in the order of their rows, and pays 0; ``None`` ends it."""
+        self._episodes.later = take
 
     @property
     def authored(self) -> Array | None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
 
     from textgym.dynamics.states import State
+    from textgym.envs.episodes import Finished
     from textgym.envs.world import World
     from textgym.rendering.spans import Span
     from textgym.types import Example, Task, Tokenizer
@@ -106,6 +107,27 @@ class WorldView:
         """
         reward = self._world.reward
         return reward.weights if isinstance(reward, WeightedReward) else None
+
+    @property
+    def can_score_later(self) -> bool:
+        """Whether a text's score is paid once and depends on that text alone.
+
+        So it does not where unfinished texts are paid for, or a reward counts what it has scored.
+        """
+        return not self._world.settings.dense and not self._world.reward.has_history
+
+    def scores_of(
+        self, texts: Finished
+    ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
+        """Asks the reward about texts that were handed over; see ``TextVectorEnv.score_later``.
+
+        Returns:
+            The scores, ``(n,)``, and those of its parts by name, as in ``info["reward_terms"]``.
+
+        Raises:
+            RewardError: If the reward fails.
+        """
+        return self._world.score(texts.examples, texts.completions, texts.ids)
 
     @property
     def layout(self) -> dict[str, slice]:

@@ -240,15 +240,22 @@ class World:
         spans = zip(state.tokens, state.prompt_length, state.length, strict=True)
         return [tokens[start:stop].tolist() for tokens, start, stop in spans]
 
+    def ids_read(self, state: State) -> list[list[int]] | None:
+        """Returns what ``written`` does, if the reward reads it."""
+        return self.written(state) if self.reward.reads_ids else None
+
     def score(
-        self, examples: Sequence[Example], completions: Sequence[str], state: State
+        self,
+        examples: Sequence[Example],
+        completions: Sequence[str],
+        ids: Sequence[list[int]] | None,
     ) -> tuple[npt.NDArray[np.float64], dict[str, npt.NDArray[np.float64]]]:
         """Scores a batch of completions in one call.
 
         Args:
             examples: What each started with.
             completions: The texts.
-            state: The rows that they are decoded from, in numpy.
+            ids: What ``ids_read`` gave for them.
 
         Returns:
             The scores, ``(n,)``, and, if the reward is made of others, what each of these gave by
@@ -260,8 +267,8 @@ class World:
         columns: dict[str, list[Any]] = {
             key: [example.columns[key] for example in examples] for key in examples[0].columns
         }
-        if self.reward.reads_ids:
-            columns["completion_ids"] = self.written(state)
+        if ids is not None:
+            columns["completion_ids"] = list(ids)
         prompts = [example.prompt for example in examples]
         if isinstance(self.reward, rewards.CheckedReward):
             return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}

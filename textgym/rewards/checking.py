@@ -39,6 +39,10 @@ class Scorer(Protocol):
     def reads(self) -> tuple[str, ...]:
         """The other columns that it cannot do without, as far as it says."""
 
+    @property
+    def has_history(self) -> bool:
+        """Whether a score depends on what was scored before it."""
+
     def __call__(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:
@@ -71,6 +75,11 @@ class CheckedReward:
     def reads(self) -> tuple[str, ...]:
         """The other columns that it cannot do without, as far as it says."""
         return columns_read(self.function)
+
+    @property
+    def has_history(self) -> bool:
+        """Whether a score depends on what was scored before it, as far as it says."""
+        return bool(getattr(self.function, "has_history", False))
 
     def __call__(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]

@@ -59,6 +59,11 @@ class Combination(abc.ABC):
         """The other columns that a part of it cannot do without, as far as it says."""
         return tuple(dict.fromkeys(name for operand in self.operands for name in operand.reads))
 
+    @property
+    def has_history(self) -> bool:
+        """Whether a score of a part of it depends on what was scored before."""
+        return any(operand.has_history for operand in self.operands)
+
     def __call__(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> list[float]:

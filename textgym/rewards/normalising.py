@@ -142,6 +142,11 @@ class Normalised(Unary):
         if self.freeze and not self.moments.count:
             raise ValueError("there is nothing to freeze: give a state that counted something")
 
+    @property
+    def has_history(self) -> bool:
+        """It has, unless it is frozen from the beginning."""
+        return not self.freeze or self.reward.has_history
+
     def combine(self, scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Counts, unless frozen, and normalises."""
         limit = self.freeze_after
