@@ -91,6 +91,10 @@ class LearnerConfig:
     micro_batch_tokens: int = 4096
     """Tokens in one forward pass, padding included. It changes memory and speed, not the gradient:
     raise it on a GPU, lower it when memory runs out."""
+    shard: bool = False
+    """Cut weights, gradients, moments, critic and reference over the processes, each of which then
+    keeps a part of them and one whole policy to write with. It changes memory and time, not what is
+    learned; of one process alone it changes nothing."""
     gradient_checkpointing: bool = False
     """Keep what goes into each layer alone, and compute the layer again for its gradient. It
     changes memory and time, not the gradient: an update takes about a third longer, and

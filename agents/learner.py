@@ -22,12 +22,7 @@ from agents.rollouts.checks import require_fitting
 from agents.rollouts.collect import Outside, play
 from agents.rollouts.predict import predict_actions
 from agents.rollouts.vllm_server import open_engine
-from agents.training.checkpoint import (
-    load_learner,
-    restore_learner,
-    save_learner,
-    undone_on_failure,
-)
+from agents.training.checkpoint import Saves, load_learner, restore_learner, undone_on_failure
 from agents.training.distributed import current_processes, fingerprint
 from agents.training.guards import (
     SMALLER_PASSES,
@@ -37,7 +32,7 @@ from agents.training.guards import (
 )
 from agents.training.loop import Functions, only_functions, run
 from agents.training.optimizers import adam, share_of_rate, usual_rate
-from agents.training.precision import pinned_precision, require_float32
+from agents.training.precision import Sampler, agreed_precision, require_float32
 from agents.training.randomness import RandomState
 from agents.training.reference import evaluate_all, frozen_reference
 from agents.training.updates import PhaseClock, Updates
@@ -125,12 +120,9 @@ class Learner:
         require_float32(policy)
         if config.gradient_checkpointing:
             policy.recompute_activations()
-        self.processes = current_processes(policy.device)
+        self.processes = current_processes(policy.device, shard=config.shard)
         self.is_auto = config.bf16 == "auto"
-        with self.processes.together():  # the main one alone tries, where it is to be tried
-            bf16 = self.processes.is_main and pinned_precision(config.bf16, policy)
-        bf16 = self.processes.as_main(bf16)
-        config = replace(config, bf16=bf16)
+        config = replace(config, bf16=agreed_precision(config.bf16, policy, self.processes))
         self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)
         self.processes.start_alike(
             policy,
@@ -144,6 +136,11 @@ class Learner:
         if reference is not None:
             self.processes.start_alike(reference)
         self.policy, self.reference, self.config = policy, reference, config
+        self.engine = open_engine(config, self.envs)
+        self._copies = Sampler(policy, self.processes)
+        self.actor = self._copies.actor
+        self.compute_in(bf16=bool(config.bf16))
+        self._copies.cut(reference)
         self.optimizer = adam(policy, config)
         self.learning_rates = (config.learning_rate or usual_rate(policy),) * 2
         self.is_whole, self.changes = True, list[str]()
@@ -151,9 +148,7 @@ class Learner:
         self.optimizer.register_step_pre_hook(self._begin_update)
         self.failure_folder = Path(tempfile.gettempdir())
         self.written_reference: WrittenReference | None = None
-        self.actor = policy.without_critic()
-        self.engine = open_engine(config, self.envs)
-        self.compute_in(bf16=bf16)
+        self._saves = Saves()
         self.random = RandomState(config.seed, policy.device)
         self.collected: Rollout | None = None
 
@@ -179,9 +174,10 @@ class Learner:
         if self.processes.count > 1:
             self.processes.require_same(
                 iteration=self.iteration,
-                weights=fingerprint(self.policy),
+                weights=fingerprint(self._copies.whole),
                 order=zlib.crc32(repr(self.random.record()).encode()),
             )
+        self._saves.make(self)
         share = share_of_rate(self.config, self.iteration)
         for group, highest in zip(self.optimizer.param_groups, self.learning_rates, strict=True):
             group["lr"] = highest * share
@@ -193,6 +189,8 @@ class Learner:
             if still and self._without_gradient == self.iteration:
                 self._without_gradient += 1
                 require_progress(self._without_gradient)
+        if self.processes.sharded:
+            self._copies.refresh()
         clock.move("collect", "environment", rollout.env_seconds)
         clock.move("environment", "reward", rollout.reward_seconds)
         self.iteration += 1
@@ -238,14 +236,15 @@ class Learner:
         if reset_num_timesteps:
             self.num_timesteps = 0
         last, functions = self.num_timesteps + total_timesteps, only_functions(every)
-        if functions is not None and logger is None:
-            listener = Functions(functions)
-            run(self, last, listener, progress_bar=progress_bar, processes=self.processes)
-            return self
-        # Stable-Baselines3 takes a second to import, and only what is its own needs it.
-        from agents.bridges.sb3.callbacks import drive
+        said: dict[str, Any] = {"progress_bar": progress_bar, "processes": self.processes}
+        with self._saves.later(self):
+            if functions is not None and logger is None:
+                run(self, last, Functions(functions), **said)
+            else:
+                # Stable-Baselines3 takes a second to import, and only what is its own needs it.
+                from agents.bridges.sb3.callbacks import drive
 
-        drive(self, last, every, logger, progress_bar=progress_bar, processes=self.processes)
+                drive(self, last, every, logger, **said)
         return self
 
     def predict(
@@ -263,7 +262,7 @@ class Learner:
             Actions, ``()`` or ``(N,)`` int64, and ``state`` as it is: a text is all the state.
         """
         actions = predict_actions(
-            self.policy,
+            self._copies.whole,
             self.envs,
             observation,
             sampling=self.config.sampling,
@@ -279,13 +278,10 @@ class Learner:
             example_ids: Their prompts; ``None`` takes the next ones.
             group: How many that follow each other start alike.
         """
-        actor = self.policy
-        if self._sampler is not None:
-            self._sampler.copy_weights(self.actor)
-            actor = self._sampler
+        actor = self._copies.refresh()
         with self.processes.together():
             if self.engine is not None and self.processes.is_main:
-                self.engine.refresh(self.actor)
+                self.engine.refresh(self._copies.whole_actor)
         if example_ids is None:
             example_ids = self.next_examples(self.episodes)
         with self.processes.together(), explained_memory("num_envs, then episodes"):
@@ -311,7 +307,7 @@ class Learner:
             rollout: The texts.
         """
         every = torch.arange(len(rollout), device=rollout.tokens.device)
-        with self.processes.together(), explained_memory(SMALLER_PASSES):
+        with self.processes.passes(), explained_memory(SMALLER_PASSES):
             result = evaluate_all(
                 policy,
                 rollout,
@@ -319,6 +315,7 @@ class Learner:
                 bf16=self.bf16,
                 most_tokens=self.config.micro_batch_tokens,
                 wanted=self.processes.deal(every, rollout.read_lengths),
+                processes=self.processes,
             )
         self.processes.sum_([result.log_probs, result.values])
         return result
@@ -337,7 +334,7 @@ class Learner:
         if self.reference is not None:
             return self.evaluate(self._fast(self.reference, beside_sampler), rollout).log_probs
         with adapters_off(self.policy), silenced(self.policy.edit_head):
-            return self.evaluate(self._fast(self.actor, beside_sampler), rollout).log_probs
+            return self.evaluate(self._fast(self._copies.base, beside_sampler), rollout).log_probs
 
     def old_log_probs(self, rollout: Rollout) -> Tensor:
         """The log-probabilities under the old policy, which acted, for ratios, ``(N, C)``.
@@ -396,13 +393,13 @@ class Learner:
     def save(self, folder: str | Path) -> None:
         """Writes everything that a resumed run needs; a kill leaves the last whole checkpoint.
 
-        Only the main process writes, and nobody waits for it.
+        Only the main process writes. Nobody waits for it, unless weights are cut: then all call
+        this, or a callback of the main process does, and it is done before the next iteration.
 
         Args:
             folder: Replaced if it is there. ``folder/policy`` is a model that transformers loads.
         """
-        if self.processes.is_main:
-            save_learner(self, Path(folder))
+        self._saves.ask(self, Path(folder))
 
     def restore(self, folder: str | Path) -> Self:
         """Goes on where ``save`` left off, bit for bit if no setting has changed.
@@ -437,13 +434,13 @@ class Learner:
     def compute_in(self, *, bf16: bool) -> None:
         """Sets the precision of sampler and passes."""
         self.bf16, self.config = bf16, replace(self.config, bf16=bf16)
-        self._sampler = None if not bf16 or self.engine else self.actor.frozen_copy(torch.bfloat16)
+        self._copies.compute_in(bf16=bf16, writes=self.engine is None)
 
     def _begin_update(self, *_: Any) -> None:
         self.is_whole = False
 
     def _fast(self, reference: TransformerPolicy, beside_sampler: bool) -> TransformerPolicy:
-        if self.bf16 and not beside_sampler:
+        if self.processes.sharded or (self.bf16 and not beside_sampler):
             return reference
         dtype = torch.bfloat16 if self.bf16 else reference.dtype
         return reference.packed(self.config.micro_batch_tokens, dtype)

@@ -31,6 +31,16 @@ class Trunk(Protocol):
     blocks: Sequence[nn.Module]
     recomputes: bool
 
+    def method_of(self, block: nn.Module) -> str | None:
+        """Gives a block a method by which it is run from now on, for hooks around that.
+
+        Args:
+            block: One of ``blocks``.
+
+        Returns:
+            The method's name; ``None`` where a block is run by ``forward``.
+        """
+
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """Makes a cache for so many texts of so many tokens."""
 

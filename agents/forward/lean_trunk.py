@@ -40,6 +40,8 @@ Attention: TypeAlias = "Callable[[Tensor, Tensor, Tensor], Tensor]"
 LayerAttention: TypeAlias = "Callable[[int, Tensor, Tensor, Tensor], Tensor]"
 """The same, with the number of the layer before them."""
 
+_METHOD = "run_lean"  # of a block that is sharded
+
 Rotation: TypeAlias = tuple[Tensor, ...]
 """Cosines and sines of rotary positions, ``(N, 1, L, head_size)`` each; empty without them."""
 
@@ -137,13 +139,26 @@ class LeanTrunk:
             ``(M, width)``, or ``(N, L, width)``.
         """
         states, rotation = self._embed(tokens, positions)
-        last, run = len(self.blocks) - 1, self._run_block
-        if self.recomputes and torch.is_grad_enabled():
-            run = partial(checkpoint, run, use_reentrant=False, preserve_rng_state=False)
+        last = len(self.blocks) - 1
         for number, block in enumerate(self.blocks):
             asked = selected if number == last else None
-            states = run(block, states, rotation, partial(attend, number), asked)
+            run = getattr(block, _METHOD, partial(_run_lean, block))
+            states = run(self, states, rotation, partial(attend, number), asked)
         return self._last_norm(states)
+
+    def method_of(self, block: Any) -> str | None:
+        """See ``agents.forward.contract.Trunk``."""
+        setattr(block, _METHOD, partial(_run_lean, block))
+        return _METHOD
+
+    def run_block(self, block: Any, *given: Any) -> Tensor:
+        """Runs a block, inside of what it is wrapped in; see ``_run_block``."""
+        if self.recomputes and torch.is_grad_enabled():
+            again: Tensor = checkpoint(
+                self._run_block, block, *given, use_reentrant=False, preserve_rng_state=False
+            )
+            return again
+        return self._run_block(block, *given)
 
     def _embed(self, tokens: Tensor, positions: Tensor) -> tuple[Tensor, Rotation]:
         """The states before the first block, ``(N, L, width)``, and the blocks' rotation."""
@@ -167,6 +182,11 @@ class LeanTrunk:
     def _split_heads(self, x: Tensor, heads: int) -> Tensor:
         """From ``(N, L, heads * head_size)`` to ``(N, heads, L, head_size)``."""
         return x.view(*x.shape[:-1], heads, self._head_size).transpose(1, 2)
+
+
+def _run_lean(block: Any, trunk: LeanTrunk, *given: Any) -> Tensor:
+    """``LeanTrunk.run_block`` as a method of a block, which whoever shards it can wrap."""
+    return trunk.run_block(block, *given)
 
 
 def selected_states(states: Tensor, selected: Tensor | None) -> Tensor:

@@ -62,6 +62,10 @@ class TransformersTrunk:
         self.recomputes = False
         self._written = set[int]()
 
+    def method_of(self, block: nn.Module) -> str | None:  # noqa: ARG002 - the protocol's
+        """See ``Trunk``."""
+        return None
+
     def new_cache(self, rows: int, columns: int) -> KeyValueCache:
         """See ``Trunk``.
 

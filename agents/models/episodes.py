@@ -80,9 +80,10 @@ class Act(NamedTuple):
     at the chosen place, ``(count, A)`` bool, as is ``kept``; ``None`` where a mask says it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(NamedTuple):
     """What one forward pass says about the actions of whole texts.
+
+    It is a tuple, in which hooks around the pass find the tensors that gradients come in by.
 
     Attributes:
         log_probs: Of the given actions, under the distribution that they were drawn from, over what

@@ -171,7 +171,13 @@ def load_saved(
     return cast("PreTrainedModel", model.to(device))
 
 
-def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None = None) -> None:
+def save_model(
+    model: PreTrainedModel,
+    folder: Path,
+    tokenizer: Tokenizer | None = None,
+    *,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Writes what ``load_model(folder)`` reads: the model, or its adapters and their base's name.
 
     To write a model with adapters as one without, save ``merge_adapters(model)``.
@@ -180,12 +186,13 @@ def save_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None
         model: What ``load_model`` gave.
         folder: Made if it is missing.
         tokenizer: Written beside it, if it is one that can be.
+        weights: What to write, by their names in its state; ``None`` for those that it has.
     """
     if has_adapters(model):
-        save_adapters(model, folder)
+        save_adapters(model, folder, weights)
     else:
         with without_bars():
-            model.save_pretrained(folder)
+            model.save_pretrained(folder, state_dict=weights)
     weight = cast("torch.nn.Embedding", model.get_input_embeddings()).weight  # no adapter's
     manner = {
         "dtype": str(weight.dtype).removeprefix("torch."),

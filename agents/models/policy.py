@@ -31,10 +31,11 @@ from agents.forward.trunk import make_trunk
 from agents.models.episodes import evaluate_edited, evaluate_grown
 from agents.models.heads import EditHead
 from agents.models.loading import cast_weights, load_saved, save_model
+from agents.models.sharding import copy_over
 from textgym.messages import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from transformers import PreTrainedModel
 
@@ -293,11 +294,13 @@ class TransformerPolicy(nn.Module):
                     cast_weights(each, dtype)
         return twin
 
-    @torch.no_grad()
     def copy_weights(self, source: TransformerPolicy) -> None:
-        """Takes over the weights of a policy of the same shape, rounded to the own dtype."""
+        """Takes over the weights of a policy of the same shape, rounded to the own dtype.
+
+        Where either is cut, it has to be done in all processes; a weight at a time is whole then.
+        """
         for own, new in zip(self.parameters(), source.parameters(), strict=True):
-            own.copy_(new)
+            copy_over(own, new)
 
     @property
     def heads(self) -> dict[str, nn.Module]:
@@ -305,20 +308,35 @@ class TransformerPolicy(nn.Module):
         heads: dict[str, nn.Module] = {_VALUE_FILE: self.value_head}
         return heads if self.edit_head is None else heads | {_EDIT_FILE: self.edit_head}
 
-    def save_pretrained(self, folder: str | Path, tokenizer: Tokenizer | None = None) -> None:
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        tokenizer: Tokenizer | None = None,
+        *,
+        weights: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Writes the models, each whole or its adapters, and the heads.
 
         Args:
             folder: Made if it is missing.
             tokenizer: Written as well, so that the folder is all that a text needs.
+            weights: What to write, where the own ones are cut: ``sharding.whole_weights``.
         """
+
+        def under(prefix: str) -> dict[str, Tensor] | None:
+            if weights is None:
+                return None
+            size, every = len(prefix), weights.items()
+            return {name[size:]: value for name, value in every if name.startswith(prefix)}
+
         folder = Path(folder)
-        save_model(self.model, folder, tokenizer)
+        save_model(self.model, folder, tokenizer, weights=under("model."))
         if self.critic is not None:
-            save_model(self.critic, folder / _CRITIC_FOLDER)
+            save_model(self.critic, folder / _CRITIC_FOLDER, weights=under("critic."))
         for file, head in self.heads.items():
-            weights = {name: value.contiguous() for name, value in head.state_dict().items()}
-            save_file(weights, folder / file)
+            name = "value_head." if head is self.value_head else "edit_head."
+            state = under(name) or head.state_dict()
+            save_file({name: value.contiguous() for name, value in state.items()}, folder / file)
 
     @classmethod
     def from_pretrained(

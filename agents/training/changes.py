@@ -37,6 +37,7 @@ MAY_CHANGE: Mapping[str, str] = MappingProxyType(
         "micro_batch_tokens": _PASSES,
         "bf16": _PASSES,
         "gradient_checkpointing": _PASSES,
+        "shard": _PASSES,
         "importance_cap": _PASSES,
         "engine": _PASSES,
         "reward_workers": "how a reward is asked",

@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, cast
 
 from safetensors import SafetensorError
 
 from agents.models.policy import TransformerPolicy
+from agents.models.sharding import copy_over, own_share, whole, whole_weights
 from agents.rollouts.checks import require_batch
 from agents.training.changes import changed_settings
 from agents.training.distributed import fingerprint
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Resumable",
+    "Saves",
     "WrittenReference",
     "load_learner",
     "restore_learner",
     "save_learner",
+    "save_policy",
     "undone_on_failure",
 ]
 
@@ -121,11 +125,8 @@ def save_learner(learner: Resumable, folder: Path) -> None:
     Raises:
         FileExistsError: If something else is there; it is left as it is.
     """
-    if folder.exists() and not (folder / _RECORD).is_file() and _has_something(folder):
-        raise FileExistsError(
-            f"{folder} is there and is no checkpoint, which alone would be replaced: name another "
-            "folder"
-        )
+    with learner.processes.together() if learner.processes.sharded else nullcontext():
+        _require_replaceable(folder)
     record = {
         "algorithm": type(learner).__name__,
         "iteration": learner.iteration,
@@ -134,11 +135,12 @@ def save_learner(learner: Resumable, folder: Path) -> None:
         "config": asdict(learner.config),
         **learner.record(),
     }
-    with atomic_folder(folder) as temporary:
-        learner.policy.save_pretrained(temporary / _POLICY, learner.envs.tokenizer)
-        _write_reference(learner, temporary / _REFERENCE)
-        write_tensors(temporary / _TENSORS, _tensors(learner))
-        write_json(temporary / _RECORD, record)
+    with atomic_folder(folder) if learner.processes.is_main else nullcontext() as temporary:
+        _write_policy(learner.policy, learner, _under(temporary, _POLICY))
+        _write_reference(learner, _under(temporary, _REFERENCE))
+        write_tensors(_under(temporary, _TENSORS), _tensors(learner))
+        if temporary is not None:
+            write_json(temporary / _RECORD, record)
     _remember_reference(learner, folder)
 
 
@@ -261,19 +263,82 @@ def _tensors(learner: Resumable) -> Iterator[Waiting]:
         for key, value in learner.optimizer.state.get(parameter, {}).items():
             kept[f"optimizer.{name}.{key}"] = value
     for name, tensor in kept.items():
-        yield Waiting(name, tensor.shape, tensor.dtype, tensor.detach)
+        yield Waiting(name, tensor.shape, tensor.dtype, partial(whole, tensor.detach()))
 
 
-def _write_reference(learner: Resumable, folder: Path) -> None:
+class Saves:
+    """When checkpoints are written: at once, or, of weights that are cut, when all can help."""
+
+    def __init__(self) -> None:
+        """Nobody has asked for one."""
+        self._asked: list[Path] = []
+        self._wait = False
+
+    def ask(self, learner: Resumable, folder: Path) -> None:
+        """Writes a checkpoint, or notes that a callback of the main process has asked for it."""
+        if learner.processes.sharded and self._wait:
+            self._asked.append(folder)
+        elif learner.processes.sharded or learner.processes.is_main:
+            save_learner(learner, folder)
+
+    def make(self, learner: Resumable) -> None:
+        """Writes what was asked for; to be called in all processes."""
+        for folder in learner.processes.as_main(self._asked) if learner.processes.sharded else ():
+            save_learner(learner, folder)
+        self._asked = []
+
+    @contextmanager
+    def later(self, learner: Resumable) -> Iterator[None]:
+        """Inside, where the main process alone is called back, saves wait until all can help."""
+        self._wait = True
+        try:
+            yield
+        finally:
+            self._wait = False
+        self.make(learner)
+
+
+def save_policy(learner: Resumable, folder: Path) -> None:
+    """Writes a learner's policy alone, whole or not at all.
+
+    Where weights are cut, it has to be called in all processes.
+
+    Args:
+        learner: Whose.
+        folder: Is replaced if it is there.
+    """
+    with atomic_folder(folder) if learner.processes.is_main else nullcontext() as temporary:
+        _write_policy(learner.policy, learner, temporary)
+
+
+def _under(folder: Path | None, name: str) -> Path | None:
+    """Where the main process writes; ``None`` in another, which helps to put weights together."""
+    return None if folder is None else folder / name
+
+
+def _write_policy(policy: TransformerPolicy, learner: Resumable, folder: Path | None) -> None:
+    """Writes a policy, whose weights may be cut; the reference needs no tokenizer of its own."""
+    tokenizer = learner.envs.tokenizer if policy is learner.policy else None
+    weights = None
+    if learner.processes.sharded:
+        weights = whole_weights(policy, keep=folder is not None)
+    if folder is not None:
+        policy.save_pretrained(folder, tokenizer, weights=weights)
+
+
+def _write_reference(learner: Resumable, folder: Path | None) -> None:
     """Writes the reference, or takes over the files where it was written before."""
     if learner.reference is None:
         return
     before = learner.written_reference
     is_there = before is not None and before.folder.is_dir()
-    if before is not None and is_there and before.weights == fingerprint(learner.reference):
+    is_same = before is not None and is_there and before.weights == fingerprint(learner.reference)
+    if learner.processes.sharded:
+        is_same = all(learner.processes.exchange(is_same))
+    if before is None or not is_same:
+        _write_policy(learner.reference, learner, folder)
+    elif folder is not None:
         shutil.copytree(before.folder, folder, copy_function=_link)
-    else:
-        learner.reference.save_pretrained(folder)
 
 
 def _link(source: str, target: str) -> None:
@@ -305,12 +370,12 @@ def _restore_weights(learner: Resumable, folder: Path, tensors: TensorFile) -> N
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
     learner.optimizer.state.clear()  # what had no moments then has none again
     for name, parameter in trained.items():
-        parameter.data.copy_(tensors.read(f"policy.{name}"))
+        copy_over(parameter, tensors.read(f"policy.{name}"))
         prefix = f"optimizer.{name}."
         moments = {key: tensors.read(prefix + key) for key in under(prefix)}
         if moments:
             learner.optimizer.state[parameter] = {  # Adam counts on the host
-                key: value if key == "step" else value.to(parameter.device)
+                key: value if key == "step" else own_share(value, parameter)
                 for key, value in moments.items()
             }
 
@@ -329,6 +394,19 @@ def _reference(folder: Path, learner: Resumable) -> TransformerPolicy | None:
         tokenizer=tokenizer,
         attention="eager",  # it is read for its weights alone
     )
+
+
+def _require_replaceable(folder: Path) -> None:
+    """Requires that nothing but a checkpoint would be replaced.
+
+    Raises:
+        FileExistsError: If something else is there.
+    """
+    if folder.exists() and not (folder / _RECORD).is_file() and _has_something(folder):
+        raise FileExistsError(
+            f"{folder} is there and is no checkpoint, which alone would be replaced: name another "
+            "folder"
+        )
 
 
 def _has_something(path: Path) -> bool:

@@ -1,14 +1,17 @@
 """Several processes that train one policy, each on a device of its own: what they tell each other.
 
 ``accelerate launch`` or ``torchrun`` starts them, and accelerate chooses the backend and the
-devices. Every process has all weights, and draws the same random numbers. Each writes its share of
-an iteration's texts; those are gathered, so that advantages, measures and decisions come from the
-same numbers everywhere; each computes its share of a minibatch's gradient, and the shares are
-summed. So an iteration is what one process would have made of as many texts, but for the order of
-sums.
+devices. Every process has all weights, unless they are cut, and draws
+the same random numbers. Each writes its share of an iteration's texts; those are gathered, so that
+advantages, measures and decisions come from the same numbers everywhere; each computes its share of
+a minibatch's gradient, and the shares are summed. So an iteration is what one process would have
+made of as many texts, but for the order of sums.
 
-Simplifications: a gradient is summed after the backward pass, not while it runs; the weights and
-Adam's moments are whole in every process.
+With ``shard`` every process keeps a part of the weights, gradients and moments alone, and all make
+their passes together, see ``agents.models.sharding``; only a copy of the policy that writes texts
+is whole everywhere.
+
+Simplification: a gradient of whole weights is summed after the backward pass, not while it runs.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from agents.models.sharding import own_part
 from agents.rollouts.engine import EngineError
 from agents.training.guards import GuardError
 from textgym.rewards import RewardError
@@ -38,6 +42,7 @@ _T = TypeVar("_T")
 _PATIENCE = timedelta(hours=1)  # how long a process waits for the others
 _MOST_AT_ONCE = 2**25  # numbers that are sent in one piece
 _INT32_BYTES = 4
+_GONE = "onnection"  # closed, reset or refused, as backends say of a process that is gone
 _CPU = torch.device("cpu")
 _KINDS = {kind.__name__: kind for kind in (EngineError, GuardError, RewardError)}
 
@@ -52,11 +57,13 @@ class Processes:
         rank: Which one this is; 0 is the main process, which logs and writes files.
         count: How many there are.
         device: This one's own, through which tensors are sent.
+        sharded: Whether weights are cut, so that every pass sends and has to be made by all.
     """
 
     rank: int = 0
     count: int = 1
     device: torch.device = _CPU
+    sharded: bool = False
 
     @property
     def is_main(self) -> bool:
@@ -113,6 +120,54 @@ class Processes:
             self.tell_failure(error)
             raise
         self.require_success()
+
+    @contextmanager
+    def passes(self) -> Iterator[None]:
+        """As ``together``, for forward passes, which send something where weights are cut.
+
+        Raises:
+            GuardError: As there, or, with weights that are cut, if another process has left.
+            RewardError: As there.
+            RuntimeError: As there.
+        """
+        if not self.sharded:
+            with self.together():
+                yield
+            return
+        try:
+            yield
+        except Exception as error:
+            self.leave(error)
+            raise
+
+    def leave(self, error: Exception) -> None:
+        """Leaves the others, who wait in a pass for this process, which failed in its own.
+
+        They cannot be told: what they wait for are weights. They notice that nobody is there.
+
+        Raises:
+            GuardError: If it failed because another one had left.
+        """
+        distributed.destroy_process_group()
+        if isinstance(error, RuntimeError) and _GONE in str(error):
+            raise GuardError(
+                "another process failed in a pass that all make together: see what it says"
+            ) from error
+
+    def evened(self, parts: list[Tensor], filler: Tensor) -> tuple[list[Tensor], int]:
+        """As many parts in every process, where all have to make as many passes.
+
+        Args:
+            parts: This process's own.
+            filler: A part that is read once more, and left out of what is computed.
+
+        Returns:
+            The own parts, behind them fillers, and how many are own.
+        """
+        if not self.sharded:
+            return parts, len(parts)
+        missing = max(self.exchange(len(parts))) - len(parts)
+        return [*parts, *[filler] * missing], len(parts)
 
     def tell_failure(self, error: Exception) -> None:
         """Tells the others, who are in ``require_success``, that this process failed."""
@@ -216,7 +271,7 @@ class Processes:
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
         """Sums gradients; a parameter that no process has one of is left without."""
-        if self.count == 1:
+        if self.count == 1 or self.sharded:  # which are summed part by part, as they come
             return
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         there = torch.tensor([float(parameter.grad is not None) for parameter in trained])
@@ -235,28 +290,33 @@ class Processes:
         return totals
 
 
-def current_processes(device: torch.device | str = "cpu") -> Processes:
+def current_processes(device: torch.device | str = "cpu", *, shard: bool = False) -> Processes:
     """Joins the processes that were started together; alone if this one was started by itself.
 
     To be called before a model is put on a GPU: it makes each process's own GPU its ``cuda``.
 
     Args:
         device: The kind of device to train on.
+        shard: Whether they are to cut weights, if there are several.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(device=torch.device(device))
     from accelerate import PartialState
 
     state = PartialState(cpu=torch.device(device).type == "cpu", timeout=_PATIENCE)
-    return Processes(state.process_index, state.num_processes, state.device)
+    return Processes(state.process_index, state.num_processes, state.device, shard)
 
 
 def fingerprint(module: torch.nn.Module) -> int:
-    """A number that nearly all other weights would not have, the same in any order of sums."""
+    """A number that nearly all other weights would not have, the same in any order of sums.
+
+    Of weights that are cut it is that of the own part; those of all processes sum to the whole's.
+    """
     total = 0
     for parameter in module.parameters():
-        bits = torch.int32 if parameter.element_size() == _INT32_BYTES else torch.int16
-        total += int(parameter.detach().contiguous().view(bits).sum(dtype=torch.int64))
+        part = own_part(parameter.detach())
+        bits = torch.int32 if part.element_size() == _INT32_BYTES else torch.int16
+        total += int(part.contiguous().view(bits).sum(dtype=torch.int64))
     return total
 
 

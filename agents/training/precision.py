@@ -1,7 +1,8 @@
-"""What a policy is computed in, and what it may be trained in.
+"""What a policy is computed in, what it may be trained in, and the copy of it that writes.
 
 Weights that learn are float32 always. Passes may round the operands of their products to bfloat16,
-which is faster on some machines and slower on others.
+which is faster on some machines and slower on others; texts are then written by a copy whose
+weights are that narrow. Of weights that are cut over the processes the copy is whole.
 """
 
 from __future__ import annotations
@@ -10,15 +11,99 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from agents.models.loading import cast_weights
+from agents.models.sharding import shard
 from textgym.pretrained.precision import pinned_bf16
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from agents.models.policy import TransformerPolicy
+    from agents.training.distributed import Processes
     from textgym.pretrained.precision import Bfloat16
 
-__all__ = ["pinned_precision", "require_float32"]
+__all__ = ["Sampler", "agreed_precision", "pinned_precision", "require_float32"]
+
+
+class Sampler:
+    """The copy of a policy that writes, where the policy does not do so itself.
+
+    Attributes:
+        copy: It; ``None`` without need.
+    """
+
+    def __init__(self, policy: TransformerPolicy, processes: Processes) -> None:
+        """Makes none yet.
+
+        Args:
+            policy: What learns.
+            processes: Whether its weights are to be cut.
+        """
+        self.actor = policy.without_critic()
+        self._policy, self._sharded = policy, processes.sharded
+        self._device = processes.device
+        self._is_cut = False
+        self.copy: TransformerPolicy | None = None
+
+    def compute_in(self, *, bf16: bool, writes: bool = True) -> None:
+        """Makes a copy, if there is to be one, or makes it as narrow as is said.
+
+        Args:
+            bf16: Whether it is to be in bfloat16.
+            writes: Whether it is what writes; else an engine does.
+        """
+        dtype = torch.bfloat16 if bf16 else self.actor.dtype
+        if self._is_cut and self.copy is not None:  # what is cut cannot be copied again
+            cast_weights(self.copy.model, dtype)
+            self.refresh()
+        else:
+            wanted = self._sharded or (bf16 and writes)
+            self.copy = self.actor.frozen_copy(dtype) if wanted else None
+
+    def cut(self, *policies: TransformerPolicy | None) -> None:
+        """Cuts what learns, and others, if that is wanted; to be called in all processes."""
+        for each in (self._policy, *policies) if self._sharded else ():
+            if each is not None:
+                shard(each, each.trunks, self._device)
+        self._is_cut = self._sharded
+
+    def refresh(self) -> TransformerPolicy:
+        """Takes over the weights as they are now; returns who writes.
+
+        Where they are cut, it has to be called in all processes.
+        """
+        if self.copy is None:
+            return self._policy
+        self.copy.copy_weights(self.actor)
+        return self.copy
+
+    @property
+    def base(self) -> TransformerPolicy:
+        """The policy without its critic; with it where it is cut, and runs as one alone."""
+        return self._policy if self._is_cut else self.actor
+
+    @property
+    def whole_actor(self) -> TransformerPolicy:
+        """The same without a critic."""
+        return self.actor if self.whole is self._policy else self.whole
+
+    @property
+    def whole(self) -> TransformerPolicy:
+        """The policy in one piece: itself, or else the copy as it was refreshed last."""
+        return self.copy if self._is_cut and self.copy is not None else self._policy
+
+
+def agreed_precision(bf16: Bfloat16, policy: TransformerPolicy, processes: Processes) -> bool:
+    """Whether all processes compute in bfloat16; the main one alone tries, where it is to be tried.
+
+    Args:
+        bf16: The setting.
+        policy: Is left as it is.
+        processes: Who have to agree.
+    """
+    with processes.together():
+        found = processes.is_main and pinned_precision(bf16, policy)
+    return processes.as_main(found)
 
 
 def pinned_precision(bf16: Bfloat16, policy: TransformerPolicy) -> bool:

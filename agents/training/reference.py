@@ -12,6 +12,8 @@ from agents.training.updates import parts
 from textgym.pretrained.adapters import has_adapters
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from agents.models.policy import TransformerPolicy
@@ -57,6 +59,7 @@ def evaluate_all(
     bf16: bool,
     most_tokens: int,
     wanted: Tensor | None = None,
+    processes: Processes | None = None,
 ) -> Evaluation:
     """Evaluates a rollout in passes of bounded size; see ``TransformerPolicy.evaluate``.
 
@@ -67,14 +70,17 @@ def evaluate_all(
         bf16: Whether to compute in bfloat16.
         most_tokens: The most tokens of a forward pass.
         wanted: Numbers of those to evaluate, ``(n,)`` int64, the others get 0; ``None`` for all.
+        processes: Who have their own ones evaluated at the same time; ``None`` for nobody.
     """
     if wanted is None:
         wanted = torch.arange(len(rollout), device=rollout.tokens.device)
     log_probs = torch.zeros_like(rollout.log_probs)
     values = torch.zeros_like(rollout.log_probs)
-    for rows in parts(wanted, rollout.read_lengths[wanted], most_tokens):
+    own = parts(wanted, rollout.read_lengths[wanted], most_tokens)
+    for rows, counts in _evened(own, wanted, processes):
         result = policy.evaluate(rollout, rows, temperature, bf16=bf16)
-        log_probs[rows], values[rows] = result.log_probs, result.values
+        if counts:
+            log_probs[rows], values[rows] = result.log_probs, result.values
     return Evaluation(log_probs, values)
 
 
@@ -97,10 +103,24 @@ def final_values(
     if not len(cut_off):
         return None
     values = torch.zeros(len(rollout), device=rollout.tokens.device)
-    with processes.together(), explained_memory(SMALLER_PASSES):
+    with processes.passes(), explained_memory(SMALLER_PASSES):
         wanted = processes.deal(cut_off, rollout.lengths[cut_off])
-        for rows in parts(wanted, rollout.lengths[wanted], most_tokens):
+        own = parts(wanted, rollout.lengths[wanted], most_tokens)
+        for rows, counts in _evened(own, wanted, processes):
             tokens = rollout.tokens[rows, : int(rollout.lengths[rows].max())]
-            values[rows] = policy.state_values(tokens, rollout.lengths[rows])
+            result = policy.state_values(tokens, rollout.lengths[rows])
+            if counts:
+                values[rows] = result
     processes.sum_([values])
     return values
+
+
+def _evened(
+    own: list[Tensor], wanted: Tensor, processes: Processes | None
+) -> Iterator[tuple[Tensor, bool]]:
+    """The parts to read, as many in every process, and whether each counts here."""
+    every, count = own, len(own)
+    if processes is not None:
+        every, count = processes.evened(own, wanted.new_zeros(1))
+    for number, rows in enumerate(every):
+        yield rows, number < count

@@ -92,6 +92,7 @@ class Updates:
         self._gap = SamplerGap(cap, policy.device)
         self._gap_figures: dict[str, float] = {}
         self._in_a_share = False  # whether the other processes wait to hear of this one
+        self._counts = True  # whether the part at hand is this process's own
         self._stopped = False
 
     def minibatches(self, count: int) -> Iterator[Tensor]:
@@ -119,22 +120,27 @@ class Updates:
 
     def parts(
         self, minibatch: Tensor, lengths: Tensor, tokens: Tensor | None = None
-    ) -> list[Tensor]:
+    ) -> Iterator[Tensor]:
         """This process's share of a minibatch, in parts that each go through one forward pass.
+
+        With weights that are cut, all processes make as many passes: one that has fewer parts gets
+        a text of the minibatch again, of which ``backward`` then counts nothing.
 
         Args:
             minibatch: Numbers of texts, or of groups of them, ``(n,)`` int64.
             lengths: The longest text that each has, ``(n,)`` int64.
             tokens: What there is to read in each, ``(n,)`` int64; ``None`` for ``lengths``.
 
-        Returns:
+        Yields:
             The numbers in parts; none, where there are fewer texts than processes.
         """
         self._in_a_share = True
         deal, sizes = self._processes.deal, lengths if tokens is None else tokens
-        return parts(
-            deal(minibatch, lengths), deal(sizes, lengths), self._config.micro_batch_tokens
-        )
+        own = parts(deal(minibatch, lengths), deal(sizes, lengths), self._config.micro_batch_tokens)
+        every, count = self._processes.evened(own, minibatch[sizes.argmin()].reshape(1))
+        for number, part in enumerate(every):
+            self._counts = number < count
+            yield part
 
     def require_unmoved(
         self, new: Evaluation, rollout: Rollout, part: Tensor, old_log_probs: Tensor | None
@@ -151,7 +157,7 @@ class Updates:
         Raises:
             GuardError: If it is not, or nothing that acts can learn.
         """
-        if self._history:
+        if self._history or not self._counts:
             return
         if not new.log_probs.requires_grad:
             raise GuardError(
@@ -178,6 +184,8 @@ class Updates:
             raise GuardError(
                 "the policy is frozen: nothing in it requires a gradient, so nothing can be learned"
             )
+        if not self._counts:
+            loss, figures = 0.0 * loss, {}
         loss.backward()  # type: ignore[no-untyped-call] # torch leaves it without types
         for name, share in figures.items():
             so_far = self._figures.get(name, torch.zeros_like(share))
@@ -250,7 +258,10 @@ class Updates:
         """
         if self._in_a_share and isinstance(error, Exception):
             explained = memory_guard(error, SMALLER_PASSES)
-            self._processes.tell_failure(explained or error)
+            if self._processes.sharded:
+                self._processes.leave(error)
+            else:
+                self._processes.tell_failure(explained or error)
             if explained is not None:
                 raise explained from error
 

@@ -300,7 +300,7 @@ def test_the_narrow_sampler_has_no_critic(edits):
     policy = TransformerPolicy(make_model(), make_model(width=16, seed=3), edits=edits)
     envs = make_toy("Alphabet-Edit" if edits else "Alphabet")
     ppo = PPO(policy, envs, dataclasses.replace(CONFIG, bf16=True))
-    narrow = [p.numel() for p in ppo._sampler.parameters()]
+    narrow = [p.numel() for p in ppo._copies.copy.parameters()]
     actor = TransformerPolicy(make_model(), edits=edits)
     assert [p.numel() for p in actor.parameters()] == narrow
     for _ in range(2):  # the critic learns from values of its own, the policy from its own ratio

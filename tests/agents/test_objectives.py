@@ -345,7 +345,7 @@ def _intercepted(agent, monkeypatch):
         new = evaluate(rollout, rows, *args, **kwargs)
         seen.update(rollout=rollout, rows=rows, there=there)
         moved = new.log_probs + (there - new.log_probs).detach()
-        return dataclasses.replace(new, log_probs=moved)
+        return new._replace(log_probs=moved)
 
     def looking(new, old, advantages, *args):
         seen["advantages"] = advantages

@@ -190,7 +190,7 @@ def test_a_ratio_off_one_at_the_first_minibatch_is_noticed(tmp_path):
     def with_dropout(*args, **kwargs):
         result = evaluate(*args, **kwargs)
         noise = torch.nn.functional.dropout(result.log_probs, 0.5)
-        return dataclasses.replace(result, log_probs=noise)
+        return result._replace(log_probs=noise)
 
     ppo.policy.evaluate = with_dropout
     ppo.failure_folder = tmp_path

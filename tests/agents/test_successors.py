@@ -4,7 +4,6 @@ A toy of two letters and three places has 15 texts after a prompt, so that what 
 do can be summed over all of them.
 """
 
-import dataclasses
 import itertools
 
 import pytest
@@ -108,7 +107,7 @@ def test_a_successors_loss_is_its_papers_in_any_parts(name):
     assert 1 <= min(lengths) < max(lengths) == ALLOWANCE
     loss = 0.0
     for part in (rows[:7], rows[7:]):
-        own = dataclasses.replace(new, log_probs=new.log_probs[part])
+        own = new._replace(log_probs=new.log_probs[part])
         loss += agent._loss(own, rollout, batch, part, agent._weights(rollout.mask, rows, part))[0]
     expected = -mean(written, lengths)
     torch.testing.assert_close(loss, expected, atol=1e-5, rtol=1e-4)

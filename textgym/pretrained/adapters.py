@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import nn
+    from torch import Tensor, nn
     from transformers import PreTrainedModel
 
 __all__ = [
@@ -123,21 +123,24 @@ def adapters_off(model: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(requires_grad)
 
 
-def save_adapters(model: PreTrainedModel, folder: Path) -> None:
+def save_adapters(
+    model: PreTrainedModel, folder: Path, weights: dict[str, Tensor] | None = None
+) -> None:
     """Writes the adapters and what their base is called, in peft's format.
 
     Args:
         model: A model with adapters.
         folder: Made if it is missing.
+        weights: The state to write them of; ``None`` for the model's own.
     """
     peft = _peft()
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     # Otherwise peft asks the hub whether the vocabulary has been resized.
-    weights = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+    kept = peft.get_peft_model_state_dict(model, weights, save_embedding_layers=False)
     save_file(
-        {f"{_PREFIX}{name}": value.detach().contiguous() for name, value in weights.items()},
+        {f"{_PREFIX}{name}": value.detach().contiguous() for name, value in kept.items()},
         folder / _WEIGHTS,
         metadata={"format": "pt"},
     )

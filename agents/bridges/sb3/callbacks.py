@@ -147,8 +147,13 @@ class LearnerView:
             path: A folder; a ``.zip`` at the end of its name is left out.
         """
         path = Path(path)
-        with atomic_folder(path.with_suffix("") if path.suffix == ".zip" else path) as folder:
+        folder = path.with_suffix("") if path.suffix == ".zip" else path
+        processes = getattr(self.learner, "processes", None)
+        if processes is not None and processes.sharded:  # it is written later, by all of them
             self.learner.save(folder)
+            return
+        with atomic_folder(folder) as temporary:
+            self.learner.save(temporary)
 
     def dump_logs(self) -> None:
         """Writes what was recorded since the last time, if anything was."""

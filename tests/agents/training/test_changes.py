@@ -137,7 +137,7 @@ def test_a_checkpoint_decides_the_precision_that_was_left_open(
     first = _made(kind, config, bf16=kept, **settings)
     first.save(tmp_path / "made")
     monkeypatch.setattr(
-        "agents.learner.pinned_precision", lambda bf16, _: bf16 != "auto" or not kept
+        "agents.training.precision.pinned_precision", lambda bf16, _: bf16 != "auto" or not kept
     )
     later = _made(kind, config, bf16="auto", **settings)
     assert later.bf16 is not kept
@@ -152,7 +152,7 @@ def test_a_checkpoint_decides_the_precision_that_was_left_open(
 def test_a_checkpoint_of_another_model_leaves_the_precision_as_it_was(tmp_path, monkeypatch):
     other = PPO(TransformerPolicy(make_model(width=16)), make_toy(), PPOConfig(bf16=True))
     other.save(tmp_path / "other")
-    monkeypatch.setattr("agents.learner.pinned_precision", lambda *_: False)
+    monkeypatch.setattr("agents.training.precision.pinned_precision", lambda *_: False)
     learner = _made(PPO, PPOConfig, bf16="auto")
     with pytest.raises(ValueError, match="model"):
         learner.restore(tmp_path / "other")

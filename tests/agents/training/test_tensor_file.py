@@ -12,6 +12,7 @@ from torch.autograd.profiler import profile
 from agents import learner as learners
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
+from agents.training import precision
 from agents.training.distributed import Processes
 from agents.training.reference import final_values
 from agents.training.tensor_file import TensorFile, Waiting, write_tensors
@@ -171,9 +172,11 @@ def test_final_values_are_read_in_passes_of_bounded_size(monkeypatch):
 
 def test_only_the_main_process_tries_which_precision_is_faster(monkeypatch):
     tried = []
-    monkeypatch.setattr(learners, "pinned_precision", lambda *_: tried.append(1) or True)
+    monkeypatch.setattr(precision, "pinned_precision", lambda *_: tried.append(1) or True)
     for rank in range(2):
-        monkeypatch.setattr(learners, "current_processes", lambda _, rank=rank: Processes(rank))
+        monkeypatch.setattr(
+            learners, "current_processes", lambda *_, rank=rank, **__: Processes(rank)
+        )
         ppo = _learner_of_auto()
         assert (rank == 0) == ppo.bf16
     assert tried == [1]

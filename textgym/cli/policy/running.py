@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 
 from agents.bridges.sb3.logger import open_logger
 from agents.rollouts.engine import EngineError
+from agents.training.checkpoint import save_policy
 from agents.training.distributed import current_processes
 from agents.training.guards import GuardError, explained_memory
 from textgym.cli.console import chosen_device, keep_large_blocks, say, use_quiet_transformers
@@ -32,7 +33,6 @@ from textgym.cli.policy.policies import (
 )
 from textgym.cli.policy.stopping import kept, require_room_for, stoppable
 from textgym.files import (
-    atomic_folder,
     checkpoint_folder,
     exclusive_folder,
     last_checkpoint,
@@ -158,6 +158,7 @@ def _run(
     learner.failure_folder = config.out
     if not learner.processes.is_main:
         _follow(learner, config)
+        finish(learner)  # what is measured is measured by all
         return
     _introduce(learner, config, console)
     say(console, *notes, *learner.changes)
@@ -166,8 +167,7 @@ def _run(
         history = _learn(learner, config, console)
         if history:
             _save(learner, config)
-        with atomic_folder(config.out / "policy") as folder:
-            learner.policy.save_pretrained(folder, learner.envs.tokenizer)
+        save_policy(learner, config.out / "policy")
     _summarise(learner, history, config, console)
     said = finish(learner)
     if said:
@@ -263,17 +263,30 @@ def _make_learner(
 
 
 def _follow(learner: Learner, config: Training) -> None:
-    """Trains as one of the processes that are not the main one."""
+    """Trains as one of the processes that are not the main one.
+
+    Where weights are cut, it helps to put them together whenever the main one saves.
+    """
+    first = learner.iteration
+
+    def helps() -> None:
+        if learner.processes.sharded and learner.iteration > first:
+            learner.save(checkpoint_folder(config.out / "checkpoints", learner.iteration))
+
     try:
         learner.learn(_tokens_left(learner, config), reset_num_timesteps=False)
     except GuardError as error:
         raise CommandError(str(error)) from error
     except _WAITED_FOR as error:
+        if learner.is_whole:
+            helps()
         # A launcher ends all processes once one has ended, and the main one is saving.
         learner.processes.exchange(None)
         if isinstance(error, EngineError):
             raise CommandError(str(error)) from error
         raise
+    helps()
+    save_policy(learner, config.out / "policy")
 
 
 def _tokens_left(learner: Learner, config: Training) -> int | None:

@@ -269,7 +269,8 @@ def test_a_stop_within_an_update_goes_on_as_if_nothing_had_been(
 
 
 @pytest.mark.slow
-def test_two_launched_processes_train_one_policy(tmp_path, capsys):
+@pytest.mark.parametrize("more", [[], ["--grpo.shard"]], ids=["whole", "cut"])
+def test_two_launched_processes_train_one_policy(more, tmp_path, capsys):
     """Twice four rows learn what eight do; one checkpoint, one log, one summary are left."""
     grpo = GRPOConfig(iterations=2, group_size=4)
     alone = _config(tmp_path / "alone", GRPOTraining, grpo=grpo)
@@ -281,6 +282,7 @@ def test_two_launched_processes_train_one_policy(tmp_path, capsys):
     launch += ["--num_processes", "2", "--main_process_port", str(port), "-m", "textgym"]
     train = ["train", "grpo", "--env", alone.env, "--policy", SMALL, "--num-envs", "4"]
     train += ["--out", str(tmp_path / "two"), "--grpo.iterations", "2", "--grpo.group-size", "4"]
+    train += more
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     environment["HF_HOME"] = str(tmp_path)  # where accelerate would look for settings of its own
     done = subprocess.run(
