@@ -167,6 +167,12 @@ _TOKENIZERS = (
     "--tokenizers runs/tokenizer smollm2 --corpus runs/parts/test.jsonl",
     "--tokenizers runs/tokenizer reviews-4096 --corpus runs/clean.jsonl --by language",
 )
+_SFT = (
+    "--data runs/parts/train.jsonl --validation runs/parts/validation.jsonl --out runs/lm "
+    "--tokenizer runs/tokenizer --eval-steps 100",
+    "--data answers.jsonl --model runs/lm --out runs/taught --epochs 3",
+    "--data chats.jsonl --model smollm2 --lora 16 --out runs/chat --eval-steps 50 --patience 3",
+)
 _ENVS = ("", "Sentiment", "TextGym/Alphabet-Edit-v0", "--installed")
 _REWARDS = ("", "rouge", "clip", "my_module:my_reward")
 _QUICKSTART = ("--smoke --out runs/smoke", "--out runs/quickstart --seed 1")
@@ -253,6 +259,7 @@ COMMANDS: Mapping[str, Command] = {
     "train ppo": Command("textgym.cli.policy.train", "PPOTraining", "train_ppo", "proximal policy optimisation, with a value function", _PPO, "start_from_preset"),  # noqa: E501
     "train reinforce": Command("textgym.cli.policy.train", "ReinforceTraining", "train_reinforce", "REINFORCE++, the batch's mean as the baseline", _REINFORCE),  # noqa: E501
     "train rloo": Command("textgym.cli.policy.train", "RLOOTraining", "train_rloo", "REINFORCE with a leave-one-out baseline", _RLOO),  # noqa: E501
+    "train sft": Command("textgym.cli.policy.sft", "SFTTraining", "train_sft", "a language model of texts, completions or chats", _SFT, "start_from_model"),  # noqa: E501
 }
 """Every command by its name."""
 # fmt: on
@@ -272,6 +279,7 @@ _GO_ON = (
     "quickstart",
     "reward curve",
     "reward train",
+    "train sft",
 )  # after a stop; training says it by itself
 # Others make a folder.
 _WRITE_FILES = ("data clean", "data collect", "generate", "rescore", "reward export", "score")

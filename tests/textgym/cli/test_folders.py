@@ -18,6 +18,7 @@ WORDS = {
     "reward card": ("--reward", "length", "--data", "none.jsonl"),
     "reward curve": ("--data", "none.jsonl"),
     "reward train": ("--data", "none.jsonl"),
+    "train sft": ("--data", "none.jsonl"),
     "tokenizer train": ("--corpus", "none.jsonl"),
     **{
         f"train {name}": ("--env", "TextGym/Alphabet-v0")
