@@ -14,6 +14,7 @@ is how a policy wants it. Weights are read from safetensors only.
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -60,6 +61,7 @@ __all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_
 _MANNER = (
     "loading.json"  # in a model's folder: what transformers does not keep of how it was loaded
 )
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _TOKENIZERS = ("tokenizer.model", "alphabet.json", "tokenizer.json")  # in a model's folder
 
 
@@ -283,6 +285,8 @@ def _base_and_adapters(spec: str | Path) -> tuple[str, Path | None]:
         raise FileNotFoundError(
             f"no language model in {line}: config.json is missing there; {SMOLLM2}, "
             f"{SCRATCH_PREFIX}gpt2 and {HUB_PREFIX}NAME are models, too"
+            + f"; the hub's is {HUB_PREFIX}{line}"
+            * bool(_HUB_NAME.fullmatch(line))
         )
     return str(folder.resolve()), None
 

@@ -18,6 +18,7 @@ from textgym.data.json_rows import array_rows, line_rows
 from textgym.data.packages import Package
 from textgym.data.sources import open_text, reading_errors, require_file, suffix_of
 from textgym.messages import did_you_mean
+from textgym.pretrained.checkpoints import asking_hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -366,13 +367,12 @@ def _read_dataset(name: str) -> Iterator[_Found]:
     import datasets
 
     dataset, _, configuration = name.removeprefix(DATASETS_PREFIX).partition(":")
-    try:
-        splits = datasets.load_dataset(dataset, configuration or None)
-    except Exception as error:
-        # The library's errors are of many kinds, and a hub out of reach is the most common.
-        raise ValueError(
-            f"{name} cannot be loaded: {type(error).__name__}: {_one_line(error)}"
-        ) from error
+    with asking_hub() as trouble:
+        try:
+            splits = datasets.load_dataset(dataset, configuration or None)
+        except Exception as error:  # the library's errors are of many kinds
+            said = trouble or f"{type(error).__name__}: {_one_line(error)}"
+            raise ValueError(f"{name} cannot be loaded: {said}") from error
     for split, rows in splits.items():
         for number, values in enumerate(rows, start=1):
             yield f"{name}, {split} row {number}", {**values, "split": split}

@@ -6,10 +6,12 @@ and otherwise only in the hub's local cache, by ``cached_checkpoint``.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,7 @@ __all__ = [
     "HUB_PREFIX",
     "PACKAGED",
     "CheckpointError",
+    "asking_hub",
     "cached_checkpoint",
     "find_checkpoint",
     "model_type",
@@ -46,6 +49,8 @@ PACKAGED: Mapping[str, tuple[str, str]] = MappingProxyType(
 _SAFETENSORS = ".safetensors"
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _ADAPTERS = "adapter_config.json"
+_HUB_SECONDS = 5.0  # that a hub has to answer in
+_KNOWN_SECONDS = 60  # for which it is known whether it does
 
 
 class CheckpointError(ValueError):
@@ -121,6 +126,40 @@ def cached_checkpoint(name: str, *, remedy: str) -> Path:
             f"give a folder, or {remedy}"
         )
     return Path(config).parent
+
+
+@contextmanager
+def asking_hub() -> Iterator[str]:
+    """Lets what is inside look into the hub's local cache alone where the hub is out of reach.
+
+    The hub's library asks again and again, a file at a time: a minute and a half without a network.
+
+    Yields:
+        Why the hub is out of reach; empty if it answers, or nobody is to ask it.
+    """
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    minute = int(time.monotonic() // _KNOWN_SECONDS)
+    trouble = "" if before else _hub_trouble(constants.ENDPOINT, minute)
+    constants.HF_HUB_OFFLINE = before or bool(trouble)
+    try:
+        yield trouble
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+@functools.lru_cache(maxsize=1)
+def _hub_trouble(endpoint: str, _minute: int) -> str:
+    """Asks a hub once whether it is there."""
+    from huggingface_hub.utils import get_session
+
+    try:
+        get_session().head(endpoint, timeout=_HUB_SECONDS)
+    except Exception as error:  # whose it is hangs on the library's version
+        said = " ".join(str(error).split()) or type(error).__name__
+        return f"the hub at {endpoint} is out of reach ({said})"
+    return ""
 
 
 def split_source(source: str | Path) -> tuple[str, bool]:
@@ -269,16 +308,18 @@ def readable(source: str | Path, what: str, *, code: bool = False) -> Iterator[N
         from safetensors import SafetensorError
 
         expected = (OSError, ValueError, SafetensorError)
-    try:
-        yield
-    except CheckpointError:
-        raise
-    except expected as error:
-        reason = " ".join(str(error).split())[:400] or type(error).__name__
-        name, local = split_source(source)
-        if not local and isinstance(error, OSError | ValueError):
-            raise OSError(_unreachable(f"{HUB_PREFIX}{name}", reason)) from error
-        raise CheckpointError(what, source, reason) from error
+    name, local = split_source(source)
+    with nullcontext("") if local else asking_hub() as trouble:
+        try:
+            yield
+        except CheckpointError:
+            raise
+        except expected as error:
+            reason = " ".join(str(error).split())[:400] or type(error).__name__
+            if not local and isinstance(error, OSError | ValueError):
+                said = _unreachable(f"{HUB_PREFIX}{name}", reason, trouble)
+                raise OSError(said) from error
+            raise CheckpointError(what, source, reason) from error
 
 
 def _weight_files(source: str | Path, config: Any, what: str) -> list[str]:
@@ -320,13 +361,19 @@ def _find(source: str | Path, file: str) -> Path | None:
     from transformers.utils.hub import cached_file
 
     try:
-        found = cached_file(name, file)
+        with asking_hub():
+            found = cached_file(name, file)
     except OSError:  # there is none; or the hub is out of reach, which transformers will say
         return None
     return None if found is None else Path(found)
 
 
-def _unreachable(name: str, reason: str) -> str:
+def _unreachable(name: str, reason: str, trouble: str) -> str:
+    if trouble:
+        return (
+            f"{name} is not whole in transformers' cache, and {trouble}: check the network, or "
+            "give a folder instead"
+        )
     offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
     where = "its cache (HF_HUB_OFFLINE is set)" if offline else "its cache and the hub"
     return f"transformers cannot load {name!r} from {where}; give a folder instead? {reason}"

@@ -282,6 +282,7 @@ def test_without_peft_one_line_says_how_to_get_it(monkeypatch):
     ("spec", "keywords", "error", "message"),
     [
         ("no/such/folder", {}, FileNotFoundError, r"no language model in no/such/folder.*hub:NAME"),
+        ("owner/name", {}, FileNotFoundError, "too; the hub's is hub:owner/name$"),
         ("gpt2", {}, FileNotFoundError, "smollm2, scratch:gpt2 and hub:NAME are models"),
         (LINE.format("gpt2"), {}, ValueError, "has no tokenizer of its own: give one"),
         ("scratch:bert", {"tokenizer": LETTERS}, ValueError, "unknown kind 'bert'"),

@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -17,6 +21,7 @@ from tests import damages
 from textgym.pretrained.checkpoints import (
     PACKAGED,
     CheckpointError,
+    asking_hub,
     cached_checkpoint,
     find_checkpoint,
     model_type,
@@ -24,6 +29,7 @@ from textgym.pretrained.checkpoints import (
     require_all_weights,
     split_source,
 )
+from textgym.pretrained.models import open_config, open_tokenizer
 
 (MINILM,) = PACKAGED
 NEEDS_MINILM = pytest.mark.skipif(
@@ -135,6 +141,51 @@ def _in_parts(folder, file):
     else:
         torch.save(weights, folder / file)
         (folder / "model.safetensors").unlink()
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Knows nothing, and where it is down, says nothing either."""
+
+    def do_HEAD(self):
+        self.server.asked += 1
+        if self.server.down:
+            self.connection.close()
+        else:
+            self.send_error(404)
+
+    do_GET = do_HEAD
+
+    def log_message(self, *arguments):
+        """Keeps quiet."""
+
+
+@pytest.mark.parametrize("down", [True, False])
+@pytest.mark.filterwarnings("ignore")
+def test_a_hub_without_a_network_is_asked_once_and_said(down, monkeypatch):
+    """Each file was asked for six times, with longer and longer pauses: 93 seconds, 24 warnings."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with HTTPServer(("127.0.0.1", 0), _Hub) as server:
+        server.asked, server.down = 0, down
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        try:
+            with asking_hub() as trouble:
+                assert constants.HF_HUB_OFFLINE is down
+            for load in (open_tokenizer, open_config) if down else ():
+                with pytest.raises(OSError, match="hub:nobody/nothing is not whole in") as refused:
+                    load("hub:nobody/nothing")
+                assert str(refused.value).count(trouble) == 1
+                assert "\n" not in str(refused.value)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert trouble.startswith(f"the hub at {endpoint} is out of reach (" if down else "")
+    assert bool(trouble) is down
+    assert server.asked == 1
+    assert constants.HF_HUB_OFFLINE is False
 
 
 HUB = {
