@@ -270,10 +270,9 @@ class World:
         if ids is not None:
             columns["completion_ids"] = list(ids)
         prompts = [example.prompt for example in examples]
-        if isinstance(self.reward, rewards.CheckedReward):
-            return np.array(self.reward(prompts, completions, **columns), dtype=np.float64), {}
         total, terms = self.reward.terms(prompts, completions, **columns)
-        return np.array(total), {name: np.array(scores) for name, scores in terms.items()}
+        scores = np.array(total, dtype=np.float64)
+        return scores, {name: np.array(values) for name, values in terms.items()}
 
 
 def build_world(settings: Settings) -> World:

@@ -123,9 +123,8 @@ class CheckedReward:
     def terms(
         self, /, prompts: Sequence[str], completions: Sequence[str], **columns: Sequence[Any]
     ) -> tuple[list[float], dict[str, list[float]]]:
-        """Scores a batch; its one term is itself."""
-        scores = self(prompts, completions, **columns)
-        return scores, {self.name: scores}
+        """Scores a batch; it is made of no others, and so there are no terms."""
+        return self(prompts, completions, **columns), {}
 
     def _check_input(
         self,

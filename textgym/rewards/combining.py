@@ -85,7 +85,7 @@ class Combination(abc.ABC):
         scores, terms = np.zeros((len(self.operands), len(completions))), dict[str, list[float]]()
         for place, operand in enumerate(self.operands):
             scores[place], below = operand.terms(prompts, completions, **columns)
-            for name, values in below.items():
+            for name, values in (below or {operand.name: scores[place].tolist()}).items():
                 terms[f"{name} {len(terms) + 1}" if name in terms else name] = values
         # An overflow is found below, with the text that it is about.
         with np.errstate(over="ignore", invalid="ignore"):

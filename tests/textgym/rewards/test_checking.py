@@ -52,7 +52,7 @@ def test_no_text_gets_no_score():
 
 
 def test_the_one_term_of_a_reward_is_itself():
-    assert resolve(count).terms(["", ""], ["a", "bb"]) == ([1.0, 2.0], {"count": [1.0, 2.0]})
+    assert resolve(count).terms(["", ""], ["a", "bb"]) == ([1.0, 2.0], {})
 
 
 def completions_first(completions, label, weight=1, completion_ids=None, **kwargs):
