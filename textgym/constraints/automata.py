@@ -193,25 +193,31 @@ def automaton_of_anything() -> ByteAutomaton:
 
 
 def automaton_of_choices(choices: Sequence[str]) -> ByteAutomaton:
-    """Makes the automaton of a few texts: their prefix tree.
+    """Makes the automaton of some texts: their prefix tree.
+
+    It takes a kilobyte for each byte by which a text differs from those before it: 70 megabytes for
+    4,000 phrases of 20 bytes. What is longer belongs into a regex, or a task that chooses.
 
     Args:
         choices: The texts, at least one.
     """
-    rows = [np.zeros(_BYTES, dtype=np.int32) for _ in ("dead", "start")]
-    start = len(rows) - 1
-    ends = []
-    for choice in choices:
+    texts = [choice.encode() for choice in choices]
+    children: list[dict[int, int]] = [{}, {}]  # of the dead state, and the start's
+    start, ends = DEAD + 1, []
+    for text in texts:
         state = start
-        for byte in choice.encode():
-            if rows[state][byte] == DEAD:
-                rows[state][byte] = len(rows)
-                rows.append(np.zeros(_BYTES, dtype=np.int32))
-            state = int(rows[state][byte])
+        for byte in text:
+            if byte not in children[state]:
+                children[state][byte] = len(children)
+                children.append({})
+            state = children[state][byte]
         ends.append(state)
-    final = np.zeros(len(rows), dtype=np.bool_)
+    table = np.full((len(children), _BYTES), DEAD, dtype=np.int32)
+    for state, known in enumerate(children):
+        table[state, list(known)] = list(known.values())
+    final = np.zeros(len(children), dtype=np.bool_)
     final[ends] = True
-    return ByteAutomaton(table=np.stack(rows), start=start, final=final)
+    return ByteAutomaton(table=table, start=start, final=final)
 
 
 def automaton_of_regex(regex: str) -> ByteAutomaton:
