@@ -152,7 +152,7 @@ def asking_hub() -> Iterator[str]:
 @functools.lru_cache(maxsize=1)
 def _hub_trouble(endpoint: str, _minute: int) -> str:
     """Asks a hub once whether it is there."""
-    from huggingface_hub.utils import get_session
+    from huggingface_hub import get_session
 
     try:
         get_session().head(endpoint, timeout=_HUB_SECONDS)
