@@ -31,7 +31,7 @@ from reward_models.preferences import (
     texts_of_pairs,
 )
 from reward_models.preferences.databases import is_database_url
-from textgym.cli.console import say
+from textgym.cli.console import chosen_device, say
 from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward
 from textgym.data.packages import Package
@@ -127,6 +127,8 @@ class LabelConfig:
     """The share of pairs that is drawn by chance under every rule, and marked so."""
     reward: str | None = None
     """The reward that --rule disagreement or even asks: a name, a folder, or JSON."""
+    device: str = "auto"
+    """Where the reward's models run: cpu, cuda, or auto for cuda if there is one."""
     split: str | None = None
     """Ask about one split of the pairs only, such as held_out."""
     rubric: Path | None = None
@@ -267,7 +269,7 @@ def _fill_pairs(
         raise CommandError(f"{_plain(config.source)} holds no pairs{of_split} to compare")
     lead = None
     if config.reward is not None:
-        lead = lead_of(named_reward(config.reward, "cpu"), pairs)
+        lead = lead_of(named_reward(config.reward, chosen_device(config.device)), pairs)
     items = handout.items()
     expected = {item.subject: item.expected for item in items if item.expected} | expected
     asked = {item.subject: item.question for item in items} | asked

@@ -241,9 +241,11 @@ class Rounds:
             EnsembleReward.fit(members, *both, EnsembleConfig(how="mean")).save(out)
         figures: dict[str, Any] = {"learned_from": len(learned), "held_out": len(fresh)}
         if fresh:
-            figures["accuracy"] = evaluate_reward(load_reward(out), fresh).accuracy
+            figures["accuracy"] = evaluate_reward(
+                load_reward(out, device=config.device), fresh
+            ).accuracy
             if number > 1:  # how far the last round's reward holds for what was written by it
-                before = load_reward(self._folder(run, number - 1) / "reward")
+                before = load_reward(self._folder(run, number - 1) / "reward", device=config.device)
                 figures["accuracy_of_the_one_before"] = evaluate_reward(before, fresh).accuracy
         return figures
 
@@ -314,7 +316,7 @@ class Rounds:
             if number:
                 figures["win_rate"] = win_rate(scores, measured(start).rewards).rate
                 prompts = [envs.examples[example].prompt for example in ids]
-                learned = load_reward(self._folder(run, number) / "reward")
+                learned = load_reward(self._folder(run, number) / "reward", device=config.device)
                 said = np.asarray(learned(prompts, report.completions), dtype=np.float64)
                 figures["order"] = order_share(said, scores)
         return figures

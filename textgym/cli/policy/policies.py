@@ -15,6 +15,7 @@ from gymnasium.error import UnregisteredEnv
 
 from agents.models.loading import load_model, tokenizer_of
 from agents.models.policy import TransformerPolicy
+from textgym.cli.reward.naming import rewards_on_device
 from textgym.files import last_checkpoint
 from textgym.messages import did_you_mean
 from textgym.pretrained.adapters import AdapterConfig
@@ -91,12 +92,13 @@ def make_envs(
         env: Its id, with or without ``textgym:``.
         arguments: Its arguments.
         num_envs: How many rows.
-        device: Where they are.
+        device: Where they are, and the models of their reward, unless it says where.
 
     Raises:
         ValueError: If there is no such environment, or it is none of texts.
     """
-    given = {"backend": "torch", "device": device, "autoreset_mode": "Disabled", **arguments}
+    placed = rewards_on_device(arguments, device)
+    given = {"backend": "torch", "device": device, "autoreset_mode": "Disabled", **placed}
     try:
         envs: Any = gym.make_vec(env, num_envs=num_envs, **given)
     except UnregisteredEnv as error:

@@ -13,9 +13,11 @@ from textgym.rewards.registry import find_reward, known_rewards
 from textgym.rewards.resolving import COMBINATIONS, FOLDER_REWARD
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from textgym.rewards import Scorer
 
-__all__ = ["folders_of", "named_reward", "read_spec"]
+__all__ = ["folders_of", "named_reward", "on_device", "read_spec", "rewards_on_device"]
 
 _PARTS = ("reward", "rewards")  # of what is made of others
 
@@ -33,7 +35,7 @@ def named_reward(words: str, device: str) -> Scorer:
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
     try:
-        return resolve(_on_device(read_spec(words), device))
+        return resolve(on_device(read_spec(words), device))
     except (ValueError, TypeError) as error:
         raise CommandError(" ".join(str(error).split())) from error
 
@@ -63,11 +65,26 @@ def folders_of(spec: Any) -> list[Path]:
     return [folder for part in inner for folder in folders_of(part)]
 
 
-def _on_device(spec: Any, device: str) -> Any:
+def rewards_on_device(arguments: Mapping[str, Any], device: str) -> dict[str, Any]:
+    """Writes the device into an environment's arguments, for each model that its reward is made of.
+
+    Args:
+        arguments: They may name no reward, or a factory beside its ``reward_kwargs``.
+        device: Where models compute, unless the arguments say it.
+    """
+    reward, given = arguments.get("reward"), arguments.get("reward_kwargs")
+    if reward is None:
+        return dict(arguments)
+    if given is None:
+        return {**arguments, "reward": on_device(reward, device)}
+    return {**arguments, "reward_kwargs": _arguments_on(str(reward), given, device)}
+
+
+def on_device(spec: Any, device: str) -> Any:
     """Writes the device into the settings of each model that a reward is made of."""
     if isinstance(spec, list):
         return [
-            [_on_device(part[0], device), *part[1:]] if _is_pair(part) else part for part in spec
+            [on_device(part[0], device), *part[1:]] if _is_pair(part) else part for part in spec
         ]
     if isinstance(spec, str):
         known = spec in known_rewards() or not _is_folder(spec)
@@ -85,9 +102,9 @@ def _arguments_on(name: str, arguments: Any, device: str) -> Any:
         for part in _PARTS:
             given = arguments.get(part)
             if part == "rewards" and isinstance(given, list):
-                moved[part] = [_on_device(one, device) for one in given]
+                moved[part] = [on_device(one, device) for one in given]
             elif given is not None:
-                moved[part] = _on_device(given, device)
+                moved[part] = on_device(given, device)
         return moved
     factory = find_reward(name)
     takes = callable(factory) and "device" in inspect.signature(factory).parameters

@@ -8,8 +8,9 @@ import torch
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.reading.scoring import PreferenceReward
 from textgym.cli.parsing import CommandError
+from textgym.cli.policy import policies
 from textgym.cli.reward import naming
-from textgym.cli.reward.naming import folders_of, named_reward, read_spec
+from textgym.cli.reward.naming import folders_of, named_reward, read_spec, rewards_on_device
 from textgym.rewards import resolve
 from textgym.tokenizers import load_tokenizer
 
@@ -70,6 +71,40 @@ def test_a_device_reaches_every_model_that_takes_one(monkeypatch):
         {"log_likelihood": {"device": "cpu", "path": "lm"}},
         {"rouge": {"variant": "rouge1"}},
     ]
+
+
+def test_the_device_reaches_the_reward_of_an_environment(monkeypatch):
+    """Its models ran on the CPU, whatever ``--device`` said, unless the arguments named one."""
+    monkeypatch.setattr(naming, "_is_folder", lambda name: name.startswith("runs/"))
+    loaded = {naming.FOLDER_REWARD: {"path": "runs/a", "device": "meta"}}
+
+    def placed(**arguments):
+        return rewards_on_device({"split": "train", **arguments}, "meta")
+
+    assert placed() == {"split": "train"}
+    assert placed(reward="runs/a")["reward"] == loaded
+    assert placed(reward=[["runs/a", 1.0]])["reward"] == [[loaded, 1.0]]
+    assert placed(reward="model", reward_kwargs={"path": "runs/a"}) == {
+        "split": "train",
+        "reward": "model",
+        "reward_kwargs": {"path": "runs/a", "device": "meta"},
+    }
+    kept = {"reward": "model", "reward_kwargs": {"path": "runs/a", "device": "cpu"}}
+    assert placed(**kept) == {"split": "train", **kept}
+    assert placed(reward="rouge", reward_kwargs={"variant": "rouge1"})["reward_kwargs"] == {
+        "variant": "rouge1"
+    }
+
+
+def test_a_command_s_environment_has_its_reward_on_the_device(model, monkeypatch):
+    asked = []
+    loaded = policies.rewards_on_device
+    monkeypatch.setattr(
+        policies, "rewards_on_device", lambda *given: asked.append(given) or loaded(*given)
+    )
+    arguments = {"reward": str(model)}
+    policies.make_envs("TextGym/Alphabet-v0", arguments, num_envs=1, device="cpu")
+    assert asked == [(arguments, "cpu")]
 
 
 def test_a_folder_scores_as_without_a_device_and_is_found_in_json(model):
