@@ -148,7 +148,7 @@ def profile_curve(study: Study, outcomes: Sequence[Outcome]) -> Curve:
     return Curve(
         title="Performance profiles",
         x_label="gold gain at equal tokens",
-        y_label="share of runs that gained more",
+        y_label="share of runs above",
         lines={
             name: [(level, one.value) for level, one in zip(levels, each, strict=True)]
             for name, each in shares.items()
@@ -185,7 +185,7 @@ def spread_curve(study: Study, outcomes: Sequence[Outcome]) -> Curve:
     return Curve(
         title="Spread of the reward within prompts",
         x_label="share of prompts",
-        y_label="deviations of all scores, at most",
+        y_label="deviations, at most",
         lines=lines,
         caption=(
             "The standard deviation of a prompt's completions by the start, over that of all "
