@@ -28,7 +28,12 @@ __all__ = ["RowAttributes"]
 _BY_ROW = frozenset({"action_masks", "authored", "np_random", "np_random_seed", "pair_masks"})
 _RENDER = "render"
 _SPACES = frozenset({"action_space", "observation_space"})
-_OF_THE_BATCH = frozenset({"close", "fork", "reset", "restore_state", "save_state", "step"})
+_OF_THE_BATCH = frozenset(
+    {
+        *("close", "fork", "reset", "restore_state", "save_state", "score_later", "scores_of"),
+        "step",
+    }
+)
 _SET_FOR_ALL = "render_mode"
 _GENERATORS = "np_random"
 

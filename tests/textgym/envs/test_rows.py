@@ -11,7 +11,7 @@ from textgym.envs.single import TextEnv
 from textgym.envs.vector import TextVectorEnv
 from textgym.wrappers.vector import TextObservation
 
-BATCHES = {"reset", "step", "save_state", "restore_state", "close"}
+BATCHES = {"reset", "step", "save_state", "restore_state", "close", "score_later", "scores_of"}
 OTHERS = {  # which differ by what they are, or whom they are asked of
     "metadata": "a batch says when it resets",
     "spec": "of what a batch is made of",
