@@ -7,8 +7,6 @@ beginnings. The loss is a mean over the learned tokens of a whole update, howeve
 is accumulated from.
 
 A run that was stopped goes on from its last whole checkpoint.
-
-Simplification: one device a process; several by accelerate's launcher.
 """
 
 from __future__ import annotations
@@ -70,10 +68,7 @@ _ADAPTERS = "adapters.safetensors"  # in a checkpoint, where they alone learn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SFTConfig:
-    """How a language model is trained, and the shape of one from scratch, a GPT-2.
-
-    The defaults are for minutes on two cores, from scratch.
-    """
+    """How a language model is trained, in minutes on two cores; from scratch, a GPT-2's shape."""
 
     layers: int = 4
     """Transformer blocks, from scratch."""
@@ -324,31 +319,35 @@ class _LanguageTrainer(Trainer):
             model.train(was_training)
 
     # Trainer knows adapters by peft's own wrapper, which models here do without.
+    @property
+    def _whole(self) -> Any:
+        return self.model
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        if not has_adapters(self.model):
+        if not has_adapters(self._whole):
             super()._save(output_dir, state_dict)
             return
         from safetensors.torch import save_file
 
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
-        learns = {n: p.detach().cpu() for n, p in self.model.named_parameters() if p.requires_grad}
+        learns = {n: p.detach().cpu() for n, p in self._whole.named_parameters() if p.requires_grad}
         save_file(learns, folder / _ADAPTERS)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        if not has_adapters(self.model):
+        if not has_adapters(self._whole):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
             return
         from safetensors.torch import load_file
 
         weights = load_file(Path(resume_from_checkpoint) / _ADAPTERS)
-        parameters = dict(self.model.named_parameters())
+        parameters = dict(self._whole.named_parameters())
         with torch.no_grad():
             for name, value in weights.items():
                 parameters[name].copy_(value)
 
     def _load_best_model(self) -> None:
-        if not has_adapters(self.model):
+        if not has_adapters(self._whole):
             super()._load_best_model()
             return
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))

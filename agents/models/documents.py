@@ -212,7 +212,7 @@ def require_packable(model: PreTrainedModel) -> None:
     ids = torch.arange(1, 7, device=model.device)[None] % model.config.get_text_config().vocab_size
     places = torch.tensor([[0, 1, 2, 0, 1, 2]], device=model.device)
     was_training = model.training
-    model.eval()
+    model.train(mode=False)
     try:
         with torch.no_grad():
             row = model(input_ids=ids, position_ids=places, use_cache=False).logits[:, 3:].float()

@@ -347,7 +347,7 @@ def _save(
         "figures": figures,
     }
     with atomic_folder(config.out / "staging") as folder:
-        save_model(model.eval(), folder, tokenizer)
+        save_model(model, folder, tokenizer)
     for path in (config.out / "staging").iterdir():
         path.replace(config.out / path.name)
     (config.out / "staging").rmdir()
