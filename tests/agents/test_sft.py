@@ -175,7 +175,9 @@ def test_other_texts_are_not_gone_on_with_and_it_is_said(tmp_path, caplog):
     with pytest.raises(KeyboardInterrupt):
         train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[_StopAt(10)])
     train_language_model(CONFIG, TOKENIZER, TEXTS[::-1], tmp_path / "m")
-    assert [record.message.partition(" of a run ")[2] for record in caplog.records] == [
+    # transformers warns as well, where two checkpoints are written within a tick of the clock.
+    said = [record.message for record in caplog.records if record.name == "agents.sft"]
+    assert [line.partition(" of a run ")[2] for line in said] == [
         "with other data: this one begins anew"
     ]
     train_language_model(CONFIG, TOKENIZER, TEXTS[::-1], tmp_path / "straight")
