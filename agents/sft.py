@@ -189,12 +189,13 @@ def train_language_model(
     Raises:
         ValueError: If there is no text.
     """
-    model = make_language_model(config, tokenizer)
+    model, length = make_language_model(config, tokenizer), config.row_tokens
     figures = fit_language_model(
         config,
         model,
         tokenizer,
-        text_documents(tokenizer, texts, config.row_tokens),
+        # Trainer counts a GPT-2's first label, which nothing predicts: the figures are of that.
+        [Document(d.ids, int(config.packing)) for d in text_documents(tokenizer, texts, length)],
         out.with_name(f"{out.name}.checkpoints"),
         device=device,
         callbacks=callbacks,
