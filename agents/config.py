@@ -47,6 +47,11 @@ class Scoring:
     workers: int = 0
     retries: int = 0
 
+    @classmethod
+    def of(cls, config: LearnerConfig) -> Scoring:
+        """As a learner's settings have it."""
+        return cls(workers=config.reward_workers, retries=config.reward_retries)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerConfig:
@@ -162,11 +167,6 @@ class LearnerConfig:
     def sampling(self) -> Sampling:
         """How actions are drawn."""
         return Sampling(temperature=self.temperature, top_k=self.top_k, top_p=self.top_p)
-
-    @property
-    def scoring(self) -> Scoring:
-        """How the reward is asked."""
-        return Scoring(workers=self.reward_workers, retries=self.reward_retries)
 
     @property
     def updates_on_policy(self) -> bool:

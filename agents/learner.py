@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 
-from agents.config import LearnerConfig
+from agents.config import LearnerConfig, Scoring
 from agents.maths.advantages import masked_mean
 from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
@@ -293,7 +293,7 @@ class Learner:
                 example_ids=example_ids,
                 group=group,
                 share=self.processes.share(len(example_ids)),
-                outside=Outside(engine=self.engine, scoring=self.config.scoring),
+                outside=Outside(engine=self.engine, scoring=Scoring.of(self.config)),
             )
         rollout = self.processes.gather_rollout(own, len(example_ids))
         self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)

@@ -116,14 +116,16 @@ class LateScores:
             if not len(part):
                 continue
             some = texts.take(slice(int(part[0]), int(part[-1]) + 1))
-            if self._pool is None:
-                start = time.perf_counter()
-                answer: Future[_Scores] = Future()
-                answer.set_result(self._scores(some))
-                self.seconds += time.perf_counter() - start
-            else:
-                answer = self._pool.submit(self._scores, some)
-            self._asked.append((episodes[part], answer))
+            self._asked.append((episodes[part], self._answer(some)))
+
+    def _answer(self, texts: Finished) -> Future[_Scores]:
+        """What a worker will have said; without workers, what was said at once."""
+        if self._pool is not None:
+            return self._pool.submit(self._scores, texts)
+        start, answer = time.perf_counter(), Future[_Scores]()
+        answer.set_result(self._scores(texts))
+        self.seconds += time.perf_counter() - start
+        return answer
 
     @torch.no_grad()  # which is of a thread
     def _scores(self, texts: Finished) -> _Scores:

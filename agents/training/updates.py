@@ -137,7 +137,7 @@ class Updates:
         self._in_a_share = True
         deal, sizes = self._processes.deal, lengths if tokens is None else tokens
         own = parts(deal(minibatch, lengths), deal(sizes, lengths), self._config.micro_batch_tokens)
-        every, count = self._processes.evened(own, minibatch[sizes.argmin()].reshape(1))
+        every, count = self._processes.evened(own, minibatch.index_select(0, sizes.argmin()[None]))
         for number, part in enumerate(every):
             self._counts = number < count
             yield part
