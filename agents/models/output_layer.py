@@ -23,7 +23,7 @@ __all__ = ["chosen_log_probs"]
 
 _CHUNK_BYTES = {"cpu": 2**23}  # of float32 logits: 8 MiB a temporary
 _CHUNK_BYTES_ELSEWHERE = 2**28  # a GPU is slow on small products, and has no such allocator
-_FEWEST_ACTIONS = 256  # of a chunk, whatever they take: each chunk reads the whole weight
+_FEWEST_ACTIONS = 128  # of a chunk, whatever they take: each chunk reads the whole weight
 _FLOAT32_BYTES = 4
 _KEPT_NUMBERS = 2**24  # for a backward pass: 64 MiB
 

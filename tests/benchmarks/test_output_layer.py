@@ -43,6 +43,6 @@ def test_larger_chunks_read_the_weight_less_often(monkeypatch, capsys):
     with capsys.disabled():
         ratio = seconds["crumbs"] / seconds["chunks"]
         print(
-            f"\nV = {VOCABULARY:,}: 41 actions at a time {seconds['crumbs']:.2f} s, 256 "
+            f"\nV = {VOCABULARY:,}: 41 actions at a time {seconds['crumbs']:.2f} s, 128 "
             f"{seconds['chunks']:.2f} s, {ratio:.2f} times as fast"
         )
