@@ -1,11 +1,7 @@
 """Several processes learn what one would have learned, and none is left waiting for another."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +9,7 @@ import torch
 from agents.training.distributed import Processes, current_processes, fingerprint
 from tests.agents import in_processes
 from tests.agents.toys import make_model
-
-ROOT = Path(__file__).parents[3]
+from tests.agents.training.processes import start
 
 
 @pytest.mark.parametrize(("total", "count"), [(14, 4), (3, 4), (0, 2), (8, 1)])
@@ -55,28 +50,6 @@ def test_a_fingerprint_tells_weights_apart():
     assert same != fingerprint(models[1])
 
 
-def _start(rank, count, port, out):
-    environment = {
-        **os.environ,
-        "WORLD_SIZE": str(count),
-        "LOCAL_WORLD_SIZE": str(count),
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    with (out / f"{rank}.log").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.agents.in_processes", str(out)],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-        )
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """What one process says of itself, and what two say."""
@@ -84,7 +57,7 @@ def told(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [_start(rank, 2, port, out) for rank in range(2)]
+    started = [start("tests.agents.in_processes", rank, 2, port, out) for rank in range(2)]
     try:
         in_processes.main(out / "..")
         for rank, process in enumerate(started):

@@ -5,6 +5,7 @@ import torch
 
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
+from agents.models.episodes import evaluate_grown
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
@@ -100,14 +101,14 @@ def test_every_pass_of_an_update_is_in_the_precision_that_is_asked_for(
         else config(bf16=bf16, minibatches=2)
     )
     learner = kind(policy, make_toy(rows=8), settings, reference=reference)
-    evaluated, evaluate = [], TransformerPolicy._evaluate_grown
+    evaluated = []
 
-    def noted(self, *args, **kwargs):
+    def noted(policy, *args, **kwargs):
         is_narrow = torch.is_autocast_enabled("cpu")
-        evaluated.append((self.model is reference.model, torch.is_grad_enabled(), is_narrow))
-        return evaluate(self, *args, **kwargs)
+        evaluated.append((policy.model is reference.model, torch.is_grad_enabled(), is_narrow))
+        return evaluate_grown(policy, *args, **kwargs)
 
-    monkeypatch.setattr(TransformerPolicy, "_evaluate_grown", noted)
+    monkeypatch.setattr("agents.models.policy.evaluate_grown", noted)
     learner.step()
     assert {narrow for *_, narrow in evaluated} == {bf16}
     of_whom = {tuple(who) for *who, _ in evaluated}

@@ -1,11 +1,7 @@
 """Two processes that each keep a part of the weights learn what one learns that keeps them all."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,8 +14,7 @@ from agents.models.sharding import copy_over, own_part, own_share, require_shard
 from agents.training.distributed import Processes
 from tests.agents.toys import make_model
 from tests.agents.training import in_shards
-
-ROOT = Path(__file__).parents[3]
+from tests.agents.training.processes import start
 
 
 def test_quantised_weights_are_refused_in_one_line():
@@ -49,28 +44,6 @@ def test_what_is_not_cut_is_whole_and_one_s_own():
     assert Processes().evened(parts, torch.tensor([0])) == (parts, 1)
 
 
-def _start(rank, port, out):
-    environment = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-    }
-    with (out / f"{rank}.log").open("w") as log:
-        return subprocess.Popen(
-            [sys.executable, "-W", "error", "-m", "tests.agents.training.in_shards", str(out)],
-            env=environment,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            cwd=ROOT,
-        )
-
-
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):
     """What one process says of itself, what two say, and where they wrote."""
@@ -78,7 +51,7 @@ def told(tmp_path_factory):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    started = [_start(rank, port, out) for rank in range(2)]
+    started = [start("tests.agents.training.in_shards", rank, 2, port, out) for rank in range(2)]
     try:
         in_shards.main(out)
         for rank, process in enumerate(started):

@@ -23,7 +23,6 @@ from agents.models.scratch import SCRATCH_PREFIX
 from agents.sft import SFTConfig, fit_language_model, make_language_model
 from agents.training.guards import explained_memory
 from textgym.cli.console import (
-    Bar,
     bar,
     chosen_device,
     keep_large_blocks,
@@ -34,6 +33,7 @@ from textgym.cli.parsing import CommandError
 from textgym.cli.policy.material import Material, read_material
 from textgym.cli.policy.policies import one_line
 from textgym.cli.policy.running import FORESEEABLE
+from textgym.cli.training import TrainingBar
 from textgym.files import atomic_file, atomic_folder, exclusive_folder, write_json
 from textgym.pretrained.adapters import AdapterConfig
 from textgym.provenance import code_version, named_contents
@@ -189,7 +189,7 @@ def _train(config: SFTTraining, console: Console) -> None:
         *(f"  {note}" for note in learned.notes),
     )
     with bar("Language model", console) as shown:
-        watch = _Watch(shown, console, tokenizer, held_out or documents, config)
+        samples = _Samples(console, tokenizer, held_out or documents, config)
         figures = fit_language_model(
             config.training,
             model,
@@ -198,9 +198,9 @@ def _train(config: SFTTraining, console: Console) -> None:
             config.out / "checkpoints",
             held_out=held_out,
             device=device,
-            callbacks=[watch],
+            callbacks=[TrainingBar(shown, ("loss", "eval_perplexity")), samples],
         )
-    watch.write_samples(model, int(figures["steps"]))
+    samples.write(model, int(figures["steps"]))
     _save(config, model, tokenizer, figures)
     seen = f"; held-out perplexity {figures['perplexity']:.2f}" if "perplexity" in figures else ""
     say(
@@ -242,47 +242,22 @@ def _start(config: SFTTraining) -> tuple[PreTrainedModel, Tokenizer]:
     return load_model(config.model, tokenizer, lora=adapters, width=settings.row_tokens)
 
 
-class _Watch(TrainerCallback):
-    """Moves the bar, and lets the model write at each look."""
+class _Samples(TrainerCallback):
+    """Lets the model write at each look."""
 
     def __init__(
         self,
-        shown: Bar,
         console: Console,
         tokenizer: Tokenizer,
         documents: Sequence[Document],
         config: SFTTraining,
     ) -> None:
-        self._bar, self._console, self._note = shown, console, ""
-        self._tokenizer, self._config = tokenizer, config
+        self._console, self._tokenizer, self._config = console, tokenizer, config
         # A completion's prompt, or how a text opens.
         self._prompts = [
             one.ids[: max(1, min(len(one.ids) - 1, one.start if one.start > 1 else _OPENING))]
             for one in documents[:_PROMPTS]
         ]
-
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
-        state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """Keeps the last figures for the bar."""
-        known = [name for name in ("loss", "eval_perplexity") if name in (logs or {})]
-        if logs and known:
-            self._note = "  ".join(f"{name} {float(logs[name]):.3f}" for name in known)
-
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **_: Any,
-    ) -> None:
-        """Moves the bar."""
-        self._bar.update(state.global_step, state.max_steps, self._note)
 
     def on_evaluate(
         self,
@@ -295,9 +270,9 @@ class _Watch(TrainerCallback):
         """Says the perplexity, and shows a text."""
         found = (metrics or {}).get("eval_perplexity", float("nan"))
         say(self._console, f"  update {state.global_step}: held-out perplexity {found:.2f}")
-        self.write_samples(known["model"], state.global_step)
+        self.write(known["model"], state.global_step)
 
-    def write_samples(self, model: Any, step: int) -> None:
+    def write(self, model: Any, step: int) -> None:
         """Writes after a few prompts, into ``samples.jsonl``; one of them is shown.
 
         What was written there at this update or later, before a kill, is replaced.

@@ -32,6 +32,7 @@ from reward_models.preferences import (
 )
 from textgym.cli.feedback.compare import origins_of
 from textgym.cli.stages import Run, RunError
+from textgym.cli.training import TrainingBar
 from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
 from textgym.pretrained.precision import time_passes
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from textgym.cli.console import Bar
     from textgym.cli.quickstart.plan import Plan
     from textgym.envs.vector import TextVectorEnv
 
@@ -105,33 +105,11 @@ def train_the_judge(run: Run, plan: Plan) -> Mapping[str, Any]:
     }
 
 
-class _Progress(TrainerCallback):
-    """Shows a ``Trainer``'s progress, and writes its losses to the disk at the end."""
+class _History(TrainerCallback):
+    """Writes a ``Trainer``'s losses to the disk at the end."""
 
-    def __init__(self, bar: Bar, log: Path) -> None:
-        self._bar, self._log, self._note = bar, log, ""
-
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
-        state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """Keeps the last loss for the bar."""
-        if logs and "loss" in logs:
-            self._note = f"loss {float(logs['loss']):.3f}"
-
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **_: Any,
-    ) -> None:
-        """Moves the bar."""
-        self._bar.update(state.global_step, state.max_steps, self._note)
+    def __init__(self, log: Path) -> None:
+        self._log = log
 
     def on_train_end(
         self,
@@ -158,7 +136,7 @@ def train_the_language_model(run: Run, plan: Plan) -> Mapping[str, Any]:
             texts,
             run.out / "language_model",
             device=plan.device,
-            callbacks=[_Progress(bar, run.out / "logs" / "language_model")],
+            callbacks=[TrainingBar(bar), _History(run.out / "logs" / "language_model")],
         )
     model = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device).model
     unseen = [review.text for review in load_reviews("validation")]
@@ -263,7 +241,7 @@ def train_the_reward_model(run: Run, plan: Plan) -> Mapping[str, Any]:
             load_tokenizer(run.out / "tokenizer.model"),
             out,
             plan.device,
-            callbacks=[_Progress(bar, run.out / "logs" / "reward_model")],
+            callbacks=[TrainingBar(bar), _History(run.out / "logs" / "reward_model")],
         )
     reward = load_reward(out, device=plan.device)
     noisy = evaluate_reward(reward, held_out)

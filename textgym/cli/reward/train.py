@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import tyro
 from rich.console import Console
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from reward_models.learning.settings import RewardTrainingConfig, RewardTrainingData
 from reward_models.learning.training import fit_reward_model
@@ -17,7 +16,6 @@ from reward_models.measuring.pairs import chance_warnings, drawn_with
 from reward_models.preferences import completions_of, decided_pairs, write_preferences
 from reward_models.reading.scoring import PreferenceReward
 from textgym.cli.console import (
-    Bar,
     bar,
     chosen_device,
     keep_large_blocks,
@@ -28,6 +26,7 @@ from textgym.cli.parsing import CommandError
 from textgym.cli.reward.data import DIVISION, HELD_OUT_FILE, StoreQuestion, Votes, load_data
 from textgym.cli.reward.marks import MarksConfig, find_marks, train_on_marks
 from textgym.cli.reward.starts import make_start
+from textgym.cli.training import TrainingBar
 from textgym.files import exclusive_folder
 from textgym.statistics.calibration import calibration_error, cross_fitted, probabilities
 from textgym.statistics.linked import grouped
@@ -156,7 +155,7 @@ def _train(config: RewardTrainConfig, console: Console) -> None:
                 start.tokenizer,
                 config.out,
                 device,
-                callbacks=[_Watch(shown)],
+                callbacks=[TrainingBar(shown, ("loss", "accuracy"))],
             )
     except ValueError as error:
         raise CommandError(str(error)) from error
@@ -165,36 +164,6 @@ def _train(config: RewardTrainConfig, console: Console) -> None:
     if data.held_out:
         write_preferences(data.held_out, config.out / HELD_OUT_FILE)
     _summarise(console, config, metrics, reward, pairs)
-
-
-class _Watch(TrainerCallback):
-    """Moves the bar."""
-
-    def __init__(self, shown: Bar) -> None:
-        self._bar, self._note = shown, ""
-
-    def on_log(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
-        state: TrainerState,  # noqa: ARG002
-        control: TrainerControl,  # noqa: ARG002
-        logs: dict[str, float] | None = None,
-        **_: Any,
-    ) -> None:
-        """Keeps the last figures for the bar."""
-        known = [name for name in ("loss", "accuracy") if name in (logs or {})]
-        if logs and known:
-            self._note = "  ".join(f"{name} {float(logs[name]):.3f}" for name in known)
-
-    def on_step_end(
-        self,
-        args: TrainingArguments,  # noqa: ARG002 - Trainer's signature
-        state: TrainerState,
-        control: TrainerControl,  # noqa: ARG002
-        **_: Any,
-    ) -> None:
-        """Moves the bar."""
-        self._bar.update(state.global_step, state.max_steps, self._note)
 
 
 def _announce(console: Console, config: RewardTrainConfig, data: LoadedData, start: Start) -> None:

@@ -15,6 +15,7 @@ from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.material import Material, read_material
 from textgym.cli.policy.sft import SFTTraining, train_sft
+from textgym.cli.training import TrainingBar
 from textgym.tokenizers import HuggingFaceTokenizer, load_tokenizer, train_tokenizer
 from textgym.tokenizers.conversion import as_fast_tokenizer, save_as_fast
 
@@ -223,11 +224,9 @@ def test_a_stopped_command_goes_on_to_the_same_weights(home, tmp_path, monkeypat
 
     from safetensors.torch import load_file
 
-    from textgym.cli.policy import sft
-
     training = replace(SHAPE, save_steps=2)
     printed(_config(home, "texts.jsonl", tmp_path / "straight", training=training))
-    step = sft._Watch.on_step_end
+    step = TrainingBar.on_step_end
 
     def killed(self, args, state, control, **known):
         if state.global_step == 5:
@@ -236,7 +235,7 @@ def test_a_stopped_command_goes_on_to_the_same_weights(home, tmp_path, monkeypat
 
     config = _config(home, "texts.jsonl", tmp_path / "cut", training=training)
     with monkeypatch.context() as patch:
-        patch.setattr(sft._Watch, "on_step_end", killed)
+        patch.setattr(TrainingBar, "on_step_end", killed)
         with pytest.raises(KeyboardInterrupt):
             printed(config)
     assert list((tmp_path / "cut").glob("checkpoints/*/checkpoint-4"))

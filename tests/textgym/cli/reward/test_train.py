@@ -154,10 +154,10 @@ def test_a_stopped_command_goes_on_when_it_is_given_again(tmp_path, monkeypatch)
     data = write(tmp_path / "data.jsonl", rows(180))
     run("whole")
     with monkeypatch.context() as patched:
-        patched.setattr("textgym.cli.reward.train._Watch.on_step_end", stop)
+        patched.setattr("textgym.cli.training.TrainingBar.on_step_end", stop)
         with pytest.raises(KeyboardInterrupt):
             run("parts")
-        patched.setattr("textgym.cli.reward.train._Watch.on_step_end", stop_at_once)
+        patched.setattr("textgym.cli.training.TrainingBar.on_step_end", stop_at_once)
         run("parts")
     for name in ("metrics.json", "training.json", "model.safetensors"):
         whole, parts = (tmp_path / out / name for out in ("whole", "parts"))
