@@ -77,12 +77,22 @@ OWN = {
 }
 # Not theirs to say, or tested below.
 OURS = {"seed", "bf16", "micro_batch_tokens", "kl_gain"}
+# Where and how things are computed, which the presets leave as it is.
+PLACES = {
+    "shard": False,
+    "gradient_checkpointing": False,
+    "engine": "builtin",
+    "engine_folder": None,
+    "engine_timeout": 600.0,
+    "reward_workers": 0,
+    "reward_retries": 0,
+}
 
 
 @pytest.mark.parametrize("name", get_args(PresetName))
 def test_every_value_is_the_published_one(name):
     made = dataclasses.asdict(PRESETS[name]())
-    assert {k: v for k, v in made.items() if k not in OURS} == SHARED | OWN[name]
+    assert {k: v for k, v in made.items() if k not in OURS} == SHARED | PLACES | OWN[name]
 
 
 def test_the_price_follows_at_the_published_horizon():

@@ -18,7 +18,6 @@ from textgym.data.json_rows import array_rows, line_rows
 from textgym.data.packages import Package
 from textgym.data.sources import open_text, reading_errors, require_file, suffix_of
 from textgym.messages import did_you_mean
-from textgym.pretrained.checkpoints import asking_hub
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -365,6 +364,8 @@ def _read_dataset(name: str) -> Iterator[_Found]:
     if not _DATASETS.is_installed():
         raise _DATASETS.missing(name)
     import datasets
+
+    from textgym.pretrained.checkpoints import asking_hub
 
     dataset, _, configuration = name.removeprefix(DATASETS_PREFIX).partition(":")
     with asking_hub() as trouble:

@@ -211,7 +211,7 @@ def test_a_kill_while_the_policy_is_written_leaves_the_last_whole_one(
     _run(train_ppo, _config(tmp_path, total_timesteps=1), capsys)
     before = (tmp_path / "policy" / "model.safetensors").read_bytes()
 
-    def killed(policy, folder, tokenizer):
+    def killed(policy, folder, tokenizer, **_):
         (folder / "model.safetensors").write_bytes(b"half")
         raise KeyboardInterrupt
 
