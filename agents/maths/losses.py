@@ -183,7 +183,7 @@ def reinforce_loss(
         advantages: ``(N, C)``.
         weights: ``(N, C)``.
     """
-    plain_ratio, _ = _log_ratios(log_probs.detach(), old_log_probs, weights)
+    plain_ratio, _ = _log_ratios(log_probs, old_log_probs, weights)
     loss = weighted_sum(-advantages * log_probs, weights)
     return _measured(loss, plain_ratio, torch.zeros_like(weights, dtype=torch.bool), weights)
 

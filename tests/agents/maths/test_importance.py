@@ -5,7 +5,12 @@ import math
 import pytest
 import torch
 
-from agents.maths.importance import corrected, effective_share, truncated_weights
+from agents.maths.importance import (
+    corrected,
+    effective_share,
+    largest_weight,
+    truncated_weights,
+)
 
 
 def test_weights_are_truncated_and_have_no_gradient():
@@ -30,3 +35,9 @@ def test_no_ratio_overflows():
     """They are held within 20 nats, without a cap as well."""
     ratios = truncated_weights(torch.tensor([1e3, 20.0, -1e3]), math.inf)
     assert ratios.tolist() == pytest.approx([math.exp(20), math.exp(20), math.exp(-20)], rel=1e-5)
+
+
+def test_an_engine_is_weighed_by_two_unless_it_is_said_otherwise():
+    assert largest_weight(None, is_own=True) is None
+    assert largest_weight(None, is_own=False) == 2.0
+    assert largest_weight(5.0, is_own=True) == largest_weight(5.0, is_own=False) == 5.0
