@@ -328,9 +328,9 @@ def disagreement_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
     shown = [*rewards, GOLD]
     found = []
     for place, texts in enumerate(_written(outcomes, shown)):
-        apart = [float(np.std([text["z"][name] for name in judges])) for text in texts]
-        order = sorted(range(len(texts)), key=lambda k, apart=apart: -apart[k])  # type: ignore[misc] # bound above
-        found.append((float(np.mean(apart)), place, [texts[k] for k in order[:_TEXTS]]))
+        apart = np.array([np.std([text["z"][name] for name in judges]) for text in texts])
+        order = np.argsort(-apart, kind="stable")[:_TEXTS]
+        found.append((float(apart.mean()), place, [texts[k] for k in order]))
     found.sort(key=lambda each: -each[0])
     rows = [
         (
