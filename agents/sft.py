@@ -254,7 +254,7 @@ def fit_language_model(
     home, said = checkpoint_home(checkpoints, decides)
     if said:
         _LOG.warning(said)
-    optimizer = _optimizer(config, model)
+    optimizer = _optimizer(config, model, bf16=bf16)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _trapezoid(step, config))
     stoppers = [EarlyStoppingCallback(config.patience)] if config.patience is not None else []
     trainer = _LanguageTrainer(
@@ -371,7 +371,7 @@ def _whole_steps(config: SFTConfig, rows: Sequence[Any]) -> SFTConfig:
     return replace(config, steps=max(1, math.ceil(updates)))
 
 
-def _optimizer(config: SFTConfig, model: PreTrainedModel) -> torch.optim.Optimizer:
+def _optimizer(config: SFTConfig, model: PreTrainedModel, *, bf16: bool) -> torch.optim.Optimizer:
     """What updates the parameters that learn.
 
     Raises:
@@ -385,6 +385,7 @@ def _optimizer(config: SFTConfig, model: PreTrainedModel) -> torch.optim.Optimiz
             matrix_rate=config.matrix_rate,
             rate=config.rate,
             weight_decay=config.weight_decay,
+            bf16=bf16,
         )
     learns = [p for p in model.parameters() if p.requires_grad]
     groups = [

@@ -16,6 +16,16 @@ settings.load_profile("any machine")
 gc.disable()
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--seeds",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run each test of tests/learning/ that takes a seed with the seeds 0 to N - 1",
+    )
+
+
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()

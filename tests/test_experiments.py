@@ -110,18 +110,22 @@ def test_runs_of_other_settings_are_not_put_into_one_table(tmp_path, monkeypatch
     reason="SmolLM2's packages or peft are not installed",
 )
 def test_smollm2_is_measured_before_and_after(tmp_path, monkeypatch, capsys):
-    """One iteration from adapters that change nothing, on the same draws before and after.
+    """One iteration, of adapters that change nothing at first and of all weights.
 
     Of fewer or shorter texts, all may be worth the same, and then there is nothing to learn.
     """
     out = tmp_path / "smollm2.jsonl"
     tiny = ["--seeds", 1, "--iterations", 1, "--texts", 16, "--tokens", 8, "--test-prompts", 16]
     _run(monkeypatch, smollm2_sentiment, "--out", out, *tiny, "--judge-texts", 100)
-    step, last = _lines(out)
-    result = last["result"]
-    assert step["gradient_norm"] > 0
-    assert result["before"]["kl"] == pytest.approx(0, abs=1e-6)
-    assert result["after"]["kl"] != 0
-    assert len(result["before"]["gold"]) == len(result["after"]["gold"]) == 16
-    assert result["tokens"] <= 16 * 8
-    assert len(capsys.readouterr().out.splitlines()) == 2 + 3
+    lines = _lines(out)
+    assert [line["weights"] for line in lines] == ["adapters", "adapters", "all", "all"]
+    for step, last in (lines[:2], lines[2:]):
+        result = last["result"]
+        assert step["gradient_norm"] > 0
+        assert result["before"]["kl"] == pytest.approx(0, abs=1e-6)
+        assert result["after"]["kl"] != 0
+        assert len(result["before"]["gold"]) == len(result["after"]["gold"]) == 16
+        assert result["tokens"] <= 16 * 8
+    rates = [line["learning_rate"] for line in lines if "result" in line]
+    assert rates == [*smollm2_sentiment.LEARNING_RATES.values()]
+    assert len(capsys.readouterr().out.splitlines()) == 2 * 2 + 2 + 2

@@ -126,7 +126,7 @@ def test_no_text_says_so(tmp_path):
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_the_optimiser_takes_every_parameter_once_and_matrices_by_muon(kind):
     model = make_model(kind)
-    optimizer = MuonWithAdamW(model, matrix_rate=0.1, rate=0.1, weight_decay=0.0)
+    optimizer = MuonWithAdamW(model, matrix_rate=0.1, rate=0.1, weight_decay=0.0, bf16=False)
     taken = [p for group in optimizer.param_groups for p in group["params"]]
     assert len({id(p) for p in taken}) == len(taken) == len(list(model.parameters()))
     by_muon = {id(p) for p in optimizer.muon.param_groups[0]["params"]}
@@ -138,7 +138,7 @@ def test_the_optimiser_takes_every_parameter_once_and_matrices_by_muon(kind):
 def test_a_schedule_reaches_both_optimisers():
     """A wrapper that copies its groups would train at the first step size for ever."""
     model = make_model()
-    optimizer = MuonWithAdamW(model, matrix_rate=0.2, rate=0.4, weight_decay=0.0)
+    optimizer = MuonWithAdamW(model, matrix_rate=0.2, rate=0.4, weight_decay=0.0, bf16=False)
     optimizer.load_state_dict(optimizer.state_dict())
     for group in optimizer.param_groups:
         group["lr"] = 0.0

@@ -2,12 +2,13 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from agents.config import LearnerConfig
 from agents.models.policy import TransformerPolicy
-from agents.training.optimizers import adam, share_of_rate
+from agents.training.optimizers import Muon, adam, share_of_rate
 from tests.agents.toys import make_model
 
 
@@ -80,3 +81,53 @@ def test_the_rate_rises_first():
 def test_what_cannot_be_is_refused(settings, said):
     with pytest.raises(ValueError, match=said):
         LearnerConfig(**settings)
+
+
+def _by_singular_values(matrix):
+    """What five steps of Newton-Schulz do: a polynomial of each singular value, in float64."""
+    left, values, right = np.linalg.svd(np.asarray(matrix, np.float64), full_matrices=False)
+    values = values / np.sqrt((values**2).sum())
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left @ np.diag(values) @ right
+
+
+@pytest.mark.parametrize("shape", [(5, 3), (3, 5), (4, 4)])
+def test_muon_in_float32_is_its_formula(shape):
+    """Two steps: momentum .95 with Nesterov's look ahead, decay, a tall matrix moving further."""
+    rng = np.random.default_rng(0)
+    weights, momentum = rng.normal(size=shape), np.zeros(shape)
+    matrix = torch.nn.Parameter(torch.tensor(weights, dtype=torch.float32))
+    muon = Muon([matrix], rate=0.1, weight_decay=0.2, bf16=False)
+    for _ in range(2):
+        gradient = rng.normal(size=shape)
+        matrix.grad = torch.tensor(gradient, dtype=torch.float32)
+        muon.step()
+        momentum = 0.95 * momentum + 0.05 * gradient
+        moved = _by_singular_values(0.05 * gradient + 0.95 * momentum)
+        weights = weights * (1 - 0.1 * 0.2) - 0.1 * max(1, shape[0] / shape[1]) ** 0.5 * moved
+    np.testing.assert_allclose(matrix.detach().numpy(), weights, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", [(64, 16), (16, 64)])
+def test_muon_differs_from_torch_s_by_rounding_alone(shape):
+    """And in bfloat16 by nothing; the state is of one form, so that a run can go on in either."""
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(shape, generator=generator)
+    matrices = [torch.nn.Parameter(start.clone()) for _ in range(3)]
+    same = {"lr": 0.1, "weight_decay": 0.2, "adjust_lr_fn": "original"}
+    optimizers = [
+        torch.optim.Muon(matrices[:1], **same),
+        *(Muon([m], rate=0.1, weight_decay=0.2, bf16=bf16)
+          for m, bf16 in zip(matrices[1:], (True, False), strict=True)),
+    ]  # fmt: skip
+    for _ in range(3):
+        gradient = torch.randn(shape, generator=generator)
+        for matrix, optimizer in zip(matrices, optimizers, strict=True):
+            matrix.grad = gradient.clone()
+            optimizer.step()
+    torchs, rounded, whole = (m.detach() - start for m in matrices)
+    assert torch.equal(torchs, rounded)
+    assert 0 < float((whole - torchs).norm() / torchs.norm()) < 0.03
+    optimizers[1].load_state_dict(optimizers[2].state_dict())
+    optimizers[1].step()

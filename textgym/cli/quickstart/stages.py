@@ -167,8 +167,9 @@ def gather_preferences(run: Run, plan: Plan) -> Mapping[str, Any]:
     with PreferenceStore(run.out / "preferences.sqlite") as store, run.bar("Preferences") as bar:
         envs = make_envs(run, plan, "preference", "length")
         policy = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device)
-        # Nothing is learned from these log-probabilities, so half the digits will do.
-        policy = policy.frozen_copy(torch.bfloat16)
+        if plan.ppo.bf16:
+            # Nothing is learned from these log-probabilities, so half the digits will do.
+            policy = policy.frozen_copy(torch.bfloat16)
         written = {pair.seed for pair in store.pairs()}
         for batch in range(plan.pair_batches):
             if batch not in written:

@@ -14,11 +14,15 @@ from reward_models.preferences import PreferenceStore
 from tests.commands import run_commands
 
 COMMAND = [sys.executable, "-c", "from textgym.cli.main import main; main()", "quickstart"]
+WATCHED = """from tests.products import NoBfloat16
+from textgym.cli.main import main
+with NoBfloat16():
+    main()"""
 
 
-def _run(*arguments, **kwargs):
+def _run(*arguments, command=COMMAND, **kwargs):
     return subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*command, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=280,
@@ -97,9 +101,12 @@ SMOKE = ("--smoke", "--bf16", "False", "--seed", "3", "--out")
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """The directory of a run from the first stage to the last, which nobody may change."""
+    """The directory of a run from the first stage to the last, which nobody may change.
+
+    It is in float32, and no stage may multiply in anything else.
+    """
     out = tmp_path_factory.mktemp("quickstart") / "straight"
-    whole = _run(*SMOKE, out)
+    whole = _run(*SMOKE, out, command=[sys.executable, "-c", WATCHED, "quickstart"])
     assert whole.returncode == 0, whole.stderr
     assert str(out / "report.html") in whole.stdout
     return out
