@@ -224,11 +224,8 @@ def origins_of(pairs: Sequence[Pair], folders: Mapping[str, str] | None = None) 
         folders: Where a policy of that name is, if the name does not say so.
     """
     places = folders or {}
-    hashes = {
-        name: _weights(Path(places.get(name, name)))
-        for pair in pairs
-        for name in (pair.policy_a, pair.policy_b)
-    }
+    names = {name for pair in pairs for name in (pair.policy_a, pair.policy_b)}
+    hashes = {name: _weights(Path(places.get(name, name))) for name in names}
     return [
         Provenance(
             pair_id=pair.pair_id,

@@ -173,11 +173,10 @@ def gather_preferences(run: Run, plan: Plan) -> Mapping[str, Any]:
         written = {pair.seed for pair in store.pairs()}
         for batch in range(plan.pair_batches):
             if batch not in written:
-                pairs = _write_pairs(envs, policy, plan, batch)
-                store.add_pairs(pairs)
-                folders = {"language_model": str(run.out / "language_model")}
-                store.add_provenance(origins_of(pairs, folders))
+                store.add_pairs(_write_pairs(envs, policy, plan, batch))
             bar.update(batch + 1, plan.pair_batches, "pairs written")
+        folders = {"language_model": str(run.out / "language_model")}
+        store.add_provenance(origins_of(store.pairs(), folders))
         # What all annotators look at is the same, so it is worked out once.
         known = functools.cache(lambda text: vader([""], [text])[0])
 

@@ -69,6 +69,21 @@ def test_a_policy_that_was_trained_since_is_another(tmp_path):
     assert "0 of 1 pairs are answered" in run(given)
 
 
+def test_weights_are_read_once_however_many_texts_a_policy_wrote(tmp_path, monkeypatch):
+    """They were read anew for every text, in most of the time that writing texts took."""
+    read = []
+    monkeypatch.setattr(module, "_weights", lambda folder: read.append(folder.name) or "hash")
+    pairs = [
+        Pair(pair_id=str(i), prompt="", a="x", b=str(i), policy_a="first", policy_b=name)
+        for i, name in enumerate(["first", "second"] * 3)
+    ]
+    origins = module.origins_of(pairs, {"second": str(tmp_path / "there")})
+    assert sorted(read) == ["first", "there"]
+    assert [(o.pair_id, o.side, o.policy) for o in origins[:4]] == [
+        ("0", "a", "first"), ("0", "b", "first"), ("1", "a", "first"), ("1", "b", "second"),
+    ]  # fmt: skip
+
+
 def test_the_answers_tell_who_is_preferred_and_what_is_open(tmp_path):
     """People who always prefer the third policy, and of the others the longer text."""
     run(config(tmp_path))
