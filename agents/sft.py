@@ -269,11 +269,10 @@ def fit_language_model(
     trainer.remove_callback(PrinterCallback)
     last = last_checkpoint(home, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
+    an_update = config.batch_size * config.accumulation * config.row_tokens
     figures = {
         "steps": float(result.global_step),
-        "tokens": float(
-            result.global_step * config.batch_size * config.accumulation * config.row_tokens
-        ),
+        "tokens": float(result.global_step * an_update),
         "train_loss": float(result.training_loss),
     }
     return figures | ({"perplexity": math.exp(trainer.held_out_loss())} if watched else {})
