@@ -66,7 +66,10 @@ def check_subject(config: CheckConfig, console: Console | None = None) -> None:
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
     console = console or Console()
-    kind, subject = _find(config)
+    try:
+        kind, subject = _find(config)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     checked = {"env": _check_env, "reward": _check_reward, "task": _check_task}[kind]
     with warnings.catch_warnings(record=True) as noted:
         warnings.simplefilter("always")
@@ -86,6 +89,7 @@ def _find(config: CheckConfig) -> tuple[Kind, Any]:
 
     Raises:
         CommandError: If it names nothing.
+        ValueError: If what it names cannot be imported.
     """
     name = config.name
     kind = _kind_of_name(name) if config.kind == "auto" else config.kind
@@ -99,10 +103,7 @@ def _find(config: CheckConfig) -> tuple[Kind, Any]:
             f"{name} is no environment, reward or task{did_you_mean(name, known)}; give an id, a "
             'name, a file, a folder, or "module:attribute"'
         )
-    try:
-        found = load_attribute(config.kind if kind else "subject", name, name)
-    except ValueError as error:
-        raise CommandError(str(error)) from error
+    found = load_attribute(config.kind if kind else "subject", name, name)
     return kind or _kind_of(found), found
 
 

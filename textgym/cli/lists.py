@@ -247,9 +247,13 @@ def _explain(name: str, console: Console) -> None:
         target = _MADE_OF_OTHERS.get(name) or find_reward(name)
     except ValueError as error:
         raise CommandError(str(error)) from error
+    if not callable(target):
+        raise CommandError(
+            f"{name} is a {type(target).__name__}, which cannot be called: it is no reward"
+        )
     info = info_of(target)
     lines = [
-        f"{name}  {target.__module__}:{target.__qualname__}",
+        f"{name}  {target.__module__}:{getattr(target, '__qualname__', type(target).__qualname__)}",
         "",
         inspect.getdoc(target) or "Nobody said what it is.",
     ]

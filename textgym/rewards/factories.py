@@ -5,16 +5,25 @@ from __future__ import annotations
 import functools
 import importlib
 import sys
+import traceback
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from textgym.messages import did_you_mean
+from textgym.messages import did_you_mean, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from types import ModuleType
 
-__all__ = ["EXTRAS", "is_location", "load_attribute", "load_factory", "missing_package"]
+__all__ = [
+    "EXTRAS",
+    "is_location",
+    "load_attribute",
+    "load_factory",
+    "load_module",
+    "missing_package",
+]
 
 EXTRAS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -67,21 +76,55 @@ def load_attribute(kind: str, name: str, location: str) -> Any:
         location: Where it is.
 
     Raises:
-        ValueError: If the module has no such attribute.
+        ValueError: If the module fails while it is imported, or has no such attribute.
         ModuleNotFoundError: If a package is missing; the message says how to get it.
     """
     module, _, attribute = location.partition(":")
+    imported = load_module(kind, name, module)
     try:
-        return functools.reduce(getattr, attribute.split("."), importlib.import_module(module))
-    except ModuleNotFoundError as error:
-        if name == location and f"{module}.".startswith(f"{error.name}."):
-            raise _missing_module(kind, name, module, error) from error
-        raise missing_package(kind, name, error) from error
+        return functools.reduce(getattr, attribute.split("."), imported)
     except AttributeError as error:
-        near = did_you_mean(attribute, vars(sys.modules[module]))
+        near = did_you_mean(attribute, vars(imported))
         raise ValueError(
             f"{kind} {name!r}: the module {module!r} has no {attribute!r}{near}"
         ) from error
+
+
+def load_module(kind: str, name: str, module: str) -> ModuleType:
+    """Imports a module that somebody named, whose code may be anybody's.
+
+    Args:
+        kind: What is in it, for messages.
+        name: What that was asked for by, for messages; it begins with the module, or is a name of
+            ours.
+        module: The module.
+
+    Raises:
+        ValueError: If the module fails while it is imported.
+        ModuleNotFoundError: If a package is missing; the message says how to get it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if name.startswith(f"{module}:") and f"{module}.".startswith(f"{error.name}."):
+            raise _missing_module(kind, name, module, error) from error
+        raise missing_package(kind, name, error) from error
+    except (Exception, SystemExit) as error:  # it is somebody's own code
+        raise ValueError(
+            f"{kind} {shown(name)}: the module {shown(module)} cannot be imported: "
+            f"{type(error).__name__}: {' '.join(str(error).split())}{_place(error)}"
+        ) from error
+
+
+def _place(error: BaseException) -> str:
+    """Where in a file an import failed; empty where no file is to blame."""
+    if isinstance(error, SyntaxError):
+        return ""  # which says it by itself
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((f for f in reversed(frames) if not f.filename.startswith("<frozen")), None)
+    if last is None or last.filename in (__file__, importlib.__file__):
+        return ""
+    return f" ({last.filename}:{last.lineno})"
 
 
 def _missing_module(

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from textgym.messages import did_you_mean
+from textgym.messages import did_you_mean, shown
 from textgym.rewards.calling import adapt, columns_read
 from textgym.rewards.factories import is_location, load_attribute
 
@@ -174,7 +174,7 @@ def find_reward(name: str) -> Any:
     location = locations.pop() if locations else name
     if not is_location(location):
         raise ValueError(
-            f"unknown reward {name!r}; known: {', '.join(known_rewards())}; or give "
+            f"unknown reward {shown(name)}; known: {', '.join(known_rewards())}; or give "
             '"module:attribute", a folder with a config.json, or a callable'
             f"{did_you_mean(name, known_rewards())}"
         )

@@ -82,7 +82,7 @@ def resolve(reward: Any, reward_kwargs: Mapping[str, Any] | None = None) -> Scor
         return reward
     if isinstance(reward, str | Path):
         name = str(reward)
-        if name not in known_rewards() and (Path(name) / "config.json").is_file():
+        if name not in known_rewards() and _is_folder(name):
             if reward_kwargs is not None:
                 raise ValueError(
                     f"a folder takes no reward_kwargs; give reward={FOLDER_REWARD!r} and "
@@ -203,6 +203,13 @@ def _operands(name: str, specs: Any) -> tuple[Scorer, ...]:
     )
 
 
+def _is_folder(name: str) -> bool:
+    try:
+        return (Path(name) / "config.json").is_file()
+    except OSError:  # such as a name that is too long for one
+        return False
+
+
 def _build(name: str, factory: Callable[..., Any], kwargs: Mapping[str, Any]) -> Any:
     _require_fit(name, factory, kwargs)
     try:
@@ -217,6 +224,10 @@ def _require_fit(name: str, factory: Callable[..., Any], kwargs: Mapping[str, An
         signature = inspect.signature(factory)
     except (TypeError, ValueError):
         return
+    if not isinstance(kwargs, Mapping):
+        raise ValueError(  # noqa: TRY004 - a setting is wrong, not an argument
+            f"reward_kwargs of {name!r} are a dictionary of arguments, got {shown(kwargs)}"
+        )
     try:
         signature.bind(**kwargs)
     except TypeError as error:

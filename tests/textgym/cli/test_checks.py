@@ -96,6 +96,7 @@ def test_what_keeps_its_contract(theirs, name, settings, said):
         ),
         ("TextGym/Alphabt-v0", {}, "TextGym/Alphabt-v0"),
         ("lenght", {}, r"is no environment, reward or task \(did you mean length\?\)"),
+        ("../x:y", {"kind": "task"}, "cannot be imported"),
         ("of_others:stedy", {}, r"has no 'stedy' \(did you mean steady\?\)"),
         ("length", {"columns": "3"}, "--columns must be a JSON object"),
         ("TextGym/Alphabet-v0", {"env_kwargs": "{"}, "--env-kwargs is no JSON"),

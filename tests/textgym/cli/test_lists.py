@@ -1,5 +1,6 @@
 """The lists of environments and rewards, and a page about each reward."""
 
+import functools
 import io
 import sys
 from importlib.metadata import EntryPoint
@@ -15,6 +16,13 @@ from textgym.cli.lists import EnvsConfig, RewardsConfig, list_envs, list_rewards
 from textgym.cli.parsing import CommandError
 from textgym.rewards import describe, known_rewards, register_reward, registry
 from textgym.rewards.resolving import COMBINATIONS
+
+
+def _shares(share, prompts, completions):
+    return [share] * len(completions)
+
+
+HALVED = functools.partial(_shares, 0.5)
 
 
 def env_lines(config):
@@ -189,6 +197,13 @@ def test_each_combination_has_a_page(name):
 def test_an_unknown_name_is_bad_input():
     with pytest.raises(CommandError, match="unknown reward 'vadr'; known: bleu"):
         list_rewards(RewardsConfig(name="vadr"))
+
+
+def test_what_is_no_reward_has_no_page_and_a_partial_has_one(capsys):
+    with pytest.raises(CommandError, match=r"math:pi is a float, which cannot be called"):
+        list_rewards(RewardsConfig(name="math:pi"))
+    list_rewards(RewardsConfig(name="tests.textgym.cli.test_lists:HALVED"))
+    assert "functools:partial" in capsys.readouterr().out
 
 
 def test_other_people_s_rewards_are_described_with_all_that_they_import(tmp_path, monkeypatch):

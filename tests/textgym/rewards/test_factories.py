@@ -39,6 +39,30 @@ def test_what_is_no_factory_says_why(name, message):
 
 
 @pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("def f(:\n", r"cannot be imported: SyntaxError: invalid syntax \(.*line 1\)$"),
+        ("x = 1\nraise RuntimeError('no\\nserver')\n", r"RuntimeError: no server \(.*py:2\)$"),
+        ("import sys\nsys.exit(3)\n", r"SystemExit: 3 \(.*:2\)$"),
+        ("import a_module_that_is_lost\n", "needs the package 'a_module_that_is_lost'"),
+    ],
+)
+def test_a_module_that_fails_while_it_is_imported_is_one_line(code, message, tmp_path, monkeypatch):
+    """A stranger's file is imported for its reward: its mistakes ended in a stack trace."""
+    name = f"failing_{len(code)}"
+    (tmp_path / f"{name}.py").write_text(code, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises((ValueError, ModuleNotFoundError), match=message) as told:
+        load_attribute("thing", f"{name}:f", f"{name}:f")
+    assert "\n" not in str(told.value)
+
+
+def test_what_is_no_module_s_name_is_refused():
+    with pytest.raises(ValueError, match=r"'\.\./x' cannot be imported: TypeError"):
+        load_attribute("thing", "../x:y", "../x:y")
+
+
+@pytest.mark.parametrize(
     ("module", "how"),
     [("rouge_score.rouge", r'pip install "textgym\[metrics\]"'), ("a_module", "install a_module")],
 )

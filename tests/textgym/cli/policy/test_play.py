@@ -87,6 +87,8 @@ def test_a_hand_edits_places():
     [
         ({"policy": "x", "hand": True}, "give --policy or --hand"),
         ({"count": 0}, "--count is 1 or more"),
+        ({"delay": float("nan")}, "--delay is 0 to 3600 seconds"),
+        ({"delay": float("inf")}, "--delay is 0 to 3600 seconds"),
         ({"env": "TextGym/Alphabt-v0"}, "did you mean TextGym/Alphabet-v0"),
         ({"env_kwargs": "3"}, "--env-kwargs must be a JSON object"),
         ({"policy": "nowhere"}, "nowhere"),

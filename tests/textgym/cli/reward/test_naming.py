@@ -43,6 +43,7 @@ def test_json_is_a_reward_and_all_else_a_name():
         ("[]", "at least one"),
         ("[1]", "pairs"),
         ('{"clip": 3}', "dictionary of arguments"),
+        ("x" * 5000, r"unknown reward 'xxx[x.]{60,80}"),
     ],
 )
 def test_what_is_no_reward_is_one_line(words, said):
