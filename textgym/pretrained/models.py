@@ -46,6 +46,9 @@ _CAUSAL = "language model"
 PLAIN_ATTENTION = ("eager", "sdpa")
 """What transformers computes with torch alone; other names may stand for code of the hub."""
 
+_WHOLE, _BEGUN = 12, 5  # tokens of the two texts by which a trunk is tried
+_ROUNDING = 1e-3  # of how much states vary
+
 
 def open_tokenizer(source: str | Path) -> PreTrainedTokenizerBase:
     """Opens a tokenizer as transformers knows it; code that lies beside it is not run.
@@ -169,7 +172,7 @@ def open_trunk(folder: str | Path) -> PreTrainedModel:
     Raises:
         FileNotFoundError: If ``folder`` holds no model.
         CheckpointError: If it is damaged, an encoder with a decoder, weights are missing, or they
-            are none of safetensors.
+            are none of safetensors; if it reads no plain text, or reads the pads behind one.
     """
     import torch
     from transformers import AutoModel
@@ -192,7 +195,9 @@ def open_trunk(folder: str | Path) -> PreTrainedModel:
         attn_implementation="eager",
         dtype=torch.float32,
     )
-    return _without_pooler(trunk)
+    bare = _without_pooler(trunk)
+    _require_own_states(bare, folder)
+    return bare
 
 
 def make_trunk(config: Mapping[str, Any]) -> PreTrainedModel:
@@ -314,3 +319,51 @@ def _without_pooler(trunk: PreTrainedModel) -> PreTrainedModel:
     if isinstance(getattr(bert, "pooler", None), torch.nn.Module):
         bert.pooler = None
     return trunk
+
+
+def _require_own_states(trunk: PreTrainedModel, folder: str | Path) -> None:
+    """Refuses a trunk for whose states of a text it matters what it is batched with.
+
+    Raises:
+        CheckpointError: If it is so, or it cannot read a batch of two texts at all.
+    """
+    import torch
+
+    try:
+        alone, padded = _read_twice(trunk)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        said = f"{type(trunk).__name__} cannot read plain texts of two lengths: {reason}"
+        raise CheckpointError(_CAUSAL, folder, said) from error
+    if not bool(torch.isfinite(alone).all()):
+        raise CheckpointError(_CAUSAL, folder, "what it makes of a text are no finite numbers")
+    if bool((alone - padded).abs().max() > _ROUNDING * alone.std()):
+        said = (
+            f"{type(trunk).__name__} reads the pads of a batch, so no text has a score of its own"
+        )
+        raise CheckpointError(_CAUSAL, folder, said)
+
+
+def _read_twice(trunk: PreTrainedModel) -> tuple[torch.Tensor, torch.Tensor]:
+    """The states of a short text alone, and beside a longer one, ``(L, D)`` each."""
+    import torch
+
+    config: Any = trunk.config.get_text_config()
+    pad = config.pad_token_id if isinstance(config.pad_token_id, int) else 0
+    whole = min(_WHOLE, room(trunk) or _WHOLE)
+    text = (torch.arange(whole) + pad + 1) % config.vocab_size
+    begun = torch.where(torch.arange(whole) < _BEGUN, text, pad)
+    mask = torch.stack([torch.ones_like(text), (torch.arange(whole) < _BEGUN).long()])
+    cache = {"use_cache": False} if hasattr(trunk.config, "use_cache") else {}
+
+    def states(ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            read: torch.Tensor = trunk(
+                input_ids=ids, attention_mask=real, **cache
+            ).last_hidden_state
+        return read
+
+    together = states(torch.stack([text, begun]), mask)[1, :_BEGUN]
+    return states(text[None, :_BEGUN], mask[:1, :_BEGUN])[0], together

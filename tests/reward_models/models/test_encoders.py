@@ -11,6 +11,8 @@ from transformers import (
     BertConfig,
     BertForMaskedLM,
     BertModel,
+    FNetConfig,
+    FNetModel,
     PreTrainedTokenizerFast,
     RobertaConfig,
     RobertaModel,
@@ -122,6 +124,26 @@ def test_a_trunk_with_two_halves_is_refused(tmp_path):
     config = T5Config(vocab_size=50, d_model=16, d_ff=16, num_layers=1, num_heads=2, d_kv=8)
     T5Model(config).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="an encoder with a decoder"):
+        PreferenceModel.from_language_model(tmp_path)
+
+
+def test_a_trunk_that_reads_pads_is_refused(tmp_path):
+    """FNet mixes all places of a row and takes no mask: a text's score would be its batch's."""
+    config = FNetConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, intermediate_size=16)
+    FNetModel(config).save_pretrained(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"FNetModel (cannot read plain texts|reads the pads)"
+    ) as e:
+        PreferenceModel.from_language_model(tmp_path)
+    assert "\n" not in str(e.value)
+
+
+def test_a_trunk_whose_weights_are_no_numbers_is_refused(tmp_path):
+    model = BertModel(BertConfig(vocab_size=50, **SHAPE))
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="no finite numbers"):
         PreferenceModel.from_language_model(tmp_path)
 
 

@@ -6,7 +6,12 @@ import pickle
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from reward_models.models.transformer import (
     PreferenceModel,
@@ -69,6 +74,12 @@ def test_pooling_reads_real_tokens_only():
     mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
     torch.testing.assert_close(torch.tensor([[2.0], [3.0]]), pool(states, mask, "mean"))
     torch.testing.assert_close(torch.tensor([[3.0], [6.0]]), pool(states, mask, "last"))
+
+
+def test_transformers_takes_a_folder_of_ours_for_no_model_of_its_own(model, tokenizer, tmp_path):
+    """It knows neither pooling nor scale, and would score otherwise with the same weights."""
+    with pytest.raises(ValueError, match="textgym-preference"):
+        AutoModelForSequenceClassification.from_pretrained(save(model, tokenizer, tmp_path))
 
 
 @pytest.mark.parametrize("mask", [[[1, 0, 1]], [[0, 0, 0]]])
