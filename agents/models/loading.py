@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn import ModuleList
 
 from agents.models.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
 from agents.models.tokenizer_fit import (
@@ -56,7 +57,14 @@ if TYPE_CHECKING:
 
     from transformers import PreTrainedModel
 
-__all__ = ["cast_weights", "load_model", "load_saved", "save_model", "tokenizer_of"]
+__all__ = [
+    "cast_weights",
+    "keep_lowest_layers",
+    "load_model",
+    "load_saved",
+    "save_model",
+    "tokenizer_of",
+]
 
 _MANNER = (
     "loading.json"  # in a model's folder: what transformers does not keep of how it was loaded
@@ -171,6 +179,31 @@ def load_saved(
         model: Any = open_causal_model(folder, dtype=precision, attention=attention)
     cast_weights(model, precision)
     return cast("PreTrainedModel", model.to(device))
+
+
+def keep_lowest_layers(model: PreTrainedModel, layers: int | None) -> PreTrainedModel:
+    """Takes the upper blocks off a decoder, in place, and returns it.
+
+    Args:
+        model: Of a family whose blocks are a list, as GPT-2's and Llama's are.
+        layers: How many to keep, at least 1; ``None`` for all.
+
+    Raises:
+        ValueError: If the model has not so many, or keeps its blocks otherwise.
+    """
+    if layers is None:
+        return model
+    base: Any = model.base_model
+    name = next((n for n in ("h", "layers") if isinstance(getattr(base, n, None), ModuleList)), "")
+    blocks = getattr(base, name, ())
+    if not 1 <= layers <= len(blocks):
+        raise ValueError(f"cannot keep {layers} blocks of a model that has {len(blocks)} in a list")
+    setattr(base, name, blocks[:layers])
+    model.config.num_hidden_layers = layers
+    kinds = getattr(model.config, "layer_types", None)
+    if kinds is not None:
+        model.config.layer_types = kinds[:layers]
+    return model
 
 
 def save_model(

@@ -30,7 +30,7 @@ from agents.forward.requirements import require_plain_head
 from agents.forward.trunk import make_trunk
 from agents.models.episodes import evaluate_edited, evaluate_grown
 from agents.models.heads import EditHead
-from agents.models.loading import cast_weights, load_saved, save_model
+from agents.models.loading import cast_weights, keep_lowest_layers, load_saved, save_model
 from agents.models.sharding import copy_over
 from textgym.messages import shown
 
@@ -345,6 +345,7 @@ class TransformerPolicy(nn.Module):
         device: str = "cpu",
         *,
         critic: str | Path | None = None,
+        critic_layers: int | None = None,
         tokenizer: Tokenizer | None = None,
         edits: bool = False,
         dtype: str | torch.dtype | None = None,
@@ -357,6 +358,7 @@ class TransformerPolicy(nn.Module):
             device: Where to put it.
             critic: The folder of a language model to start a critic from; the same folder as the
                 policy's is the usual choice. ``None`` for that in ``folder``, if there is one.
+            critic_layers: How many of its blocks to keep, the lowest; ``None`` for all.
             tokenizer: The environment's; needed for a folder of adapters alone.
             edits: Whether to add an edit head where none was saved.
             dtype: Of the models' weights, by its name in torch; ``None`` for what they were saved
@@ -374,7 +376,9 @@ class TransformerPolicy(nn.Module):
         manner: dict[str, Any] = {"dtype": dtype, "attention": attention}
         policy = cls(
             load_saved(folder, device, tokenizer, **manner),
-            None if critic is None else load_saved(critic, device, tokenizer, **manner),
+            None
+            if critic is None
+            else keep_lowest_layers(load_saved(critic, device, tokenizer, **manner), critic_layers),
             edits=edits or (folder / _EDIT_FILE).is_file(),
         )
         policy.load_heads(folder)

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from agents.maths.distributions import Sampling
-from agents.models.loading import load_model, save_model
+from agents.models.loading import keep_lowest_layers, load_model, save_model
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
@@ -550,3 +550,33 @@ def test_a_weight_that_transformers_draws_anew_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(kind, "from_pretrained", classmethod(redrawn))
     with pytest.raises(ValueError, match=r"does not load 1 weights as they are .*embed_tokens"):
         load_model(tmp_path, LETTERS)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "qwen2", "qwen3"])
+def test_the_lowest_layers_are_those_of_the_whole_model(kind, tmp_path):
+    """What they give is the whole model's hidden states there, under its last norm."""
+    line = LINE.format(kind).replace("layers=2", "layers=3")
+    (whole, _), (lower, _) = load_model(line, LETTERS), load_model(line, LETTERS)
+    assert keep_lowest_layers(lower, None) is lower
+    assert keep_lowest_layers(lower, 2) is lower
+    ids = torch.arange(24).reshape(4, 6) % 11
+    policy = TransformerPolicy(whole, lower)
+    torch.nn.init.normal_(policy.value_head.weight)
+    with torch.no_grad():
+        states = whole.base_model(ids, output_hidden_states=True).hidden_states[2]
+        expected = (whole.transformer.ln_f if kind == "gpt2" else whole.model.norm)(states)
+        values = policy.state_values(ids, torch.full((4,), 6))
+        torch.testing.assert_close(lower.base_model(ids).last_hidden_state, expected)
+        torch.testing.assert_close(values, policy.value_head(expected[:, -1])[:, 0])
+    policy.save_pretrained(tmp_path / "policy", LETTERS)
+    again = TransformerPolicy.from_pretrained(tmp_path / "policy")
+    assert again.critic.config.num_hidden_layers == 2
+    for name, value in policy.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+    fresh = TransformerPolicy.from_pretrained(
+        tmp_path / "policy", critic=tmp_path / "policy", critic_layers=1
+    )
+    assert fresh.critic.config.num_hidden_layers == 1
+    for layers in (0, 3):
+        with pytest.raises(ValueError, match=f"cannot keep {layers} blocks of a model that has 2"):
+            keep_lowest_layers(lower, layers)

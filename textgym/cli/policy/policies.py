@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 from gymnasium.error import UnregisteredEnv
 
-from agents.models.loading import load_model, tokenizer_of
+from agents.models.loading import keep_lowest_layers, load_model, tokenizer_of
 from agents.models.policy import TransformerPolicy
 from textgym.cli.reward.naming import rewards_on_device
 from textgym.files import last_checkpoint
@@ -149,6 +149,7 @@ def make_policy(
     device: str,
     lora: int | None = None,
     critic: bool = False,
+    critic_layers: int | None = None,
     dtype: str | None = None,
     attention: str | None = None,
 ) -> TransformerPolicy:
@@ -160,6 +161,7 @@ def make_policy(
         device: Where it is.
         lora: Rank of adapters to put on it; ``None`` for none.
         critic: Whether its values have a trunk of their own: the one in its folder, or a copy.
+        critic_layers: How many blocks such a copy keeps, the lowest; ``None`` for all.
         dtype: Of its weights, see ``load_model``.
         attention: How attention is computed, see ``load_model``.
     """
@@ -176,6 +178,8 @@ def make_policy(
     if critic:
         kept = Path(spec) / _CRITIC
         own_critic, _ = load_model(kept if kept.is_dir() else spec, envs.tokenizer, **settings)
+        if not kept.is_dir():
+            keep_lowest_layers(own_critic, critic_layers)
     policy = TransformerPolicy(model, own_critic, edits=envs.action_kind == "edit")
     policy.load_heads(Path(spec))
     return policy

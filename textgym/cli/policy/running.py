@@ -86,6 +86,8 @@ class Training:
     critic: bool = False
     """Give the values a trunk of their own, which starts as a copy of the policy. It doubles memory
     and time, and keeps returns out of the policy's trunk."""
+    critic_layers: int | None = None
+    """Blocks that the copy keeps, the lowest; None keeps all. Fewer cost less memory and time."""
     dtype: Literal["float32", "bfloat16"] | None = None
     """Of the policy's weights; None takes what its folder was saved with, and else float32. What
     learns must be float32: bfloat16 is for the model below --lora, and --ppo.bf16 for the passes
@@ -256,6 +258,7 @@ def _make_learner(
         device=config.device,
         lora=config.lora,
         critic=config.critic,
+        critic_layers=config.critic_layers,
         dtype=config.dtype,
         attention=config.attention,
     )

@@ -38,6 +38,8 @@ class Plan:
         language_model: The language model and its training.
         reward_model: The reward model's training.
         ppo: The optimisation.
+        critic_layers: Blocks of the critic, the lowest of the language model's: half of them, with
+            which the policy learns as much as with all.
     """
 
     seed: int
@@ -55,6 +57,7 @@ class Plan:
     language_model: SFTConfig
     reward_model: RewardTrainingConfig
     ppo: PPOConfig
+    critic_layers: int
 
     def computing_in(self, *, bf16: bool) -> Plan:
         """The same plan with one precision in every stage."""
@@ -119,6 +122,7 @@ def make_plan(
                 seed=seed, max_length=64, bf16=bf16, learning_rate=1e-3
             ),
             ppo=replace(ppo, iterations=4),
+            critic_layers=1,
         )
     return Plan(
         seed=seed,
@@ -129,4 +133,5 @@ def make_plan(
             seed=seed, max_length=64, bf16=bf16, learning_rate=1e-3, save_steps=40
         ),
         ppo=ppo,
+        critic_layers=2,
     )

@@ -262,7 +262,9 @@ def optimise(run: Run, plan: Plan) -> Mapping[str, Any]:
     judge = GoldJudge.load(run.out / "judge")
     start = run.out / "language_model"
     # A critic of its own: on a shared trunk the policy learns less from a text, and pays more KL.
-    policy = TransformerPolicy.from_pretrained(start, plan.device, critic=start)
+    policy = TransformerPolicy.from_pretrained(
+        start, plan.device, critic=start, critic_layers=plan.critic_layers
+    )
     ppo = PPO(policy, envs, plan.ppo)
     checkpoints = run.out / "policy.checkpoints"
     last = last_checkpoint(checkpoints)

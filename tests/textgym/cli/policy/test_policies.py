@@ -59,6 +59,17 @@ def test_a_critic_comes_along(folder, tmp_path):
         assert torch.equal(value, again.state_dict()[name]), name
 
 
+def test_a_critic_that_begins_may_have_fewer_layers_and_keeps_them(tmp_path):
+    envs = make_envs("TextGym/Alphabet-v0", {}, num_envs=2, device="cpu")
+    line = "scratch:gpt2?layers=2&width=16&heads=2"
+    policy = make_policy(line, envs, device="cpu", critic=True, critic_layers=1)
+    policy.save_pretrained(tmp_path / "both", envs.tokenizer)
+    again = make_policy(str(tmp_path / "both"), envs, device="cpu", critic=True)
+    for each in (policy, again):
+        assert each.model.config.num_hidden_layers == 2
+        assert each.critic.config.num_hidden_layers == 1
+
+
 def test_a_tokenizer_that_is_not_the_policy_s_is_refused_in_one_line(folder, tmp_path):
     other = json.dumps({"tokenizer": "characters:abcd"})
     config = PPOTraining(
