@@ -2,7 +2,8 @@
 
 ``python tests/benchmarks/peers.py ppo-trl bfloat16`` prints one line of JSON: seconds and the
 processor's seconds of each iteration after the warm-up, the tokens of an iteration, the highest
-resident memory and, of our own trainers, seconds by phase.
+resident memory and, of our own trainers, seconds by phase, the operations that each needs, and how
+many a second matrix products reach here, by the clock and by the processor's time.
 
 Everybody has the same start: GPT-2, vocabulary 4096, 4 layers of width 256, no dropout, random
 weights that make the end of text and the other special tokens impossible, so that every completion
@@ -13,14 +14,15 @@ weight decay.
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
+from time import perf_counter, process_time
 from types import SimpleNamespace
 
 import torch
 from torch import nn
 
-from tests.benchmarks.shapes import NEW, ROWS, SHAPES, SPECIAL, free, make_envs
+from tests.benchmarks.roofline import Work, product_speed
+from tests.benchmarks.shapes import NEW, PROMPT, ROWS, SHAPES, SPECIAL, free, make_envs
 from textgym.cli.console import keep_large_blocks
 
 GROUP = 8
@@ -49,7 +51,7 @@ class Clock:
         self._ticks = []
 
     def tick(self):
-        self._ticks.append((time.perf_counter(), time.process_time()))
+        self._ticks.append((perf_counter(), process_time()))
 
     def result(self, tokens, **more):
         pairs = list(zip(self._ticks, self._ticks[1:], strict=False))
@@ -81,7 +83,12 @@ def ours(algorithm, settings):
         assert rollout.num_actions == ROWS * NEW
         clock.tick()
         phases.append({n[8:]: s for n, s in metrics.items() if n.startswith("seconds_")})
-    return clock.result(ROWS * NEW, phases=phases[1:])
+    needed = Work.of(policy.model).iteration(ROWS, PROMPT, NEW)
+    if algorithm == "grpo":
+        del needed["reference"]  # without a price of KL nobody asks it
+    dtype = torch.bfloat16 if settings.bf16 else torch.float32
+    speeds = [product_speed("cpu", dtype, clock=each) for each in (perf_counter, process_time)]
+    return clock.result(ROWS * NEW, phases=phases[1:], needed=needed, speeds=speeds)
 
 
 def stable_baselines(settings):

@@ -20,14 +20,13 @@ class Shape(NamedTuple):
 
     @property
     def letters(self):
-        """One for each id that is not special."""
-        return "".join(chr(0x4E00 + i) for i in range(self.vocabulary - SPECIAL))
+        """One for each id that is not special; from U+20000 on there is room for any vocabulary."""
+        return "".join(chr(0x20000 + i) for i in range(self.vocabulary - SPECIAL))
 
     @property
     def prompts(self):
         """Of one token less than ``PROMPT``, before which stands the beginning of text."""
-        letters = self.letters
-        return [letters[i : i + PROMPT - 1] for i in range(512)]
+        return prompts_of(self.letters, PROMPT)
 
     def config(self, kind, attention="eager", **more):
         """Makes transformers' configuration of class ``kind``."""
@@ -56,16 +55,32 @@ def free(prompts, completions, **columns):
     return [float(ord(text[0]) % 7) if text else 0.0 for text in completions]
 
 
-def make_envs(shape, rows=ROWS, backend="torch"):
-    """Our environment with those prompts and that reward."""
+def prompts_of(letters, tokens):
+    """512 texts that are one token shorter, before which stands the beginning of text."""
+    twice = letters * (1 + (512 + tokens) // len(letters))
+    return [twice[i : i + tokens - 1] for i in range(512)]
+
+
+def make_envs(shape, rows=ROWS, backend="torch", *, prompt=PROMPT, new=NEW, **kwargs):
+    """Our environment with such prompts and that reward.
+
+    Args:
+        shape: Whose letters.
+        rows: How many are played at once.
+        backend: numpy or torch.
+        prompt: Tokens of a prompt.
+        new: Tokens of a completion at most.
+        **kwargs: Of the environment.
+    """
+    letters = shape.letters
     task = SimpleNamespace(
         name="Speed",
-        prompt_tokens=PROMPT,
-        completion_tokens=NEW,
-        tokenizer="characters:" + shape.letters,
+        prompt_tokens=prompt,
+        completion_tokens=new,
+        tokenizer="characters:" + letters,
         reward=free,
         splits=("train",),
-        examples=lambda split: [Example(prompt=prompt) for prompt in shape.prompts],
+        examples=lambda split: [Example(prompt=text) for text in prompts_of(letters, prompt)],
     )
     return gym.make_vec(
         "TextGym/Alphabet-v0",
@@ -74,4 +89,5 @@ def make_envs(shape, rows=ROWS, backend="torch"):
         reward=free,
         backend=backend,
         autoreset_mode="Disabled",
+        **kwargs,
     ).unwrapped

@@ -7,7 +7,8 @@ threads and setting of the allocator, one epoch and one minibatch of 128 texts o
 (Stable-Baselines3: 32 texts, as it reads the whole text again for every token), see ``peers.py``.
 TRL has the attention that is the fastest for it in either precision. The rates are medians of the
 iterations after a warm-up, once by the clock and once by the processor's time, which other programs
-do not spend. ``peak`` is the highest resident memory of the whole process, imports included.
+do not spend. Of our own trainers it prints the share of the roofline as well, see ``roofline.py``.
+``peak`` is the highest resident memory of the whole process, imports included.
 """
 
 import json
@@ -83,6 +84,16 @@ def _best(results, name, precisions, kind):
     return max(_rate(result, kind) for result in found if result is not None)
 
 
+def _shares(result):
+    """Of the roofline: the whole iteration by both clocks, and its phases by the clock."""
+    whole = sum(result["needed"].values())
+    for kind, speed in zip(("seconds", "cpu_seconds"), result["speeds"], strict=True):
+        yield "iteration, " + kind, whole / float(np.median(result[kind])) / speed
+    for phase, needed in result["needed"].items():
+        seconds = float(np.median([each[phase] for each in result["phases"]]))
+        yield phase, needed / seconds / result["speeds"][0]
+
+
 def test_learners_beside_their_peers(tmp_path):
     for version in sorted(set(VERSIONS.values())):
         if not (FOLDER / version).is_dir():
@@ -93,6 +104,11 @@ def test_learners_beside_their_peers(tmp_path):
         result = results[name] = _race(run, tmp_path)
         rates = [_rate(result, kind) for kind in ("seconds", "cpu_seconds")]
         print(f"{name:30s} {rates[0]:7,.0f} {rates[1]:7,.0f}   peak {result['peak_mib']:6,.0f} MiB")
+    for name, result in results.items():
+        if "needed" in result:
+            said = ", ".join(f"{what} {share:.0%}" for what, share in _shares(result))
+            speeds = " and ".join(f"{speed / 1e9:,.0f}" for speed in result["speeds"])
+            print(f"{name}: products {speeds} GFLOP/s; of that {said}")
     for title, mine, theirs, precisions, target in TARGETS:
         clock, processor = (
             _best(results, mine, precisions, kind) / _best(results, theirs, precisions, kind)

@@ -7,7 +7,8 @@ the environment for every token and scores the texts (a free reward). Shape S al
 ``ragged`` plays 512 texts in the 128 rows with a policy that ends a text after 24 tokens on
 average; ``PPO`` is a whole iteration of one epoch and one minibatch: rollout, reference, update.
 All cases take turns, three rounds after a warm-up; medians, once by the clock and once by the
-processor's time, which other programs do not spend. Both sides run in one process with the same
+processor's time, which other programs do not spend; beside the ratio the share of the roofline that
+a full rollout reaches, see ``roofline.py``. Both sides run in one process with the same
 allocator settings and threads.
 """
 
@@ -23,6 +24,7 @@ from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.rollouts.collect import collect
 from agents.sft import SFTConfig, make_language_model
+from tests.benchmarks.roofline import Work, product_speed
 from tests.benchmarks.shapes import NEW, PROMPT, ROWS, SHAPES, make_envs
 from textgym.tokenizers import load_tokenizer
 
@@ -114,6 +116,13 @@ def test_rollout_beside_generate(size):
     for kind in ("float32", "bfloat16"):
         ratio = medians[f"rollout, {kind}"] / medians[f"generate, {kind}"]
         print(f"rollout over generate, {kind}: {ratio[0]:.2f} {ratio[1]:.2f}")
+        needed = Work.of(_model(SHAPES[size])).forward(1, PROMPT, NEW) / NEW
+        speeds = [
+            product_speed("cpu", getattr(torch, kind), clock=clock)
+            for clock in (time.perf_counter, time.process_time)
+        ]
+        shares = medians[f"rollout, {kind}"] * needed / speeds
+        print(f"its share of the roofline: {shares[0]:.0%} {shares[1]:.0%}")
         assert ratio[0] > 1
     if "ragged, 512 texts, float32" in medians:
         ratio = medians["ragged, 512 texts, float32"] / medians["rollout of 512 texts, float32"]
