@@ -22,13 +22,10 @@ __all__ = [
     "entropies_of",
     "invert",
     "kept_by",
-    "pack_mask",
     "sample",
     "shape_logits",
-    "unpack_mask",
 ]
 
-_BITS = 8
 _BLOCK = 64  # vocabulary entries
 
 
@@ -195,34 +192,3 @@ def _first_beyond(weights: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     index = torch.searchsorted(cumulative, target, right=True)
     before = (cumulative - weights).gather(-1, index)
     return index.squeeze(-1), (target - before).clamp(min=0).squeeze(-1)
-
-
-def pack_mask(mask: Tensor) -> Tensor:
-    """Packs eight bools into a byte.
-
-    Args:
-        mask: ``(..., A)`` bool.
-
-    Returns:
-        ``(..., ceil(A / 8))`` uint8.
-    """
-    missing = -mask.shape[-1] % _BITS
-    padded = F.pad(mask.to(torch.uint8), (0, missing))
-    bits = padded.reshape(*padded.shape[:-1], -1, _BITS)
-    shifts = torch.arange(_BITS, dtype=torch.uint8, device=mask.device)
-    return torch.bitwise_left_shift(bits, shifts).sum(dim=-1, dtype=torch.uint8)
-
-
-def unpack_mask(packed: Tensor, size: int) -> Tensor:
-    """Unpacks what ``pack_mask`` packed.
-
-    Args:
-        packed: ``(..., ceil(size / 8))`` uint8.
-        size: A.
-
-    Returns:
-        ``(..., size)`` bool.
-    """
-    shifts = torch.arange(_BITS, dtype=torch.uint8, device=packed.device)
-    bits = torch.bitwise_right_shift(packed[..., None], shifts).bitwise_and(1)
-    return bits.flatten(-2)[..., :size].bool()

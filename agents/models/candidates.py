@@ -12,7 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from agents.maths.distributions import action_log_probs, entropies_of, unpack_mask
+from agents.maths.distributions import action_log_probs, entropies_of
+from agents.maths.masks import unpack_mask
 
 __all__ = ["candidate_logits", "candidate_logits_of_states", "chosen_candidates"]
 

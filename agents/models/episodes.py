@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import torch
 
-from agents.maths.distributions import unpack_mask
+from agents.maths.masks import unpack_mask
 from agents.models.candidates import chosen_candidates
 from agents.models.edits import edit_log_probs
 from agents.models.output_layer import chosen_log_probs
@@ -41,8 +41,9 @@ class Episodes:
         legal: The legal actions: ``(A,)`` bool if they never change, else packed by ``pack_mask``,
             ``(N, C, ceil(A / 8))`` uint8. Of edits, the places and behind them the ids that were
             legal at the chosen place, each packed.
-        kept: What top-k and top-p left of them, packed in the same way; ``None`` without such
-            limits. An action that alone was left has a log-probability of 0 and no gradient.
+        kept: What top-k and top-p left of them, packed in the same way, or by ``pack_ids`` where
+            that is smaller, ``(N, C, K)`` int32; ``None`` without such limits. An action that alone
+            was left has a log-probability of 0 and no gradient.
         candidates: What could be chosen, ``(N, C, K, L)`` int64; ``None`` if there were none.
         texts: The whole text before each action, ``(N, C, T)`` int64, where texts are edited;
             ``None`` where they grow, and ``tokens`` holds what was there before.

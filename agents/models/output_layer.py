@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from agents.forward.output_product import OutputProduct
-from agents.maths.distributions import shape_logits, unpack_mask
+from agents.maths.distributions import shape_logits
+from agents.maths.masks import unpack_mask
 
 __all__ = ["chosen_log_probs"]
 
@@ -45,7 +46,8 @@ def chosen_log_probs(
         weight: The output layer's, ``(V, width)``.
         bias: The output layer's, ``(V,)``, if it has one.
         actions: ``(M,)`` int64.
-        legal: ``(V,)`` bool, or for each action, packed by ``pack_mask``, ``(M, ceil(V / 8))``.
+        legal: ``(V,)`` bool, or for each action, packed by ``pack_mask``, ``(M, ceil(V / 8))``, or
+            by ``pack_ids``, ``(M, K)``.
         temperature: Divides the logits.
         entropies: Whether to give those of the distributions as well.
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from agents.maths.distributions import pack_mask
+from agents.maths.masks import (
+    Form,
+    bytes_of_bits,
+    ids_are_smaller,
+    in_form,
+    pack_ids,
+    pack_mask,
+    unpack_mask,
+)
 from agents.rollouts.rollout import Rollout
 
 if TYPE_CHECKING:
@@ -20,7 +28,10 @@ if TYPE_CHECKING:
     from textgym.dynamics.states import State
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Recorder", "idle_action"]
+__all__ = ["KeptSets", "Recorder", "idle_action"]
+
+_MOST_WAITING = 32  # steps
+_BOOLS_AT_ONCE = 2**26
 
 
 def idle_action(envs: TextVectorEnv, device: torch.device) -> Tensor:
@@ -29,6 +40,75 @@ def idle_action(envs: TextVectorEnv, device: torch.device) -> Tensor:
     # The first candidate always is the end of text, which as an edit may stand at any place.
     actions: dict[str, int | list[int]] = {"append": eos, "choose": 0, "edit": [0, eos]}
     return torch.tensor(actions[envs.action_kind], device=device)
+
+
+class KeptSets:
+    """What top-k and top-p left of each action, as ids as long as those take less room than bits.
+
+    How much room they take, the host has to wait for. So sets wait as bits until it waits anyway,
+    because a text has ended, or until there are those of a few dozen steps.
+    """
+
+    def __init__(self, shape: tuple[int, int], *, in_bits: bool) -> None:
+        """Has none yet.
+
+        Args:
+            shape: Episodes, and actions in each, ``(N, C)``.
+            in_bits: Whether they are to be bits in any case.
+        """
+        self._shape, self._in_bits, self._size = shape, in_bits, 0
+        self._sets: Tensor | None = None
+        self._waiting: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def note(self, at: tuple[Tensor, Tensor], kept: Tensor) -> None:
+        """Takes the sets of one step.
+
+        Args:
+            at: The numbers of the episodes and of the actions in them, ``(count,)`` int64 each.
+            kept: ``(count, A)`` bool.
+        """
+        self._size = kept.shape[-1]
+        self._in_bits = self._in_bits or not ids_are_smaller(1, self._size)
+        if self._in_bits:
+            self._write_bits(at, pack_mask(kept))
+            return
+        self._waiting.append((*at, pack_mask(kept)))
+        if len(self._waiting) == _MOST_WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Puts the sets that wait where they belong."""
+        if not self._waiting:
+            return
+        rows, steps, packed = (torch.cat(each) for each in zip(*self._waiting, strict=True))
+        self._waiting.clear()
+        at_once = max(1, _BOOLS_AT_ONCE // self._size)
+        parts = zip(*(each.split(at_once) for each in (rows, steps, packed)), strict=True)
+        for episodes, actions, some in parts:
+            self._write((episodes, actions), some)
+
+    def result(self) -> Tensor | None:
+        """All of them, see ``Episodes.kept``."""
+        self.settle()
+        return self._sets
+
+    def _write(self, at: tuple[Tensor, Tensor], packed: Tensor) -> None:
+        if not self._in_bits:
+            ids = pack_ids(unpack_mask(packed, self._size))
+            so_far = ids.new_zeros((*self._shape, 0)) if self._sets is None else self._sets
+            width = max(ids.shape[-1], so_far.shape[-1])
+            self._in_bits = not ids_are_smaller(width, self._size)
+            if not self._in_bits:
+                self._sets = in_form(so_far, Form(in_bits=False, width=width))
+                self._sets[(*at, slice(ids.shape[-1]))] = ids
+                return
+            self._sets = in_form(so_far, Form(in_bits=True, width=bytes_of_bits(self._size)))
+        self._write_bits(at, packed)
+
+    def _write_bits(self, at: tuple[Tensor, Tensor], packed: Tensor) -> None:
+        if self._sets is None:
+            self._sets = packed.new_zeros((*self._shape, packed.shape[-1]))
+        self._sets[at] = packed
 
 
 class Recorder:
@@ -59,7 +139,7 @@ class Recorder:
         self._has_values = False
         self._mask = torch.zeros(shape, dtype=torch.bool, device=device)
         self.legal: Tensor | None = None
-        self._kept: Tensor | None = None
+        self._kept = KeptSets(shape, in_bits=envs.action_kind == "edit")  # which are two sets
         self._candidates: Tensor | None = None
         self._texts = (
             self._whole(*shape, self._width) + self._pad_id if envs.action_kind == "edit" else None
@@ -110,19 +190,11 @@ class Recorder:
             self._candidates[at] = before.candidates
         if self.legal is None or self.legal.ndim > 1:
             packed = pack_mask(legal if act.legal is None else act.legal)
-            self.legal = self._bytes(self.legal, packed)
+            if self.legal is None:
+                self.legal = packed.new_zeros((*self._mask.shape, packed.shape[-1]))
             self.legal[at] = packed
         if act.kept is not None:
-            packed = pack_mask(act.kept)
-            self._kept = self._bytes(self._kept, packed)
-            self._kept[at] = packed
-
-    def _bytes(self, so_far: Tensor | None, packed: Tensor) -> Tensor:
-        """Room for packed masks of all actions, made when the first come."""
-        if so_far is not None:
-            return so_far
-        shape = (*self._mask.shape, packed.shape[-1])
-        return torch.zeros(shape, dtype=torch.uint8, device=self._device)
+            self._kept.note(at, act.kept)
 
     def end(self, episodes: npt.NDArray[np.int64], stop_reasons: npt.NDArray[np.int64]) -> None:
         """Notes why texts have ended."""
@@ -154,6 +226,7 @@ class Recorder:
     def finish(self, episodes: Tensor, tokens: Tensor, lengths: Tensor) -> None:
         """Takes the texts of episodes that have ended."""
         self._tokens[episodes], self._lengths[episodes] = tokens, lengths
+        self._kept.settle()
 
     def rollout(self, *, env_seconds: float, reward_seconds: float) -> Rollout:
         """Makes what was asked for, when every episode has ended; see ``Rollout``."""
@@ -168,7 +241,7 @@ class Recorder:
             rewards=self._rewards,
             mask=self._mask,
             legal=self._mask if self.legal is None else self.legal,
-            kept=self._kept,
+            kept=self._kept.result(),
             candidates=self._candidates,
             texts=self._texts,
             pad_id=self._pad_id,

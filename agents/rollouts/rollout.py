@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from agents.maths.masks import Form, in_form
 from agents.models.episodes import Episodes
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ class Rollout(Episodes):
         joined: dict[str, Any] = {}
         for name, array in first.by_row().items():
             arrays = [array, *(getattr(each, name) for each in others)]
+            if name == "kept":
+                form = Form.common([Form.of(each) for each in arrays])
+                arrays = [in_form(each, form) for each in arrays]
             if isinstance(array, np.ndarray):
                 joined[name] = np.concatenate(arrays)
             else:

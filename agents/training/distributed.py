@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 from torch import Tensor, distributed
 
+from agents.maths.masks import Form, in_form
 from agents.models.sharding import own_part
 from agents.rollouts.engine import EngineError
 from agents.training.guards import GuardError
@@ -253,6 +254,9 @@ class Processes:
         """
         steps, width = map(max, zip(*self.exchange(own.longest()), strict=True))
         own = own.cut(steps, width)
+        if own.kept is not None:
+            form = Form.common(self.exchange(Form.of(own.kept)))
+            own = replace(own, kept=in_form(own.kept, form))
         whole: dict[str, Any] = {}
         for name, value in own.by_row().items() if self.count > 1 else ():
             is_tensor = isinstance(value, Tensor)

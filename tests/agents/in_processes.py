@@ -5,6 +5,7 @@ Each writes ``OUT/<count>-<rank>.json``.
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -12,6 +13,7 @@ import torch
 
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
+from agents.maths.masks import pack_ids, pack_mask, unpack_mask
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.training.distributed import current_processes
@@ -165,6 +167,25 @@ def refuse(processes):
     return {"errors": errors}
 
 
+def kept(processes):
+    """Rows of 7 episodes whose sets are of different sizes here and there; in one they are bits."""
+    gathered = []
+    agent = make("grpo", 3)
+    rollout = agent.collect([0] * TEXTS)
+    own = rollout.take(torch.arange(TEXTS)[processes.share(TEXTS)])
+    for in_bits in (False, True):
+        mask = torch.zeros((*own.mask.shape, 40), dtype=torch.bool)
+        mask[..., : 1 + processes.rank] = True  # the first, and in the last process the second
+        pack = pack_mask if in_bits and processes.rank else _pack_ids
+        whole = processes.gather_rollout(replace(own, kept=pack(mask)), TEXTS)
+        gathered.append(unpack_mask(whole.kept, 40).sum(dim=-1).tolist())
+    return gathered
+
+
+def _pack_ids(mask):
+    return pack_ids(mask.flatten(0, 1)).unflatten(0, mask.shape[:2])
+
+
 def learn():
     """A callback that stops training; it is called in the main process alone."""
     seen = []
@@ -182,6 +203,7 @@ def main(out):
         result["fail"] = fail(out, processes)
         result["refuse"] = refuse(processes)
         result["learn"] = learn()
+        result["kept"] = kept(processes)
         halves = processes.gather(torch.arange(7.0)[processes.share(7)], 7).tolist()
         total = torch.full((3,), processes.rank + 1, dtype=torch.int64)
         processes.sum_([total])

@@ -13,9 +13,7 @@ from agents.maths.distributions import (
     entropies_of,
     invert,
     kept_by,
-    pack_mask,
     sample,
-    unpack_mask,
 )
 
 LEGAL = torch.tensor([False, True, True, False, True])
@@ -168,21 +166,6 @@ def test_those_as_likely_as_the_last_one_kept_are_kept():
     shaped = torch.tensor([[0.25, 0.5, 0.25, 0.0]]).log()
     for limits in ({"top_k": 2}, {"top_p": 0.6}):
         assert kept_by(shaped, Sampling(**limits)).tolist() == [[True, True, True, False]]
-
-
-@pytest.mark.parametrize("size", [1, 7, 8, 9, 17])
-def test_a_mask_is_eight_to_a_byte_the_first_lowest(size):
-    masks = torch.rand(3, 2, size, generator=torch.Generator().manual_seed(size)) < 0.5
-    packed = pack_mask(masks)
-    assert packed.dtype is torch.uint8
-    assert packed.shape == (3, 2, -(-size // 8))
-    for mask, found in zip(masks.flatten(0, 1), packed.flatten(0, 1), strict=True):
-        bits = [*mask.int().tolist(), *[0] * (-size % 8)]
-        expected = [
-            sum(bit << i for i, bit in enumerate(bits[at : at + 8])) for at in range(0, size, 8)
-        ]
-        assert found.tolist() == expected
-    assert torch.equal(unpack_mask(packed, size), masks)
 
 
 def test_a_draw_says_its_log_probability_under_what_it_was_drawn_from():

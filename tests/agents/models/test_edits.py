@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 from agents.best_of_n import best_of_n
 from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
-from agents.maths.distributions import Sampling, pack_mask, unpack_mask
+from agents.maths.distributions import Sampling
+from agents.maths.masks import pack_mask, unpack_mask
 from agents.models.edits import EditIds, legal_ids_at
 from agents.models.loading import load_model
 from agents.models.policy import TransformerPolicy

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from agents.maths.distributions import pack_mask
+from agents.maths.masks import pack_mask
 from agents.models import output_layer
 from agents.models.output_layer import chosen_log_probs
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import CohereConfig, CohereForCausalLM
 
-from agents.maths.distributions import Sampling, action_log_probs, pack_mask
+from agents.maths.distributions import Sampling, action_log_probs
+from agents.maths.masks import pack_mask
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.writer import Actor
 from tests.agents.toys import VOCABULARY, episodes, make_model

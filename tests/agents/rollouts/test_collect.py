@@ -6,10 +6,14 @@ import gymnasium as gym
 import pytest
 import torch
 
-from agents.maths.distributions import Sampling, unpack_mask
+from agents.maths.distributions import Sampling, sample
+from agents.maths.masks import unpack_mask
 from agents.models.policy import TransformerPolicy
+from agents.rollouts import recorder
 from agents.rollouts.collect import collect
+from agents.rollouts.rollout import Rollout
 from tests.agents.toys import make_model, make_toy
+from tests.benchmarks.shapes import Shape, make_envs
 from textgym.types import StopReason
 
 
@@ -144,6 +148,79 @@ def test_log_probs_are_normalised_over_what_could_be_drawn(policy, sampling):
     without = _evaluate(policy, dataclasses.replace(rollout, kept=None), sampling.temperature)
     torch.testing.assert_close(without.log_probs, full.legal_log_probs)
     assert rollout.legal.ndim == 1  # what the environment allows is what it was
+
+
+VOCABULARY = 50_000
+
+
+@pytest.fixture(scope="module")
+def wide():
+    """A policy of 50,000 ids whose logits are far apart, and where it acts."""
+    model = make_model("llama", VOCABULARY, width=8)
+    with torch.no_grad():
+        model.lm_head.weight.normal_(std=3)
+    envs = make_envs(Shape(VOCABULARY, 0, 0, 0), rows=3, prompt=4, new=6)
+    return TransformerPolicy(model), envs
+
+
+def _kept_as_bits(policy, envs, sampling, monkeypatch):
+    monkeypatch.setattr(recorder, "ids_are_smaller", lambda *_: False)
+    rollout = _collect(policy, envs, example_ids=range(5), sampling=sampling)
+    monkeypatch.undo()
+    return rollout
+
+
+@pytest.mark.parametrize(
+    "sampling", [Sampling(top_k=40), Sampling(top_p=0.9), Sampling(top_k=40, top_p=0.5)]
+)
+def test_what_was_kept_of_many_ids_is_a_list_of_a_few(wide, sampling, monkeypatch):
+    """As ids and as bits it is the same set, and all that is made of it is the same to the bit."""
+    monkeypatch.setattr(recorder, "_MOST_WAITING", 4)  # of six steps
+    as_ids = _collect(*wide, example_ids=range(5), sampling=sampling)
+    as_bits = _kept_as_bits(*wide, sampling, monkeypatch)
+    assert torch.equal(as_ids.tokens, as_bits.tokens)
+    masks = [unpack_mask(each.kept, VOCABULARY)[each.mask] for each in (as_ids, as_bits)]
+    assert torch.equal(*masks)
+    assert (as_ids.kept[~as_ids.mask] == 0).all()
+    largest = int(masks[1].sum(dim=1).max())
+    assert (as_ids.kept.dtype, as_ids.kept.shape[2]) == (torch.int32, largest)
+    assert as_bits.kept.nbytes == as_bits.mask.numel() * 6250
+    assert as_ids.kept.nbytes == as_ids.mask.numel() * 4 * largest
+    told = [wide[0].evaluate(each) for each in (as_ids, as_bits)]
+    for name in ("log_probs", "unlimited"):
+        gradients = [
+            torch.autograd.grad(getattr(each, name).sum(), wide[0].head.weight, retain_graph=True)
+            for each in told
+        ]
+        assert torch.equal(*(getattr(each, name) for each in told))
+        assert torch.equal(*(each[0] for each in gradients))
+
+
+def test_where_more_is_kept_than_ids_have_room_for_it_is_bits(wide, monkeypatch):
+    """Of logits that are all alike, nine tenths of the mass are nine tenths of the ids.
+
+    The first text ends before the sets of the others are known, which begin as ids.
+    """
+    policy, envs = wide
+    narrow, flat = Sampling(top_k=3), Sampling(temperature=1e4, top_p=0.9)
+    kept = recorder.KeptSets((5, 6), in_bits=False)
+    uniform = torch.rand(3, generator=torch.Generator().manual_seed(0))
+    logits, every = torch.randn(3, VOCABULARY), torch.ones(VOCABULARY, dtype=torch.bool)
+    expected = torch.zeros((5, 6, VOCABULARY), dtype=torch.bool)
+    for step, sampling in enumerate((narrow, flat, narrow)):
+        at = torch.tensor([0, 2, 4]), torch.full((3,), step)
+        expected[at] = sample(logits, every, uniform, sampling)[2]
+        kept.note(at, expected[at])
+        kept.settle()
+    assert kept.result().dtype is torch.uint8
+    assert torch.equal(expected, unpack_mask(kept.result(), VOCABULARY))
+    rollout = _collect(policy, envs, example_ids=range(5), sampling=flat)
+    assert rollout.kept.dtype is torch.uint8
+    few = _collect(policy, envs, example_ids=range(5), sampling=narrow)
+    joined = unpack_mask(Rollout.join([few, rollout]).kept, VOCABULARY)
+    for own, found in zip((few, rollout), joined.split(5), strict=True):
+        steps = own.mask.shape[1]
+        assert torch.equal(unpack_mask(own.kept, VOCABULARY), found[:, :steps])
 
 
 def test_a_conversation_is_followed_through_its_replies(policy):

@@ -146,6 +146,13 @@ def test_the_main_process_calls_callbacks_and_stops_all(told):
 
 
 @pytest.mark.slow
+def test_sets_that_are_packed_differently_here_and_there_are_one_array(told):
+    """One action is in the first process's sets, two in the second's, of seven episodes each."""
+    for each in told[1]:
+        for sets in each["kept"]:
+            assert [set(row) for row in sets] == [{1}] * 7 + [{2}] * 7
+
+
 def test_what_is_sent_arrives(told):
     for each in told[1]:
         assert each["sent"] == {

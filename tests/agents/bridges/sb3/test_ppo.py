@@ -24,8 +24,9 @@ from agents.bridges.sb3.logger import quiet_logger
 from agents.bridges.sb3.policy import TextActorCriticPolicy
 from agents.bridges.sb3.ppo import make_ppo, text_policy_kwargs
 from agents.maths.advantages import generalised_advantages, standardise
-from agents.maths.distributions import Sampling, action_log_probs, unpack_mask
+from agents.maths.distributions import Sampling, action_log_probs
 from agents.maths.losses import clipped_policy_loss, clipped_value_loss, token_weights
+from agents.maths.masks import unpack_mask
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
 from tests.agents.toys import VOCABULARY, make_model, make_toy
