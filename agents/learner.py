@@ -19,7 +19,7 @@ from agents.config import LearnerConfig, Scoring
 from agents.maths.advantages import masked_mean
 from agents.models.heads import silenced
 from agents.rollouts.checks import require_fitting
-from agents.rollouts.collect import Outside, play
+from agents.rollouts.collect import Manner, play
 from agents.rollouts.predict import predict_actions
 from agents.rollouts.vllm_server import open_engine
 from agents.training.checkpoint import Saves, load_learner, restore_learner, undone_on_failure
@@ -293,7 +293,11 @@ class Learner:
                 example_ids=example_ids,
                 group=group,
                 share=self.processes.share(len(example_ids)),
-                outside=Outside(engine=self.engine, scoring=Scoring.of(self.config)),
+                manner=Manner(
+                    engine=self.engine,
+                    scoring=Scoring.of(self.config),
+                    pass_tokens=self.config.micro_batch_tokens,
+                ),
             )
         rollout = self.processes.gather_rollout(own, len(example_ids))
         self.collected = rollout if self.policy.critic is None else replace(rollout, values=None)

@@ -4,8 +4,9 @@ A token's column is its position in its own text, so texts of different lengths,
 began at different times, stand side by side without padding between them: the columns that a text
 has not reached yet are masked by its length, and are overwritten when it gets there.
 
-There are only as many columns as the longest text needs, rounded up to a block. Of a larger tensor,
-the first columns are not contiguous, and on a CPU a batched product copies them before it begins.
+There are only as many columns as the longest open text needs, rounded up to a block, or up to twice
+as many. Of a larger tensor, the first columns are not contiguous, and on a CPU a batched product
+copies them before it begins.
 """
 
 from __future__ import annotations
@@ -77,16 +78,23 @@ class KeyValueCache:
         """The number of columns that there are."""
         return self.keys[0].shape[2]
 
-    def reserve(self, columns: int) -> None:
-        """Makes room for texts of ``columns`` tokens, by blocks, so that it is seldom done."""
-        if columns <= self.width:
+    def fit(self, columns: int) -> None:
+        """Makes room for texts of ``columns`` tokens, or takes it from where longer ones were.
+
+        By blocks, and only what is more than half of the width is taken, so that it is seldom done.
+
+        Args:
+            columns: The most tokens that an open text has, or that one will have.
+        """
+        width = min(-(-columns // _BLOCK) * _BLOCK, self.columns)
+        if self.width // 2 <= width <= self.width:
             return
-        before, width = self.width, min(-(-columns // _BLOCK) * _BLOCK, self.columns)
+        before = min(width, self.width)
         for layers in (self.keys, self.values):
             for number, layer in enumerate(layers):
                 rows, heads, _, head_size = layer.shape
                 layers[number] = layer.new_empty((rows, heads, width, head_size))
-                layers[number][:, :, :before] = layer
+                layers[number][:, :, :before] = layer[:, :, :before]
                 # A masked column is multiplied by 0, which NaN survives.
                 layers[number][:, :, before:] = 0
 
@@ -129,6 +137,11 @@ class KeyValueCache:
         length = keys.shape[2]
         self.keys[layer][slots, :, :length] = keys.to(self.keys[layer].dtype)
         self.values[layer][slots, :, :length] = values.to(self.values[layer].dtype)
+
+    def copy_texts(self, sources: Tensor, slots: Tensor) -> None:
+        """Gives texts the keys and values of others, ``(k,)`` int64 slots each, all they have."""
+        for layer in (*self.keys, *self.values):
+            layer[slots] = layer[sources]
 
     def write_next(self, layer: int, keys: Tensor, values: Tensor) -> None:
         """Writes one column of every open text, each ``(count, heads, head_size)``."""

@@ -115,12 +115,12 @@ def require_same_steps(model: PreTrainedModel, trunk: Trunk, columns: int) -> No
         whole = trunk.full(ids)[0]
         pairs = [(trunk.full(ids[:, : ends[1]])[0], whole[: ends[1]])]
         cache = trunk.new_cache(len(ends), columns)
-        cache.reserve(ends[0])
+        cache.fit(ends[0])
         lengths = torch.tensor(ends, device=ids.device)
         states = trunk.read(ids[:, : ends[0]].expand(2, -1), cache.add(lengths), cache)
         pairs += [(states[row, :end], whole[:end]) for row, end in enumerate(ends)]
         for step in range(min(_STEPS, columns - ends[0])):
-            cache.reserve(ends[0] + step + 1)
+            cache.fit(ends[0] + step + 1)
             places = lengths + step
             pairs.append((trunk.step(ids[0, places], cache), whole[places]))
             cache.lengths = cache.lengths + 1

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from textgym.dynamics.states import State
     from textgym.envs.vector import TextVectorEnv
 
-__all__ = ["Outside", "collect", "play"]
+__all__ = ["Manner", "collect", "play"]
 
 Writer: TypeAlias = Actor | Editor | Dictation
 
@@ -50,19 +50,22 @@ _WAITING_SHARE = 6  # one row in so many waits for a prompt before prompts are r
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outside:
-    """Who takes part in a collection besides a policy and an environment.
+class Manner:
+    """How a collection is made, which changes nothing of what is drawn but by rounding.
 
     Attributes:
         engine: Who writes instead of the policy, with its weights; ``None`` for the policy itself.
         scoring: How the reward is asked.
+        pass_tokens: The most tokens of a pass in which prompts are read, padding included, though a
+            longer one goes alone; ``None`` reads all that begin at once.
     """
 
     engine: Engine | None = None
     scoring: Scoring = field(default_factory=Scoring)
+    pass_tokens: int | None = None
 
 
-_NOBODY = Outside()
+_USUAL = Manner()
 
 
 def collect(
@@ -111,7 +114,7 @@ def play(
     example_ids: Sequence[int] | None = None,
     group: int = 1,
     share: slice = slice(None),
-    outside: Outside = _NOBODY,
+    manner: Manner = _USUAL,
 ) -> Rollout:
     """``collect`` for one of several that play a share each; arrays are as wide as the allowance.
 
@@ -123,7 +126,7 @@ def play(
         example_ids: All that are played.
         group: See ``collect``.
         share: Which of them are played here.
-        outside: Who writes instead of the policy, and how the reward is asked.
+        manner: How, if not as usual.
 
     Raises:
         ValueError: See ``collect``, or if the engine cannot serve the environment.
@@ -146,11 +149,11 @@ def play(
     seeds = _draft_seeds(total, group, generator)[share] if envs.action_kind == "edit" else None
     mine = None if example_ids is None else example_ids[share]
     uniform = uniform[share]
-    if outside.engine is None:
-        writer: Writer = _actor(envs, policy)
+    if manner.engine is None:
+        writer: Writer = _actor(envs, policy, manner.pass_tokens)
     else:
-        writer = _dictation(envs, outside.engine, sampling, uniform)
-    collection = _Collection(envs, writer, uniform, seeds, mine, outside.scoring)
+        writer = _dictation(envs, manner.engine, sampling, uniform)
+    collection = _Collection(envs, writer, uniform, seeds, mine, manner.scoring)
     collection.run(sampling)
     return collection.result()
 
@@ -163,11 +166,13 @@ def _draft_seeds(total: int, group: int, generator: torch.Generator) -> list[int
     return repeated
 
 
-def _actor(envs: TextVectorEnv, policy: TransformerPolicy) -> Actor | Editor:
+def _actor(
+    envs: TextVectorEnv, policy: TransformerPolicy, pass_tokens: int | None
+) -> Actor | Editor:
     columns = envs.prompt_tokens + envs.completion_tokens
     if envs.action_kind == "edit":
         return Editor(policy, columns=columns, special=EditIds.of(envs.tokenizer))
-    return Actor(policy, rows=envs.num_envs, columns=columns)
+    return Actor(policy, rows=envs.num_envs, columns=columns, pass_tokens=pass_tokens)
 
 
 def _dictation(
@@ -299,7 +304,8 @@ class _Collection:
         state = envs.dynamics_state
         self._recorder.begin(episodes, state.prompt_length[there], infos["example_id"][rows])
         self._order = np.concatenate([self._order, rows])
-        self._actor.open(there, state.tokens[there], state.length[there])
+        # What stands before the first action is the same after the same example.
+        self._actor.open(there, state.tokens[there], state.length[there], infos["example_id"][rows])
 
     def _step(self, action: Tensor) -> Tensor:
         """Steps the environment; closed rows are given an action that does nothing."""

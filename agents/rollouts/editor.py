@@ -109,7 +109,13 @@ class Editor:
         self._tokens = torch.empty((0, columns), dtype=torch.int64, device=policy.device)
         self._lengths = self.rows
 
-    def open(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+    def open(
+        self,
+        rows: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        begins: npt.NDArray[np.int64] | None = None,  # noqa: ARG002 - an actor's signature
+    ) -> None:
         """Takes in rows that begin; see ``Actor.open``."""
         self.rows = torch.cat([self.rows, rows])
         self.follow(torch.cat([self._tokens, tokens]), torch.cat([self._lengths, lengths]))

@@ -141,13 +141,20 @@ class Dictation:
         self._begun = 0
         self.rows = torch.empty(0, dtype=torch.int64, device=uniform.device)
 
-    def open(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
+    def open(
+        self,
+        rows: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        begins: npt.NDArray[np.int64] | None = None,  # noqa: ARG002 - an actor's signature
+    ) -> None:
         """Has the texts of rows that begin written, all of them in one call.
 
         Args:
             rows: Their numbers in the environment, ``(k,)`` int64, none of them open.
             tokens: Their prompts, ``(k, T)`` int64, right-padded.
             lengths: ``(k,)`` int64, at least 1.
+            begins: Not looked at; an engine finds out itself what texts have in common.
 
         Raises:
             EngineError: If a text is missing or is not whole.

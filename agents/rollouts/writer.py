@@ -31,34 +31,56 @@ __all__ = ["Actor"]
 class Actor:
     """Writes with a policy whose weights stay as they are meanwhile."""
 
-    def __init__(self, policy: TransformerPolicy, *, rows: int, columns: int) -> None:
+    def __init__(
+        self,
+        policy: TransformerPolicy,
+        *,
+        rows: int,
+        columns: int,
+        pass_tokens: int | None = None,
+    ) -> None:
         """Makes an actor without open rows.
 
         Args:
             policy: Who acts.
             rows: The most rows that are open at once.
             columns: The most tokens of a text.
+            pass_tokens: The most tokens of a pass that reads, padding included, though a longer
+                text goes alone; ``None`` reads all that is there to read at once.
         """
-        self._policy = policy
+        self._policy, self._pass_tokens = policy, pass_tokens
         self._trunk = policy.trunk.packed(rows, policy.dtype)
         self._output = OutputProduct.of(policy.head, pass_tokens=rows)
         self._cache = self._trunk.new_cache(rows, columns)
         width = policy.head.weight.shape[1]
         self._hidden = torch.empty((0, width), dtype=policy.dtype, device=policy.device)
+        # Of the open rows, on the host; None where texts grow by more than it is told of.
+        self._lengths: npt.NDArray[np.int64] | None = np.zeros(0, dtype=np.int64)
         self._longest = 0
         self.rows = torch.empty(0, dtype=torch.int64, device=policy.device)
 
-    def open(self, rows: Tensor, tokens: Tensor, lengths: Tensor) -> None:
-        """Takes in rows that begin.
+    def open(
+        self,
+        rows: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        begins: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Takes in rows that begin; of those that begin alike, one is read for all.
 
         Args:
             rows: Their numbers in the environment, ``(k,)`` int64, none of them open.
             tokens: Their texts so far, ``(k, T)`` int64, right-padded.
             lengths: ``(k,)`` int64, at least 1.
+            begins: Numbers that are the same for the same text, ``(k,)`` on the host; ``None``
+                where nothing is known of it.
         """
         slots = self._cache.add(lengths)
         self.rows = torch.cat([self.rows, rows])
-        self._hidden = torch.cat([self._hidden, self._read(slots, tokens, lengths)])
+        if self._lengths is not None:
+            self._lengths = np.concatenate([self._lengths, lengths.cpu().numpy()])
+            self._longest = int(self._lengths.max(initial=0))
+        self._hidden = torch.cat([self._hidden, self._begin(slots, tokens, lengths, begins)])
 
     def close(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Lets go of rows that have ended; the order of the others may change.
@@ -73,6 +95,8 @@ class Actor:
         source = self._cache.drop(np.flatnonzero(closed))
         there = TorchBackend(self.rows.device).send(source)
         self.rows, self._hidden = self.rows[there], self._hidden[there]
+        if self._lengths is not None:
+            self._lengths = self._lengths[source]
         return source
 
     def logits(self) -> Tensor:
@@ -111,9 +135,11 @@ class Actor:
         """Appends one token to every open row, ``(count,)`` int64."""
         if not len(action):
             return
-        # An upper bound: to know the longest open text, the host would have to wait.
+        if self._lengths is not None:
+            self._lengths = self._lengths + 1
+        # An upper bound: the longest text may have ended since others began.
         self._longest = min(self._longest + 1, self._cache.columns)
-        self._cache.reserve(self._longest)
+        self._cache.fit(self._longest)
         self._hidden = self._trunk.step(action, self._cache)
         self._cache.lengths = self._cache.lengths + 1
 
@@ -126,6 +152,7 @@ class Actor:
         """
         if not len(lengths):
             return
+        self._lengths = None
         slots = torch.arange(len(lengths), device=lengths.device)
         one_more = lengths == self._cache.lengths + 1
         if bool(one_more.any()):
@@ -137,9 +164,34 @@ class Actor:
             self._hidden = self._hidden.clone()
             self._hidden[leap] = self._read(leap, tokens[leap], lengths[leap])
 
+    def _begin(
+        self,
+        slots: Tensor,
+        tokens: Tensor,
+        lengths: Tensor,
+        begins: npt.NDArray[np.int64] | None,
+    ) -> Tensor:
+        """Reads texts that begin, each once; returns their last hidden states, ``(k, width)``."""
+        numbers = np.arange(len(slots)) if begins is None else begins
+        _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
+        if len(first) == len(slots):
+            return self._read(slots, tokens, lengths)
+        send = TorchBackend(slots.device).send
+        read, alike = send(first), send(which)
+        hidden = self._read(slots[read], tokens[read], lengths[read])
+        self._cache.copy_texts(slots[read][alike], slots)
+        return hidden[alike]
+
     def _read(self, slots: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
         longest = int(lengths.max())
         self._longest = max(self._longest, longest)
-        self._cache.reserve(self._longest)
+        self._cache.fit(self._longest)
+        limit = self._pass_tokens or len(slots) * longest
+        at_once = max(1, limit // longest)
+        parts = zip(*(each.split(at_once) for each in (slots, tokens, lengths)), strict=True)
+        return torch.cat([self._read_part(*part, longest) for part in parts])
+
+    def _read_part(self, slots: Tensor, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
+        """Reads some texts in one pass, as wide as the longest of all."""
         wanted = torch.arange(len(slots), device=slots.device) * longest + lengths - 1
         return self._trunk.read(tokens[:, :longest], slots, self._cache, wanted)

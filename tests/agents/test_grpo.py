@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from agents.forward.lean_gpt2 import LeanGPT2
 from agents.grpo import GRPO, GRPOConfig
 from agents.maths.advantages import group_advantages
 from agents.models.policy import TransformerPolicy
@@ -325,3 +326,21 @@ def test_joined_rollouts_are_read_as_each_by_itself(task, settings):
 def test_an_impossible_setting_is_refused(setting):
     with pytest.raises(ValueError, match=[*setting][-1]):
         GRPOConfig(**setting)
+
+
+@pytest.mark.parametrize("group", [2, 4])
+def test_a_group_s_prompt_is_read_once(group, monkeypatch):
+    """Of eight rows that begin together; ``micro_batch_tokens`` is kept by reading, too."""
+    read, seen = LeanGPT2.read, []
+
+    def noting(trunk, tokens, *given):
+        seen.append(tokens.shape)
+        return read(trunk, tokens, *given)
+
+    monkeypatch.setattr(LeanGPT2, "read", noting)
+    config = GRPOConfig(episodes=8, group_size=group, micro_batch_tokens=4)
+    agent = GRPO(TransformerPolicy(make_model()), make_toy(rows=8), config)
+    _, rollout = agent.step()
+    width = int(rollout.prompt_lengths.max())
+    assert sum(rows for rows, _ in seen) == 8 // group
+    assert all(rows * columns <= max(4, width) for rows, columns in seen)

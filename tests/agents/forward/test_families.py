@@ -62,14 +62,14 @@ def logits_written(policy, texts, starts):
     """What the policy says of the same texts read up to ``starts`` and then written, and read."""
     trunk, width = policy.trunk, texts.shape[1]
     cache = trunk.new_cache(len(texts), width)
-    cache.reserve(max(starts))
+    cache.fit(max(starts))
     slots = cache.add(torch.tensor(starts))
     read = policy.head(trunk.read(texts[:, : max(starts)], slots, cache))
     written = torch.full((*texts.shape, read.shape[-1]), torch.nan)
     for row, start in enumerate(starts):
         written[row, :start] = read[row, :start]
     for _ in range(width - max(starts)):
-        cache.reserve(int(cache.lengths.max()) + 1)
+        cache.fit(int(cache.lengths.max()) + 1)
         places = torch.arange(len(texts)), cache.lengths
         written[places] = policy.head(trunk.step(texts[places], cache)).float()
         cache.lengths = cache.lengths + 1

@@ -116,7 +116,7 @@ def test_selected_states_of_a_prompt_are_those_of_all(kind):
     with torch.no_grad():
         for which in (None, selected):
             cache = trunk.new_cache(3, 16)
-            cache.reserve(9)
+            cache.fit(9)
             states.append(trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache, which))
             caches.append([*cache.keys, *cache.values])
     torch.testing.assert_close(states[0].flatten(0, 1)[selected], states[1])
@@ -131,13 +131,13 @@ def test_lean_and_transformers_write_the_same_cache(kind):
     with torch.no_grad():
         for trunk in (make_trunk(model), TransformersTrunk(model)):
             cache = trunk.new_cache(3, 16)
-            cache.reserve(9)
+            cache.fit(9)
             trunk.read(TOKENS, cache.add(torch.tensor([9, 3, 6])), cache)
             for token in range(3, 9):
                 if token == 6:
                     assert cache.drop(np.array([0])).tolist() == [2, 1]
                     trunk.read(TOKENS[:1, :4], cache.add(torch.tensor([4])), cache)
-                cache.reserve(token + 7)
+                cache.fit(token + 7)
                 state = trunk.step(torch.full((3,), token), cache)
                 cache.lengths = cache.lengths + 1
             hidden.append(state)
@@ -160,11 +160,11 @@ def test_a_text_outgrows_its_first_columns(kind):
     with torch.no_grad():
         full = model.base_model(input_ids=text).last_hidden_state
         cache = trunk.new_cache(2, 39)
-        cache.reserve(4)
+        cache.fit(4)
         trunk.read(text[:, :4], cache.add(torch.tensor([4, 4])), cache)
         for column in range(4, 39):
             widths.add(cache.width)
-            cache.reserve(column + 1)
+            cache.fit(column + 1)
             state = trunk.step(text[:, column], cache)
             cache.lengths = cache.lengths + 1
             torch.testing.assert_close(full[:, column], state, atol=1e-5, rtol=1e-4)
@@ -267,5 +267,5 @@ def test_keys_and_values_may_have_sizes_of_their_own():
     )
     torch.manual_seed(0)
     cache = TransformerPolicy(DeepseekV3ForCausalLM(config)).trunk.new_cache(2, 9)
-    cache.reserve(9)
+    cache.fit(9)
     assert cache.keys[0].shape[-1] > cache.values[0].shape[-1]

@@ -1,9 +1,11 @@
 """Acting through the cache and reading whole texts are the same policy."""
 
+import numpy as np
 import pytest
 import torch
 from transformers import CohereConfig, CohereForCausalLM
 
+from agents.forward import kv_cache
 from agents.maths.distributions import Sampling, action_log_probs
 from agents.maths.masks import pack_mask
 from agents.models.policy import TransformerPolicy
@@ -73,6 +75,79 @@ def test_a_row_does_not_depend_on_its_neighbours(kind):
                 busy.open(torch.tensor([7, 8]), tokens[[2, 0]], lengths[[2, 0]])
     assert busy.rows.tolist() == [9, 7, 8]
     torch.testing.assert_close(alone.logits()[0], busy.logits()[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+@pytest.mark.parametrize(
+    ("pass_tokens", "begins", "passes"),
+    [
+        (None, None, [(5, 6)]),
+        (13, None, [(2, 6), (2, 6), (1, 6)]),
+        (1, None, [(1, 6)] * 5),
+        (None, [4, 4, 0, 4, 0], [(2, 6)]),
+        (6, [4, 4, 0, 4, 0], [(1, 6), (1, 6)]),
+        (None, [3, 5, 8, 4, 9], [(5, 6)]),  # nobody begins as another, whatever they are called
+    ],
+)
+def test_however_prompts_are_read_the_next_tokens_are_the_same(kind, pass_tokens, begins, passes):
+    """All at once, a few at a time, and each of a group's once: rows, columns of each pass."""
+    policy = TransformerPolicy(make_model(kind))
+    tokens, lengths = _prompts([6, 6, 2, 6, 2])
+    same = [0, 0, 2, 0, 2] if begins == [4, 4, 0, 4, 0] else range(5)
+    tokens = tokens[list(same)]
+    actor = Actor(policy, rows=5, columns=10, pass_tokens=pass_tokens)
+    trunk, read, seen = actor._trunk, actor._trunk.read, []
+
+    def noting(tokens, *given):
+        seen.append(tuple(tokens.shape))
+        return read(tokens, *given)
+
+    trunk.read = noting
+    with torch.no_grad():
+        actor.open(torch.arange(5), tokens, lengths, None if begins is None else np.array(begins))
+        torch.testing.assert_close(policy.next_logits(tokens, lengths), actor.logits())
+        added = torch.tensor([3, 4, 5, 6, 7])  # from here on they differ
+        actor.feed(added)
+        longer = torch.cat([tokens, torch.zeros_like(tokens)], dim=1)
+        longer[torch.arange(5), lengths] = added
+        torch.testing.assert_close(policy.next_logits(longer, lengths + 1), actor.logits())
+    assert passes == seen
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama", "mistral"])
+def test_columns_of_a_text_that_has_ended_are_given_up(kind, monkeypatch):
+    """As soon as others begin, if they need less than half; what is left is still what was read."""
+    monkeypatch.setattr(kv_cache, "_BLOCK", 4)
+    policy = TransformerPolicy(make_model(kind))
+    actor = Actor(policy, rows=3, columns=32)
+    tokens, lengths = _prompts([8, 3, 5])
+    texts = torch.cat([tokens, torch.zeros((3, 24), dtype=torch.int64)], dim=1)
+    widths = []
+
+    def feed(rows, token):
+        actor.feed(torch.full((len(rows),), token))
+        texts[rows, lengths[rows]] = token
+        lengths[rows] += 1
+        widths.append(actor._cache.width)
+
+    def begin(row):
+        actor.open(torch.tensor([row]), tokens[row, None], lengths[row, None])
+        widths.append(actor._cache.width)
+
+    with torch.no_grad():
+        begin(0)
+        for _ in range(10):
+            feed([0], 7)
+        begin(1)
+        feed([0, 1], 4)
+        actor.close(np.array([True, False]))
+        feed([1], 5)  # nobody has begun
+        begin(2)
+        feed([1, 2], 3)
+        expected = policy.next_logits(texts[1:], lengths[1:])
+    # Of 8 and up to 19 tokens; then of 5, which have 8 columns, less than half of 20.
+    assert widths == [8, *[12] * 4, *[16] * 4, 20, 20, 20, 20, 20, 8, 8]
+    torch.testing.assert_close(expected, actor.logits(), atol=1e-5, rtol=1e-4)
 
 
 def test_rows_that_grow_by_any_number_of_tokens_are_followed(policy):

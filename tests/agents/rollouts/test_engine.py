@@ -13,7 +13,7 @@ from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
 from agents.rloo import RLOO, RLOOConfig
-from agents.rollouts.collect import Outside, collect, play
+from agents.rollouts.collect import Manner, collect, play
 from agents.rollouts.engine import EngineError
 from agents.training.guards import GuardError
 from tests.agents.learners import make_policy, only_gradient
@@ -36,7 +36,7 @@ def _written(policy, engine, *, rows=8, texts=8, sampling=ALL, envs=None, seed=0
     arguments = {"sampling": sampling, "generator": generator, "example_ids": ids}
     if engine is None:
         return collect(envs, policy, **arguments)
-    rollout = play(envs, policy, outside=Outside(engine=engine), **arguments)
+    rollout = play(envs, policy, manner=Manner(engine=engine), **arguments)
     return rollout.cut(*rollout.longest())
 
 

@@ -11,7 +11,7 @@ from agents.maths.distributions import Sampling
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO
 from agents.rollouts import scores
-from agents.rollouts.collect import Outside, play
+from agents.rollouts.collect import Manner, play
 from tests.agents.learners import make_policy
 from tests.agents.rollouts.fake_engines import same
 from tests.agents.toys import make_model, make_toy
@@ -51,7 +51,7 @@ def _played(envs, scoring=None, *, texts=8, at_once=False, policy=None):
         sampling=Sampling(),
         generator=torch.Generator().manual_seed(0),
         example_ids=[number % 8 for number in range(texts)],
-        outside=Outside(scoring=scoring or Scoring()),
+        manner=Manner(scoring=scoring or Scoring()),
     )
     return rollout.cut(*rollout.longest())
 
