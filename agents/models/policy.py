@@ -277,13 +277,19 @@ class TransformerPolicy(nn.Module):
             twin._product = OutputProduct.of(self.head)  # noqa: SLF001 - likewise
         return twin
 
-    def frozen_copy(self, dtype: torch.dtype | None = None) -> TransformerPolicy:
-        """A policy with weights of its own that nothing trains.
+    def frozen_copy(
+        self, dtype: torch.dtype | None = None, *, shares: bool = False
+    ) -> TransformerPolicy:
+        """A policy that nothing trains, with weights of its own.
 
         Args:
             dtype: Of the copy's models; ``None`` keeps it. Heads stay float32.
+            shares: Whether what is frozen here already, and of that dtype, is not copied: below
+                adapters that is nearly all there is. It must then not be cut.
         """
-        model, critic = copy.deepcopy(self.model), copy.deepcopy(self.critic)
+        shared = [p for p in self.parameters() if shares and not p.requires_grad]
+        memo: dict[int, Any] = {id(p): p for p in shared if dtype in {None, p.dtype}}
+        model, critic = copy.deepcopy(self.model, memo), copy.deepcopy(self.critic, memo)
         twin = TransformerPolicy(model, critic, edits=self.edit_head is not None)
         for own, new in zip(twin.heads.values(), self.heads.values(), strict=True):
             own.load_state_dict(new.state_dict())

@@ -2,7 +2,8 @@
 
 Weights that learn are float32 always. Passes may round the operands of their products to bfloat16,
 which is faster on some machines and slower on others; texts are then written by a copy whose
-weights are that narrow. Of weights that are cut over the processes the copy is whole.
+weights are that narrow, or shares those that are, as of a bfloat16 model below adapters. Of weights
+that are cut over the processes the copy is whole.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ class Sampler:
             self.refresh()
         else:
             wanted = self._sharded or (bf16 and writes)
-            self.copy = self.actor.frozen_copy(dtype) if wanted else None
+            shares = not self._sharded
+            self.copy = self.actor.frozen_copy(dtype, shares=shares) if wanted else None
 
     def cut(self, *policies: TransformerPolicy | None) -> None:
         """Cuts what learns, and others, if that is wanted; to be called in all processes."""
