@@ -20,6 +20,7 @@ from agents.training.checkpoint import save_policy
 from agents.training.distributed import current_processes, fingerprint
 from agents.training.guards import GuardError
 from agents.training.updates import Updates
+from tests.agents.rollouts.fake_engines import write_alone
 from tests.agents.toys import make_model, make_toy
 from textgym.pretrained.adapters import AdapterConfig, add_adapters
 
@@ -65,6 +66,43 @@ def make(case, processes, seed=0, **kwargs):
     # With values of 0, texts that are paid nothing have a gradient of exactly 0, or of rounding.
     torch.nn.init.constant_(policy.value_head.bias, 0.3)
     return kind(policy, make_toy(rows=ROWS // processes.count, **kwargs), config)
+
+
+class FolderEngine:
+    """Writes with the policy in a folder, which the main process puts there, as vLLM's server does.
+
+    Every process has one; in each, the weights are those that the main one wrote last.
+    """
+
+    returns_kept = True
+
+    def __init__(self, folder):
+        self._folder = folder
+
+    def refresh(self, policy):
+        policy.save_pretrained(self._folder)
+
+    def write(self, prompts, uniform, order):
+        with torch.no_grad():
+            policy = TransformerPolicy.from_pretrained(self._folder)
+            return write_alone(policy, prompts, uniform, order)
+
+
+def engine(out, processes):
+    """Two iterations of which an engine writes the texts."""
+    agent = make("grpo", processes)
+    agent.engine = FolderEngine(out / f"weights-{processes.count}")
+    agent.compute_in(bf16=False)
+    history = [figures(agent.step()[0]) for _ in range(2)]
+    return {"metrics": history, "weights": weights(agent.policy), "by_itself": by_itself(processes)}
+
+
+def by_itself(processes):
+    """The weights where the policy writes."""
+    agent = make("grpo", processes)
+    for _ in range(2):
+        agent.step()
+    return weights(agent.policy)
 
 
 def figures(metrics):
@@ -204,6 +242,7 @@ def main(out):
     result["resume"] = resume(out, processes)
     result |= {case: train(case, processes) for case in CASES}
     result["learn"] = learn(out, processes)
+    result["engine"] = engine(out, processes)
     if processes.count > 1:
         result["fail"] = fail(out, processes)
     (out / f"{processes.count}-{processes.rank}.json").write_text(json.dumps(result))

@@ -142,6 +142,20 @@ def test_a_callback_of_the_main_process_saves_and_predicts(told):
 
 
 @pytest.mark.slow
+def test_an_engine_writes_with_weights_that_are_cut(told):
+    """They reach it whole, written by the main process, and what is learned is the same.
+
+    Of both, and of the policy that writes by itself, for which an engine's gap is 0.
+    """
+    one, two = told[0]["engine"], [each["engine"] for each in told[1]]
+    assert two[0]["metrics"] == two[1]["metrics"]
+    for each in (one, *two):
+        assert each["metrics"][1]["sampler_gap"] == pytest.approx(0, abs=1e-6)
+        _close(one["weights"], each["weights"], atol=5e-5)
+        _close(each["by_itself"], each["weights"], atol=5e-5)
+
+
+@pytest.mark.slow
 def test_nobody_waits_for_a_process_that_fails_in_a_pass(told):
     main, other = (each["fail"] for each in told[1])
     assert other == "in the second pass"
