@@ -31,7 +31,14 @@ from textgym.types import StopReason
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Growth", "append", "append_to_row", "legal_appends", "permits_append"]
+__all__ = [
+    "Growth",
+    "append",
+    "append_to_row",
+    "legal_appends",
+    "legal_ids_of",
+    "permits_append",
+]
 
 _RUNNING, _END_OF_TEXT, _LENGTH = (
     int(StopReason.RUNNING),
@@ -82,9 +89,16 @@ def permits_append(state: State, action: Array, rules: Rules) -> Array:  # noqa:
 
 def legal_appends(state: State, rules: Rules) -> Array:
     """Returns which ids may be appended to each row, ``(N, V)`` bool; one always may."""
+    return legal_ids_of(rules, len(state.tokens))
+
+
+def legal_ids_of(rules: Rules, count: int) -> Array:
+    """Returns which ids may be appended to each of ``count`` rows, whatever is in them, anew."""
     if isinstance(rules.legal, np.ndarray):
-        return np.tile(rules.legal, (len(state.tokens), 1))
-    return rules.legal.repeat(len(state.tokens), 1)
+        mask = np.empty((count, len(rules.legal)), dtype=np.bool_)
+        mask[:] = rules.legal
+        return mask
+    return rules.legal.repeat(count, 1)
 
 
 def append_to_row(row: Row, token: int, rules: Rules, *, legal: bool) -> Row:
@@ -144,6 +158,11 @@ class Growth:
     @state.setter
     def state(self, value: State | None) -> None:
         self._settled, self._stretch = value, None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether there is a state, without taking it."""
+        return self._stretch is not None or self._settled is not None
 
     def append(self, actions: Any, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64] | None:
         """Appends a token to every row, if that is all that has to be done.

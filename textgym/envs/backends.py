@@ -35,7 +35,7 @@ class Backend(Protocol):
         """Takes rewards, ``(N,)``, from the host, in the backend's floating point."""
 
     def as_int8(self, array: Array) -> Array:
-        """Returns a boolean array as int8, where it is."""
+        """Returns a boolean array that nobody else has as int8, where it is."""
 
     def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Brings a caller's actions, ``(N,)`` or ``(N, 2)``, to where the dynamics run, as int64.
@@ -80,8 +80,8 @@ class NumpyBackend:
         return rewards
 
     def as_int8(self, array: Array) -> Array:
-        """Returns a boolean array as int8."""
-        return array.astype(np.int8)
+        """Returns the same bytes as int8."""
+        return array.view(np.int8)
 
     def actions(self, actions: Any, shape: tuple[int, ...]) -> Array:
         """Converts the actions to int64; see ``Backend``."""

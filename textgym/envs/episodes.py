@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.vector import AutoresetMode
 
+from textgym.dynamics.append import legal_ids_of
 from textgym.dynamics.states import (
     Array,
     Rules,
@@ -296,15 +297,32 @@ class Turnover:
         return replace_rows(state, self.backend.send(rows), fresh.state)
 
     def show_mask(
-        self, infos: dict[str, Any], state: State, present: npt.NDArray[np.bool_] | None = None
+        self,
+        infos: dict[str, Any],
+        state: State | None,
+        present: npt.NDArray[np.bool_] | None = None,
     ) -> None:
-        """Adds the legal actions, if they are wanted, of the rows that are present, or of all."""
-        if not self.starts.world.settings.shows_mask:
+        """Adds the legal actions, if they are wanted, of the rows that are present, or of all.
+
+        Args:
+            infos: Where they are added.
+            state: All rows; ``None`` where they do not matter, as the mask is fixed, and rows are
+                told to be present.
+            present: Which rows are, ``(N,)``; ``None`` for all of them.
+        """
+        world = self.starts.world
+        if not world.settings.shows_mask:
             return
         if present is None:
-            present = np.ones(len(state.steps), dtype=np.bool_)
-        shown = self.moves.legal(state) & self.backend.send(present)[:, None]
-        infos["action_mask"], infos["_action_mask"] = self.backend.as_int8(shown), present.copy()
+            present = np.ones(0 if state is None else len(state.steps), dtype=np.bool_)
+        marks = present.copy()
+        if state is None or world.mask_is_fixed:
+            shown = legal_ids_of(self.rules, len(marks))
+            if not marks.all():
+                shown &= self.backend.send(marks)[:, None]
+        else:
+            shown = self.moves.legal(state) & self.backend.send(marks)[:, None]
+        infos["action_mask"], infos["_action_mask"] = self.backend.as_int8(shown), marks
 
     def _restarting(
         self, was_closed: npt.NDArray[np.bool_], now_closed: npt.NDArray[np.bool_]

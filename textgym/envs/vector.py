@@ -24,7 +24,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from textgym.dynamics.append import Growth
+from textgym.dynamics.append import Growth, legal_ids_of
 from textgym.dynamics.states import (
     Array,
     State,
@@ -199,12 +199,9 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         grown = self._growth.append(actions, self._episodes.closed)
         if grown is not None:
             self._previous, self._at_end, self._has_stepped = None, None, True
-            return (
-                grown,
-                np.zeros(self.num_envs),
-                *np.zeros((2, self.num_envs), np.bool_),
-                self._episodes.named(),
-            )
+            named, flags = self._episodes.named(), np.zeros((2, self.num_envs), np.bool_)
+            self._turnover.show_mask(named, None, named["_example_id"])
+            return grown, np.zeros(self.num_envs), *flags, named
         before = self._require_state()
         moved, host = self._move(before, actions)
         if self._is_uneventful(before, host):
@@ -285,6 +282,8 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         Raises:
             ResetNeeded: If there is no episode yet.
         """
+        if self.mask_is_fixed and self._growth.has_begun:
+            return legal_ids_of(self._rules, self.num_envs)
         return self._moves.legal(self._require_state())
 
     def pair_masks(self, *, at_end: bool = False) -> Array:

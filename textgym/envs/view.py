@@ -97,7 +97,7 @@ class WorldView:
     @property
     def mask_is_fixed(self) -> bool:
         """Whether the same actions are legal in every state, so that one look is enough."""
-        return self.action_kind == "append" and self._world.constraint is None
+        return self._world.mask_is_fixed
 
     @property
     def reward_weights(self) -> tuple[float, ...] | None:

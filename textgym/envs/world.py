@@ -21,7 +21,7 @@ from textgym.envs.prompts import Prompts
 from textgym.messages import require_text, shown
 from textgym.recording.turns import split_turns
 from textgym.tasks import get_task
-from textgym.tokenizers import legal_ids, load_tokenizer
+from textgym.tokenizers import decode_rows, legal_ids, load_tokenizer
 from textgym.types import Conversation, Example, StopReason, Task, Tokenizer
 
 if TYPE_CHECKING:
@@ -77,8 +77,13 @@ class World:
             and not self.rules.converses
             and chosen.obs_mode == "tokens"
             and chosen.render_mode != "human"
-            and not (chosen.dense or chosen.shows_mask)
+            and not chosen.dense
         )
+
+    @property
+    def mask_is_fixed(self) -> bool:
+        """Whether the same actions are legal in every state."""
+        return self.settings.action_kind == "append" and self.constraint is None
 
     def moves(self, rules: Rules) -> Moves:
         """Makes the moves of this world under its rules, whose arrays may be on a device."""
@@ -175,10 +180,7 @@ class World:
         """
         if state.authored is not None:
             return ["\n".join(self.agent_turns(state, row)) for row in range(len(state.tokens))]
-        decode_rows = getattr(self.tokenizer, "decode_rows", None)
-        if decode_rows is not None:
-            return decode_rows(state.tokens, state.prompt_length)  # type: ignore[no-any-return] # see Tokenizer
-        return self.tokenizer.decode_batch(self.written(state))
+        return decode_rows(self.tokenizer, state.tokens, state.prompt_length)
 
     def turns(self, state: State, row: int) -> list[tuple[bool, str]]:
         """Decodes what stands after a row's prompt in a conversation, turn by turn.

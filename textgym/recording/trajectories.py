@@ -85,6 +85,9 @@ class Trajectory:
     turns: tuple[Turn, ...] = ()
 
 
+_FIELDS = tuple(each.name for each in dataclasses.fields(Trajectory))
+
+
 class TrajectoryFile:
     """A file that trajectories are appended to; several processes may append to the same one.
 
@@ -107,10 +110,16 @@ class TrajectoryFile:
 
     def append(self, trajectories: Sequence[Trajectory]) -> None:
         """Writes trajectories at the end; when it returns, the system has them."""
-        lines = [json.dumps(dataclasses.asdict(trajectory)) + "\n" for trajectory in trajectories]
+        lines = [json.dumps(_as_dict(each)) + "\n" for each in trajectories]
         # One unbuffered write: other writers come before it or after it.
         with self.path.open("ab", buffering=0) as file:
             file.write("".join(lines).encode("ascii"))
+
+
+def _as_dict(trajectory: Trajectory) -> dict[str, Any]:
+    """What ``dataclasses.asdict`` makes, without a copy of every number."""
+    values = {name: getattr(trajectory, name) for name in _FIELDS}
+    return values | {"turns": [dataclasses.asdict(turn) for turn in trajectory.turns]}
 
 
 def read_trajectories(path: str | Path) -> list[Trajectory]:

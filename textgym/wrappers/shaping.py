@@ -20,15 +20,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+import numpy as np
 from gymnasium.utils import RecordConstructorArgs
 
 from textgym.rewards import resolve
+from textgym.tokenizers import decode_rows
 from textgym.wrappers.layout import find_layout, require_one_completion
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
     import numpy.typing as npt
 
     from textgym.types import Example
@@ -77,10 +78,16 @@ class Potential:
         prompt = self._world.text()[0] if row is None else self._world.texts()[0][row]
         return self._world.example_of(prompt)  # type: ignore[no-any-return] # a WorldView's
 
-    def completion(self, tokens: npt.NDArray[np.int64], prompt_length: int) -> str:
-        """Reads what stands behind the prompt of one text, ``(T,)`` on the host."""
-        _, ids = self.layout.split(tokens, prompt_length)
-        return self._world.tokenizer.decode(ids)  # type: ignore[no-any-return] # a WorldView's
+    def completions(
+        self, tokens: npt.NDArray[np.int64], prompt_lengths: npt.NDArray[np.int64]
+    ) -> list[str]:
+        """Reads what stands behind the prompts of texts.
+
+        Args:
+            tokens: ``(n, T)``, on the host.
+            prompt_lengths: ``(n,)``.
+        """
+        return decode_rows(self._world.tokenizer, tokens, prompt_lengths)
 
     def __call__(self, examples: Sequence[Example], completions: Sequence[str]) -> list[float]:
         """Scores unfinished texts in one call.
@@ -148,6 +155,6 @@ class PotentialShaping(RecordConstructorArgs, gym.Wrapper[Any, Any, Any, Any]):
         return observation, paid, terminated, truncated, info
 
     def _of(self, observation: Any) -> float:
-        tokens = self._potential.layout.tokens(observation)
-        completion = self._potential.completion(tokens, self._prompt_length)
-        return self._potential([self._example], [completion])[0]
+        tokens = np.asarray(self._potential.layout.tokens(observation))[None]
+        completions = self._potential.completions(tokens, np.array([self._prompt_length]))
+        return self._potential([self._example], completions)[0]

@@ -5,6 +5,7 @@ Arrays may be numpy's or torch's. Every array that is returned is new, or the en
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -111,18 +112,24 @@ class TextView:
         space: The space of one view.
         characters: What a text may consist of.
         max_length: How many characters it may have.
+        shows_ascii: Whether all printable ASCII is among the characters.
     """
 
     space: spaces.Dict
     characters: frozenset[str]
     max_length: int
+    shows_ascii: bool
 
     def __call__(self, prompt: str, completion: str) -> dict[str, str]:
         """Views one row."""
-        return {"prompt": self._fit(prompt), "completion": self._fit(completion)}
+        return {"prompt": self.fit(prompt), "completion": self.fit(completion)}
 
-    def _fit(self, text: str) -> str:
+    def fit(self, text: str) -> str:
+        """Returns a text as its space can show it."""
         text = text[-self.max_length :]
+        # Most texts are of the printable ASCII, of which there is no need to look at each.
+        if self.shows_ascii and text.isascii() and text.isprintable():
+            return text
         if self.characters.issuperset(text):
             return text
         return "".join(letter if letter in self.characters else _REPLACEMENT for letter in text)
@@ -224,7 +231,12 @@ def make_text_view(charset: str | None, max_length: int) -> TextView:
             for name in ("prompt", "completion")
         }
     )
-    return TextView(space=space, characters=characters, max_length=max_length)
+    return TextView(
+        space=space,
+        characters=characters,
+        max_length=max_length,
+        shows_ascii=characters.issuperset(string.printable.strip() + " "),
+    )
 
 
 def make_mask_view(

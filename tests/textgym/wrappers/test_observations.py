@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import string
 
 import gymnasium as gym
 import numpy as np
@@ -16,6 +17,7 @@ from tests.textgym.tiles import Tiles
 from textgym import TextEnv, TextVectorEnv, wrappers
 from textgym.testing import check_vector_env
 from textgym.testing.rolls import equal
+from textgym.wrappers.views import make_text_view
 
 MODES = ["NextStep", "SameStep", "Disabled"]
 WRAPPED = [
@@ -166,6 +168,14 @@ def test_a_text_keeps_within_its_space():
         assert observation == {"prompt": "\ufffd", "completion": completion}
         assert observation in env.observation_space
     assert env.unwrapped.text() == ("h", "adc")
+
+
+def test_only_what_is_printable_is_taken_for_ascii_that_can_be_shown():
+    """With all of ASCII among the characters, and without the space."""
+    every, most = (make_text_view(charset, 9) for charset in (None, string.printable[:-6]))
+    assert every.fit("it's ~ok") == most.fit("it's ~ok").replace("\ufffd", " ") == "it's ~ok"
+    assert most.fit("a b") == "a\ufffdb"  # a space is not among them
+    assert every.fit("a\x1bb\n") == "a\ufffdb\n"
 
 
 def test_common_characters_are_shown_as_they_are():

@@ -1,5 +1,6 @@
 """Recording: what is in a line, that finished episodes survive, and that rows do not mix."""
 
+import dataclasses
 import json
 
 import gymnasium as gym
@@ -10,7 +11,7 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from textgym import Example, TextEnv, TextVectorEnv, wrappers
-from textgym.recording.trajectories import Trajectory, read_trajectories
+from textgym.recording.trajectories import Trajectory, Turn, _as_dict, read_trajectories
 from textgym.testing import check_vector_env
 from textgym.wrappers import LengthTerm, RecordTrajectories
 
@@ -267,3 +268,39 @@ def test_a_batch_whose_tokens_are_out_of_sight_is_refused(tmp_path):
     envs = wrappers.vector.TextObservation(make_batch("NextStep"))
     with pytest.raises(ValueError, match="RecordTrajectories reads tokens, and the observations"):
         wrappers.vector.RecordTrajectories(envs, tmp_path / "x")
+
+
+def test_an_episode_that_is_turned_back_has_more_steps_than_its_allowance(tmp_path):
+    """All of them are in its line, as nobody told the wrapper."""
+    inner = make_batch("Disabled")
+    envs = wrappers.vector.RecordTrajectories(inner, tmp_path / "x")
+    envs.reset(seed=0)
+    start = inner.save_state()
+    for _ in range(3):
+        envs.step(np.array([A, B, A]))
+        envs.step(np.array([B, C, A]))
+        inner.restore_state(start)
+    envs.step(np.array([END, END, END]))
+    for row, trajectory in enumerate(read_trajectories(tmp_path / "x")):
+        assert trajectory.actions == (*[[A, B], [B, C], [A, A]][row] * 3, END)
+        assert trajectory.completion == ""
+
+
+def test_a_line_is_what_the_dataclass_says():
+    """Of a conversation as well, whose turns are dataclasses."""
+    turn = Turn(role="assistant", text="a", ids=(3,))
+    trajectory = Trajectory(
+        prompt="p",
+        completion="a",
+        prompt_ids=(1,),
+        completion_ids=(3,),
+        actions=(3, (1, 2)),
+        rewards=(0.5, 1.0),
+        score=None,
+        stop_reason=None,
+        truncated=True,
+        example_id=-1,
+        columns={"label": [1]},
+        turns=(turn, turn),
+    )
+    assert json.dumps(dataclasses.asdict(trajectory)) == json.dumps(_as_dict(trajectory))

@@ -120,9 +120,9 @@ def ended_authored(env: VectorEnv[Any, Any, Any], row: int) -> npt.NDArray[np.in
 def entry(infos: Mapping[str, Any], row: int) -> dict[str, Any]:
     """Returns the infos of one row, as a single environment would have given them."""
     found: dict[str, Any] = {}
-    for key in infos:
-        if not key.startswith("_") and row in marked(infos, key):
-            value = infos[key]
+    for key, value in infos.items():
+        mask = None if key.startswith("_") else infos.get(f"_{key}")
+        if mask is not None and mask[row]:
             found[key] = entry(value, row) if isinstance(value, dict) else value[row]
     return found
 

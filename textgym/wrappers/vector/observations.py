@@ -166,8 +166,11 @@ class TextObservation(Batch):
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
         inner: Any = self.env.unwrapped
         self._prompts, completions = inner.texts()
-        rows = [self._view(*pair) for pair in zip(self._prompts, completions, strict=True)]
-        return {key: tuple(row[key] for row in rows) for key in ("prompt", "completion")}
+        fit = self._view.fit
+        return {
+            "prompt": tuple(map(fit, self._prompts)),
+            "completion": tuple(map(fit, completions)),
+        }
 
     def _read(self, observation: Any, row: int) -> dict[str, str]:
         if self._layout is None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy.typing as npt
     from gymnasium.vector import VectorEnv
 
 __all__ = ["RecordTrajectories"]
@@ -48,6 +49,12 @@ class RecordTrajectories(Batch):
         super().__init__(env)
         self._recorder = Recorder(env, env.single_observation_space, path, type(self).__name__)
         self._drafts: dict[int, Draft] = {}
+        self._open = np.zeros(self.num_envs, dtype=np.bool_)
+        # Of each open row what was done and paid so far: as many as steps, at most the allowance.
+        self._steps = np.zeros(self.num_envs, dtype=np.int64)
+        shape, action = (self.num_envs, env.unwrapped.max_actions), env.single_action_space.shape
+        self._done = np.zeros((*shape, *(action or ())), dtype=np.int64)
+        self._paid = np.zeros(shape)
 
     def reset(
         self, *, seed: Any = None, options: dict[str, Any] | None = None
@@ -60,23 +67,42 @@ class RecordTrajectories(Batch):
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Makes a step, and writes down the episodes that it ended."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
-        done, paid = to_host(actions), to_host(rewards)
-        was_closed = np.array([row not in self._drafts for row in range(self.num_envs)])
-        for row, draft in self._drafts.items():
-            draft.note(done[row], float(paid[row]))
-        ended = (to_host(terminated) | to_host(truncated)) & ~was_closed
+        was_closed = ~self._open
+        self._note(np.asarray(to_host(actions)), to_host(rewards))
+        ended = (to_host(terminated) | to_host(truncated)) & self._open
         finished = []
-        for row in np.flatnonzero(ended).tolist():
+        for row in ended.nonzero()[0].tolist():
             tokens = self._recorder.layout.tokens(ended_observation(observation, infos, row))
             info = entry(ended_infos(infos), row)
             authored = ended_authored(self.env, row)
-            draft = self._drafts.pop(row)
-            finished.append(self._recorder.finish(draft, to_host(tokens), info, authored))
+            finished.append(
+                self._recorder.finish(self._draft(row), to_host(tokens), info, authored)
+            )
         if finished:
             self._recorder.write(finished)
+        self._open = self._open & ~ended
         begun = begun_rows(self.env, was_closed, ended)
         self._begin(begun, infos, [None] * self.num_envs)
         return observation, rewards, terminated, truncated, infos
+
+    def _note(self, actions: npt.NDArray[np.int64], rewards: npt.NDArray[np.floating]) -> None:
+        """Writes down a step of the open rows."""
+        rows = self._open.nonzero()[0]
+        at = rows, self._steps[rows]
+        if self._steps.max(initial=0) == self._paid.shape[1]:
+            # More than the allowance, of an episode that was turned back behind the wrapper's back.
+            self._done = np.concatenate([self._done, self._done], axis=1)
+            self._paid = np.concatenate([self._paid, self._paid], axis=1)
+        self._done[at], self._paid[at] = actions[rows], rewards[rows]
+        self._steps[rows] += 1
+
+    def _draft(self, row: int) -> Draft:
+        """Returns what a row has been recorded to do, all of it."""
+        draft, steps = self._drafts[row], slice(int(self._steps[row]))
+        done = self._done[row, steps].tolist()
+        draft.actions.extend(done if self._done.ndim == 2 else map(tuple, done))  # noqa: PLR2004 - rows and steps
+        draft.rewards.extend(self._paid[row, steps].tolist())
+        return draft
 
     def _begin(
         self, rows: Sequence[int], infos: Mapping[str, Any], seeds: Sequence[int | None]
@@ -86,6 +112,7 @@ class RecordTrajectories(Batch):
         # Texts are decoded for them, so only a caller's own prompt, which has no number, is read.
         own = any(infos["example_id"][row] < 0 for row in rows)
         prompts = inner.texts()[0] if own else [""] * self.num_envs
+        self._open[rows], self._steps[rows] = True, 0
         for row in rows:
             self._drafts[row] = self._recorder.begin(
                 int(infos["example_id"][row]),

@@ -75,16 +75,12 @@ class PotentialShaping(Batch):
         """Makes a step, and pays in the rows that it was one for."""
         observation, rewards, terminated, truncated, infos = self.env.step(actions)
         finished, cut = to_host(terminated), to_host(truncated)
-        running = np.flatnonzero(~self._closed & ~finished).tolist()
-        tokens = to_host(self._potential.layout.tokens(observation))
-        texts = [
-            self._potential.completion(
-                self._cut_tokens(observation, infos, row) if cut[row] else tokens[row],
-                int(self._prompt_lengths[row]),
-            )
-            for row in running
-        ]
-        examples = [self._examples[row] for row in running]
+        running = np.flatnonzero(~self._closed & ~finished)
+        tokens = to_host(self._potential.layout.tokens(observation))[running]
+        for number in np.flatnonzero(cut[running]).tolist():
+            tokens[number] = self._cut_tokens(observation, infos, int(running[number]))
+        texts = self._potential.completions(tokens, self._prompt_lengths[running])
+        examples = [self._examples[row] for row in running.tolist()]
         was_closed, self._closed = self._closed, self._closed | finished | cut
         begun = begun_rows(self.env, was_closed, self._closed & ~was_closed)
         first = self._begin(begun, observation, infos)
@@ -103,15 +99,14 @@ class PotentialShaping(Batch):
     ) -> Sequence[str]:
         """Notes what rows that start an episode start with; returns their first completions."""
         self._prompt_lengths = with_new_prompts(self._prompt_lengths, infos)
-        tokens = to_host(self._potential.layout.tokens(observation))
-        texts = []
+        if not begun:
+            return []
         for row in begun:
-            number, length = int(infos["example_id"][row]), int(self._prompt_lengths[row])
-            self._examples[row] = self._potential.example(number, row)
-            texts.append(self._potential.completion(tokens[row], length))
+            self._examples[row] = self._potential.example(int(infos["example_id"][row]), row)
         self._closed = self._closed.copy()
         self._closed[begun] = False
-        return texts
+        tokens = to_host(self._potential.layout.tokens(observation))[begun]
+        return self._potential.completions(tokens, self._prompt_lengths[begun])
 
     def _cut_tokens(
         self, observation: Any, infos: Mapping[str, Any], row: int
