@@ -66,6 +66,16 @@ class CardConfig:
     texts: int = 400
     """Most texts that are changed, cut, and scored in other batches: more are slower and surer."""
 
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is out of range; the message names it.
+        """
+        for name, least in (("seed", 0), ("repetitions", 1), ("texts", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+
 
 def make_card(
     reward: RewardFunction,

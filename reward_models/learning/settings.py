@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from reward_models.preferences.traces import Traces
 
 __all__ = ["RewardTrainingConfig", "RewardTrainingData"]
+
+_COUNTS = (
+    *("epochs", "batch_size", "accumulation", "save_steps", "logging_steps"),
+    *("max_length", "lora", "eval_steps", "patience"),  # or None
+)
+_SEEDS = 2**32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,10 +90,7 @@ class RewardTrainingConfig:
             ValueError: If a number is, ties have a threshold and answers are noisy, or patience has
                 nothing to look at.
         """
-        for name in ("max_length", "accumulation", "lora", "eval_steps", "patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
+        self._require_ranges()
         if self.patience is not None and self.eval_steps is None:
             raise ValueError(
                 "patience counts looks at held-out comparisons, and there are none: set eval_steps"
@@ -96,6 +100,22 @@ class RewardTrainingConfig:
                 f"label_noise is {self.label_noise}, but the loss with a threshold for ties knows "
                 "no noise: set it to 0, or ties to 'half'"
             )
+
+    def _require_ranges(self) -> None:
+        for name in _COUNTS:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("learning_rate", "max_grad_norm"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in ("margin_scale", "centring", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be 0 or more, and finite, got {getattr(self, name)}")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup is a share of the updates, in [0, 1), got {self.warmup}")
+        if not 0 <= self.seed < _SEEDS:
+            raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

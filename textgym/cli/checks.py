@@ -95,7 +95,7 @@ def _find(config: CheckConfig) -> tuple[Kind, Any]:
     kind = _kind_of_name(name) if config.kind == "auto" else config.kind
     if kind == "task":
         return kind, (load_attribute("task", name, name) if is_location(name) else name)
-    if kind == "reward" or (kind == "env" and "/" in name):
+    if kind == "reward" or (kind == "env" and ("/" in name or name in gym.registry)):
         return kind, name
     if not is_location(name):
         known = [*gym.registry, *known_rewards(), *known_tasks()]

@@ -102,7 +102,7 @@ def chosen_device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        torch.empty(0, device=name)
+        torch.empty(0, device=name).cpu()  # which those that only know shapes cannot
     except (RuntimeError, AssertionError) as error:
         raise CommandError(
             f"--device {name}: there is none here that torch can use; cpu always is, and cuda "

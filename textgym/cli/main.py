@@ -284,6 +284,7 @@ _GO_ON = (
 # Others make a folder.
 _WRITE_FILES = ("data clean", "data collect", "generate", "rescore", "reward export", "score")
 _READER_GONE = 141  # as of a command that the signal of a closed pipe ends
+_LONGEST, _KEPT = 2000, 400  # letters of a message, and what stays of a longer one at either end
 _USAGE = 2  # what a shell's own commands leave with, where their words are wrong
 _EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
 
@@ -325,10 +326,10 @@ def _run(printed: Any) -> None:
     except KeyboardInterrupt as stop:
         sys.exit(f"\nstopped{_after_a_stop(name, str(stop))}")
     except UsageError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_shortened(str(error))}\n")
         sys.exit(_USAGE)
     except CommandError as error:  # nothing is imported here, as memory may have run out
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_shortened(str(error))}")
     except Exception as error:
         trouble = disk_trouble(error)
         if trouble and not isinstance(error, OSError):
@@ -336,7 +337,12 @@ def _run(printed: Any) -> None:
             sys.exit(f"error: the disk is full or refuses: {trouble}{again}")
         if not isinstance(error, _foreseeable()):
             raise
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {_shortened(str(error))}")
+
+
+def _shortened(said: str) -> str:
+    """A message of which a word of the command made pages, its middle left out."""
+    return said if len(said) <= _LONGEST else f"{said[:_KEPT]} ... {said[-_KEPT:]}"
 
 
 def _split(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from gymnasium.vector import AutoresetMode
 
 from textgym.dynamics.moves import ACTION_KINDS
-from textgym.messages import did_you_mean, whole_number
+from textgym.messages import did_you_mean, shown, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,6 +36,7 @@ _READ_BY = {
     "drafter": "edit",
     "drafter_kwargs": "edit",
 }
+_LARGEST = 2**31 - 1
 _SIZES = ("prompt_tokens", "completion_tokens", "max_actions", "num_choices")
 _HELD = frozenset(
     {"task", "tokenizer"}
@@ -159,11 +160,13 @@ def read_size(name: str, value: Any) -> int:
     """Returns a size as a plain integer, also one of numpy's.
 
     Raises:
-        ValueError: If it is no positive integer.
+        ValueError: If it is no positive integer, or none that an array has.
     """
     size = whole_number(value)
     if size is None or size < 1:
         raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if size > _LARGEST:
+        raise ValueError(f"{name} must be at most {_LARGEST}, got {shown(size)}")
     return size
 
 

@@ -365,6 +365,26 @@ def test_training_stops_where_held_out_answers_get_worse_and_keeps_the_best(
     )
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"batch_size": -1}, "batch_size must be at least 1"),
+        ({"save_steps": 0}, "save_steps must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be above 0"),
+        ({"learning_rate": float("nan")}, "learning_rate must be above 0 and finite, got nan"),
+        ({"max_grad_norm": float("inf")}, "max_grad_norm must be above 0 and finite, got inf"),
+        ({"weight_decay": -1.0}, "weight_decay must be 0 or more"),
+        ({"warmup": 1.0}, r"warmup is a share of the updates, in \[0, 1\), got 1.0"),
+        ({"seed": 2**32}, r"seed must be in \[0, 2\*\*32\), got 4294967296"),
+    ],
+)
+def test_a_number_by_which_nothing_is_learned_is_refused(settings, message):
+    """With no epoch, or a rate of 0, a model of random weights was called trained."""
+    with pytest.raises(ValueError, match=message):
+        RewardTrainingConfig(**settings)
+
+
 def test_what_is_looked_at_on_the_way_must_be_there(
     preferences, language_model, tokenizer, tmp_path
 ):

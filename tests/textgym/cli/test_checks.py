@@ -5,6 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
+from textgym.cli import checks
 from textgym.cli.checks import CheckConfig, check_subject
 from textgym.cli.parsing import CommandError
 
@@ -107,3 +108,8 @@ def test_what_does_not_is_one_line(theirs, name, settings, message):
     with pytest.raises(CommandError, match=message) as told:
         checked(name, **settings)
     assert "\n" not in str(told.value)
+
+
+def test_an_environment_of_gymnasium_s_own_is_found():
+    """It was said to be none, and whether CartPole-v1 was meant."""
+    assert checks._find(CheckConfig(name="CartPole-v1")) == ("env", "CartPole-v1")

@@ -55,5 +55,6 @@ def test_a_device_is_chosen_or_refused(monkeypatch):
         monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
         assert chosen_device("auto") == device
     assert chosen_device("cpu") == "cpu"
-    with pytest.raises(CommandError, match="--device nowhere: there is none here"):
-        chosen_device("nowhere")
+    for device in ("nowhere", "meta", ""):
+        with pytest.raises(CommandError, match=f"--device {device}: there is none here"):
+            chosen_device(device)

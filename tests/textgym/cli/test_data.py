@@ -119,6 +119,11 @@ def test_hostile_text_is_shown_verbatim_in_the_report(folder):
         (clean_data, {}, "--corpus and --out are needed"),
         (
             split_data,
+            {"corpus": "c.jsonl", "out": "p", "validation": float("nan")},
+            "must be shares that leave some",
+        ),
+        (
+            split_data,
             {"corpus": "c.jsonl", "out": "p", "test": 0.99},
             "must be shares that leave some",
         ),

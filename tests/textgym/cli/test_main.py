@@ -110,6 +110,18 @@ def test_the_version_is_told(monkeypatch, capsys):
     assert capsys.readouterr().out == f"textgym {importlib.metadata.version('textgym')}\n"
 
 
+def test_a_word_of_pages_is_not_said_again_whole(monkeypatch):
+    def fail(config):
+        raise OSError(36, "File name too long", "x" * 100_000)
+
+    monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
+    monkeypatch.setattr(main, "COMMANDS", {"say": HERE})
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, "say")
+    assert str(left.value.code).startswith("error: [Errno 36] File name too long: 'xxx")
+    assert len(str(left.value.code)) < 1000
+
+
 @pytest.mark.parametrize(
     "error",
     [
@@ -121,6 +133,7 @@ def test_the_version_is_told(monkeypatch, capsys):
         FileNotFoundError("no such folder"),
         FileExistsError("a file is where the folder should be"),
         PermissionError("not yours"),
+        OSError(36, "File name too long", "x" * 300),
     ],
 )
 def test_a_foreseeable_failure_is_one_line(monkeypatch, error):

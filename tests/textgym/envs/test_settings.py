@@ -81,6 +81,12 @@ def test_numpy_s_integers_are_integers(kwargs):
     assert (envs.num_envs, type(envs.num_envs)) == (2, int)
 
 
+def test_a_size_that_no_array_has_is_refused():
+    for name in ("prompt_tokens", "completion_tokens", "num_envs"):
+        with pytest.raises(ValueError, match=f"{name} must be at most 2147483647, got 9999"):
+            TextVectorEnv(task="Alphabet", **{name: 10**30 - 1})
+
+
 @pytest.mark.parametrize("size", [True, np.True_, 2.0, "2", np.float64(2), 0, -1, np.int64(0)])
 @pytest.mark.parametrize("name", ["prompt_tokens", "completion_tokens"])
 def test_what_is_no_positive_integer_is_no_size(name, size):

@@ -76,7 +76,7 @@ def split_data(config: SplitConfig, console: Console | None = None) -> None:
     console = console or Console()
     train = 1 - config.validation - config.test
     shares = {"train": train, "validation": config.validation, "test": config.test}
-    if min(shares.values()) < 0 or not train:
+    if not (min(shares.values()) >= 0 and train > 0):
         raise CommandError(
             f"--validation {config.validation} and --test {config.test} must be shares that leave "
             "some for train"

@@ -21,6 +21,7 @@ from textgym.messages import did_you_mean
 from textgym.pretrained.adapters import AdapterConfig
 from textgym.provenance import json_hash, named_contents
 from textgym.registration import registered_ids
+from textgym.rewards.factories import load_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,7 +97,13 @@ def make_envs(
 
     Raises:
         ValueError: If there is no such environment, or it is none of texts.
+        ModuleNotFoundError: If there is no such module before its colon.
     """
+    module, colon, inside = env.partition(":")
+    if colon and not (module and inside and ":" not in inside):
+        raise ValueError(f"the environment {env!r} is no id; textgym envs lists them")
+    if colon:
+        load_module("environment", env, module)
     placed = rewards_on_device(arguments, device)
     given = {"backend": "torch", "device": device, "autoreset_mode": "Disabled", **placed}
     try:

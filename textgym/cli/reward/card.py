@@ -89,6 +89,7 @@ def _write_card(config: RewardCardConfig, console: Console) -> None:
     if len(set(names)) < len(names):
         raise CommandError(f"{', '.join(names)}: name each reward and member once")
     try:
+        how = CardConfig(seed=config.seed, repetitions=config.repetitions, texts=config.texts)
         reward, *others = (named_reward(name, device) for name in names)
         learned, silent = learned_from([reward, *others])
         data = read_card_data(
@@ -106,7 +107,7 @@ def _write_card(config: RewardCardConfig, console: Console) -> None:
     card = make_card(
         reward,
         data,
-        CardConfig(seed=config.seed, repetitions=config.repetitions, texts=config.texts),
+        how,
         name=config.reward,
         members=dict(zip(config.members, others, strict=True)) if others else None,
         folders=[folder for name in names for folder in folders_of(read_spec(name))],

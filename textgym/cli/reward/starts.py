@@ -169,7 +169,13 @@ def _folder(name: str) -> Path:
 
 def _is_reward(folder: Path) -> bool:
     require_files(folder, "config.json", what="model")
-    return model_type(folder)[0] in _TRAINED_HERE
+    try:
+        kind, _ = model_type(folder)
+    except (ValueError, TypeError) as error:
+        raise CommandError(
+            f"{folder} holds no whole model: config.json cannot be read ({error})"
+        ) from error
+    return kind in _TRAINED_HERE
 
 
 def _from_folder(folder: Path, settings: RewardTrainingConfig) -> PreferenceModel:

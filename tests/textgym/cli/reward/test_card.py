@@ -61,6 +61,9 @@ def test_members_are_compared(pairs, tmp_path):
         ({"split": "test"}, "is a file"),
         ({"picture": Path("card.gif")}, "ends in .png or .svg"),
         ({"validation_share": 1.5}, "share"),
+        ({"seed": -1}, "seed must be at least 0, got -1"),
+        ({"repetitions": 0}, "repetitions must be at least 1, got 0"),
+        ({"texts": -5}, "texts must be at least 1, got -5"),
     ],
 )
 def test_what_cannot_work_is_one_line(pairs, tmp_path, changes, reason):

@@ -240,6 +240,20 @@ def test_what_cannot_work_is_one_line(tmp_path, settings, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("content", [b'{"model_type": "gpt2"', b"\xff\xfe", b"[]"])
+def test_a_folder_with_a_damaged_model_is_named(tmp_path, content):
+    """What the file of settings lacks was said without its name."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_bytes(content)
+    config = RewardTrainConfig(
+        data=write(tmp_path / "data.jsonl", rows(9)),
+        out=tmp_path / "out",
+        model=str(tmp_path / "model"),
+    )
+    with pytest.raises(CommandError, match=r"model holds no whole model: config.json"):
+        train_reward(config, console())
+
+
 def test_a_folder_without_a_tokenizer_says_where_one_is_looked_for(tmp_path):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "gpt2"}')
