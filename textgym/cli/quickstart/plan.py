@@ -97,6 +97,8 @@ def make_plan(
     ppo = PPOConfig(
         seed=seed,
         learning_rate=4e-4,
+        # Its value head begins at nothing. Three times the rate: .05 more of gold (seed 4).
+        critic_learning_rate=1.2e-3,
         temperature=0.9,
         # Keeps the policy from stock phrases: a tenth more variety for .01 to .02 of gold (seed 0).
         entropy_coefficient=0.012,
@@ -128,7 +130,7 @@ def make_plan(
         seed=seed,
         device=device,
         report_on=report_on,
-        language_model=SFTConfig(seed=seed, bf16=bf16),
+        language_model=SFTConfig(seed=seed, steps=400, bf16=bf16),
         reward_model=RewardTrainingConfig(
             seed=seed, max_length=64, bf16=bf16, learning_rate=1e-3, save_steps=40
         ),
