@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import gymnasium as gym
 import numpy as np
 
+from agents.dpo import DPO, DPOConfig
 from agents.grpo import GRPO, GRPOConfig
 from agents.ppo import PPO, PPOConfig
 from agents.reinforce import Reinforce, ReinforceConfig
@@ -49,12 +50,13 @@ __all__ = [
 ]
 
 KINDS: Mapping[str, tuple[type[Learner], type[LearnerConfig]]] = {
+    "dpo": (DPO, DPOConfig),
     "grpo": (GRPO, GRPOConfig),
     "ppo": (PPO, PPOConfig),
     "reinforce": (Reinforce, ReinforceConfig),
     "rloo": (RLOO, RLOOConfig),
 }
-"""Our learners by their names."""
+"""Our learners by their names; DPO writes its pairs, and the reward says which text is better."""
 
 _SLACK = 1.05  # a whole batch of texts is finished
 

@@ -46,7 +46,7 @@ class Study:
     the task's own."""
     agents: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """What optimises, by its name: ``{"agent": KIND, "settings": {...}}``, where the kind is ppo,
-    grpo, rloo, reinforce or ``module:attribute``. Best of n is always there: it is cheap."""
+    grpo, rloo, reinforce, dpo or ``module:attribute``. Best of n is always there: it is cheap."""
     policy: str = "scratch:gpt2?layers=2&width=32&heads=4"
     """Who all start from, as ``agents.models.loading.load_model`` takes it."""
     env_kwargs: Mapping[str, Any] = field(default_factory=dict)

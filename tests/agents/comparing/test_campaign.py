@@ -55,6 +55,8 @@ def test_what_is_the_same_for_all_rewards_is_made_once_in_a_process(tmp_path):
         *([e.cost["reward_calls"] for e in each] for each in (alone, together)), strict=True
     )
     assert [by_itself - shared for by_itself, shared in calls] == [0, 4, 4, 4] * 2
+    first, second = (next(e for e in together if e.seed == seed).texts("start") for seed in (0, 1))
+    assert first != second  # a seed is a replicate, its texts are its own
     assert results(alone) == results(together)
     assert texts(alone) == texts(together)
 
@@ -91,6 +93,8 @@ def test_every_agent_has_spent_the_tokens_that_it_was_given(whole):
     for cell in outcomes[4:]:
         assert study.tokens <= cell.snapshots[-1]["tokens"] <= study.tokens + 8 * 6
         assert [each["tokens"] == 0 for each in cell.snapshots].count(True) == 1
+        half = cell.snapshots[1]["tokens"]
+        assert study.tokens / 4 <= half < study.tokens / 2  # halfway to the root of the tokens
 
 
 @pytest.mark.parametrize(
@@ -141,6 +145,19 @@ def test_parts_apart_are_a_condition_and_parts_are_measured(tmp_path):
             parts = [part["mean"] for part in each["components"].values()]
             assert parts[0] - 0.1 * parts[1] == pytest.approx(each["scores"]["both"]["mean"])
         assert not found["gold", name].snapshots[0]["components"]
+
+
+def test_pairs_that_the_reward_decides_are_a_condition(tmp_path):
+    """DPO writes pairs and learns which is better; its checkpoints lie along the KL as others'."""
+    study = small(agents={"dpo": {"agent": "dpo", "settings": {"learning_rate": 3e-3}}})
+    wanted = next(each for each in study.cells() if (each.reward, each.agent) == ("vowels", "dpo"))
+    run_one(wanted, tmp_path / "cells")
+    (cell,) = read_outcomes(study, tmp_path)
+    assert not cell.failed, cell.result["message"]
+    moved = [abs(each["kl"]) > 1e-4 for each in cell.snapshots]  # of few texts it may be below 0
+    assert moved == [False, *[True] * study.snapshots]
+    assert cell.cost["seconds"].keys() >= {"collect", "update", "measure", "scoring", "all"}
+    assert cell.cost["memory_mib"] > 0
 
 
 def test_a_constant_that_teaches_nothing_is_the_floor_and_no_failure(tmp_path):
