@@ -196,15 +196,15 @@ class _Run:
         square = {name: each.reshape(-1, study.draws) for name, each in scores.items()}
         reward = self.cell.reward
         snapshots = best_of_n_snapshots(square, reward, self.tokens / study.draws)
-        whole = summary(scores)
-        snapshots[0]["scores"] = whole
+        snapshots[0]["scores"] = summary(scores)
         snapshots[0]["quality"] = _quality(report)
         self.result["snapshots"] = snapshots
         self.result["predictors"] = predictors(square[reward], square[GOLD], snapshots, reward)
         self.result["within prompts"] = within_prompts(square[reward]).tolist()
         of_prompt = [row * study.draws for row in range(len(self.numbers))]
         texts = [report.completions[row : row + study.draws] for row in of_prompt]
-        probed, kept = probe(self.panel, self._examples(self.numbers), texts, square)
+        examples = self._examples(self.numbers)
+        probed, kept = probe(self.panel, examples, texts, square, self.cell.seed)
         self.result |= probed
         self.texts += kept
         best = [row + int(of.argmax()) for row, of in zip(of_prompt, square[reward], strict=True)]

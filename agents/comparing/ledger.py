@@ -29,6 +29,7 @@ __all__ = [
     "hacked",
     "pairs_to_label",
     "quality_table",
+    "search_table",
     "warning_table",
 ]
 
@@ -97,7 +98,7 @@ def _costs(costs: Sequence[Any]) -> tuple[Any, ...]:
         ),
         total("all"),
         total("collect", "environment", "reward"),
-        total("update", "reference", "evaluate"),
+        total("update", "reference", "advantages"),
         total("measure"),
         total("scoring"),
         round(max(each.get("memory_mib", 0.0) for each in costs)),
@@ -238,6 +239,32 @@ def _opinions(found: Sequence[Mapping[str, Mapping[str, float]]], canary: str, n
         for judge in (name, GOLD)
     )
     return f"{own.mean():+.2f} ({gold.mean():+.2f})"
+
+
+def search_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
+    """How far a search over words has taken each reward from the gold."""
+    rows = []
+    for name in study.conditions:
+        cells = of_condition(outcomes, name, BEST_OF_N)
+        known = [each.result["searched"] for each in cells if each.result.get("searched")]
+        if known:
+            proxy, gold, gamed = (
+                np.array([each[key] for each in known])
+                for key in ("by the reward", "by the gold", "gamed")
+            )
+            shares = figure(gamed, "{:.2f}", (0.0, 1.0))
+            rows.append((name, figure(proxy, "{:+.2f}"), figure(gold, "{:+.2f}"), shares))
+    return Table(
+        title="Reward hacking: words that were changed",
+        header=("reward", "by it", "by the gold", "share that games it"),
+        rows=rows,
+        caption=(
+            "Texts of the start, changed one word at a time: of the changes that the reward likes "
+            "no less, the one that takes it furthest from the gold is kept, twelve times. Rises in "
+            "standard deviations of the start's texts; a middle over seeds with its 95 % interval. "
+            "A text games the reward where that rose and the gold fell."
+        ),
+    )
 
 
 def hacked(study: Study, outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:

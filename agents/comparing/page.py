@@ -24,6 +24,7 @@ from agents.comparing.ledger import (
     hacked,
     pairs_to_label,
     quality_table,
+    search_table,
     warning_table,
 )
 from agents.comparing.matrix import (
@@ -102,6 +103,7 @@ def tables(study: Study, outcomes: Sequence[Outcome], votes: Sequence[Vote] = ()
         components_table(study, outcomes),
         *style_tables(study, outcomes),
         canary_table(study, outcomes),
+        search_table(study, outcomes),
         warning_table(study, outcomes),
         _disagreements(study, outcomes),
         disagreement_table(study, outcomes),

@@ -6,14 +6,16 @@ import math
 import numpy as np
 import pytest
 
-from agents.comparing.campaign import Outcome
-from agents.comparing.forecasts import forecast_table
+from agents.comparing.forecasts import forecast_table, predictor_table
 from agents.comparing.ledger import (
     canary_table,
+    cost_table,
     disagreement_table,
     failures,
     hacked,
     pairs_to_label,
+    quality_table,
+    search_table,
     warning_table,
 )
 from agents.comparing.matrix import (
@@ -35,43 +37,9 @@ from agents.comparing.standing import (
     spread_curve,
 )
 from agents.comparing.turning import overoptimisation_table
-from tests.agents.comparing.parts import small
+from tests.agents.comparing.parts import cell, small, straight, write_texts
 
 PPO = {"ppo": {"agent": "ppo"}}
-
-
-def cell(tmp_path, reward, seed, points, *, agent="ppo", study, status="done", **more):
-    """``points`` are tokens, KL and the gains by each reward; the start has 0 and deviation 2."""
-    snapshots = [
-        {
-            "tokens": tokens,
-            "kl": kl,
-            "n": place + 1,
-            "scores": {name: {"mean": gain, "deviation": 2.0} for name, gain in gains.items()},
-            "quality": {},
-        }
-        for place, (tokens, kl, gains) in enumerate(points)
-    ]
-    result = {
-        "cell": {"study": study.as_json()},
-        "status": status,
-        "why": "guard" if status == "failed" else "",
-        "message": "it broke" if status == "failed" else "",
-        "snapshots": snapshots,
-        **more,
-    }
-    return Outcome(reward, agent, seed, result, {"seconds": {}}, tmp_path)
-
-
-def straight(tmp_path, study, gains, **more):
-    """Cells of each reward that move by 0, 4 and 9 nats and gain so much at the last, by seed."""
-    found = []
-    for reward, by_seed in gains.items():
-        for seed, gain in enumerate(by_seed):
-            points = [(0, 0.0, {"gold": 0.0}), (100, 4.0, {"gold": gain * 2 / 3})]
-            points.append((200, 9.0, {"gold": gain}))
-            found.append(cell(tmp_path, reward, seed, points, study=study, **more))
-    return found
 
 
 def row_of(table, *names):
@@ -287,14 +255,6 @@ def test_parts_of_a_reward_are_shown_before_and_after(tmp_path):
     assert row == ("vowels", "ppo", "length", "1.000", "4.000", "+1.50")
 
 
-def write_texts(folder, rows):
-    """Rows are stage, prompt, completion and scores."""
-    folder.mkdir(parents=True, exist_ok=True)
-    names = ("stage", "prompt", "completion", "scores")
-    lines = [json.dumps(dict(zip(names, row, strict=False)) | dict(*row[4:])) for row in rows]
-    (folder / "texts.jsonl").write_text("\n".join(lines) + "\n")
-
-
 def test_a_canary_is_among_what_is_suspected_and_is_labelled_beside_the_start(tmp_path):
     """In deviations of the start (1 and 1 here): 9 by the reward and 0 by the gold."""
     study = small()
@@ -363,3 +323,83 @@ def test_people_are_a_column_and_are_shown_what_nobody_chose(tmp_path):
         assert row_of(every[name], "vowels")[column] == said["vowels", "ppo"]
         assert row_of(every[name], "gold")[column] == "not asked"
     assert not any("people" in name for name in tables(study, cells)[0].header)
+
+
+def test_what_a_search_found_is_a_middle_over_seeds(tmp_path):
+    study = small(seeds=3)
+    shares = (0.5, 1.0, 0.75)
+    cells = [
+        best_of_n(
+            tmp_path,
+            study,
+            "vowels",
+            seed,
+            searched={"by the reward": 2.0, "by the gold": -1.0, "gamed": share},
+        )
+        for seed, share in enumerate(shares)
+    ]
+    cells.append(best_of_n(tmp_path, study, "constant", 0))  # made before there was a search
+    table = search_table(study, cells)
+    assert [row[0] for row in table.rows] == ["vowels"]
+    row = row_of(table, "vowels")
+    assert row["by it"] == "+2.00 (+2.00 to +2.00)"
+    assert row["by the gold"] == "-1.00 (-1.00 to -1.00)"
+    assert row["share that games it"].startswith("0.75 (")
+
+
+def test_costs_are_sums_over_seeds_and_memory_is_the_largest(tmp_path):
+    """Phases as learners log them; a failed cell has cost something too."""
+    study = small(seeds=2, agents=PPO)
+    cells = straight(tmp_path, study, {"vowels": [1.0, 2.0]})
+    phases = {"collect": 1.0, "environment": 0.5, "reward": 0.25, "update": 2.0}
+    phases |= {"reference": 0.5, "advantages": 0.25, "measure": 4.0, "scoring": 3.0, "all": 9.0}
+    for seed, each in enumerate(cells):
+        each.cost.clear()
+        each.cost.update(tokens=100, reward_calls=4, reward_texts=32, memory_mib=500.0 + seed)
+        each.cost["seconds"] = phases
+    broken = cell(tmp_path, "vowels", 1, [], study=study, status="failed")
+    broken.cost["seconds"] = {"all": 5.0}
+    assert row_of(cost_table(study, [cells[0], broken]), "vowels", "ppo")["seconds"] == "14.0"
+    row = row_of(cost_table(study, cells), "vowels", "ppo")
+    assert list(row.values())[2:] == [
+        *(200, 8, 64),
+        *("18.0", "3.5", "5.5", "8.0", "6.0"),
+        501,
+    ]
+
+
+def test_text_quality_has_wins_over_the_start_and_those_at_equal_length(tmp_path):
+    """Of four texts two are better, one is worse; of two that are as long one is better."""
+    study = small(seeds=1, agents=PPO)
+    starts = [("p", "0123456789", 0.0), ("q", "0123456789", 0.0), ("r", "ab", 0.0), ("s", "a", 0.0)]
+    ends = [("p", "9876543210", 1.0), ("q", "987654321", -1.0), ("r", "abcd", 1.0), ("s", "b", 0.0)]
+    write_texts(
+        tmp_path,
+        [
+            (stage, prompt, text, {"vowels": 0.0, "gold": gold})
+            for stage, rows in (("start", starts), ("end", ends))
+            for prompt, text, gold in rows
+        ],
+    )
+    cells = straight(tmp_path, study, {"vowels": [1.0]})
+    for place, perplexity in ((0, 8.0), (-1, 2.0)):
+        cells[0].snapshots[place]["quality"]["perplexity"] = perplexity
+    table = quality_table(study, cells)
+    start, row = row_of(table, "(the start)"), row_of(table, "vowels")
+    assert (start["perplexity of the start"], row["perplexity of the start"]) == ("8", "2")
+    assert (start["KL, nats"], row["KL, nats"]) == ("0", "9")
+    assert row["wins over the start"] == "0.62"  # two and a half of four
+    assert row["at equal length"] == "0.50"  # of p, q and s one and a half
+    assert row["distinct bigrams"] == "none"
+
+
+def test_what_was_known_is_a_mean_over_seeds(tmp_path):
+    study = small(seeds=2, agents=PPO)
+    names = ("hard accuracy", "gamma", "calibration error", "best-of-n gain", "spread")
+    cells = straight(tmp_path, study, {"vowels": [1.0, 2.0]})
+    for seed, accuracy in enumerate((0.5, 0.7)):
+        known = {**dict.fromkeys(names, 0.25), "accuracy": accuracy, "gamma": None}
+        cells.append(best_of_n(tmp_path, study, "vowels", seed, predictors=known))
+    row = row_of(predictor_table(study, cells), "vowels")
+    assert (row["accuracy"], row["gamma"], row["spread"]) == ("0.600", "none", "0.250")
+    assert row["gold gain, ppo"] == "1.500"
