@@ -1,9 +1,16 @@
-"""What holds for every test: nothing is asked of a hub, and no example has to be quick."""
+"""What holds for every test: nothing is asked of a hub, and no example has to be quick.
+
+And a browser, for those that look at pages.
+"""
 
 import gc
 import os
+import shutil
 
+import pytest
 from hypothesis import settings
+
+from tests.programs import require
 
 # Read once, when the hub's library is imported, so it has to be here and not in a fixture.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -29,3 +36,15 @@ def pytest_addoption(parser):
 def pytest_collection_finish():
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = require(next(filter(None, map(shutil.which, names)), None), "apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()

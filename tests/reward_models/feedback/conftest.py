@@ -1,23 +1,8 @@
-"""A browser, and studies that it looks at."""
-
-import shutil
+"""Studies that a browser looks at."""
 
 import pytest
 
 from tests import browsing
-from tests.programs import require
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = require(next(filter(None, map(shutil.which, names)), None), "apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture
