@@ -113,9 +113,14 @@ def tables(study: Study, outcomes: Sequence[Outcome], votes: Sequence[Vote] = ()
     return found
 
 
-def make_report(study: Study, outcomes: Sequence[Outcome], votes: Sequence[Vote] = ()) -> Report:
-    """The page's contents."""
-    every = tables(study, outcomes, votes)
+def make_report(
+    study: Study,
+    outcomes: Sequence[Outcome],
+    votes: Sequence[Vote] = (),
+    first: Sequence[Table] = (),
+) -> Report:
+    """The page's contents; some tables may be put before the others."""
+    every = [*first, *tables(study, outcomes, votes)]
     agents = list(dict.fromkeys(each.agent for each in outcomes))
     said = [best(study, outcomes, agent) for agent in agents] if len(study.rewards) > 1 else []
     failed = sum(each.failed for each in outcomes)
@@ -141,12 +146,15 @@ def make_report(study: Study, outcomes: Sequence[Outcome], votes: Sequence[Vote]
     )
 
 
-def write_page(folder: Path, votes: Sequence[Vote] = ()) -> list[Table]:
+def write_page(
+    folder: Path, votes: Sequence[Vote] = (), first: Sequence[Table] = ()
+) -> list[Table]:
     """Makes page, CSV and JSON of what a study's folder holds, and pairs for people.
 
     Args:
         folder: The study's.
         votes: What people said of its texts.
+        first: More tables, which stand before the others.
 
     Returns:
         The tables, and the page's figures as such.
@@ -159,7 +167,7 @@ def write_page(folder: Path, votes: Sequence[Vote] = ()) -> list[Table]:
     outcomes = read_outcomes(study, folder)
     if not outcomes:
         raise ValueError(f"{folder} holds a study, but no cell of it has been run yet")
-    report = make_report(study, outcomes, votes)
+    report = make_report(study, outcomes, votes, first)
     write_report(folder / PAGE_FILE, report)
     figures = [_of_curve(curve) for curve in report.curves if curve.drawable]
     write_json(

@@ -4,12 +4,12 @@ What Gao et al. (2023) and Coste et al. (2023) report, in the small. PPO pays no
 """
 
 import json
+from dataclasses import replace
 
-import gymnasium as gym
 import pytest
 
 from agents.comparing.cells import run_cell
-from textgym.tasks import _FACTORIES
+from textgym.cli.benchmark.standards.gold_world import make_gold_world
 
 pytestmark = [pytest.mark.learning, pytest.mark.timeout(600)]
 
@@ -17,20 +17,14 @@ pytestmark = [pytest.mark.learning, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Snapshots of PPO without a price of KL, by the reward."""
-    from examples.experiments.gold_world import study  # which registers its task
-
     folder, found = tmp_path_factory.mktemp("gold_world"), {}
-    small = study(tokens=15_000, snapshots=6, seeds=1)
-    for cell in small.cells():
+    for cell in replace(make_gold_world(folder), seeds=1).cells():
         if cell.agent == "ppo, free" and cell.reward in ("single", "worst"):
             run_cell(json.dumps(cell.as_json()), str(folder / cell.name))
             result = json.loads((folder / cell.name / "result.json").read_text())
             assert result["status"] == "done", result["message"]
             found[cell.reward] = result["snapshots"]
-    yield found
-    _FACTORIES.pop("GoldWorld")
-    for name in [name for name in gym.registry if "GoldWorld" in name]:
-        del gym.registry[name]
+    return found
 
 
 def golds(snapshots):

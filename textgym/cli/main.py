@@ -131,6 +131,7 @@ _BENCHMARK = (
     "--env TextGym/Sentiment-v0 --policy runs/quickstart/language_model --rewards vader "
     "judge=runs/quickstart/reward_model --gold my_module:people --agents ppo --out runs/sentiment",
     "--study runs/study/study.json --out runs/again",
+    "--standard sentiment --out runs/standard",
 )
 _REPORT = ("runs/study",)
 _EVALUATE = (

@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003  the command line is made from the annotations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
@@ -23,6 +23,7 @@ from agents.comparing.page import PAGE_FILE, PEOPLE_FILE, table_text, write_page
 from agents.comparing.study import BEST_OF_N, GOLD, Study, named, read_study
 from reward_models.measuring.annotators import latest
 from reward_models.preferences import PreferenceStore
+from textgym.cli.benchmark.standards.catalogue import expected, make_standard
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.files import exclusive_folder
@@ -34,7 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["BenchmarkConfig", "benchmark", "read_votes", "show_tables"]
 
 _SHOWN = (
-    *("Leaderboard", "Rewards over", "Probability", "Cross", "Known", "Predictors", "Over-"),
+    *("Expected", "Leaderboard", "Rewards over", "Probability", "Cross", "Known", "Predictors"),
+    "Over-",
     *("Content", "Reward hacking", "Components", "Failures"),
 )
 _SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
@@ -45,7 +47,8 @@ class BenchmarkConfig:
     """Compare rewards: the same agents from the same start, judged by a gold that none learns from.
 
     A constant reward, the length and the gold itself are always beside them, and so is best of n.
-    The same command goes on after a stop. `textgym report DIR` makes the page anew.
+    The same command goes on after a stop. `textgym report DIR` makes the page anew. `--standard`
+    names a study that is ready, whose models are trained first, of text from installed packages.
     """
 
     out: Path
@@ -56,8 +59,8 @@ class BenchmarkConfig:
     """What to compare: known names, module:attribute, folders, or NAME=REWARD, where the reward may
     be JSON."""
     agents: tuple[str, ...] = (BEST_OF_N,)
-    """Who optimises: best-of-n, ppo, grpo, rloo, reinforce, or module:attribute of your own, which
-    takes an environment and a budget and gives what predicts."""
+    """Who optimises: best-of-n, ppo, grpo, rloo, reinforce, dpo (online), or module:attribute of
+    your own, which takes an environment and a budget and gives what predicts."""
     gold: str | None = None
     """The reward that judges, named likewise; None takes the task's own."""
     seeds: int = 5
@@ -65,6 +68,14 @@ class BenchmarkConfig:
     apart."""
     study: Path | None = None
     """A study.json to run instead of all that is said here, but --out and how it is run."""
+    standard: Literal["sentiment", "summarization", "question-answering", "gold-world"] | None = (
+        None
+    )
+    """A standard study to run instead, with its models and its expected result; BENCHMARK.md tells
+    of each."""
+    smoke: bool = False
+    """A standard study in about ten seconds, to see that all of it works; its figures say
+    nothing."""
     policy: str = "scratch:gpt2?layers=2&width=32&heads=4"
     """Who all start from: a folder, smollm2, hub:NAME, or random weights of a size."""
     env_kwargs: str = "{}"
@@ -117,7 +128,7 @@ def benchmark(config: BenchmarkConfig, console: Console | None = None) -> None:
 def _run(config: BenchmarkConfig, console: Console) -> list[Table]:
     """Runs the cells that are missing, and writes the page."""
     try:
-        study = _study(config)
+        study = _study(config, console)
         _require_rewards(study)
         for agent in study.learners.values():
             if agent["agent"] not in KINDS:
@@ -132,8 +143,8 @@ def _run(config: BenchmarkConfig, console: Console) -> list[Table]:
                 if last and not console.is_terminal:
                     say(console, f"{done} of {total}: {last}")
 
-            run_study(study, config.out, executor, progress=said, retry=config.retry)
-        return write_page(config.out, read_votes(config.out))
+            outcomes = run_study(study, config.out, executor, progress=said, retry=config.retry)
+        return write_page(config.out, read_votes(config.out), expected(config.out, outcomes))
     except (ValueError, TypeError, GymnasiumError, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from error
 
@@ -193,12 +204,19 @@ def read_votes(folder: Path, store: Path | None = None) -> list[Vote]:
     return votes
 
 
-def _study(config: BenchmarkConfig) -> Study:
+def _study(config: BenchmarkConfig, console: Console) -> Study:
+    if config.standard is not None:
+        for name in ("study", "env", "rewards"):
+            if getattr(config, name):
+                raise ValueError(f"--{name} and --standard are two studies: give one of them")
+        return make_standard(config.standard, config.out, console, smoke=config.smoke)
+    if config.smoke:
+        raise ValueError("--smoke is a size of standard studies: name one by --standard")
     if config.study is not None:
         return read_study(config.study)
     for name in ("env", "rewards"):
         if not getattr(config, name):
-            raise ValueError(f"--{name} is required, or --study FILE")
+            raise ValueError(f"--{name} is required, or --study FILE, or --standard NAME")
     more = _object("--settings", config.settings)
     return Study(
         env=config.env,

@@ -8,8 +8,11 @@ from pathlib import Path  # noqa: TC003  the command line is made from the annot
 import tyro  # noqa: TC002 - it resolves the annotations below when it is called
 from rich.console import Console
 
+from agents.comparing.campaign import read_outcomes
 from agents.comparing.page import HACKS_FILE, PAGE_FILE, PEOPLE_FILE, write_page
+from agents.comparing.study import read_study
 from textgym.cli.benchmark.command import read_votes, show_tables
+from textgym.cli.benchmark.standards.catalogue import expected
 from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 
@@ -46,7 +49,9 @@ def report(config: ReportConfig, console: Console | None = None) -> None:
     """
     console = console or Console()
     try:
-        tables = write_page(config.folder, read_votes(config.folder, config.store))
+        votes = read_votes(config.folder, config.store)
+        outcomes = read_outcomes(read_study(config.folder), config.folder)
+        tables = write_page(config.folder, votes, expected(config.folder, outcomes))
     except (ValueError, OSError) as error:
         raise CommandError(" ".join(str(error).split())) from error
     show_tables(tables, console, every=config.every)
