@@ -4,27 +4,35 @@ A stream is decoded line by line, so that one line of another encoding in the mi
 not decide about the others. What is no UTF-8 is taken as the encoding that ``charset_normalizer``
 finds in it, and short lines, of which nothing can be found out, as Windows-1252, whose printable
 characters are those of Latin-1. A byte order mark says it for the whole stream.
+
+Simplification: UTF-16 without its mark is taken for no text.
 """
 
 from __future__ import annotations
 
-import codecs
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from textgym.data.sources import encoding_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LineTooLong", "decoded", "text_lines", "whole_text"]
+__all__ = [
+    "LineTooLong",
+    "NotTextError",
+    "decoded",
+    "require_text",
+    "text_lines",
+    "whole_text",
+]
 
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
+_MARKED = ("utf-8-sig", "utf-16", "utf-32")
+_HEAD = 4096  # bytes by which text is told from what is none
+# What no text has but by accident; a picture, an archive or a program has a tenth of them or more.
+_CONTROLS = bytes(set(range(32)) - set(b"\b\t\n\f\r\x1a\x1b"))
+_FEW, _SHARE = 8, 0.03
 _WIDEST = 4  # bytes of a character
 _ENOUGH = 512  # bytes from which an encoding can be told
 _WESTERN = "cp1252"
@@ -63,13 +71,43 @@ def _told(data: bytes) -> str:
     return str(matches[0].encoding)
 
 
+class NotTextError(ValueError):
+    """What shall be read is a picture, an archive, a program or the like."""
+
+
+def require_text(raw: BinaryIO) -> str:
+    """Names the encoding that a stream of text says it has by its mark; nothing of it is read.
+
+    Args:
+        raw: Bytes, at their beginning.
+
+    Returns:
+        UTF-8 where there is no mark, or what is behind cannot be looked at.
+
+    Raises:
+        NotTextError: If it is no text, by how many control characters it begins with.
+    """
+    stream: Any = raw
+    head = bytes(stream.peek(_HEAD)[:_HEAD]) if hasattr(raw, "peek") else b""
+    encoding = encoding_of(head)
+    if encoding not in _MARKED:
+        controls = len(head) - len(head.translate(None, _CONTROLS))
+        if controls > max(_FEW, _SHARE * len(head)):
+            raise NotTextError("no text")
+    return encoding
+
+
 def whole_text(raw: BinaryIO, most: int) -> tuple[str | None, str]:
-    """All of a stream, or ``None`` if it is longer than so many characters; and its encoding."""
+    """All of a stream, or ``None`` if it is longer than so many characters; and its encoding.
+
+    Raises:
+        NotTextError: See ``require_text``.
+    """
+    require_text(raw)
     data = raw.read(_WIDEST * most + _WIDEST)
-    for mark, name in _MARKS:
-        if data.startswith(mark):
-            text, encoding = data.decode(name, "replace"), name.removesuffix("-sig")
-            break
+    marked = encoding_of(data)
+    if marked in _MARKED:
+        text, encoding = data.decode(marked, "replace"), marked.removesuffix("-sig")
     else:
         text, encoding = decoded(data)
     return (None, encoding) if len(text) > most else (text, encoding)
@@ -78,19 +116,20 @@ def whole_text(raw: BinaryIO, most: int) -> tuple[str | None, str]:
 def text_lines(raw: BinaryIO, most: int) -> Iterator[tuple[int, str | LineTooLong, str]]:
     """The lines of a stream without their ends: number, text, encoding.
 
-    Only LF and CRLF end a line, and a CR alone: what else Unicode calls a separator stands inside
-    texts. Of a line longer than ``most`` characters no more is held than that.
+    Only LF and CRLF end a line: what else Unicode calls a separator stands inside texts. Of a line
+    longer than ``most`` characters no more is held than that.
 
     Args:
         raw: Bytes.
         most: Characters of the longest line that is given.
+
+    Raises:
+        NotTextError: See ``require_text``.
     """
-    buffered = cast("io.BufferedReader", raw)
-    head = buffered.peek(_WIDEST)[:_WIDEST] if hasattr(buffered, "peek") else b""
-    for mark, name in _MARKS:
-        if head.startswith(mark):
-            yield from _marked_lines(raw, name, most)
-            return
+    marked = require_text(raw)
+    if marked in _MARKED:
+        yield from _marked_lines(raw, marked, most)
+        return
     number = 0
     while line := raw.readline(_WIDEST * most + 2):
         number += 1
@@ -106,7 +145,7 @@ def text_lines(raw: BinaryIO, most: int) -> Iterator[tuple[int, str | LineTooLon
 def _marked_lines(
     raw: BinaryIO, name: str, most: int
 ) -> Iterator[tuple[int, str | LineTooLong, str]]:
-    lines = io.TextIOWrapper(raw, encoding=name, errors="replace", newline=None)
+    lines = io.TextIOWrapper(raw, encoding=name, errors="replace", newline="\n")
     number, said = 0, name.removesuffix("-sig")
     try:
         while line := lines.readline(most + 2):
@@ -116,7 +155,7 @@ def _marked_lines(
                     pass
                 yield number, LineTooLong(), said
                 continue
-            text = line.rstrip("\n")
+            text = line.rstrip("\r\n")
             yield number, LineTooLong() if len(text) > most else text, said
     finally:
         lines.detach()  # whoever opened the bytes closes them

@@ -7,14 +7,17 @@ record at a time, so that its size is bounded by the disk alone.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import hashlib
 import io
 import json
-import secrets
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from textgym.data.sources import open_bytes, reading_errors
+from textgym.files import atomic_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +27,6 @@ __all__ = [
     "CORPUS_SUFFIXES",
     "Record",
     "fingerprint",
-    "open_bytes",
     "read_corpus",
     "written_corpus",
 ]
@@ -66,54 +68,46 @@ def fingerprint(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-@contextmanager
-def open_bytes(path: Path, mode: str = "rb") -> Iterator[BinaryIO]:
-    """Opens a file of bytes, through its compression if its name ends in ``.gz`` or ``.zst``.
-
-    Raises:
-        ModuleNotFoundError: If the file is ``.zst`` and zstandard is missing.
-    """
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        # No time of writing inside: equal corpora are equal files.
-        with path.open(mode) as raw, gzip.GzipFile("", mode, 6, raw, mtime=0) as packed:
-            yield cast("BinaryIO", packed)
-    elif suffix == ".zst":
-        # Its own file object has no lines.
-        with _zstandard().open(path, mode) as packed:
-            yield packed if mode == "wb" else cast("BinaryIO", io.BufferedReader(packed))
-    else:
-        with path.open(mode) as raw:
-            yield cast("BinaryIO", raw)
-
-
 def read_corpus(path: Path) -> Iterator[Record]:
     """Reads a corpus, one record at a time.
 
     Raises:
         FileNotFoundError: If there is none.
-        ValueError: If a line is no record; the message says which and what to do.
+        ValueError: If a line is no record, or the file is damaged; the message says which line and
+            what to do.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; textgym data collect makes one")
-    with open_bytes(path) as lines:
+    with open_bytes(path) as lines, reading_errors(path):
         for number, line in enumerate(lines, start=1):
             try:
-                values = json.loads(line)
-                text, source = values["text"], values["source"]
+                record = _record(json.loads(line))
             except (ValueError, TypeError, KeyError) as error:
                 raise ValueError(
                     f"{path}:{number} is no record of a corpus ({type(error).__name__}: {error}); "
                     "make it with textgym data collect"
                 ) from None
-            yield Record(
-                text=text,
-                source=source,
-                place=values.get("place", ""),
-                digest=values.get("digest", ""),
-                licence=values.get("licence"),
-                columns={name: value for name, value in values.items() if name not in _OWN},
-            )
+            yield record
+
+
+def _record(values: dict[str, Any]) -> Record:
+    """A record of what a line holds.
+
+    Raises:
+        TypeError: If it is none.
+        KeyError: If it lacks something.
+    """
+    text, source = values["text"], values["source"]
+    if not (isinstance(text, str) and isinstance(source, str)):
+        raise TypeError("text and source must be strings")
+    return Record(
+        text=text,
+        source=source,
+        place=values.get("place", ""),
+        digest=values.get("digest", ""),
+        licence=values.get("licence"),
+        columns={name: value for name, value in values.items() if name not in _OWN},
+    )
 
 
 @contextmanager
@@ -122,20 +116,55 @@ def written_corpus(path: Path) -> Iterator[Callable[[Record], None]]:
 
     Raises:
         ValueError: If the name is none of a corpus.
+        OSError: If it cannot be written, as on a full disk; the message names the file.
+        ModuleNotFoundError: If the file is ``.zst`` and zstandard is missing.
     """
     if not path.name.endswith(CORPUS_SUFFIXES):
         raise ValueError(f"{path} is no name of a corpus; end it in {', '.join(CORPUS_SUFFIXES)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing.{secrets.token_hex(8)}.{path.name}")
+    with atomic_file(path) as temporary, ExitStack() as stack:
+
+        def write(record: Record) -> None:
+            with _naming(path):
+                _write(lines, record)
+
+        with _naming(path):
+            raw = stack.enter_context(_packing(temporary, path.suffix))
+            lines = io.TextIOWrapper(raw, encoding="utf-8", newline="\n", write_through=True)
+        try:
+            yield write
+            with _naming(path):
+                lines.close()
+                stack.close()
+        finally:
+            for close in (lines.close, stack.close):
+                with suppress(OSError):  # on a full disk closing fails again, and it has been told
+                    close()
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Says of what a disk refuses which file it was to be, and what to do."""
     try:
-        with (
-            open_bytes(temporary, "wb") as raw,
-            io.TextIOWrapper(raw, encoding="utf-8", newline="\n", write_through=True) as lines,
-        ):
-            yield lambda record: _write(lines, record)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        said = f"{error.strerror or error}{'; make room, or write elsewhere' * full}"
+        raise OSError(error.errno, said, str(path)) from error
+
+
+@contextmanager
+def _packing(path: Path, suffix: str) -> Iterator[BinaryIO]:
+    """Opens a file of bytes to be written, packed as the suffix says."""
+    with path.open("wb") as raw:
+        if suffix == ".gz":
+            # No time of writing inside: equal corpora are equal files.
+            with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed:
+                yield cast("BinaryIO", packed)
+        elif suffix == ".zst":
+            with _zstandard().open(raw, "wb", closefd=False) as packed:
+                yield packed
+        else:
+            yield raw
 
 
 def _write(lines: io.TextIOWrapper, record: Record) -> None:

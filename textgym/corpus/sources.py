@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import sys
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from textgym.corpus.encodings import LineTooLong, text_lines, whole_text
-from textgym.corpus.records import Record, fingerprint, open_bytes
-from textgym.data.tables import DATASETS_PREFIX
+from textgym.corpus.encodings import (
+    LineTooLong,
+    NotTextError,
+    require_text,
+    text_lines,
+    whole_text,
+)
+from textgym.corpus.records import Record, fingerprint
+from textgym.data.sources import open_bytes
+from textgym.data.tables import DATASETS_PREFIX, dataset_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -128,7 +137,14 @@ def _read_file(path: Path, collection: Collection, faults: Faults) -> Iterator[R
         raise ValueError(f"{path} is of no known kind; known: {', '.join(_KINDS)}, also .gz, .zst")
     try:
         yield from _KINDS[kind](path, collection, faults)
-    except (OSError, EOFError) as error:  # it vanished, or its compression is broken
+    except NotTextError as error:
+        faults.add(str(error), str(path))
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        csv.Error,
+    ) as error:  # vanished, or its packing is broken
         faults.add(f"cannot be read ({type(error).__name__})", str(path))
 
 
@@ -219,16 +235,21 @@ def _read_jsonl(path: Path, collection: Collection, faults: Faults) -> Iterator[
 
 
 def _read_table(path: Path, collection: Collection, faults: Faults) -> Iterator[Record]:
-    delimiter = "\t" if _kind(path) == ".tsv" else ","
     limit = csv.field_size_limit(_LONGEST_FIELD)
     try:
         with open_bytes(path) as raw:
+            encoding = require_text(raw)
             lines = io.TextIOWrapper(
-                raw, encoding="utf-8-sig", errors="surrogateescape", newline=""
+                raw,
+                encoding="utf-8-sig" if encoding == "utf-8" else encoding,
+                errors="surrogateescape" if encoding.startswith("utf-8") else "replace",
+                newline="",
             )
-            reader = csv.reader(_without_nul(lines), delimiter=delimiter)
+            first = next(lines, "")
+            by = "\t" if _kind(path) == ".tsv" else next((s for s in ",;\t" if s in first), ",")
+            reader = csv.reader(_without_nul(itertools.chain([first], lines)), delimiter=by)
             columns = next(reader, None)
-            if columns is None:
+            if not columns:
                 faults.add("an empty table", str(path))
                 return
             _require_column(collection.column, columns, path)
@@ -268,10 +289,13 @@ def _read_parquet(path: Path, collection: Collection, faults: Faults) -> Iterato
         return
     _require_column(collection.column, table.schema_arrow.names, path)
     number = 0
-    for batch in table.iter_batches(batch_size=1024):
-        for values in batch.to_pylist():
-            number += 1
-            yield from _row(values, str(path), f"row {number}", collection, faults)
+    try:
+        for batch in table.iter_batches(batch_size=1024):
+            for values in batch.to_pylist():
+                number += 1
+                yield from _row(values, str(path), f"row {number}", collection, faults)
+    except pyarrow.ArrowException:
+        faults.add("no Parquet", f"{path}, behind row {number}")
 
 
 def _require_column(column: str, columns: Sequence[str], path: Path) -> None:
@@ -298,10 +322,9 @@ def _row(
 
 def _named(source: str, collection: Collection, faults: Faults) -> Iterator[Record]:
     if source.startswith(DATASETS_PREFIX):
-        from textgym.data.tables import read_rows
-
-        for row in read_rows(source):
-            yield from _row(dict(row.values), source, row.place, collection, faults)
+        for where, values in dataset_rows(source):
+            place = where.removeprefix(f"{source}, ")
+            yield from _row(values, source, place, collection, faults)
         return
     name = source.removeprefix(PACKAGE_PREFIX)
     if name != "reviews":
@@ -318,6 +341,7 @@ _KINDS: dict[str, Callable[[Path, Collection, Faults], Iterator[Record]]] = {
     ".txt": _read_txt,
     ".md": _read_txt,
     ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
     ".csv": _read_table,
     ".tsv": _read_table,
     ".parquet": _read_parquet,

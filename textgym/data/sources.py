@@ -22,7 +22,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import BinaryIO, TextIO
 
-__all__ = ["PACKED", "encoding_of", "open_text", "reading_errors", "require_file", "suffix_of"]
+__all__ = [
+    "PACKED",
+    "encoding_of",
+    "open_bytes",
+    "open_text",
+    "reading_errors",
+    "require_file",
+    "suffix_of",
+]
 
 PACKED = (".gz", ".zst")
 """What a packed file's name ends with, behind the ending of what is in it."""
@@ -82,9 +90,9 @@ def open_text(path: Path, *, newline: str | None = None) -> Iterator[TextIO]:
     """
     require_file(path)
     with contextlib.ExitStack() as stack, reading_errors(path):
-        with _opened(path) as first:
+        with open_bytes(path) as first:
             encoding = encoding_of(first.read(_LONGEST_MARK))
-        file = stack.enter_context(_opened(path))
+        file = stack.enter_context(open_bytes(path))
         errors = "surrogateescape" if encoding.startswith("utf-8") else "replace"
         text = io.TextIOWrapper(file, encoding=encoding, errors=errors, newline=newline)
         yield stack.enter_context(text)
@@ -109,7 +117,14 @@ def reading_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def _opened(path: Path) -> BinaryIO:
+def open_bytes(path: Path) -> BinaryIO:
+    """Opens a file of bytes, unpacked on the way if its name ends in one of ``PACKED``.
+
+    What is damaged in it raises while it is read, see ``reading_errors``.
+
+    Raises:
+        ModuleNotFoundError: If a library is missing; the message says how to get it.
+    """
     if path.suffix.lower() == ".gz":
         return gzip.open(path, "rb")  # type: ignore[return-value] # a BufferedIOBase with a name
     if path.suffix.lower() == ".zst":

@@ -28,6 +28,7 @@ __all__ = [
     "Row",
     "SkippedRows",
     "checked_rows",
+    "dataset_rows",
     "is_table",
     "parse_columns",
     "read_rows",
@@ -200,7 +201,7 @@ def _found(name: str) -> Iterator[_Found]:
 
 def _read(name: str) -> Iterator[_Found]:
     if name.startswith(DATASETS_PREFIX):
-        return _read_dataset(name)
+        return dataset_rows(name)
     reader = _READERS.get(suffix_of(name))
     if reader is None:
         raise ValueError(
@@ -360,7 +361,19 @@ def _read_parquet(path: Path) -> Iterator[_Found]:
         raise ValueError(f"{path} is no Parquet: {_one_line(error)}") from error
 
 
-def _read_dataset(name: str) -> Iterator[_Found]:
+def dataset_rows(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Reads the rows of a data set one at a time, as the library maps it into memory.
+
+    Args:
+        name: As of ``read_rows``, ``datasets:NAME``.
+
+    Yields:
+        Where a row stands, and its columns.
+
+    Raises:
+        ValueError: If it cannot be loaded.
+        ModuleNotFoundError: If the library is missing; the message says how to get it.
+    """
     if not _DATASETS.is_installed():
         raise _DATASETS.missing(name)
     import datasets

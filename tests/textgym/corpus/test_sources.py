@@ -1,12 +1,17 @@
 # ruff: noqa: RUF001 - Cyrillic is what is decoded
 """Each kind of source, packed or not, whole or broken; and what a corpus is on the disk."""
 
+import errno
 import gzip
 import io
 import json
+import random
+import resource
+import sys
 
 import pytest
 
+from textgym.corpus import sources
 from textgym.corpus.encodings import LineTooLong, decoded, text_lines
 from textgym.corpus.records import Record, fingerprint, read_corpus, written_corpus
 from textgym.corpus.sources import Collection, Faults, collect
@@ -43,6 +48,45 @@ def write(path, data):
         path.write_bytes(zstandard.compress(data))
     else:
         path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data"),
+    [
+        (".txt", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 20),
+        (".txt", "UTF-16 without its mark".encode("utf-16-le")),
+        (".txt.gz", bytes(range(256)) * 20),
+        (".jsonl", bytes(range(256)) * 20),
+        (".csv", b"\x00\x01\x02\x03" * 100),
+        (".html", b"\x7fELF" + b"\x00\x01" * 100),
+    ],
+)
+@pytest.mark.parametrize("unit", ["file", "line"])
+def test_what_is_no_text_is_passed_over_and_named(suffix, data, unit, tmp_path):
+    write(tmp_path / f"a{suffix}", data)
+    write(tmp_path / "b.txt", b"tabs\tand a \x07 bell, a page \x0c and \x1b[1mcolours")
+    found, faults = texts(tmp_path, unit=unit)
+    assert len(found) == 1
+    assert faults.counts == {"no text": 1}
+    assert faults.places == [f"{tmp_path / f'a{suffix}'}: no text"]
+
+
+def test_what_is_no_text_on_standard_input_ends_it(monkeypatch):
+    raw = io.BufferedReader(io.BytesIO(bytes(range(256)) * 20))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(raw))
+    with pytest.raises(ValueError, match="no text"):
+        texts("-")
+
+
+@pytest.mark.parametrize(
+    "data", [b"body;stars\nfine, so;5\n", "body;stars\nfine, so;5\n".encode("utf-16")]
+)
+def test_a_table_may_be_as_spreadsheets_write_it(data, tmp_path):
+    (tmp_path / "a.csv").write_bytes(data)
+    (record,) = collect(Collection(sources=[str(tmp_path)], column="body"), Faults())
+    assert (record.text, record.columns) == ("fine, so", {"stars": "5"})
+    (tmp_path / "a.csv").write_bytes(b"")
+    assert texts(tmp_path)[1].counts == {"an empty table": 1}
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
@@ -100,6 +144,20 @@ def test_parquet_is_read_in_batches(tmp_path):
     assert faults.counts == {"no Parquet": 1}
 
 
+@pytest.mark.filterwarnings("ignore")  # the library's own are nothing that a user could act on
+def test_a_data_set_by_name_gives_its_column_and_where_it_was(tmp_path, monkeypatch):
+    pytest.importorskip("datasets")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+    rows = [{"body": "one", "n": 1}, {"body": None, "n": 2}]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "train.jsonl").write_text(lines, encoding="utf-8")
+    faults, name = Faults(), f"datasets:{tmp_path}"
+    (record,) = collect(Collection(sources=[name], column="body"), faults)
+    assert (record.text, record.where) == ("one", f"{name}, train row 1")
+    assert record.columns == {"n": 1, "split": "train"}
+    assert faults.counts == {"no text in the column 'body'": 1}
+
+
 def test_what_is_broken_is_counted_and_the_rest_is_read(tmp_path):
     whole = gzip.compress(b"one\n" * 100_000)
     (tmp_path / "a.txt.gz").write_bytes(whole[: len(whole) // 2])
@@ -112,6 +170,83 @@ def test_what_is_broken_is_counted_and_the_rest_is_read(tmp_path):
         "cannot be read (EOFError)": 1,
         "cannot be read (BadGzipFile)": 1,
     }
+
+
+@pytest.mark.parametrize("suffix", [".gz", ".zst"])
+def test_what_is_damaged_in_the_middle_or_cut_is_told(suffix, tmp_path):
+    """zlib's own error was none that was foreseen, and what is cut of a .zst was not noticed."""
+    drawn = random.Random(0)  # noqa: S311 - words, not secrets
+    rows = [{"text": f"line {n} {drawn.random()}", "source": "s"} for n in range(20_000)]
+    lines = [json.dumps(row) for row in rows]
+    for name, damage in (("cut", slice(-1000, None)), ("damaged", slice(100_000, 100_100))):
+        path = tmp_path / f"{name}.txt{suffix}"
+        write(path, "\n".join(lines).encode())
+        packed = bytearray(path.read_bytes())
+        packed[damage] = b"" if name == "cut" else b"\xff" * 100
+        path.write_bytes(packed)
+        found, faults = texts(path, unit="line")
+        assert len(found) < len(lines)
+        assert found[:1000] == lines[: min(1000, len(found))]
+        (only,) = faults.counts
+        assert only.startswith("cannot be read")
+        corpus = path.replace(tmp_path / f"{name}.jsonl{suffix}")
+        with pytest.raises(ValueError, match=rf"{name}.jsonl\{suffix}.*(is not whole|no record)"):
+            list(read_corpus(corpus))
+
+
+class Failing(io.RawIOBase):
+    """A file that is gone after its first lines, as of a disk over the network."""
+
+    def __init__(self):
+        self.given = b"one\ntwo\n"
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        if not self.given:
+            raise OSError(errno.ESTALE, "Stale file handle")
+        buffer[: len(self.given)] = self.given
+        found, self.given = len(self.given), b""
+        return found
+
+
+def test_a_file_that_vanishes_while_it_is_read_keeps_what_was_read(tmp_path, monkeypatch):
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("three\n", encoding="utf-8")
+    opened = sources.open_bytes
+    monkeypatch.setattr(
+        sources,
+        "open_bytes",
+        lambda path: io.BufferedReader(Failing()) if path.stem == "a" else opened(path),
+    )
+    found, faults = texts(tmp_path, unit="line")
+    assert found == ["one", "two", "three"]
+    assert faults.places == [f"{tmp_path / 'a.txt'}: cannot be read (OSError)"]
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz", ".zst"])
+def test_a_full_disk_is_named_and_leaves_nothing(suffix, tmp_path):
+    """The size of files is limited, which fails as a full disk does."""
+    drawn = random.Random(0)  # noqa: S311 - words, not secrets
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    path = tmp_path / f"a.jsonl{suffix}"
+
+    def fill():
+        with written_corpus(path) as write_one:
+            for _ in range(200):
+                write_one(Record(text=drawn.randbytes(3000).hex(), source="s"))
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="make room, or write elsewhere") as caught:
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(path)
+    assert list(tmp_path.iterdir()) == []
+    fill()
+    assert len(list(read_corpus(path))) == 200
 
 
 def test_a_file_that_vanishes_is_passed_over(tmp_path):
@@ -192,9 +327,11 @@ def test_a_corpus_is_whole_or_absent(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match=r"a\.txt is no name of a corpus; end it in \.jsonl"):
         written_corpus(tmp_path / "a.txt").__enter__()
-    (tmp_path / "b.jsonl").write_text(json.dumps({"text": "a"}) + "\n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"b\.jsonl:1 is no record .*textgym data collect"):
-        list(read_corpus(tmp_path / "b.jsonl"))
+    whole = json.dumps({"text": "a", "source": "s"}) + "\n"
+    for broken in ('{"text": "a"}', '{"text": 3, "source": "s"}', "[1]", "{"):
+        (tmp_path / "b.jsonl").write_text(whole + broken + "\n", encoding="utf-8")
+        with pytest.raises(ValueError, match=r"b\.jsonl:2 is no record .*textgym data collect"):
+            list(read_corpus(tmp_path / "b.jsonl"))
 
 
 def test_a_fingerprint_is_sha_256():
