@@ -3,29 +3,37 @@
 What hangs together is never divided: texts that are near duplicates of each other, texts of one
 document, texts that share a column's value. A group goes where a hash of its first text says, so
 that it stays there when others come or go.
+
+Texts are read one at a time, and what they are compared by is kept: it grows with their number, and
+a little with their length where shared runs of words are looked for.
 """
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from textgym.corpus.duplicates import clusters, signature
-from textgym.corpus.records import fingerprint
 from textgym.data.prose import key_of
 from textgym.data.split import assign
 from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Iterator, Mapping
+
+    import numpy.typing as npt
 
     from textgym.corpus.records import Record
 
 __all__ = ["Leak", "divide", "leaks"]
 
 _RUN = 25  # words
-_KINDS = ("equal texts", "near duplicates", "one document", f"runs of {_RUN} words")
+_EQUAL, _NEAR, _DOCUMENT = "equal texts", "near duplicates", "one document"
+_PASSAGE = f"runs of {_RUN} words"
+_KINDS = (_EQUAL, _NEAR, _DOCUMENT, _PASSAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,7 +54,7 @@ class Leak:
 
 
 def divide(
-    records: Sequence[Record],
+    records: Iterable[Record],
     shares: Mapping[str, float],
     *,
     by: str | None = None,
@@ -55,7 +63,7 @@ def divide(
     """The split of each record.
 
     Args:
-        records: All of them: what hangs together must be seen together.
+        records: All of them, since what hangs together must be seen together; each is read once.
         shares: Of each split; they add up to 1.
         by: A column whose equal values stay together, or ``source`` for what stands in one file.
         threshold: From which Jaccard index on two texts are near duplicates.
@@ -63,20 +71,25 @@ def divide(
     Raises:
         ValueError: If the shares do not add up to 1, or a record lacks the column.
     """
-    near = clusters((signature(record.text) for record in records), threshold)
-    # Words too few for a signature are equal or not.
-    links: list[list[Hashable]] = [
-        [("near", group), ("words", fingerprint(key_of(record.text)))]
-        for group, record in zip(near, records, strict=True)
-    ]
-    if by is not None:
-        for link, record in zip(links, records, strict=True):
-            link.append(("by", _value(record, by)))
-    first: dict[int, Record] = {}
-    return [
-        assign(key_of(first.setdefault(group, record).text), shares)
-        for group, record in zip(connected(links), records, strict=True)
-    ]
+    links: list[list[Hashable]] = []
+    homes: list[str] = []
+
+    def signatures() -> Iterator[npt.NDArray[np.uint32] | None]:
+        for record in records:
+            key = key_of(record.text)
+            # Words too few for a signature are equal or not.
+            link: list[Hashable] = [("words", hash(key))]
+            if by is not None:
+                link.append(("by", _value(record, by)))
+            links.append(link)
+            homes.append(assign(key, shares))
+            yield signature(record.text)
+
+    for link, group in zip(links, clusters(signatures(), threshold), strict=True):
+        link.append(("near", group))
+    first: dict[int, str] = {}
+    groups = connected(links)
+    return [first.setdefault(group, home) for group, home in zip(groups, homes, strict=True)]
 
 
 def _value(record: Record, column: str) -> str:
@@ -87,51 +100,76 @@ def _value(record: Record, column: str) -> str:
     return repr(record.columns[column])
 
 
-def leaks(splits: Mapping[str, Sequence[Record]], *, threshold: float = 0.8) -> list[Leak]:
+def leaks(texts: Iterable[tuple[str, Record]], *, threshold: float = 0.8) -> list[Leak]:
     """What each split has of each earlier one; empty where nothing is shared.
 
     Args:
-        splits: The records of each, in the order in which they are compared.
+        texts: Each text's split, and the text; each is read once. Splits are compared in the order
+            in which they first come.
         threshold: From which Jaccard index on two texts are near duplicates.
     """
-    everything = [(name, record) for name, records in splits.items() for record in records]
-    keys: dict[str, list[set[str]]] = {
-        "equal texts": [{fingerprint(key_of(record.text))} for _, record in everything],
-        "one document": [{record.source} for _, record in everything],
-        f"runs of {_RUN} words": [_runs(record.text) for _, record in everything],
-        "near duplicates": [
-            {str(group)}
-            for group in clusters((signature(record.text) for _, record in everything), threshold)
-        ],
-    }
-    found = []
-    for kind in _KINDS:
-        if kind == "one document" and len({record.source for _, record in everything}) == 1:
-            continue  # one file that was divided is no leak by itself
-        found += _shared(kind, everything, keys[kind])
-    return found
+    names: list[str] = []
+    places: list[str] = []
+    keys: dict[str, list[npt.NDArray[np.int64]]] = {kind: [] for kind in _KINDS}
 
+    def signatures() -> Iterator[npt.NDArray[np.uint32] | None]:
+        for name, record in texts:
+            names.append(name)
+            places.append(record.where)
+            key = key_of(record.text)
+            keys[_EQUAL].append(np.array([hash(key)]))
+            keys[_DOCUMENT].append(np.array([hash(record.source)]))
+            keys[_PASSAGE].append(_runs(key.split()))
+            yield signature(record.text)
 
-def _runs(text: str) -> set[str]:
-    said = key_of(text).split()
-    return {
-        fingerprint(" ".join(said[start : start + _RUN])) for start in range(len(said) - _RUN + 1)
-    }
-
-
-def _shared(kind: str, everything: list[tuple[str, Record]], keys: list[set[str]]) -> list[Leak]:
-    holders: dict[str, dict[str, str]] = defaultdict(dict)
-    counts: Counter[tuple[str, str]] = Counter()
-    examples: dict[tuple[str, str], tuple[str, str]] = {}
-    for (name, record), own in zip(everything, keys, strict=True):
-        earlier = {split: where for key in sorted(own) for split, where in holders[key].items()}
-        for split, where in earlier.items():
-            if split != name:
-                counts[split, name] += 1
-                examples.setdefault((split, name), (record.where, where))
-        for key in own:
-            holders[key].setdefault(name, record.where)
+    keys[_NEAR] = [np.array([group]) for group in clusters(signatures(), threshold)]
+    if len({int(key[0]) for key in keys[_DOCUMENT]}) == 1:
+        del keys[_DOCUMENT]  # one file that was divided is no leak by itself
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    splits = np.array([numbers[name] for name in names])
     return [
-        Leak(kind=kind, splits=pair, count=count, example=examples[pair])
-        for pair, count in counts.items()
+        leak for kind in keys for leak in _shared(kind, keys[kind], splits, list(numbers), places)
     ]
+
+
+def _runs(said: list[str]) -> npt.NDArray[np.int64]:
+    """A hash of each run of so many words, which this process alone can compare."""
+    starts = range(len(said) - _RUN + 1)
+    return np.array([hash(" ".join(said[start : start + _RUN])) for start in starts], np.int64)
+
+
+def _shared(
+    kind: str,
+    keys: list[npt.NDArray[np.int64]],
+    splits: npt.NDArray[np.int64],
+    names: list[str],
+    places: list[str],
+) -> Iterator[Leak]:
+    """What of one kind two splits share.
+
+    Args:
+        kind: The kind.
+        keys: Of each text, any number.
+        splits: The number of each text's split.
+        names: The splits' names.
+        places: Where each text is.
+    """
+    owners = np.repeat(np.arange(len(keys)), [len(each) for each in keys])
+    values = np.concatenate(keys)
+    of_split = [np.flatnonzero(splits[owners] == number) for number in range(len(names))]
+    for first, second in itertools.combinations(range(len(names)), 2):
+        known, at = np.unique(values[of_split[first]], return_index=True)
+        if not len(known):
+            continue
+        asked = values[of_split[second]]
+        found = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        hits = np.flatnonzero(known[found] == asked)
+        if len(hits):
+            sharing = owners[of_split[second][hits]]
+            there = owners[of_split[first][at[found[hits[0]]]]]
+            yield Leak(
+                kind=kind,
+                splits=(names[first], names[second]),
+                count=len(np.unique(sharing)),
+                example=(places[sharing[0]], places[there]),
+            )

@@ -11,6 +11,7 @@ in order, by one.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ __all__ = [
 
 NUM_HASHES = 128
 _RUN = 5  # words
-_SEED, _SCHEME = 1, "affine64"
+_SEED, _SCHEME = 1, "affine32"
 
 
 class Comparison(Protocol):
@@ -83,13 +84,13 @@ class Near:
             raise ValueError(f"threshold must be in (0, 1], got {threshold}")
         self._threshold = threshold
         self._index = _index(threshold)
-        self._kept: list[tuple[str, npt.NDArray[np.uint64]]] = []
+        self._kept: list[tuple[str, npt.NDArray[np.uint32]]] = []
 
-    def key(self, text: str) -> npt.NDArray[np.uint64] | None:
+    def key(self, text: str) -> npt.NDArray[np.uint32] | None:
         """The signature; ``None`` for a text too short to have a run."""
         return signature(text)
 
-    def earlier(self, key: npt.NDArray[np.uint64] | None, where: str) -> str:
+    def earlier(self, key: npt.NDArray[np.uint32] | None, where: str) -> str:
         """Where the first text is of those that are near enough."""
         if key is None:
             return ""
@@ -122,20 +123,20 @@ def make_comparison(name: str, given: Mapping[str, str]) -> Comparison:
         raise ValueError(f"near?threshold={given['threshold']}: {error}") from None
 
 
-def signature(text: str) -> npt.NDArray[np.uint64] | None:
-    """The MinHash of a text's runs of five words, ``(NUM_HASHES,)`` uint64; None if it has none."""
+def signature(text: str) -> npt.NDArray[np.uint32] | None:
+    """The MinHash of a text's runs of five words, ``(NUM_HASHES,)`` uint32; None if it has none."""
     said = key_of(text).split()
     if len(said) < _RUN:
         return None
     runs = {" ".join(said[start : start + _RUN]).encode() for start in range(len(said) - _RUN + 1)}
-    minhash = _datasketch().MinHash(num_perm=NUM_HASHES, seed=_SEED, scheme=_SCHEME)
-    minhash.update_batch(sorted(runs))
-    values: npt.NDArray[np.uint64] = np.asarray(minhash.hashvalues, dtype=np.uint64)
+    minhash = _minhash()
+    minhash.update_batch(list(runs))
+    values: npt.NDArray[np.uint32] = np.asarray(minhash.hashvalues, dtype=np.uint32)
     return values
 
 
 def clusters(
-    signatures: Iterable[npt.NDArray[np.uint64] | None], threshold: float = 0.8
+    signatures: Iterable[npt.NDArray[np.uint32] | None], threshold: float = 0.8
 ) -> list[int]:
     """Which texts hang together by being near duplicates, directly or by others.
 
@@ -143,7 +144,7 @@ def clusters(
         For each text the number of the first one of its cluster.
     """
     index, links = _index(threshold), list[list[int]]()
-    known: dict[int, npt.NDArray[np.uint64]] = {}
+    known: dict[int, npt.NDArray[np.uint32]] = {}
     for number, key in enumerate(signatures):
         links.append([number])
         if key is None:
@@ -163,8 +164,19 @@ def _index(threshold: float) -> Any:
     return _datasketch().MinHashLSH(threshold=max(0.05, threshold - 0.1), num_perm=NUM_HASHES)
 
 
-def _minhash(values: npt.NDArray[np.uint64]) -> Any:
-    return _datasketch().MinHash(num_perm=NUM_HASHES, seed=_SEED, scheme=_SCHEME, hashvalues=values)
+def _minhash(values: npt.NDArray[np.uint32] | None = None) -> Any:
+    return _datasketch().MinHash(
+        num_perm=NUM_HASHES,
+        scheme=_SCHEME,
+        hashvalues=values,
+        permutations=_permutations(),
+    )
+
+
+@functools.cache
+def _permutations() -> Any:
+    """Those of all signatures, which take longer to draw than a text to be read."""
+    return _datasketch().MinHash(num_perm=NUM_HASHES, seed=_SEED, scheme=_SCHEME).permutations
 
 
 def _datasketch() -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from html.parser import HTMLParser
 
 __all__ = ["without_addresses", "without_boilerplate", "without_controls", "without_markup"]
@@ -109,8 +108,10 @@ _INLINE = frozenset(
 )
 _TAGS = _BLOCKS | _INLINE | _UNSHOWN
 _MAYBE_MARKUP = re.compile(r"<[!/?a-zA-Z]|&(?:#\d+|#[xX][\da-fA-F]+|[a-zA-Z]+\d*);")
-_KEPT_CONTROLS = frozenset("\n\t\r")
-_BIDI = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+# Unicode's category Cc but for line ends and tabs; marks of direction, and of byte order.
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]+"
+)
 _ADDRESS = re.compile(r"\(?\b(?:https?://|ftp://|www\.)[^\s<>\"']*[^\s<>\"'.,;:!?)\]]\)?")
 _FURNITURE = re.compile(
     r"^\W*(?:"
@@ -176,13 +177,7 @@ def without_markup(text: str) -> str:
 
 def without_controls(text: str) -> str:
     """Takes out control characters but line ends and tabs, and marks of writing direction."""
-    kept = [
-        character
-        for character in text
-        if character in _KEPT_CONTROLS
-        or (unicodedata.category(character) != "Cc" and character not in _BIDI)
-    ]
-    return text if len(kept) == len(text) else "".join(kept)
+    return _CONTROLS.sub("", text)
 
 
 def without_boilerplate(text: str) -> str:

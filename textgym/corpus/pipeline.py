@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -85,6 +86,7 @@ def clean(
     Raises:
         ValueError: If a word is no step.
         ModuleNotFoundError: If a step's library is missing; the message says how to get it.
+        BrokenExecutor: While they are read, if a worker has been ended from outside.
     """
     require_steps(tuple(steps))
     counts = [StepCount(word) for word in steps]
@@ -204,6 +206,9 @@ _here: list[Callable[[list[Record]], list[_Passed]]] = []  # what a worker proce
 
 
 def _begin(words: list[str], comparison: str | None) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # of Ctrl-C the process that started this one tells
     _here[:] = [_Work(words, comparison)]
 
 

@@ -23,6 +23,7 @@ UNITS = ("paragraph", "line")
 _BLANK_LINES = re.compile(r"\n\s*\n")
 # What is a control character, but no white space to str.split.
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
+_NO_WORD = re.compile(r"[\W_]+")  # what is no letter and no digit of any language
 _LETTERS_OF_PROSE = 0.75
 _NOT_PROSE = re.compile(r"^(?:\s|[*+=~^#|>-]|\d+\.\s|\.\.|Note:|See also:|[\w ]+:$)", re.MULTILINE)
 # What is in double quotes is code, whose stars are its own.
@@ -31,9 +32,8 @@ _EMPHASIS = re.compile(r'(?<![\w*"])\*{1,2}([^*\s"](?:[^*"]*[^*\s"])?)\*{1,2}(?!
 
 def key_of(text: str) -> str:
     """Returns what two texts share that differ in case, punctuation and spaces alone."""
-    words = "".join(character if character.isalnum() else " " for character in text.casefold())
     # A text of signs alone has no words, and is itself.
-    return " ".join(words.split()) or text
+    return _NO_WORD.sub(" ", text.casefold()).strip() or text
 
 
 def file_state(path: str | Path) -> tuple[int, ...]:

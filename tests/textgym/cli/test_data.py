@@ -2,6 +2,7 @@
 
 import io
 import json
+import multiprocessing
 import random
 import sys
 
@@ -57,6 +58,71 @@ def test_from_files_to_parts_that_share_nothing(folder):
     files = tuple(parts / f"{name}.jsonl" for name in ("train", "validation"))
     # All texts are of one file, which was divided: that alone is no leak.
     assert printed(check_data, CheckConfig(files=files)).endswith("nothing is shared\n")
+
+
+def test_what_is_collected_is_as_the_words_say(folder):
+    (folder / "raw" / "b.txt").write_text("one\ntwo " + "x" * 300 + "\n", encoding="utf-8")
+    config = CollectConfig(
+        sources=(str(folder / "raw" / "b.txt"),),
+        out=folder / "raw.jsonl",
+        unit="line",
+        licence="CC0",
+        most_characters=200,
+    )
+    said = printed(collect_data, config)
+    (record,) = read_corpus(folder / "raw.jsonl")
+    assert (record.text, record.place, record.licence) == ("one", "line 1", "CC0")
+    assert "a line longer than 200 characters: 1" in said
+
+
+def divided(folder, rows, **settings):
+    """The rows' numbers in each part."""
+    corpus = folder / "corpus.jsonl"
+    lines = (json.dumps({"source": "s", "number": n} | row) for n, row in enumerate(rows))
+    corpus.write_text("\n".join(lines), encoding="utf-8")
+    printed(split_data, SplitConfig(corpus=corpus, out=folder / "parts", **settings))
+    names = ("train", "validation", "test")
+    parts = {name: read_corpus(folder / "parts" / f"{name}.jsonl") for name in names}
+    return {
+        name: {record.columns["number"] for record in records} for name, records in parts.items()
+    }
+
+
+def test_shares_column_and_threshold_decide_where_texts_go(folder):
+    drawn = random.Random(1)  # noqa: S311 - words, not secrets
+    texts = [" ".join(drawn.choices(WORDS, k=60)) for _ in range(60)]
+    # Every second text has three words of the one before it changed: a Jaccard index near .6.
+    for n in range(0, 60, 2):
+        said = texts[n].split()
+        said[10] = said[30] = said[50] = "other"
+        texts[n + 1] = " ".join(said)
+    rows = [{"text": text, "author": n % 7} for n, text in enumerate(texts)]
+    parts = divided(folder, rows, validation=0.5, test=0.0)
+    assert parts["test"] == set()
+    assert 20 < len(parts["validation"]) < 40
+
+    def torn(parts):
+        return sum(
+            (n in part) != (n + 1 in part) for part in parts.values() for n in range(0, 60, 2)
+        )
+
+    assert torn(divided(folder, rows, validation=0.4, test=0.3, threshold=0.9)) > 10
+    assert torn(divided(folder, rows, validation=0.4, test=0.3, threshold=0.4)) == 0
+    parts = divided(folder, rows, validation=0.4, test=0.3, by="author", threshold=0.9)
+    authors = [{n % 7 for n in part} for part in parts.values()]
+    assert sum(map(len, authors)) == 7
+    # A third and two thirds go elsewhere than two thirds and a third.
+    sizes = [len(part) for part in divided(folder, rows, validation=0.6, test=0.1).values()]
+    assert sizes[1] > 2 * sizes[2]
+
+
+def test_what_cannot_be_read_whole_is_not_checked(folder):
+    with pytest.raises(
+        CommandError, match=r"a\.jsonl cannot be read whole: .*a\.jsonl:71: no JSON"
+    ):
+        check_data(
+            CheckConfig(files=(folder / "raw" / "a.jsonl",) * 2), Console(file=io.StringIO())
+        )
 
 
 def test_a_leak_is_told_and_ends_the_command(folder):
@@ -140,6 +206,24 @@ def test_a_wrong_word_is_one_line(run, config, said, folder, monkeypatch):
     kind = {collect_data: CollectConfig, clean_data: CleanConfig, split_data: SplitConfig}[run]
     with pytest.raises(CommandError, match=said):
         run(kind(**given), Console(file=io.StringIO()))
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_ended_is_one_line_and_leaves_nothing(folder, monkeypatch):
+    from textgym.corpus import records
+
+    def read(path):
+        for number in range(4000):
+            if number == 1000:
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+            yield records.Record(text=f"text {number}", source="s")
+
+    monkeypatch.setattr(records, "read_corpus", read)
+    config = CleanConfig(corpus=folder / "c.jsonl", out=folder / "d.jsonl", workers=2)
+    with pytest.raises(CommandError, match="a worker was ended from outside"):
+        printed(clean_data, config)
+    assert not list(folder.glob("*d.jsonl*"))
 
 
 def test_the_list_explains_every_step():

@@ -2,6 +2,7 @@
 """What hangs together stays together, and a leak report finds what does not."""
 
 import random
+import tracemalloc
 
 import pytest
 
@@ -26,6 +27,10 @@ def changed(original, seed, words=1):
 
 def record(what, number, source="a", **columns):
     return Record(text=what, source=source, place=f"line {number}", columns=columns)
+
+
+def leaks_of(parts):
+    return leaks((name, one) for name, records in parts.items() for one in records)
 
 
 def jaccard(a, b):
@@ -63,18 +68,18 @@ def test_a_chain_of_near_duplicates_is_one_cluster():
 def test_nothing_is_shared_between_the_parts():
     records = []
     for n in range(120):
-        original = text(n)
+        original = text(n, 160)
         records += [record(original, 3 * n), record(changed(original, n), 3 * n + 1)]
         records.append(record(original.upper() + "!", 3 * n + 2))
     homes = divide(records, SHARES)
     parts = {
         name: [r for r, home in zip(records, homes, strict=True) if home == name] for name in SHARES
     }
-    assert leaks(parts) == []
+    assert leaks_of(parts) == []
     assert all(len(part) > 30 for part in parts.values())
     # By chance, most of the threes would be torn apart.
     torn = dict(zip(SHARES, (records[0::3], records[1::3], records[2::3]), strict=True))
-    found = {(leak.kind, leak.splits): leak.count for leak in leaks(torn)}
+    found = {(leak.kind, leak.splits): leak.count for leak in leaks_of(torn)}
     assert found["equal texts", ("train", "test")] == 120
     assert found["near duplicates", ("train", "validation")] == 120
     assert found["runs of 25 words", ("train", "validation")] == 120
@@ -98,12 +103,47 @@ def test_documents_and_columns_stay_whole():
         divide([*records, record(text(0), 3)], SHARES, by="author")
 
 
+def kept_by(compare):
+    """Bytes that are held at most while texts of 6 MB in all are compared."""
+
+    def texts():
+        for n in range(60):
+            yield record("x" * 100_000 + str(n), n)
+
+    tracemalloc.start()
+    try:
+        compare(texts())
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_texts_are_not_held_while_they_are_compared():
+    divide([record("warm", 0)], SHARES)
+    assert kept_by(lambda texts: divide(texts, SHARES)) < 2e6
+    assert kept_by(lambda texts: leaks(("train", one) for one in texts)) < 2e6
+
+
+def test_what_near_duplicates_are_compared_by_is_bounded_for_each_text():
+    near = Near(0.8)
+    keys = [near.key(text(n)) for n in range(200)]
+    near.earlier(keys[0], "warm")
+    tracemalloc.start()
+    try:
+        for n, key in enumerate(keys[1:]):
+            assert near.earlier(key, f"a file, line {n}") == ""
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert held < 199 * 10_000
+
+
 def test_one_document_in_two_parts_is_a_leak():
     parts = {
         "train": [record(text(0), 1, source="a"), record(text(1), 1, source="b")],
         "test": [record(text(2), 2, source="a")],
     }
-    (leak,) = leaks(parts)
+    (leak,) = leaks_of(parts)
     assert (leak.kind, leak.splits, leak.count) == ("one document", ("train", "test"), 1)
     assert leak.example == ("a, line 2", "a, line 1")
 
@@ -117,5 +157,5 @@ def test_a_shared_passage_is_found_in_otherwise_different_texts():
             record(f"{text(5)} {passage[6:]}", 3),
         ],
     }
-    (leak,) = leaks(parts)
+    (leak,) = leaks_of(parts)
     assert (leak.kind, leak.count) == ("runs of 25 words", 1)

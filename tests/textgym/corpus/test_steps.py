@@ -1,6 +1,8 @@
 # ruff: noqa: RUF001 - the characters that look like others are what is tested
 """Each step by itself: what it changes, what it leaves, and what a wrong word says."""
 
+import unicodedata
+
 import pytest
 
 from textgym.corpus import filters, noise, privacy, repairs, words
@@ -59,6 +61,16 @@ def test_markup_is_read_as_a_page_shows_it(text, shown):
 
 def test_controls_go_and_lines_stay():
     assert noise.without_controls("a\x00b\x07\tc\n\x85\u202ed\ufeff") == "ab\tc\nd"
+
+
+def test_controls_are_unicode_s_category():
+    marks = set(map(chr, [0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF]))
+    for character in map(chr, range(0x110000)):
+        is_control = unicodedata.category(character) == "Cc" and character not in "\n\t\r"
+        if is_control or character in marks:
+            assert noise.without_controls(f"a{character}b") == "ab"
+        elif ord(character) < 0x3000:
+            assert noise.without_controls(f"a{character}b") == f"a{character}b"
 
 
 def test_lines_of_page_furniture_go_and_sentences_about_it_stay():

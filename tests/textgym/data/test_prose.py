@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgym.data.prose import LONGEST_WORD, file_state, load_topics, passages, read_text
+from textgym.data.prose import LONGEST_WORD, file_state, key_of, load_topics, passages, read_text
 
 
 def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path):
@@ -121,3 +121,10 @@ def test_of_the_manual_the_prose_is_kept_without_its_stars(paragraph, wanted, mo
         assert list(load_topics()) == wanted
     finally:
         load_topics.cache_clear()
+
+
+def test_what_two_texts_share_is_letters_and_digits_of_any_language():
+    text = "".join(f"a{chr(n)}" for n in range(0x110000) if not 0xD800 <= n < 0xE000)
+    words = "".join(each if each.isalnum() else " " for each in text.casefold()).split()
+    assert key_of(text) == " ".join(words)
+    assert key_of("?!") == "?!"

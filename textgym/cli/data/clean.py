@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from typing import TYPE_CHECKING
@@ -51,23 +52,18 @@ def clean_data(config: CleanConfig, console: Console | None = None) -> None:
         console: Where to print; ``None`` for the terminal.
 
     Raises:
-        CommandError: If a step is unknown, or the corpus has none but broken lines.
+        CommandError: If a step is unknown, a line of the corpus is broken, or a worker has gone.
         FileNotFoundError: If there is no corpus.
         ModuleNotFoundError: If a step's library is missing; the message says how to get it.
     """
     from textgym.corpus.pipeline import clean
     from textgym.corpus.records import read_corpus, written_corpus
     from textgym.corpus.report import write_report
-    from textgym.corpus.steps import COMPARING, DEFAULT_STEPS, STEPS
+    from textgym.corpus.steps import DEFAULT_STEPS
 
     console = console or Console()
     if config.list:
-        summaries = {name: kind.summary for name, kind in STEPS.items()} | dict(COMPARING)
-        width = max(map(len, summaries))
-        for name, summary in summaries.items():
-            mark = "*" if name in DEFAULT_STEPS else " "
-            say(console, f"{mark} {name:{width}}  {summary}")
-        say(console, "* taken where --steps names none, in this order: " + " ".join(DEFAULT_STEPS))
+        _explain(console)
         return
     if config.corpus is None or config.out is None:
         raise CommandError("--corpus and --out are needed: what to clean, and where to write it")
@@ -91,10 +87,25 @@ def clean_data(config: CleanConfig, console: Console | None = None) -> None:
                     shown.update(before, before, f"{after:,} kept")
     except ValueError as error:
         raise CommandError(str(error)) from None
+    except BrokenExecutor:
+        raise CommandError(
+            "a worker was ended from outside, most likely for want of memory: take fewer --workers"
+        ) from None
     folder = config.out.with_name(f"{config.out.name.partition('.jsonl')[0]}.report")
     page = write_report(folder, f"Cleaning of {config.corpus.name}", counts, before, after)
     _tell(console, counts)
     say(console, f"{after:,} of {before:,} texts in {config.out}; report: {page}")
+
+
+def _explain(console: Console) -> None:
+    from textgym.corpus.steps import COMPARING, DEFAULT_STEPS, STEPS
+
+    summaries = {name: kind.summary for name, kind in STEPS.items()} | dict(COMPARING)
+    width = max(map(len, summaries))
+    for name, summary in summaries.items():
+        mark = "*" if name in DEFAULT_STEPS else " "
+        say(console, f"{mark} {name:{width}}  {summary}")
+    say(console, "* taken where --steps names none, in this order: " + " ".join(DEFAULT_STEPS))
 
 
 def _tell(console: Console, counts: Sequence[StepCount]) -> None:

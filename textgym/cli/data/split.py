@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
@@ -14,12 +15,14 @@ from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from textgym.corpus.division import Leak
     from textgym.corpus.records import Record
 
 __all__ = ["CheckConfig", "SplitConfig", "check_data", "split_data"]
+
+_WHICH_PARTS = "name two files or more, or one whose column split says in which part each text is"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +87,14 @@ def split_data(config: SplitConfig, console: Console | None = None) -> None:
     try:
         with ExitStack() as stack:
             stack.enter_context(exclusive_folder(config.out))
-            records = list(read_corpus(config.corpus))
-            homes = divide(records, shares, by=config.by, threshold=config.threshold)
+            homes = divide(
+                read_corpus(config.corpus), shares, by=config.by, threshold=config.threshold
+            )
             writers = {
                 name: stack.enter_context(written_corpus(config.out / f"{name}.jsonl"))
                 for name in shares
             }
-            for record, home in zip(records, homes, strict=True):
+            for record, home in zip(read_corpus(config.corpus), homes, strict=True):
                 writers[home](record)
     except ValueError as error:
         raise CommandError(str(error)) from None
@@ -111,31 +115,39 @@ def check_data(config: CheckConfig, console: Console | None = None) -> None:
     """
     from textgym.corpus.division import leaks
 
-    console = console or Console()
+    console, sizes = console or Console(), Counter[str]()
+
+    def counted() -> Iterator[tuple[str, Record]]:
+        for name, record in _texts(config.files):
+            sizes[name] += 1
+            yield name, record
+
     try:
-        parts = _parts(config.files)
-        found = leaks(parts, threshold=config.threshold)
+        found = leaks(counted(), threshold=config.threshold)
     except ValueError as error:
         raise CommandError(str(error)) from None
-    sizes = ", ".join(f"{name} {len(records):,}" for name, records in parts.items())
+    if len(sizes) < 2:  # noqa: PLR2004 - one part has nothing to leak into
+        raise CommandError(_WHICH_PARTS)
+    said = ", ".join(f"{name} {size:,}" for name, size in sizes.items())
     say(console, *map(_line, found))
     if found:
         raise CommandError(
-            f"{sizes}: the parts share what is above; textgym data split divides them"
+            f"{said}: the parts share what is above; textgym data split divides them"
         )
-    say(console, f"{sizes}: nothing is shared")
+    say(console, f"{said}: nothing is shared")
 
 
-def _parts(files: Sequence[Path]) -> dict[str, list[Record]]:
+def _texts(files: Sequence[Path]) -> Iterator[tuple[str, Record]]:
+    """Each text, and which part it is in.
+
+    Raises:
+        CommandError: If a file cannot be read whole, or does not say which part a text is in.
+    """
     from textgym.corpus.sources import Collection, Faults, collect
 
-    parts: dict[str, list[Record]] = {}
     for path in files:
         faults = Faults()
-        records = list(collect(Collection(sources=[str(path)]), faults))
-        if faults.counts:
-            raise CommandError(f"{path} cannot be read whole: {faults.places[0]}")
-        for read in records:
+        for read in collect(Collection(sources=[str(path)]), faults):
             # What was collected says itself where it is from.
             known = read.columns
             record = replace(
@@ -143,13 +155,12 @@ def _parts(files: Sequence[Path]) -> dict[str, list[Record]]:
                 source=str(known.get("source", read.source)),
                 place=str(known.get("place", read.place)),
             )
-            name = str(path) if len(files) > 1 else str(record.columns.get("split", ""))
-            parts.setdefault(name, []).append(record)
-    if len(parts) < 2 or "" in parts:  # noqa: PLR2004 - one part has nothing to leak into
-        raise CommandError(
-            "name two files or more, or one whose column split says in which part each text is"
-        )
-    return parts
+            name = str(path) if len(files) > 1 else str(known.get("split", ""))
+            if not name:
+                raise CommandError(_WHICH_PARTS)
+            yield name, record
+        if faults.counts:
+            raise CommandError(f"{path} cannot be read whole: {faults.places[0]}")
 
 
 def _line(leak: Leak) -> str:
