@@ -82,7 +82,8 @@ def get_task(name: str) -> Task:
             ``.jsonl``, ``.json``, ``.csv`` or ``.parquet``, or ``datasets:NAME``, for
             ``textgym.tasks.files``, with the names of its columns behind it, if they are others
             than prompt and reference: ``data.csv?prompt=question&reference=answer``; the path of a
-            ``.txt`` or ``.md`` file for ``Continuation``.
+            ``.txt`` or ``.md`` file, or of a folder that ``textgym data split`` wrote, for
+            ``Continuation``.
 
     Raises:
         ValueError: If the name is unknown (the message lists the known ones), or a file cannot be
@@ -96,11 +97,12 @@ def get_task(name: str) -> Task:
         return _FACTORIES[known]()
     if is_table(name.partition("?")[0]):
         return task_from_path(name)
-    if Path(name).suffix.lower() in _TEXT_FILES:
+    if Path(name).suffix.lower() in _TEXT_FILES or Path(name).is_dir():
         return Continuation(path=name)
     raise ValueError(
         f"unknown task {name!r}; known: {', '.join(known_tasks())}; or give the path of a .jsonl, "
-        f".json, .csv, .tsv, .parquet, {' or '.join(_TEXT_FILES)} file, or datasets:NAME"
+        f".json, .csv, .tsv, .parquet, {' or '.join(_TEXT_FILES)} file, of a folder of textgym "
+        "data split, or datasets:NAME"
     )
 
 

@@ -1,4 +1,4 @@
-"""Go on as a text goes on: any text file will do."""
+"""Go on as a text goes on: any text file will do, or the parts of a corpus."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from textgym.data.prose import UNITS, file_state, load_topics, passages, read_text
+from textgym.data.prose import UNITS, file_state, key_of, load_topics, passages, read_text
+from textgym.data.split import position
+from textgym.data.tables import read_rows
 from textgym.tasks.splits import SPLITS, check_split, spread
 from textgym.types import Example
 
@@ -18,6 +20,8 @@ __all__ = ["SHORTEST_REFERENCE", "Continuation"]
 
 SHORTEST_REFERENCE = 5
 """How many words a passage has after its prompt, at least."""
+
+_NOT_BESIDE = frozenset({"text", "split", "prompts", "completions"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,10 @@ class Continuation:
     the first is kept.
 
     Attributes:
-        path: A text file in UTF-8; ``None`` for the manual of the running Python, which is always
-            there.
+        path: A text file in UTF-8; or a folder with ``train.jsonl``, ``validation.jsonl`` and
+            ``test.jsonl``, whose rows have a ``text``, as ``textgym data split`` writes it: its
+            parts are the splits, and its other columns, such as keywords, are the examples'.
+            ``None`` for the manual of the running Python, which is always there.
         unit: ``"paragraph"`` (blank lines separate them) or ``"line"`` (each stands alone).
         prompt_words: How many words of a passage are its prompt.
         reference_words: How many of the words after them are the reference, at most.
@@ -84,7 +90,11 @@ class Continuation:
             return _of_topics(self.prompt_words, self.reference_words)[split]
         words = self.prompt_words, self.reference_words
         # A file that was written anew is read anew.
-        examples = _of_file(self.path, file_state(self.path), self.unit, words)
+        if Path(self.path).is_dir():
+            states = tuple(map(file_state, _parts(self.path)))
+            examples = _of_parts(self.path, states, self.unit, words)
+        else:
+            examples = _of_file(self.path, file_state(self.path), self.unit, words)
         if not examples[split]:
             counts = ", ".join(f"{name} {len(examples[name])}" for name in self.splits)
             raise ValueError(
@@ -113,6 +123,56 @@ def _of_file(
             "use a longer text, or fewer prompt_words"
         )
     return splits
+
+
+def _parts(folder: str) -> list[Path]:
+    return [Path(folder) / f"{split}.jsonl" for split in SPLITS]
+
+
+@functools.lru_cache(maxsize=4)
+def _of_parts(
+    folder: str, _states: tuple[tuple[int, ...], ...], unit: str, words: tuple[int, int]
+) -> Mapping[str, tuple[Example, ...]]:
+    """The passages of each part; one that opens as another does is in the first part alone.
+
+    Raises:
+        ValueError: If a part is missing, or a row has no text.
+    """
+    missing = [path.name for path in _parts(folder) if not path.is_file()]
+    if missing:
+        raise ValueError(
+            f"{folder} is a folder, and has no {', '.join(missing)}: textgym data split writes them"
+        )
+    seen: set[str] = set()
+    splits: dict[str, tuple[Example, ...]] = {}
+    for split, path in zip(SPLITS, _parts(folder), strict=True):
+        kept: dict[str, Example] = {}
+        for example in _of_part(path, unit, words):
+            key = key_of(example.prompt)
+            if key not in seen:
+                kept[key] = example
+                seen.add(key)
+        splits[split] = tuple(kept[key] for key in sorted(kept, key=position))
+    return splits
+
+
+def _of_part(path: Path, unit: str, words: tuple[int, int]) -> Iterator[Example]:
+    """The passages of a part's texts, with the other columns of each; none where it is empty.
+
+    Raises:
+        ValueError: If a row has no text.
+    """
+    if not path.stat().st_size:
+        return
+    for row in read_rows(str(path)):
+        text = row.values.get("text")
+        if not isinstance(text, str):
+            raise ValueError(  # noqa: TRY004 - the file is wrong, not the type of an argument
+                f"{row.place} has no text in the column 'text'"
+            )
+        beside = {name: value for name, value in row.values.items() if name not in _NOT_BESIDE}
+        for example in _cut(passages(text, unit), *words):
+            yield Example(prompt=example.prompt, columns={**beside, **example.columns})
 
 
 def _cut(texts: Iterable[list[str]], prompt_words: int, reference_words: int) -> Iterator[Example]:

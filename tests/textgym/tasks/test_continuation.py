@@ -1,7 +1,9 @@
 """Passages of any text file, to be continued."""
 
+import json
 import os
 
+import gymnasium as gym
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +61,67 @@ def test_lines_may_stand_alone(tmp_path):
 def test_passages_with_one_prompt_are_one_example(tmp_path):
     twice = "\n\n".join([words(36)] * 9 + [words(36, f"w{number}x") for number in range(60)][:60])
     assert len(all_examples(Continuation(path=write(tmp_path, twice)))) == 61
+
+
+def write_part(folder, split, texts):
+    folder.mkdir(exist_ok=True)
+    rows = "".join(json.dumps({"text": text, "source": "s"}) + "\n" for text in texts)
+    (folder / f"{split}.jsonl").write_text(rows, encoding="utf-8")
+
+
+def test_the_parts_of_a_corpus_are_the_splits(tmp_path):
+    folder = tmp_path / "parts"
+    for split in ("train", "validation", "test"):
+        write_part(folder, split, [words(36, f"{split}{number}x") for number in range(9)])
+    task = get_task(str(folder))
+    check_task(task)
+    for split in task.splits:
+        assert len(task.examples(split)) == 9
+        assert all(example.prompt.startswith(split) for example in task.examples(split))
+    # What opens as a text of an earlier part does is left out, and what is written anew is read.
+    write_part(folder, "test", [words(36, "train3x"), words(36, "new")])
+    assert [example.prompt for example in task.examples("test")] == [words(12, "new")]
+
+
+def test_the_columns_of_a_corpus_reach_a_reward(tmp_path):
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    rows = [
+        {"text": words(36, name), "source": "s", "keywords": [f"{name}20"]} for name in ("a", "b")
+    ]
+    for split in ("train", "validation", "test"):
+        lines = rows if split == "train" else []
+        (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    tokenizer = load_tokenizer("characters:abcdefghijklmnopqrstuvwxyz0123456789 ")
+    env = gym.make(
+        "textgym:TextGym/Continuation-v0",
+        task=str(folder),
+        tokenizer=tokenizer,
+        reward="keywords",
+        prompt_tokens=60,
+        completion_tokens=9,
+    )
+    for is_keyword in (True, False):
+        env.reset(seed=0)
+        name = env.unwrapped.text()[0][0] if is_keyword else "c"
+        for token in [*tokenizer.encode(f" {name}20"), tokenizer.eos_id]:
+            _, reward, *_ = env.step(token)
+        assert reward == float(is_keyword)
+
+
+def test_what_is_wrong_with_a_part_is_told(tmp_path):
+    folder = tmp_path / "parts"
+    write_part(folder, "train", [words(36)])
+    with pytest.raises(ValueError, match=r"is a folder, and has no validation\.jsonl, test\.jsonl"):
+        get_task(str(folder)).examples("train")
+    write_part(folder, "validation", [])
+    write_part(folder, "test", [])
+    assert len(get_task(str(folder)).examples("train")) == 1
+    with pytest.raises(ValueError, match=r"'test' of .*parts is empty \(train 1, validation 0"):
+        get_task(str(folder)).examples("test")
+    (folder / "test.jsonl").write_text('{"body": "a"}\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"test\.jsonl:1 has no text in the column 'text'"):
+        get_task(str(folder)).examples("test")
 
 
 def test_a_megabyte_in_one_line_is_read(tmp_path):
