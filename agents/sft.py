@@ -6,7 +6,8 @@ text do as well: at equal tokens, rows cut from the middle of a stream gave a wo
 beginnings. The loss is a mean over the learned tokens of a whole update, however many portions it
 is accumulated from.
 
-A run that was stopped goes on from its last whole checkpoint.
+A run that was stopped goes on from its last whole checkpoint. Of several processes, started by a
+launcher, each reads its share of an update's rows.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from agents.models.documents import (
 )
 from agents.models.loading import save_model
 from agents.models.tokenizer_fit import write_as_trained
+from agents.training.distributed import Processes, current_processes
 from agents.training.optimizers import MuonWithAdamW
 from textgym.files import atomic_folder, last_checkpoint
 from textgym.pretrained.adapters import has_adapters
@@ -56,7 +58,6 @@ __all__ = [
     "SFTConfig",
     "fit_language_model",
     "make_language_model",
-    "perplexity",
     "train_language_model",
 ]
 
@@ -81,7 +82,8 @@ class SFTConfig:
     epochs: float | None = None
     """Passes over the data, in the place of ``steps``; None takes those."""
     batch_size: int = 48
-    """Rows in a portion. Muon's own cost does not depend on it, so it weighs more with few rows."""
+    """Rows in a portion, of each process. Muon's own cost does not depend on it, so it weighs more
+    with few rows."""
     accumulation: int = 1
     """Portions in an update: as many times the rows in the memory of one portion."""
     row_tokens: int = 64
@@ -239,7 +241,8 @@ def fit_language_model(
         ValueError: If there is nothing to learn from, or to look at; or the model cannot keep
             packed documents apart.
     """
-    config = _whole_steps(config, rows := _rows(config, documents))
+    processes = current_processes(device)
+    config = _whole_steps(config, rows := _rows(config, documents), processes)
     watched = _rows(config, held_out)
     if not rows:
         raise ValueError("there is no text to learn from: give at least one non-empty text")
@@ -249,8 +252,8 @@ def fit_language_model(
         raise ValueError("eval_steps needs held-out documents to look at, and there are none")
     if config.packing:
         require_packable(model)
-    bf16 = _pinned_bf16(config, model, device)
-    decides = _decides(config, [*rows, *watched], model, bf16=bf16)
+    bf16 = processes.as_main(_pinned_bf16(config, model, device))
+    decides = _decides(config, [*rows, *watched], model, bf16=bf16, processes=processes)
     home, said = checkpoint_home(checkpoints, decides)
     if said:
         _LOG.warning(said)
@@ -269,21 +272,13 @@ def fit_language_model(
     trainer.remove_callback(PrinterCallback)
     last = last_checkpoint(home, complete_when=_WRITTEN_LAST)
     result = trainer.train(resume_from_checkpoint=None if last is None else str(last))
-    an_update = config.batch_size * config.accumulation * config.row_tokens
+    portion = config.batch_size * config.row_tokens * processes.count
     figures = {
         "steps": float(result.global_step),
-        "tokens": float(result.global_step * an_update),
+        "tokens": float(result.global_step * config.accumulation * portion),
         "train_loss": float(result.training_loss),
     }
     return figures | ({"perplexity": math.exp(trainer.held_out_loss())} if watched else {})
-
-
-def perplexity(
-    model: PreTrainedModel, tokenizer: Tokenizer, texts: Sequence[str], row_tokens: int
-) -> float:
-    """The model's perplexity on the first ``row_tokens`` tokens of each text."""
-    rows = [[document] for document in text_documents(tokenizer, texts, row_tokens)]
-    return math.exp(mean_nats(model, rows, tokenizer.pad_id, 64))
 
 
 class _LanguageTrainer(Trainer):
@@ -361,11 +356,11 @@ def _rows(config: SFTConfig, documents: Sequence[Document]) -> list[list[Documen
     return [[document] for document in learned]
 
 
-def _whole_steps(config: SFTConfig, rows: Sequence[Any]) -> SFTConfig:
+def _whole_steps(config: SFTConfig, rows: Sequence[Any], processes: Processes) -> SFTConfig:
     """The same settings with the number of updates in the place of epochs."""
     if config.epochs is None:
         return config
-    portions = math.ceil(len(rows) / config.batch_size)
+    portions = math.ceil(len(rows) / config.batch_size / processes.count)
     updates = config.epochs * math.ceil(portions / config.accumulation)
     return replace(config, steps=max(1, math.ceil(updates)))
 
@@ -395,12 +390,17 @@ def _optimizer(config: SFTConfig, model: PreTrainedModel, *, bf16: bool) -> torc
 
 
 def _decides(
-    config: SFTConfig, rows: Sequence[Sequence[Document]], model: PreTrainedModel, *, bf16: bool
+    config: SFTConfig,
+    rows: Sequence[Sequence[Document]],
+    model: PreTrainedModel,
+    *,
+    bf16: bool,
+    processes: Processes,
 ) -> dict[str, str]:
     """Hashes all that decides the weights; settings by exclusion, so that none is forgotten."""
     settings = {name: value for name, value in asdict(config).items() if name not in _REPORTED}
     return {
-        "settings": json_hash(settings | {"bf16": bf16}),
+        "settings": json_hash(settings | {"bf16": bf16, "processes": processes.count}),
         "data": json_hash([[[one.ids, one.start] for one in row] for row in rows]),
         "first weights": weights_hash(model),
         "code": json_hash(code_version()),

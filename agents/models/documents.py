@@ -9,6 +9,7 @@ model of transformers knows, without an attention mask, that they do not see eac
 from __future__ import annotations
 
 import bisect
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ __all__ = [
     "completion_documents",
     "mean_nats",
     "packed",
+    "perplexity",
     "require_packable",
     "text_documents",
 ]
@@ -200,6 +202,14 @@ def mean_nats(
         )
         count += int((labels != IGNORED).sum())
     return total / max(1, count)
+
+
+def perplexity(
+    model: PreTrainedModel, tokenizer: Tokenizer, texts: Sequence[str], row_tokens: int
+) -> float:
+    """The model's perplexity on the first ``row_tokens`` tokens of each text."""
+    rows = [[document] for document in text_documents(tokenizer, texts, row_tokens)]
+    return math.exp(mean_nats(model, rows, tokenizer.pad_id, 64))
 
 
 def require_packable(model: PreTrainedModel) -> None:

@@ -11,17 +11,20 @@ from agents.models.documents import (
     Document,
     collate,
     packed,
+    perplexity,
     require_packable,
     text_documents,
 )
 from agents.sft import (
     SFTConfig,
     _decides,
+    _optimizer,
+    _trapezoid,
     fit_language_model,
     make_language_model,
-    perplexity,
     train_language_model,
 )
+from agents.training.distributed import Processes
 from agents.training.optimizers import MuonWithAdamW
 from tests.agents.toys import make_model
 from tests.settings import variants
@@ -55,27 +58,35 @@ def _weights(folder):
     return load_file(folder / "model.safetensors")
 
 
-def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(tmp_path):
-    """Killed after step 6, it goes on from the checkpoint of step 4, in the same data order."""
-    train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "straight")
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The weights of a run that nobody stops."""
+    folder = tmp_path_factory.mktemp("straight") / "m"
+    train_language_model(CONFIG, TOKENIZER, TEXTS, folder)
+    return _weights(folder)
+
+
+@pytest.mark.parametrize("step", [1, 4, 6, 11])
+def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(step, tmp_path, straight):
+    """It goes on from the last checkpoint, of every fourth step, if there is one."""
     with pytest.raises(KeyboardInterrupt):
-        train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "stopped", callbacks=[_StopAt(6)])
-    assert not (tmp_path / "stopped").exists()
-    result = train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "stopped")
+        train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[_StopAt(step)])
+    assert not (tmp_path / "m").exists()
+    assert len(list(tmp_path.glob("m.checkpoints/*/checkpoint-*"))) == (step - 1) // 4
+    result = train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m")
     assert result["steps"] == 12
-    expected, actual = _weights(tmp_path / "straight"), _weights(tmp_path / "stopped")
-    for name, value in expected.items():
+    actual = _weights(tmp_path / "m")
+    for name, value in straight.items():
         assert torch.equal(value, actual[name]), name
 
 
-def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path):
+def test_a_checkpoint_that_was_cut_off_is_passed_over(tmp_path, straight):
     with pytest.raises(KeyboardInterrupt):
         train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[_StopAt(10)])
     (cut,) = tmp_path.glob("m.checkpoints/*/checkpoint-8/trainer_state.json")
     cut.write_text('{"ep')
     train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m")
-    train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "straight")
-    for name, value in _weights(tmp_path / "straight").items():
+    for name, value in straight.items():
         assert torch.equal(value, _weights(tmp_path / "m")[name]), name
 
 
@@ -159,15 +170,17 @@ REASONS = {
 def test_each_setting_makes_another_run_or_has_a_reason_not_to():
     model = make_language_model(CONFIG, TOKENIZER)
     rows, other_rows = [[Document([1])]], [[Document([2])]]
-    expected = _decides(CONFIG, rows, model, bf16=False)
+    expected = _decides(CONFIG, rows, model, bf16=False, processes=Processes())
     others = variants(CONFIG)
     for name, other in others.items():
-        found = _decides(other, rows, model, bf16=False)
+        found = _decides(other, rows, model, bf16=False, processes=Processes())
         assert (found != expected) == (name not in REASONS), name
-    assert _decides(CONFIG, rows, model, bf16=True) != expected
-    assert _decides(CONFIG, other_rows, model, bf16=False) != expected
+    assert _decides(CONFIG, rows, model, bf16=True, processes=Processes()) != expected
+    assert _decides(CONFIG, other_rows, model, bf16=False, processes=Processes()) != expected
+    two = Processes(count=2)
+    assert _decides(CONFIG, rows, model, bf16=False, processes=two) != expected
     wide = make_language_model(dataclasses.replace(CONFIG, seed=1), TOKENIZER)
-    assert _decides(CONFIG, rows, wide, bf16=False) != expected
+    assert _decides(CONFIG, rows, wide, bf16=False, processes=Processes()) != expected
 
 
 def test_other_texts_are_not_gone_on_with_and_it_is_said(tmp_path, caplog):
@@ -317,6 +330,39 @@ def test_a_stop_changes_no_weight_whatever_learns_and_looks_do_not_either(tmp_pa
         tmp_path, "blind", dataclasses.replace(config, eval_steps=None), model=make(), **given
     )
     assert _equal(straight, blind)
+
+
+class _Norms(TrainerCallback):
+    def __init__(self):
+        self.seen = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        self.seen.append(float(torch.cat(gradients).norm()))
+
+
+def test_gradients_are_cut_to_a_norm_of_one(tmp_path):
+    model, watch = make_language_model(CONFIG, TOKENIZER), _Norms()
+    with torch.no_grad():
+        model.lm_head.weight.mul_(300)
+    _fitted(tmp_path, "m", model=model, callbacks=[watch])
+    assert watch.seen[0] == pytest.approx(1, abs=1e-4)
+    assert max(watch.seen) <= 1 + 1e-4
+
+
+def test_matrices_decay_and_nothing_else():
+    config = dataclasses.replace(ADAMW, weight_decay=0.3)
+    groups = _optimizer(config, make_model("gpt2"), bf16=False).param_groups
+    decays = {(p.ndim > 1, group["weight_decay"]) for group in groups for p in group["params"]}
+    assert decays == {(True, 0.3), (False, 0.0)}
+
+
+def test_learning_rates_rise_stay_and_fall():
+    """Of 100 steps ten rise and forty fall, each by the same share."""
+    config = dataclasses.replace(CONFIG, steps=100, warmup=0.1, cooldown=0.4)
+    found = [_trapezoid(step, config) for step in range(100)]
+    expected = [n / 10 for n in range(1, 11)] + [1.0] * 50 + [n / 40 for n in range(40, 0, -1)]
+    assert found == pytest.approx(expected)
 
 
 def test_adapters_learn_and_the_base_stays(tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from agents.models.loading import load_model, save_model
 from agents.models.scratch import SCRATCH_PREFIX
 from agents.sft import SFTConfig, fit_language_model, make_language_model
+from agents.training.distributed import current_processes
 from agents.training.guards import explained_memory
 from textgym.cli.console import (
     bar,
@@ -120,7 +122,8 @@ class SFTTraining:
     skip_bad_rows: bool = False
     """Leave rows out that cannot be read, and say how many, instead of stopping at the first."""
     device: str = "auto"
-    """Where to compute: cpu, cuda, or auto for cuda if there is one."""
+    """Where to compute: cpu, cuda, or auto for cuda if there is one; of several processes, started
+    by torchrun or accelerate, each on a GPU of its own."""
     training: Annotated[SFTConfig, tyro.conf.OmitArgPrefixes] = field(
         default_factory=lambda: _SIZES["small"]
     )
@@ -159,22 +162,28 @@ def train_sft(config: SFTTraining, console: Console | None = None) -> None:
     """
     use_quiet_transformers()
     keep_large_blocks()
-    with exclusive_folder(config.out):
+    try:
+        config = replace(config, device=chosen_device(config.device))
+        is_main = current_processes(config.device).is_main
+    except FORESEEABLE as error:
+        raise CommandError(" ".join(str(error).split())) from error
+    # Several processes train one model, and the main one writes.
+    console = (console or Console()) if is_main else Console(quiet=True)
+    with exclusive_folder(config.out) if is_main else nullcontext():
         if (config.out / _RECORD).exists() or (config.out / "config.json").exists():
             raise CommandError(
                 f"{config.out} holds a model already; choose another --out, or remove it"
             )
         try:
             with explained_memory("--batch-size, and raise --accumulation as much"):
-                _train(config, console or Console())
+                _train(config, console, is_main=is_main)
         except FORESEEABLE as error:
             if isinstance(error, FileNotFoundError):
                 raise
             raise CommandError(" ".join(str(error).split())) from error
 
 
-def _train(config: SFTTraining, console: Console) -> None:
-    device = chosen_device(config.device)
+def _train(config: SFTTraining, console: Console, *, is_main: bool) -> None:
     learned, measured = _material(config)
     model, tokenizer = _start(config)
     length = config.training.row_tokens
@@ -188,8 +197,8 @@ def _train(config: SFTTraining, console: Console) -> None:
         f"model: {config.model}, {learns / 1e6:.1f} million weights learn",
         *(f"  {note}" for note in learned.notes),
     )
+    samples = _Samples(console, tokenizer, held_out or documents, config)
     with bar("Language model", console) as shown:
-        samples = _Samples(console, tokenizer, held_out or documents, config)
         figures = fit_language_model(
             config.training,
             model,
@@ -197,9 +206,11 @@ def _train(config: SFTTraining, console: Console) -> None:
             documents,
             config.out / "checkpoints",
             held_out=held_out,
-            device=device,
-            callbacks=[TrainingBar(shown, ("loss", "eval_perplexity")), samples],
+            device=config.device,
+            callbacks=[TrainingBar(shown, ("loss", "eval_perplexity")), *[samples] * is_main],
         )
+    if not is_main:
+        return
     samples.write(model, int(figures["steps"]))
     _save(config, model, tokenizer, figures)
     seen = f"; held-out perplexity {figures['perplexity']:.2f}" if "perplexity" in figures else ""
@@ -309,7 +320,10 @@ class _Samples(TrainerCallback):
 def _save(
     config: SFTTraining, model: PreTrainedModel, tokenizer: Tokenizer, figures: dict[str, float]
 ) -> None:
-    """Writes beside the files of ``--out``, then moves each; the record is the last."""
+    """Writes beside the files of ``--out``, then moves each.
+
+    The configuration and the record come last: by them a folder is taken for finished.
+    """
     settings = json.loads(json.dumps(asdict(config), default=str))
     record = {
         "settings": settings,
@@ -323,7 +337,8 @@ def _save(
     }
     with atomic_folder(config.out / "staging") as folder:
         save_model(model, folder, tokenizer)
-    for path in (config.out / "staging").iterdir():
+    written = (config.out / "staging").iterdir()
+    for path in sorted(written, key=lambda each: each.name == "config.json"):
         path.replace(config.out / path.name)
     (config.out / "staging").rmdir()
     write_json(config.out / _RECORD, record)

@@ -12,10 +12,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from agents.maths.distributions import Sampling
 from agents.measuring.metrics_log import MetricsLog
+from agents.models.documents import perplexity
 from agents.models.policy import TransformerPolicy
 from agents.ppo import PPO
 from agents.rollouts.collect import collect
-from agents.sft import make_language_model, perplexity, train_language_model
+from agents.sft import make_language_model, train_language_model
 from agents.training.guards import GuardError, explained_memory
 from reward_models.learning.settings import RewardTrainingData
 from reward_models.learning.training import train_reward_model

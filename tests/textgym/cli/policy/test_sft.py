@@ -2,7 +2,11 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +15,7 @@ from rich.console import Console
 from agents.models.documents import chat_documents, completion_documents
 from agents.models.loading import load_model
 from agents.sft import SFTConfig
+from tests.commands import ENVIRONMENT, ROOT
 from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.material import Material, read_material
@@ -124,6 +129,21 @@ def _fields(config):
     return {name: getattr(config, name) for name in config.__slots__}
 
 
+def test_what_does_not_fit_into_a_row_is_learned_unless_told_otherwise(home, tmp_path):
+    """Of texts of about ten tokens, rows of six hold a beginning each."""
+    from dataclasses import replace
+
+    training = replace(SHAPE, row_tokens=6, steps=1)
+    documents = []
+    for whole in (True, False):
+        out = tmp_path / str(whole)
+        said = printed(_config(home, "texts.jsonl", out, training=training, whole=whole))
+        texts, found = said.split(" texts, ")[0], said.split("to learn from as ")[1].split()[0]
+        documents.append((int(texts), int(found)))
+    (texts, many), (again, few) = documents
+    assert few == texts == again < many
+
+
 def test_lora_leaves_a_folder_of_adapters_that_is_loaded_with_its_base(
     home, model_folder, tmp_path
 ):
@@ -224,12 +244,12 @@ def test_a_stopped_command_goes_on_to_the_same_weights(home, tmp_path, monkeypat
 
     from safetensors.torch import load_file
 
-    training = replace(SHAPE, save_steps=2)
+    training = replace(SHAPE, save_steps=2, eval_steps=3)
     printed(_config(home, "texts.jsonl", tmp_path / "straight", training=training))
     step = TrainingBar.on_step_end
 
     def killed(self, args, state, control, **known):
-        if state.global_step == 5:
+        if state.global_step == 4:  # behind a look, and before its checkpoint
             raise KeyboardInterrupt
         step(self, args, state, control, **known)
 
@@ -238,10 +258,72 @@ def test_a_stopped_command_goes_on_to_the_same_weights(home, tmp_path, monkeypat
         patch.setattr(TrainingBar, "on_step_end", killed)
         with pytest.raises(KeyboardInterrupt):
             printed(config)
-    assert list((tmp_path / "cut").glob("checkpoints/*/checkpoint-4"))
+    (last,) = (tmp_path / "cut").glob("checkpoints/*/checkpoint-*")
+    assert last.name == "checkpoint-2"
     printed(config)
     first, second = (
         load_file(tmp_path / name / "model.safetensors") for name in ("straight", "cut")
     )
     assert all(torch.equal(first[name], second[name]) for name in first)
+    samples = [(tmp_path / name / "samples.jsonl").read_text() for name in ("straight", "cut")]
+    assert samples[0] == samples[1]
+    assert samples[0].count("\n") == 2 * 3
     shutil.rmtree(tmp_path / "straight")
+
+
+def test_a_command_that_is_stopped_while_it_saves_goes_on(home, tmp_path, monkeypatch):
+    """What is half written was taken for a finished model."""
+    config = _config(home, "texts.jsonl", tmp_path / "cut")
+    replaced = Path.replace
+
+    def killed(self, target):
+        if Path(target) == config.out / "config.json":
+            raise KeyboardInterrupt
+        return replaced(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            printed(config)
+    assert (config.out / "model.safetensors").is_file()
+    assert "6 updates" in printed(config)
+    assert load_model(config.out)[1].vocab_size == 295
+    assert not (config.out / "staging").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_with_as_many_rows(home, tmp_path):
+    """Two portions of two rows each are one of four, whoever has which; one process writes."""
+    from safetensors.torch import load_file
+
+    words = "--model tiny --layers 1 --width 16 --heads 2 --steps 6 --row-tokens 24 --eval-steps 3"
+    words += " --save-steps 2 --optimizer adamw --rate 1e-2 --bf16 False --device cpu"
+    common = ["train", "sft", "--data", str(home / "texts.jsonl"), "--held-out", "0.2"]
+    common += ["--tokenizer", str(home / "tokenizer"), *words.split()]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start, rows in (
+        ("one", ["-m", "textgym"], "4"),
+        ("two", [*launcher, "-m", "textgym"], "2"),
+    ):
+        given = [sys.executable, *start, *common, "--batch-size", rows]
+        done = subprocess.run(
+            [*given, "--out", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+            cwd=ROOT,
+            env=os.environ | ENVIRONMENT,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("6 updates, loss") == 1
+    one, two = (
+        json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["figures"]
+        for name in ("one", "two")
+    )
+    assert two == pytest.approx(one, rel=1e-5)
+    samples = [(tmp_path / name / "samples.jsonl").read_text() for name in ("one", "two")]
+    assert samples[0].count("\n") == samples[1].count("\n") > 2
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("one", "two"))
+    for name, expected in first.items():
+        torch.testing.assert_close(second[name], expected, atol=1e-5, rtol=0)
