@@ -4,10 +4,11 @@ import importlib.util
 import json
 import sys
 
+import numpy as np
 import pytest
 
 from agents.models.loading import load_model, save_model
-from examples.experiments import compare_learners, smollm2_sentiment, toys
+from examples.experiments import compare_learners, five_grams, smollm2_sentiment, toys
 from reward_models.models.gold import GoldJudge
 from textgym.data.reviews import load_reviews
 from textgym.pretrained.smollm2 import smollm2_is_available
@@ -129,3 +130,45 @@ def test_smollm2_is_measured_before_and_after(tmp_path, monkeypatch, capsys):
     rates = [line["learning_rate"] for line in lines if "result" in line]
     assert rates == [*smollm2_sentiment.LEARNING_RATES.values()]
     assert len(capsys.readouterr().out.splitlines()) == 2 * 2 + 2 + 2
+
+
+def test_n_grams_are_a_distribution_after_whatever_was_said():
+    """The probabilities of all ids sum to one, also after what was never seen."""
+    rng = np.random.default_rng(0)
+    documents = [[0, *rng.integers(1, 6, rng.integers(1, 12)).tolist()] for _ in range(60)]
+    documents += [[3, 4, 3, 1], [5, 5]]  # which begin in the middle of a text
+    grams = five_grams.KneserNey(documents, vocabulary=8, bos=0)
+    contexts = [[0], [3], [7], [0, 1], [0, 7], [0, 1, 2, 3, 4], [1, 2, 6, 4, 5, 1]]
+    contexts += [one[:cut] for one in documents[:20] for cut in range(1, len(one))]
+    for context in contexts:
+        found = np.exp(grams.log_probs([[*context, each] for each in range(8)]))
+        assert found.reshape(8, len(context))[:, -1].sum() == pytest.approx(1)
+
+
+def test_n_grams_by_hand():
+    """Of 1 2 and 1 1 after the beginning, 0: worked out from Chen and Goodman's formulas.
+
+    1 comes after two ids, 2 after one: thirds and a whole are taken off, and 4/3 go to equal
+    shares. 0 1 is there twice, 1 1 and 1 2 once: halves are taken off.
+    """
+    grams = five_grams.KneserNey([[0, 1, 2], [0, 1, 1]], vocabulary=3, bos=0, order=2)
+    found = np.exp(grams.log_probs([[0, 1, 2], [0, 1, 1], [0, 1, 0]])).reshape(3, 2)
+    assert found[:, 0] == pytest.approx([94 / 108] * 3)
+    assert found[:, 1] == pytest.approx([47 / 108, 53 / 108, 8 / 108])
+
+
+@pytest.mark.slow
+def test_a_model_is_put_beside_n_grams_of_the_same_tokens(tmp_path, monkeypatch, capsys):
+    """Random weights make all ids about equally likely; n-grams of the texts themselves do not."""
+    tokenizer = load_tokenizer("reviews-4096")
+    model, _ = load_model("scratch:gpt2?layers=1&width=8&heads=2&positions=64", tokenizer)
+    save_model(model, tmp_path / "model", tokenizer)
+    texts = tmp_path / "texts.txt"
+    texts.write_text("the film was an old song of rain and nobody saw it again\n" * 3)
+    files = ["--data", texts, "--validation", texts]
+    _run(monkeypatch, five_grams, "--model", tmp_path / "model", *files, "--row-tokens", 8)
+    tokens, of_model, of_grams = capsys.readouterr().out.splitlines()
+    learned, predicted = (int(each.split()[0]) for each in tokens.split(", "))
+    assert learned == predicted > 12
+    assert 3500 < float(of_model.rpartition(" ")[2]) < 5000
+    assert float(of_grams.split()[3].rstrip(",")) < 100
