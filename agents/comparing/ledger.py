@@ -36,6 +36,7 @@ __all__ = [
 _LONGEST = 300  # letters of a message, or of a text
 _REPEATED = 0.5  # share of words that occurred before in a text that repeats itself
 _FEWEST_WORDS = 4
+_DIGITS = 5  # what is less is rounding
 _ALIKE = 0.1  # share of the longer text's letters
 _SHOWN = 8
 _TEXTS = 6  # of a prompt, in the browser
@@ -138,7 +139,7 @@ def _quality(snapshots: Sequence[Any]) -> Iterator[str]:
     for name in ("kl", *names):
         of = [each["kl"] if name == "kl" else each["quality"].get(name) for each in snapshots]
         known = [value for value in of if value is not None]
-        yield f"{np.mean(known):.3g}" if known else "none"
+        yield f"{np.round(np.mean(known), _DIGITS) + 0.0:.3g}" if known else "none"
 
 
 def _wins(cells: Sequence[Outcome]) -> Iterator[str]:

@@ -358,10 +358,16 @@ def _stratified(
     if not known:
         return "none"
     if any(len(each) < FEWEST_SEEDS for each in known):
-        return form.format(interquartile_mean(np.concatenate(known)))
+        return _rounded(interquartile_mean(np.concatenate(known)), form)
     found = seed_interval(known, np.random.default_rng(_SEED))
-    low, high = (form.format(end) for end in np.clip((found.low, found.high), *within))
-    return f"{form.format(found.value)} ({low} to {high})"
+    low, high = (_rounded(end, form) for end in np.clip((found.low, found.high), *within))
+    return f"{_rounded(found.value, form)} ({low} to {high})"
+
+
+def _rounded(value: float, form: str) -> str:
+    """A number as it is written; what rounds to nothing has no minus before it."""
+    shown = form.format(value)
+    return form.format(0.0) if float(shown) == 0 else shown
 
 
 def _pooled(strata: Sequence[NDArray[np.float64]]) -> float:

@@ -15,9 +15,12 @@ from agents.comparing.study import BEST_OF_N, GOLD
 from agents.reports.report import Table
 from textgym.statistics.best_of_n import fit_overoptimisation
 from textgym.statistics.overoptimisation import fit_learner
+from textgym.statistics.seeds import interquartile_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from agents.comparing.campaign import Outcome
     from agents.comparing.study import Study
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["curves", "overoptimisation_table"]
 
 _SMALLEST_DROP = 0.05  # of what was gained: less is called no turn
+_NEAREST = 0.05  # nats: who turns before has gained nothing
 
 
 def curves(cell: Outcome, judge: str) -> list[tuple[float, float]]:
@@ -70,11 +74,6 @@ def _row(cells: Sequence[Sequence[tuple[float, float]]], agent: str) -> tuple[An
     nats = np.array([peak[0] ** 2 for peak in peaks])
     drop = heights - ends
     alpha, beta, explained = _fitted(cells, agent)
-    turned = drop.mean() > _SMALLEST_DROP * max(heights.mean(), 1e-12) and drop.mean() > 0
-    if not heights.mean() > 0:
-        advice = "do not optimise it"
-    else:
-        advice = f"stop at {float(np.median(nats)):.2g} nats" if turned else "go on"
     return (
         figure(heights),
         figure(nats, "{:.2f}", (0.0, math.inf)),
@@ -83,8 +82,19 @@ def _row(cells: Sequence[Sequence[tuple[float, float]]], agent: str) -> tuple[An
         alpha,
         beta,
         explained,
-        advice,
+        _advice(heights, nats, drop),
     )
+
+
+def _advice(
+    heights: NDArray[np.float64], nats: NDArray[np.float64], drop: NDArray[np.float64]
+) -> str:
+    """What the middles of peaks, their KL and the drops after them, ``(S,)`` each, speak for."""
+    peak, place, lost = map(interquartile_mean, (heights, nats, drop))
+    turned = lost > _SMALLEST_DROP * peak
+    if not peak > 0 or (turned and place < _NEAREST):
+        return "do not optimise it"
+    return f"stop at {place:.2g} nats" if turned else "go on"
 
 
 def _fitted(cells: Sequence[Sequence[tuple[float, float]]], agent: str) -> tuple[str, str, str]:

@@ -47,6 +47,7 @@ def page_file(tmp_path_factory):
 @pytest.fixture(params=["wide", "narrow"])
 def page(request, browser, page_file):
     context = browser.new_context(viewport=DESK if request.param == "wide" else NARROW)
+    context.set_default_timeout(120_000)  # a busy machine draws slowly
     page, said = context.new_page(), []
     page.on("request", lambda each: said.append(each.url))
     page.on("console", lambda message: said.append(message.text))

@@ -155,6 +155,34 @@ def test_a_gold_that_turns_is_told_to_stop_at_its_peak(tmp_path):
     assert row_of(table, "length")["advice"] == "do not optimise it"
 
 
+def test_advice_is_of_the_middle_of_seeds_and_of_what_can_be_gained(tmp_path):
+    """One seed of five turns, which leaves the middle as it is; and a peak at nothing is none."""
+    study = small(seeds=5, agents=PPO)
+
+    def advice(*ends, at=4.0):
+        cells = [
+            cell(
+                tmp_path,
+                "vowels",
+                seed,
+                [(0, 0.0, {"gold": 0.0}), (9, at, {"gold": 1.0}), (18, 9.0, {"gold": end})],
+                study=study,
+            )
+            for seed, end in enumerate(ends)
+        ]
+        return row_of(overoptimisation_table(study, cells), "vowels")["advice"]
+
+    assert advice(2.0, 2.0, -9.0, 2.0, 2.0) == "go on"
+    assert advice(0.5, 0.5, 2.0, 0.5, 0.5) == "stop at 4 nats"
+    assert advice(0.5, 0.5, 0.5, 0.5, 0.5, at=0.001) == "do not optimise it"
+
+
+def test_nothing_has_no_minus_before_it():
+    assert figure(np.array([-1e-9])) == "+0.000"
+    assert figure(np.array([-1e-9] * 3)) == "+0.000 (+0.000 to +0.000)"
+    assert figure(np.array([-0.001])) == "-0.001"
+
+
 def test_an_interval_ends_where_the_truth_cannot_be():
     """Three win rates whose plain interval would be from .82 to 1.11."""
     rates = np.array([0.9, 1.0, 1.0])
@@ -382,12 +410,13 @@ def test_text_quality_has_wins_over_the_start_and_those_at_equal_length(tmp_path
         ],
     )
     cells = straight(tmp_path, study, {"vowels": [1.0]})
+    cells[0].snapshots[0]["kl"] = -1e-8
     for place, perplexity in ((0, 8.0), (-1, 2.0)):
         cells[0].snapshots[place]["quality"]["perplexity"] = perplexity
     table = quality_table(study, cells)
     start, row = row_of(table, "(the start)"), row_of(table, "vowels")
     assert (start["perplexity of the start"], row["perplexity of the start"]) == ("8", "2")
-    assert (start["KL, nats"], row["KL, nats"]) == ("0", "9")
+    assert (start["KL, nats"], row["KL, nats"]) == ("0", "9")  # of -1e-8, which is rounding
     assert row["wins over the start"] == "0.62"  # two and a half of four
     assert row["at equal length"] == "0.50"  # of p, q and s one and a half
     assert row["distinct bigrams"] == "none"
