@@ -43,6 +43,7 @@ __all__ = [
     "BudgetError",
     "Counted",
     "find_agent",
+    "learner_config",
     "play_own",
     "train",
     "train_own",
@@ -155,8 +156,8 @@ def train(
         BudgetError: If time runs out.
         GuardError: If an invariant of training is broken.
     """
-    learner_type, config_type = KINDS[kind]
-    learner = learner_type(policy, envs, _config(kind, config_type, envs, budget))  # type: ignore[call-arg] # each of these makes its own reference
+    learner_type, _ = KINDS[kind]
+    learner = learner_type(policy, envs, _config(kind, envs, budget))  # type: ignore[call-arg] # each of these makes its own reference
     waiting, seconds = list(marks), dict[str, float]()
 
     def after_iteration(known: dict[str, Any], _: dict[str, Any]) -> bool:
@@ -232,15 +233,29 @@ def find_agent(name: str) -> Any:
         raise ValueError(f"the agent {name} cannot be found: {error}") from error
 
 
-def _config(
-    kind: str, config_type: type[LearnerConfig], envs: TextVectorEnv, budget: Budget
-) -> LearnerConfig:
-    """The learner's settings; its iterations are those that the tokens are enough for."""
+def learner_config(kind: str, settings: Mapping[str, Any], seed: int = 0) -> LearnerConfig:
+    """Makes the config of one of ours.
+
+    Args:
+        kind: One of ``KINDS``.
+        settings: By name, from the study.
+        seed: The cell's.
+
+    Raises:
+        ValueError: If a setting is none of its config's, or out of range.
+        TypeError: If one is of another type.
+    """
+    _, config_type = KINDS[kind]
     known = [each.name for each in fields(config_type)]
-    for name in budget.settings:
+    for name in settings:
         if name not in known or name == "seed":
             raise ValueError(f"{kind} has no setting {name} here{did_you_mean(name, known)}")
-    config = config_type(**{**budget.settings, "seed": budget.seed})
+    return config_type(**{**settings, "seed": seed})
+
+
+def _config(kind: str, envs: TextVectorEnv, budget: Budget) -> LearnerConfig:
+    """The learner's settings; its iterations are those that the tokens are enough for."""
+    config = learner_config(kind, budget.settings, budget.seed)
     if "iterations" in budget.settings:
         return config
     texts = config.num_texts(envs.num_envs)

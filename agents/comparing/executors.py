@@ -257,12 +257,14 @@ def make_executor(name: str, *, workers: int, folder: Path) -> Executor:
         folder: The study's.
 
     Raises:
-        ValueError: If there is no such executor.
+        ValueError: If there is no such executor, or nobody works.
         ModuleNotFoundError: If its package is missing.
     """
     kind, _, where = name.partition(":")
     if kind not in EXECUTORS:
         raise ValueError(f"unknown executor {name}; known: {', '.join(EXECUTORS)}")
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     if kind == "here":
         return Here()
     if kind == "processes":

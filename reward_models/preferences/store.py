@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import sqlalchemy as sa
@@ -38,7 +39,6 @@ from reward_models.preferences.sheets import Judgement, Sheet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from reward_models.preferences.sheets import SheetQuestion
 
@@ -46,6 +46,7 @@ __all__ = ["PreferenceStore", "Provenance", "StoreError"]
 
 Row = TypeVar("Row", Pair, Answer, Sheet)
 
+_HEADER = 100  # bytes of SQLite's, before which it takes a file for an empty one
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
 
 
@@ -90,6 +91,7 @@ class PreferenceStore:
         """
         self.database = Database(url_or_path)
         try:
+            self._require_no_scrap(Path(url_or_path))
             self._open()
         except BaseException:
             self.close()
@@ -290,6 +292,11 @@ class PreferenceStore:
         )
         found = {row["answer"]: row["number"] for row in self.database.rows(of_split(query, split))}
         return {choice: found.get(choice, 0) for choice in CHOICES}
+
+    def _require_no_scrap(self, path: Path) -> None:
+        """Refuses a file of a few bytes, which SQLite takes for an empty one and writes over."""
+        if self.database.is_sqlite and path.is_file() and 0 < path.stat().st_size < _HEADER:
+            raise self.database.unreadable("it is shorter than the head of one")
 
     def _open(self) -> None:
         """Checks what is there, and makes the tables that are missing."""

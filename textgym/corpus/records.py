@@ -82,7 +82,7 @@ def read_corpus(path: Path) -> Iterator[Record]:
         for number, line in enumerate(lines, start=1):
             try:
                 record = _record(json.loads(line))
-            except (ValueError, TypeError, KeyError) as error:
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
                 raise ValueError(
                     f"{path}:{number} is no record of a corpus ({type(error).__name__}: {error}); "
                     "make it with textgym data collect"

@@ -339,6 +339,12 @@ def _require_own_states(trunk: PreTrainedModel, folder: str | Path) -> None:
         raise CheckpointError(_CAUSAL, folder, said) from error
     if not bool(torch.isfinite(alone).all()):
         raise CheckpointError(_CAUSAL, folder, "what it makes of a text are no finite numbers")
+    width = getattr(trunk.config, "hidden_size", None)
+    if alone.shape[-1] != width:
+        said = (
+            f"the states of {type(trunk).__name__} have {alone.shape[-1]} numbers, and not {width}"
+        )
+        raise CheckpointError(_CAUSAL, folder, f"{said}, its hidden_size")
     if bool((alone - padded).abs().max() > _ROUNDING * alone.std()):
         said = (
             f"{type(trunk).__name__} reads the pads of a batch, so no text has a score of its own"

@@ -102,6 +102,9 @@ class TrajectoryFile:
 
         Args:
             path: Where it is, or will be.
+
+        Raises:
+            ValueError: If it holds something else, which is left as it is.
         """
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +168,7 @@ def parse_trajectory(line: bytes, where: str) -> Trajectory:
         turns = values.pop("turns", ())
         values["turns"] = tuple(Turn(**{**turn, "ids": tuple(turn["ids"])}) for turn in turns)
         return Trajectory(**values)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{where} is no trajectory of RecordTrajectories ({error}): {line[:80]!r}"
         ) from error
@@ -178,6 +181,11 @@ def _mend(path: Path) -> None:
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             end = content.rfind(b"\n") + 1
             tail = content[end:]
+            first = content[: content.find(b"\n")] if end else b""
+        if end:
+            parse_trajectory(first, f"{path}, line 1")
+        elif not tail.startswith(b"{"):
+            raise ValueError(f"{path} holds something else than trajectories: name another file")
         if tail and _is_whole(tail):
             file.seek(0, 2)
             file.write(b"\n")
@@ -192,6 +200,8 @@ def _is_whole(line: bytes) -> bool:
         json.loads(line)
     except ValueError:
         return False
+    except RecursionError:
+        return True
     return True
 
 

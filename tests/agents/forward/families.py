@@ -48,7 +48,7 @@ _LATENT = {
     "topk_group": 1,
 }
 _MAMBA = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_expand": 2}
-_MASKED = (
+MASKED = (
     *("bert", "bert-generation", "big_bird", "camembert", "data2vec-text", "electra", "ernie"),
     *("megatron-bert", "prophetnet", "rembert", "roberta", "roberta-prelayernorm", "roc_bert"),
     *("roformer", "xlm-roberta", "xlm-roberta-xl"),
@@ -57,7 +57,7 @@ _OTHERS = {
     **dict.fromkeys(("axk1", "axk2", "deepseek_v2", "deepseek_v3", "deepseek_v32"), _LATENT),
     **dict.fromkeys(("dory", "glm4_moe_lite", "glm_moe_dsa", "kimi_linear"), _LATENT),
     **dict.fromkeys(("longcat_flash", "minicpm3", "sarvam_mla", "youtu"), _LATENT),
-    **{family: {"is_decoder": True} for family in _MASKED},
+    **{family: {"is_decoder": True} for family in MASKED},
     "codegen": {"rotary_dim": 4},
     "dots3_note_text": _LATENT,
     "gemma3n_text": {

@@ -295,13 +295,15 @@ def test_a_file_that_is_no_store_gives_one_line(store, tmp_path):
     (tmp_path / "text").write_text("no database, but longer than a header of one " * 10)
     (tmp_path / "short").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "tiny").write_bytes(whole[:50])
+    (tmp_path / "scrap").write_bytes(b"3")
     with open_raw(tmp_path / "other") as raw:
         raw.execute("CREATE TABLE recipes (name)")
-    for name in ("text", "short", "tiny", "other"):
+    for name in ("text", "short", "tiny", "scrap", "other"):
         with pytest.raises(StoreError, match="is not a whole preference store") as caught:
             PreferenceStore(tmp_path / name)
         assert "\n" not in str(caught.value)
         assert str(tmp_path / name) in str(caught.value)
+    assert (tmp_path / "scrap").read_bytes() == b"3"
     for name in (".", "no folder/votes.sqlite"):
         with pytest.raises(StoreError, match="cannot be used"):
             PreferenceStore(tmp_path / name)

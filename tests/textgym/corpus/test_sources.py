@@ -336,3 +336,21 @@ def test_a_corpus_is_whole_or_absent(tmp_path):
 
 def test_a_fingerprint_is_sha_256():
     assert fingerprint("abc") == "ba7816bf8f01cfea"  # FIPS 180-2, appendix B.1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("deep.jsonl", b"[" * 100_000 + b"]" * 100_000, r"deep\.jsonl:1 is no record of a corpus"),
+        (
+            "cut.jsonl.gz",
+            gzip.compress(b"{}" * 9_000, mtime=0)[:30],
+            r"cut\.jsonl\.gz is not whole",
+        ),
+        ("plain.jsonl.gz", b"{}", r"plain\.jsonl\.gz is not whole, or no \.gz"),
+    ],
+)
+def test_a_damaged_corpus_is_one_line(tmp_path, name, content, said):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=said):
+        list(read_corpus(tmp_path / name))

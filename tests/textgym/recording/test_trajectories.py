@@ -76,6 +76,23 @@ def test_a_last_line_that_lacks_only_its_end_is_whole(tmp_path):
     assert read_trajectories(path) == [example(), example(seed=2), example(seed=3)]
 
 
+@pytest.mark.parametrize("content", [b"notes\nthe last one", b"a line", b"\x00\xff", b"[1]\n{"])
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path, content):
+    """Its last line was dropped, as if a crash had left it."""
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"notes\.txt"):
+        TrajectoryFile(path)
+    assert content == path.read_bytes()
+
+
+def test_what_is_too_deep_is_no_trajectory(tmp_path):
+    path = tmp_path / "deep"
+    path.write_bytes(b"[" * 100_000 + b"]" * 100_000)
+    with pytest.raises(ValueError, match="line 1 is no trajectory"):
+        read_trajectories(path)
+
+
 def test_a_file_of_nothing_but_an_unfinished_line(tmp_path):
     path = tmp_path / "x"
     path.write_bytes(b'{"prompt": "a')

@@ -16,7 +16,7 @@ from gymnasium.error import Error as GymnasiumError
 from rich.console import Console
 
 from agents.comparing.campaign import run_study
-from agents.comparing.contenders import KINDS, find_agent
+from agents.comparing.contenders import KINDS, find_agent, learner_config
 from agents.comparing.executors import make_executor
 from agents.comparing.matrix import START, Vote
 from agents.comparing.page import PAGE_FILE, PEOPLE_FILE, table_text, write_page
@@ -26,6 +26,7 @@ from reward_models.preferences import PreferenceStore
 from textgym.cli.benchmark.standards.catalogue import expected, make_standard
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
+from textgym.cli.policy.policies import environment_arguments, make_envs
 from textgym.files import exclusive_folder
 from textgym.rewards import resolve
 
@@ -39,6 +40,7 @@ _SHOWN = (
     "Over-",
     *("Content", "Reward hacking", "Components", "Failures"),
 )
+_UNSCORED = "agents.rollouts.texts:unscored"
 _SHARES = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
@@ -130,10 +132,15 @@ def _run(config: BenchmarkConfig, console: Console) -> list[Table]:
     try:
         study = _study(config, console)
         _require_rewards(study)
+        _require_start(study)
         for agent in study.learners.values():
-            if agent["agent"] not in KINDS:
+            if agent["agent"] in KINDS:
+                learner_config(str(agent["agent"]), agent.get("settings", {}))
+            else:
                 find_agent(str(agent["agent"]))
-        workers = config.workers or max(1, (os.cpu_count() or 1) // study.threads)
+        workers = config.workers
+        if workers is None:
+            workers = max(1, (os.cpu_count() or 1) // study.threads)
         executor = make_executor(config.executor, workers=workers, folder=config.out)
         title = f"{len(study.cells())} cells"
         with bar(title, console) as progress:
@@ -253,6 +260,13 @@ def _object(option: str, text: str) -> dict[str, Any]:
     if not isinstance(given, dict):
         raise ValueError(f"{option} must be a JSON object, got {text}")  # noqa: TRY004 - the text is wrong
     return given
+
+
+def _require_start(study: Study) -> None:
+    """Makes the environment once, with the tokenizer of whom all start from, for the same end."""
+    arguments = environment_arguments(json.dumps(study.env_kwargs), study.policy)
+    given = {**arguments, "split": study.train_split, "reward": _UNSCORED}
+    make_envs(study.env, given, num_envs=1, device="cpu").close()
 
 
 def _require_rewards(study: Study) -> None:

@@ -218,13 +218,15 @@ def open_store(name: str) -> PreferenceStore:
     """Opens a store that is there.
 
     Raises:
-        FileNotFoundError: If there is no such file.
+        FileNotFoundError: If there is no such file, or nothing in it.
         StoreError: If it cannot be read.
     """
     if not is_database_url(name) and not Path(name).is_file():  # opening it would make an empty one
         raise FileNotFoundError(
             f"there is no store {name}; make one by textgym reward import FILE {name}"
         )
+    if not is_database_url(name) and not Path(name).stat().st_size:  # SQLite would fill it
+        raise FileNotFoundError(f"there is no store in {name}: the file is empty")
     return PreferenceStore(name)
 
 

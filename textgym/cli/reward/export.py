@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - the command line is made of the annotations
 from typing import Literal
 
 from rich.console import Console
 
-from reward_models.preferences import PreferenceStore, export_judgements, export_preferences
-from reward_models.preferences.databases import is_database_url
+from reward_models.preferences import export_judgements, export_preferences
 from textgym.cli.console import say
+from textgym.cli.reward.data import open_store
 
 __all__ = ["RewardExportConfig", "export_reward_data"]
 
@@ -44,13 +44,10 @@ def export_reward_data(config: RewardExportConfig, console: Console | None = Non
         console: Where to print; ``None`` for the terminal.
 
     Raises:
-        FileNotFoundError: If there is no such store.
+        FileNotFoundError: If there is no such store, or nothing in it.
         StoreError: If it cannot be read.
     """
-    # Opening a file that is not there would make an empty store.
-    if not is_database_url(config.store) and not Path(config.store).is_file():
-        raise FileNotFoundError(f"there is no store {config.store}; name one that has answers")
-    with PreferenceStore(config.store) as store:
+    with open_store(str(config.store)) as store:
         if config.question == "compare":
             counts = export_preferences(store, config.out, config.split, ties=config.ties)
         else:

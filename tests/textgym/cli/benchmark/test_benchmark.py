@@ -8,8 +8,9 @@ import pytest
 from reward_models.feedback.texts import read_material
 from reward_models.preferences import Answer, PreferenceStore
 from tests.commands import run_commands
-from textgym.cli.benchmark.command import read_votes
+from textgym.cli.benchmark.command import BenchmarkConfig, benchmark, read_votes
 from textgym.cli.benchmark.evaluate import _wins
+from textgym.cli.parsing import CommandError
 from textgym.statistics.proportions import wilson_interval
 
 PARTS = "tests.agents.comparing.parts"
@@ -29,6 +30,29 @@ SMALL = (
     ),
     *("--policy", "scratch:gpt2?layers=1&width=16&heads=2", "--executor", "here"),
 )
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"env": "TextGym/Alphabt-v0"}, r"did you mean TextGym/Alphabet-v0\?"),
+        ({"policy": "nowhere"}, "no language model in nowhere"),
+        ({"env_kwargs": '{"split": "test"}', "settings": "3"}, "--settings must be"),
+        ({"env_kwargs": '{"completion_tokens": 0}'}, "completion_tokens must be a positive"),
+        ({"settings": '{"learning_rat": 1}'}, r"ppo has no setting learning_rat .*learning_rate"),
+        ({"settings": '{"learning_rate": -1}'}, "learning_rate must be above 0"),
+        ({"workers": -1}, "workers must be at least 1, got -1"),
+        ({"rewards": ("lenght",)}, r"did you mean length\?"),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_cell_runs(settings, message, tmp_path):
+    """It was found out by each cell in a process of its own, after the same waiting."""
+    given = {"env": "TextGym/Alphabet-v0", "rewards": ("distinct",), "agents": ("ppo",),
+             "policy": "scratch:gpt2?layers=1&width=16&heads=2", **settings}  # fmt: skip
+    with pytest.raises(CommandError, match=message) as told:
+        benchmark(BenchmarkConfig(out=tmp_path / "study", **given))
+    assert "\n" not in str(told.value)
+    assert not (tmp_path / "study").exists()
 
 
 def test_wins_are_of_all_seeds_and_the_seeds_of_a_prompt_are_no_further_prompts():

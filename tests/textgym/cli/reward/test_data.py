@@ -236,6 +236,15 @@ def test_a_store_that_is_not_there_is_not_made(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_empty_file_is_not_made_a_store_by_who_reads_it(tmp_path):
+    """An export of an empty file filled it with a database of nothing."""
+    (tmp_path / "empty.jsonl").touch()
+    config = RewardExportConfig(store=tmp_path / "empty.jsonl", out=tmp_path / "o")
+    with pytest.raises(FileNotFoundError, match="the file is empty"):
+        export_reward_data(config)
+    assert (tmp_path / "empty.jsonl").read_bytes() == b""
+
+
 def test_an_export_says_how_many_ties_it_left_out(store, tmp_path):
     to = Console(file=io.StringIO(), width=200)
     export_reward_data(RewardExportConfig(store=store, out=tmp_path / "out.jsonl"), to)
