@@ -82,14 +82,18 @@ peers: $(VENV)/.installed-dev  ## what the benchmark puts beside PPO and GRPO
 
 # Ray pins a Gymnasium of its own. PufferLib requires another Gymnasium and numpy than we do, and its
 # build fetches games that are not needed: without them it is one name short, which the line gives it.
+# Where it finds nvcc it wants the whole of CUDA, of the version that torch has: it is not shown any.
+NO_NVCC := lambda name, *rest, **more: None if name == 'nvcc' else which(name, *rest, **more)
 libraries: $(VENV)/.installed-dev  ## agents of RLlib and PufferLib, whose requirements exclude ours
+	@command -v c++ >/dev/null || { echo "PufferLib is compiled: it needs a C++ compiler, such as g++"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade --target $(OVER)/rllib "ray[rllib]==2.60.0"
 	PYTHONPATH=$(OVER)/rllib OMP_NUM_THREADS=1 $(BIN)/python -W ignore examples/libraries/rllib_ppo.py
 	PYTHONPATH=$(OVER)/rllib $(BIN)/python -m pytest tests/textgym/wrappers/test_libraries.py -q -k rllib
 	$(BIN)/python -m pip install --quiet --upgrade --target $(OVER)/pufferlib \
 	  --no-deps gym==0.26.2 gym-notices rich_argparse pyro-ppl pyro-api opt-einsum nvidia-ml-py
 	mkdir -p $(OVER)/pufferlib-build
-	echo "import builtins; builtins.c_extension_paths = []" > $(OVER)/pufferlib-build/sitecustomize.py
+	printf "%s\n" "import builtins, shutil" "builtins.c_extension_paths, which = [], shutil.which" \
+	  "shutil.which = $(NO_NVCC)" > $(OVER)/pufferlib-build/sitecustomize.py
 	NO_OCEAN=1 PYTHONPATH=$(OVER)/pufferlib-build $(BIN)/python -m pip install --quiet --upgrade \
 	  --target $(OVER)/pufferlib --no-deps --no-build-isolation pufferlib==3.0.0
 	cd $(OVER) && PYTHONPATH=$(OVER)/pufferlib:$(CURDIR) OMP_NUM_THREADS=1 \
