@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-__all__ = ["Addresses", "Gate"]
+__all__ = ["Addresses", "Gate", "origin_of"]
 
 _POLICY = "; ".join(
     (
@@ -43,6 +43,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _READING = ("GET", "HEAD")
+_PORTS = {"http": 80, "https": 443}  # which a browser does not name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,17 +70,31 @@ class Addresses:
             ValueError: If one is no address of that form.
         """
         local = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", "[::1]")]
-        for url in urls:
-            parts = urlsplit(url)
-            if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/"):
-                raise ValueError(
-                    f"{url} is no address of a page: write it as https://label.example.org"
-                )
-        known = [urlsplit(url) for url in (*local, *urls)]
-        return cls(
-            hosts=frozenset(parts.netloc.lower() for parts in known),
-            origins=frozenset(f"{parts.scheme}://{parts.netloc}".lower() for parts in known),
-        )
+        origins = frozenset(origin_of(url) for url in (*local, *urls))
+        hosts = frozenset(origin.partition("://")[2] for origin in origins)
+        return cls(hosts=hosts, origins=origins)
+
+
+def origin_of(url: str) -> str:
+    """Writes an address as a browser does: small ASCII letters, no port that is the scheme's own.
+
+    Args:
+        url: Such as ``https://label.example.org/``.
+
+    Raises:
+        ValueError: If it is no address of a page at a server's root.
+    """
+    try:
+        parts = urlsplit(url)
+        name, port = parts.hostname or "", parts.port
+        name = f"[{name}]" if ":" in name else name.encode("idna").decode()
+    except ValueError:  # such as a port that is no number
+        parts, name, port = urlsplit(""), "", None
+    beside = "@" in parts.netloc, parts.path.strip("/"), parts.query, parts.fragment
+    if parts.scheme not in _PORTS or not name or any(beside):
+        raise ValueError(f"{url} is no address of a page: write it as https://label.example.org")
+    shown = "" if port in (None, _PORTS[parts.scheme]) else f":{port}"
+    return f"{parts.scheme}://{name}{shown}"
 
 
 class Gate:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from reward_models.feedback.application import make_application
-from reward_models.feedback.gate import Addresses
+from reward_models.feedback.gate import Addresses, origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -67,9 +67,12 @@ def serve(
             f"--urls http://192.168.1.5:{place.port}"
         )
     listening = _listen(place)
-    port = listening.getsockname()[1]
+    address, port = listening.getsockname()[:2]
+    name = f"[{address}]" if ":" in address else address
     try:
-        addresses = Addresses.of(port, place.urls)
+        urls = [origin_of(url) for url in place.urls]
+        urls += [origin_of(f"http://{name}:{port}")] if _is_loopback(address) else []
+        addresses = Addresses.of(port, urls)
     except ValueError as error:
         listening.close()
         raise ServingError(str(error)) from error
@@ -82,9 +85,7 @@ def serve(
         lifespan="off",
         timeout_graceful_shutdown=_SECONDS_TO_END,
     )
-    server = _Server(
-        config, lambda: on_ready(place.urls[0] if place.urls else f"http://127.0.0.1:{port}")
-    )
+    server = _Server(config, lambda: on_ready(urls[0]))
     with listening:
         server.run(sockets=[listening])
 
