@@ -133,6 +133,14 @@ class Access:
             return self._session(names[0], owner=False)
         return None
 
+    @property
+    def cookie_name(self) -> str:
+        """What a session's cookie is called: another name in each study.
+
+        A browser sends a host's cookies to all its ports, and of two with one name keeps the last.
+        """
+        return f"textgym_{self._sign('name', '')[:16]}"
+
     def cookie(self, session: Session) -> str:
         """Writes a session down, signed."""
         written = json.dumps(asdict(session)).encode()

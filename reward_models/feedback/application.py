@@ -35,9 +35,8 @@ if TYPE_CHECKING:
     from reward_models.preferences.handout import Handout
     from reward_models.preferences.store import PreferenceStore
 
-__all__ = ["COOKIE", "MAX_BODY", "MAX_NOTE", "Study", "make_application"]
+__all__ = ["MAX_BODY", "MAX_NOTE", "Study", "make_application"]
 
-COOKIE = "textgym_session"
 MAX_BODY = 64 * 1024
 """How many bytes a body has at most; nothing that people say of a pair is longer."""
 MAX_NOTE = 4000
@@ -129,7 +128,7 @@ class _Pages:
             raise HTTPException(403, "this token is not known, or is another annotator's")
         response = self._described(session)
         response.set_cookie(
-            COOKIE,
+            self._access.cookie_name,
             self._access.cookie(session),
             max_age=_MONTH,
             httponly=True,
@@ -222,7 +221,8 @@ class _Pages:
         )
 
     def _session(self, request: Request) -> Session:
-        session = self._access.session(request.cookies.get(COOKIE, ""))
+        cookie = request.cookies.get(self._access.cookie_name, "")
+        session = self._access.session(cookie)
         if session is None:
             raise HTTPException(403, "there is no session: come in by the link with the token")
         return session

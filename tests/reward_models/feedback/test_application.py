@@ -7,7 +7,7 @@ import time
 import pytest
 
 from reward_models.feedback.access import Access, AccessError
-from reward_models.feedback.application import COOKIE, MAX_BODY, Study, make_application
+from reward_models.feedback.application import MAX_BODY, Study, make_application
 from reward_models.feedback.gate import Addresses
 from reward_models.feedback.overview import public_name
 from reward_models.preferences import (
@@ -25,6 +25,7 @@ require_modules("httpx2", extra="judge")
 
 OWNER, ANNA, BEN = "o" * 43, "a" * 43, "b" * 43
 HOME = "http://127.0.0.1:8765"
+COOKIE = Access(OWNER, {}).cookie_name
 WRITERS = ("opus-magnum", "tiny-parrot")
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -211,6 +212,20 @@ def test_a_session_s_cookie_is_out_of_reach_of_scripts_and_other_sites(anna):
     assert "samesite=strict" in cookie
 
 
+def test_two_studies_of_one_machine_know_their_own_sessions(application, study, anna):
+    """On two ports; a browser keeps one jar for both, and the second page ended the first's."""
+    other = make_application(study, Access(BEN, {}), Addresses.of(8765))
+    second = Person(other, BEN, "me")
+    for name, value in second.client.cookies.items():
+        anna.client.cookies.set(name, value)
+    assert anna.client.get("/api/session").json()["annotator"] == "anna"
+    assert anna.vote().status_code == 200
+    second.client.cookies.clear()
+    for name, value in anna.client.cookies.items():
+        second.client.cookies.set(name, value)
+    assert second.client.get("/api/session").json()["annotator"] == "me"
+
+
 def test_a_lease_is_good_for_its_annotator_alone(application, study, anna):
     """Neither another's answer nor another's pair is within reach."""
     lease = anna.next()["item"]["lease"]
@@ -392,15 +407,6 @@ def test_a_session_ends_and_none_is_good_for_another_study(monkeypatch):
     assert access.forgery_token(session) != access.forgery_token(access.enter(OWNER, "me"))
     monkeypatch.setattr(time, "time", lambda: session.until + 1)
     assert access.session(cookie) is None
-
-
-def test_an_address_is_that_of_a_page():
-    named = Addresses.of(80, ["https://label.example.org"])
-    assert "label.example.org" in named.hosts
-    assert "https://label.example.org" in named.origins
-    for wrong in ("label.example.org", "ftp://label.example.org", "https://a.org/path"):
-        with pytest.raises(ValueError, match="no address of a page"):
-            Addresses.of(80, [wrong])
 
 
 SAID = {
