@@ -1,4 +1,4 @@
-"""Simulated annotators at the page's own routes: they come in, are shown pairs, and vote.
+"""Simulated annotators at the page's own routes: they come in, are shown texts, and vote.
 
 So all that lies between a person and the store can be tried with a known truth: leases, sides,
 repeats, several people at once. A vote whose acknowledgement was lost is sent again under the same
@@ -36,7 +36,7 @@ class Client(Protocol):
     def get(self, url: str) -> Any:
         """Reads a route."""
 
-    def post(self, url: str, *, json: Mapping[str, str], headers: Mapping[str, str]) -> Any:
+    def post(self, url: str, *, json: Mapping[str, Any], headers: Mapping[str, str]) -> Any:
         """Posts JSON to a route."""
 
 
@@ -69,7 +69,7 @@ def answer_at_page(
     """
     headers = {"Origin": origin}
 
-    def post(route: str, body: Mapping[str, str]) -> Any:
+    def post(route: str, body: Mapping[str, Any]) -> Any:
         return _asked(lambda: client.post(route, json=body, headers=headers), patience)
 
     entered = _content(post("/api/session", {"token": token, "annotator": annotator.name}))
@@ -78,14 +78,8 @@ def answer_at_page(
     given = 0
     while turn["item"] is not None and (most is None or given < most):
         item = turn["item"]
-        if item["question"] not in _PAIRS:
-            raise PageError(
-                f"the page asks to {item['question']}, and simulated annotators compare two texts"
-            )
-        said = annotator.choose(
-            item["prompt"], item["left"], item["right"], turn["progress"]["answered"]
-        )
-        vote = {"lease": item["lease"], "answer": said, "key": item["lease"]}
+        said = _said_of(annotator, item, turn["progress"]["answered"])
+        vote = {"lease": item["lease"], "key": item["lease"], **said}
         response = post("/api/vote", vote)
         if response.status_code == _CONTRADICTED:
             turn = _content(_asked(lambda: client.get("/api/next"), patience))
@@ -96,6 +90,26 @@ def answer_at_page(
         given += 1
         on_answer(given)
     return given
+
+
+def _said_of(
+    annotator: SimulatedAnnotator, item: Mapping[str, Any], answered: int
+) -> dict[str, Any]:
+    """What somebody says of an item, as a vote has it.
+
+    Raises:
+        PageError: If the page asks for something else.
+    """
+    question, prompt = item["question"], item["prompt"]
+    if question in _PAIRS:
+        return {"answer": annotator.choose(prompt, item["left"], item["right"], answered)}
+    if question == "rank":
+        return {"said": annotator.rank(prompt, item["texts"], answered)}
+    if question == "rate":
+        return {"said": annotator.rate(prompt, *item["texts"], answered)}
+    if question == "spans":
+        return {"said": annotator.mark(prompt, *item["texts"], answered)}
+    raise PageError(f"the page asks to {question}, which simulated annotators have not learned")
 
 
 def _asked(ask: Callable[[], Any], patience: float) -> Any:

@@ -5,14 +5,17 @@ for long texts, by not looking at all, and the more so the longer they have sat 
 (Dubois et al. 2023) found that injected noise is what makes over-optimisation show, hence the
 flips.
 
-Simplifications: no ``both_bad`` and no skips; lengths are counted in characters; who is tired looks
-less often, and is no slower.
+Simplifications: no ``both_bad`` and no skips, no ties in an order; lengths are counted in
+characters; who rates or marks a single text is swayed by neither its length nor its side; who is
+tired looks less often, and is no slower.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
+import re
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import parse_qsl
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PERSONAS", "SimulatedAnnotator", "persona"]
 
 Said = Literal["left", "right", "tie"]
+Mark = Literal["good", "bad"]
 
 PERSONAS: Mapping[str, Mapping[str, float]] = {
     "average": {},
@@ -41,6 +45,9 @@ PERSONAS: Mapping[str, Mapping[str, float]] = {
 """Kinds of people by name, and what sets them apart from the average one."""
 
 _HUNDRED = 100.0
+_GRADES = 5  # from 1, as a page asks for them
+_MOST_STRETCHES = 100  # of a text that is marked, each of which is scored left out
+_WORD = re.compile(r"\S+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,7 @@ class SimulatedAnnotator:
         ties: How close two texts may be for a tie, in log-odds; 0 is never one.
         lapse: The share of answers that look at nothing, in [0, 1].
         fatigue: How fast that share grows, in one over a hundred answers.
+        middle: The score of a text that is rated fair, neither good nor bad.
         seed: Decides the chances; another seed is another person.
         name: What the answers are signed with.
     """
@@ -79,6 +87,7 @@ class SimulatedAnnotator:
     ties: float = 0.0
     lapse: float = 0.0
     fatigue: float = 0.0
+    middle: float = 0.0
     seed: int = 0
     name: str = "simulated"
 
@@ -128,6 +137,87 @@ class SimulatedAnnotator:
         names: Mapping[str, Said] = {"a": "left", "b": "right", "tie": "tie"}
         return names[said]
 
+    def rank(self, prompt: str, texts: Sequence[str], answered: int = 0) -> list[int]:
+        """Puts texts that a page shows in an order, with the chances of Plackett and Luce.
+
+        Of two texts these are the chances of ``choose`` without ties. ``left`` is a liking for what
+        stands first over what stands last, and of the orders ``flip`` are turned round.
+
+        Args:
+            prompt: What the texts follow.
+            texts: In the order in which they stand.
+            answered: See ``choose``.
+
+        Returns:
+            The places of the texts, from 0, the best first.
+        """
+        key = json.dumps([self.seed, answered, prompt, *texts])
+        worth = [0.0] * len(texts)
+        if not self._is_blind(key, answered):
+            scores = self.score([prompt] * len(texts), list(texts))
+            all_long, last = max(1, sum(map(len, texts))), max(1, len(texts) - 1)
+            worth = [
+                self.slope * score + self.longer * len(text) / all_long - self.left * place / last
+                for place, (score, text) in enumerate(zip(scores, texts, strict=True))
+            ]
+        drawn = [each + _gumbel(f"{key}/{place}") for place, each in enumerate(worth)]
+        order = sorted(range(len(texts)), key=lambda place: -drawn[place])
+        return order[::-1] if _uniform(key)[0] < self.flip else order
+
+    def rate(self, prompt: str, text: str, answered: int = 0) -> int:
+        """Rates a text that a page shows from 1 to 5.
+
+        With ``z = slope * (score - middle)`` and u uniform, the rating is the fifth of [0, 1] in
+        which ``sigmoid(z + logit(u))`` lies, so that a rating of at most k has the chance
+        ``sigmoid(logit(k / 5) - z)``; of the ratings ``flip`` are turned round, 5 to 1.
+
+        Args:
+            prompt: What the text follows.
+            text: What is rated.
+            answered: See ``choose``.
+        """
+        key = json.dumps([self.seed, answered, prompt, text])
+        chance, turn = _uniform(key)
+        if not self._is_blind(key, answered):
+            (score,) = self.score([prompt], [text])
+            noise = math.log(_inside(chance) / (1 - _inside(chance)))
+            chance = _sigmoid(self.slope * (score - self.middle) + noise)
+        grade = 1 + min(_GRADES - 1, int(_GRADES * chance))
+        return _GRADES + 1 - grade if turn < self.flip else grade
+
+    def mark(self, prompt: str, text: str, answered: int = 0) -> list[tuple[int, int, Mark]]:
+        """Marks words of a text that a page shows as good or bad.
+
+        A word is worth what the score loses without it. With ``z = slope * worth`` it is marked
+        with the chance ``abs(2 sigmoid(z) - 1)``, by its sign, and of the marks ``flip`` are turned
+        round; a word without an influence has none. Who looks at nothing marks one word, any.
+
+        Args:
+            prompt: What the text follows.
+            text: What is marked; of a long one not words but stretches of several.
+            answered: See ``choose``.
+
+        Returns:
+            Starts and ends, in characters, and marks, in their order.
+        """
+        key = json.dumps([self.seed, answered, prompt, text])
+        stretches = _stretches(text)
+        if not stretches:
+            return []
+        if self._is_blind(key, answered):
+            place, coin = _uniform(key)
+            start, end = stretches[min(len(stretches) - 1, int(place * len(stretches)))]
+            return [(start, end, "good" if coin < 1 / 2 else "bad")]
+        without = [text[:start] + text[end:] for start, end in stretches]
+        whole, *others = self.score([prompt] * (len(stretches) + 1), [text, *without])
+        found: list[tuple[int, int, Mark]] = []
+        for (start, end), score in zip(stretches, others, strict=True):
+            lead = self.slope * (whole - score)
+            chance, turn = _uniform(f"{key}/{start}")
+            if chance < abs(2 * _sigmoid(lead) - 1):
+                found.append((start, end, "good" if (lead > 0) != (turn < self.flip) else "bad"))
+        return found
+
     def true_order(self, pairs: Sequence[Pair]) -> list[Preference]:
         """Orders the completions by the hidden score itself, without chance or flips.
 
@@ -166,10 +256,13 @@ class SimulatedAnnotator:
         """The share of answers that look at nothing."""
         return 1 - (1 - self.lapse) * math.exp(-self.fatigue * answered / _HUNDRED)
 
+    def _is_blind(self, key: str, answered: int) -> bool:
+        return _uniform(f"{key}/lapse")[0] < self._blind(answered)
+
     def _said(self, key: str, lead: float, answered: int) -> Literal["a", "b", "tie"]:
         """Draws an answer from uniform numbers hashed from the key."""
-        looks_at_nothing, coin = _uniform(f"{key}/lapse")
-        if looks_at_nothing < self._blind(answered):
+        if self._is_blind(key, answered):
+            coin = _uniform(f"{key}/lapse")[1]
             return "a" if coin < 1 / 2 else "b"
         choice, turn = _uniform(key)
         first, second = _sigmoid(lead - self.ties), _sigmoid(-lead - self.ties)
@@ -219,3 +312,21 @@ def _uniform(key: str) -> tuple[float, float]:
 
 def _sigmoid(value: float) -> float:
     return (1 + math.tanh(value / 2)) / 2
+
+
+def _gumbel(key: str) -> float:
+    """A standard Gumbel number that depends on the key alone."""
+    return -math.log(-math.log(_inside(_uniform(key)[0])))
+
+
+def _inside(chance: float) -> float:
+    """The same number, or the nearest in (0, 1), so that it has a logarithm either way."""
+    return min(max(chance, 2.0**-64), 1 - 2.0**-53)
+
+
+def _stretches(text: str) -> list[tuple[int, int]]:
+    """Where words of a text begin and end, or of a long one stretches of several words."""
+    words = [match.span() for match in _WORD.finditer(text)]
+    size = max(1, -(-len(words) // _MOST_STRETCHES))
+    groups = [words[first : first + size] for first in range(0, len(words), size)]
+    return [(group[0][0], group[-1][1]) for group in groups]

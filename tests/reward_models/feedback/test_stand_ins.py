@@ -19,6 +19,7 @@ from reward_models.preferences import (
     SimulatedAnnotator,
     StoreError,
     WorkItem,
+    learned_from,
     make_sheets,
     persona,
 )
@@ -121,14 +122,53 @@ def test_what_the_page_refuses_is_said(client):
         answer_at_page(client, "http://elsewhere", TOKEN, SURE)
 
 
-def test_what_they_cannot_answer_is_said(study):
-    """A page of ratings: nothing is stored, and nobody waits."""
-    sheets = make_sheets([("p", "a", "")], "rate")
+def sheets_page(study, question, texts, number):
+    """A client of a page that asks something else about texts, each sheet to so many people."""
+    sheets = make_sheets(texts, question)
     study.store.add_sheets(sheets)
-    handout = Handout(study.store, HandoutConfig(), question="rate")
+    handout = Handout(study.store, HandoutConfig(answers=number, repeat_every=0), question=question)
     handout.fill(arrange_sheets(sheets, 0))
-    rated = Study(store=study.store, handout=handout, rubric="")
-    application = make_application(rated, Access(TOKEN, {}), Addresses.of(8765))
-    with pytest.raises(PageError, match="asks to rate"):
-        answer_at_page(TestClient(application, base_url=HOME), HOME, TOKEN, SURE)
-    assert study.store.judgements() == []
+    asked = Study(store=study.store, handout=handout, rubric="")
+    application = make_application(asked, Access(TOKEN, {}), Addresses.of(8765))
+    return TestClient(application, base_url=HOME), len(sheets)
+
+
+WORDS = "good good plain bad"
+
+
+def words_worth(prompts, completions, **columns):
+    """A hidden score of which each word has its share: what is learned can be held against it."""
+    worth = {"good": 1.0, "bad": -1.0}
+    return [sum(worth.get(word, 0.0) for word in text.split()) for text in completions]
+
+
+@pytest.mark.parametrize("question", ["rank", "rate", "spans"])
+def test_they_rank_rate_and_mark_by_the_truth_that_they_were_given(study, question):
+    """What is stored, and learned of it, is what the hidden score says of each text."""
+    texts = [("p", f"{WORDS} {'good ' * n}{n}", "") for n in range(4)]
+    client, number = sheets_page(study, question, texts, number=2)
+    surely = {"score": words_worth, "slope": 1000.0, "flip": 0.0, "middle": 2.5}
+    for name in ("one", "two"):
+        client.cookies.clear()
+        sure = SimulatedAnnotator(**surely, name=name)
+        assert answer_at_page(client, HOME, TOKEN, sure) == number
+        assert answer_at_page(client, HOME, TOKEN, sure) == 0
+    store = study.store
+    learned = [each for _, each in learned_from(store.sheets(), store.judgements())]
+    assert {each.annotator for each in learned} == {"one", "two"}
+    assert len(learned) == 2 * number
+    for each in learned:
+        if question == "rank":
+            assert [int(text[-1]) for text in each.completions] == [3, 2, 1, 0]
+        elif question == "rate":  # of the texts' 1, 2, 3 and 4 good words more than bad ones
+            assert each.rating == (1 if int(each.completion[-1]) < 2 else 5)
+        else:
+            marked = [(each.completion[start:end], mark) for start, end, mark in each.spans]
+            words = [word for word in each.completion.split() if word in ("good", "bad")]
+            assert marked == [(word, word) for word in words]
+
+
+def test_what_they_have_not_learned_is_said(client, monkeypatch):
+    monkeypatch.setattr("reward_models.feedback.stand_ins._PAIRS", ())
+    with pytest.raises(PageError, match="asks to compare, which simulated annotators have not"):
+        answer_at_page(client, HOME, TOKEN, SURE)

@@ -1,6 +1,8 @@
 """Simulated annotators against the closed form of their own description."""
 
+import itertools
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -141,6 +143,95 @@ def test_what_a_page_shows_is_answered_by_the_same_chances():
     share = 1 / (1 + math.exp(4.0 * 0.2 - 1.0))
     assert binomtest(said.count("left"), 4000, share).pvalue > 1e-4
     assert said[7] == annotator.choose("p", "0.0", "0.2", 7)
+
+
+def test_orders_have_the_chances_of_plackett_and_luce():
+    """Each of six orders, by drawing the best of those left three times, in 3,000 answers."""
+    annotator = SimulatedAnnotator(score=quality, slope=2.0, flip=0.1, left=0.6, longer=1.5)
+    texts = ["0.5", "0.10", "0.4"]
+    said = Counter(tuple(annotator.rank("p", texts, number)) for number in range(3000))
+    worth = [
+        math.exp(2 * float(text) + 1.5 * len(text) / 10 - 0.6 * place / 2)
+        for place, text in enumerate(texts)
+    ]
+
+    def chance(one, two, three):
+        return worth[one] / sum(worth) * worth[two] / (worth[two] + worth[three])
+
+    for order in itertools.permutations(range(3)):
+        expected = 0.9 * chance(*order) + 0.1 * chance(*order[::-1])
+        assert binomtest(said[order], 3000, expected).pvalue > 1e-4
+
+
+def test_an_order_of_two_is_a_choice():
+    annotator = SimulatedAnnotator(score=quality, flip=0.1, left=0.7, longer=1.0)
+    first = sum(annotator.rank("p", ["0.0", "0.20"], n) == [0, 1] for n in range(3000))
+    z = 4.0 * (0.0 - 0.2) + 1.0 * (3 - 4) / 7 + 0.7
+    p = 1 / (1 + math.exp(-z))
+    assert binomtest(first, 3000, 0.9 * p + 0.1 * (1 - p)).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("score", ["0.2", "0.5", "-1.0"])
+def test_ratings_have_the_chances_of_their_formula(score):
+    annotator = SimulatedAnnotator(score=quality, slope=3.0, flip=0.1, middle=0.4)
+    said = Counter(annotator.rate("p", score, number) for number in range(3000))
+    z = 3.0 * (float(score) - 0.4)
+    edges = [0.0, *(1 / (1 + math.exp(z - math.log(k / (5 - k)))) for k in range(1, 5)), 1.0]
+    share = [high - low for low, high in itertools.pairwise(edges)]
+    assert set(said) <= {1, 2, 3, 4, 5}
+    for grade in range(1, 6):
+        expected = 0.9 * share[grade - 1] + 0.1 * share[5 - grade]
+        assert binomtest(said[grade], 3000, expected).pvalue > 1e-4
+
+
+def test_words_are_marked_as_often_as_their_worth_says():
+    """Of ``one two three four`` the second lifts the score by .3, the fourth costs .1."""
+    worth = {"two": 0.3, "four": -0.1}
+
+    def score(prompts, completions, **columns):
+        return [sum(worth.get(word, 0.0) for word in text.split()) for text in completions]
+
+    annotator = SimulatedAnnotator(score=score, slope=5.0, flip=0.1)
+    text = " one two\nthree  four"
+    said = Counter(
+        (text[start:end], mark)
+        for number in range(2000)
+        for start, end, mark in annotator.mark("p", text, number)
+    )
+    assert {word for word, _ in said} == {"two", "four"}
+    for word, right, wrong in (("two", "good", "bad"), ("four", "bad", "good")):
+        chance = math.tanh(5.0 * abs(worth[word]) / 2)
+        assert binomtest(said[word, right], 2000, 0.9 * chance).pvalue > 1e-4
+        assert binomtest(said[word, wrong], 2000, 0.1 * chance).pvalue > 1e-4
+
+
+def test_a_long_text_is_marked_by_stretches_and_an_empty_one_not_at_all():
+    annotator = SimulatedAnnotator(score=lambda _, texts: [-len(t) for t in texts], flip=0.0)
+    text = "word " * 1001
+    found = annotator.mark("p", text)
+    assert len(found) == 91
+    assert "".join(text[start:end].replace(" ", "") for start, end, _ in found) == "word" * 1001
+    assert {mark for _, _, mark in found} == {"bad"}
+    assert annotator.mark("p", " \n") == []
+
+
+def test_who_looks_at_nothing_answers_by_chance_whatever_is_asked():
+    """And asks no score for it; another time is another draw, the same time the same."""
+    annotator = SimulatedAnnotator(score=lambda *_: 1 / 0, flip=0.0, lapse=1.0)
+    orders = Counter(tuple(annotator.rank("p", ["x", "y", "z"], n)) for n in range(1200))
+    grades = Counter(annotator.rate("p", "x", n) for n in range(1200))
+    marks = Counter(tuple(annotator.mark("p", "one two three", n)) for n in range(1200))
+    for counts, number in ((orders, 6), (grades, 5), (marks, 6)):
+        assert len(counts) == number
+        for times in counts.values():
+            assert binomtest(times, 1200, 1 / number).pvalue > 1e-5
+    assert annotator.rank("p", ["x", "y", "z"], 7) == annotator.rank("p", ["x", "y", "z"], 7)
+
+
+def test_sheets_of_extreme_scores_do_not_overflow():
+    annotator = SimulatedAnnotator(score=quality, flip=0.0)
+    assert annotator.rank("p", ["-1e9", "1e9", "0"]) == [1, 2, 0]
+    assert [annotator.rate("p", score) for score in ("-1e9", "1e9")] == [1, 5]
 
 
 def test_kinds_of_people_are_made_by_name():

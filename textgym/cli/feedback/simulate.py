@@ -35,8 +35,9 @@ _LINK = re.compile(r"(https?://[^/#\s]+)/?#token=([\w-]+)")
 class SimulateConfig:
     """Let simulated annotators answer at a running page, as people would.
 
-    They come in by the link that textgym label prints, all at once, and vote until nothing is left
-    for them. What they go by is known, so that a study can be tried before people spend their time.
+    They come in by the link that textgym label prints, all at once, and compare, rank, rate or mark
+    texts, whatever it asks, until nothing is left for them. What they go by is known, so that a
+    study can be tried before people spend their time.
     """
 
     link: Annotated[str, tyro.conf.Positional]
