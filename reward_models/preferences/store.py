@@ -107,16 +107,24 @@ class PreferenceStore:
         """Closes every connection; the store is of no use afterwards."""
         self.database.close()
 
-    def add_pairs(self, pairs: Sequence[Pair]) -> int:
+    def add_pairs(self, pairs: Sequence[Pair], origins: Sequence[Provenance] = ()) -> int:
         """Adds pairs, all or none. A pair that is already there, word for word, is left alone.
+
+        Args:
+            pairs: The pairs.
+            origins: Where their texts came from, as ``add_provenance`` takes it; a pair is not
+                there without them.
 
         Returns:
             How many were new.
 
         Raises:
-            StoreError: If another pair has the same id.
+            StoreError: If another pair has the same id, or as ``add_provenance``.
         """
-        return self._append(PAIRS, PAIRS.c.pair_id, pairs, lambda pair: pair.pair_id)
+        with self.database.write() as connection:
+            new = self._append(connection, PAIRS, PAIRS.c.pair_id, pairs, lambda pair: pair.pair_id)
+            self._say_origins(connection, origins)
+        return new
 
     def add_sheets(self, sheets: Sequence[Sheet]) -> int:
         """Adds sheets, as ``add_pairs`` does pairs.
@@ -127,9 +135,15 @@ class PreferenceStore:
         Raises:
             StoreError: If another sheet has the same id.
         """
-        return self._append(
-            SHEETS, SHEETS.c.sheet_id, sheets, lambda sheet: sheet.sheet_id, Sheet.as_row
-        )
+        with self.database.write() as connection:
+            return self._append(
+                connection,
+                SHEETS,
+                SHEETS.c.sheet_id,
+                sheets,
+                lambda sheet: sheet.sheet_id,
+                Sheet.as_row,
+            )
 
     def sheets(
         self, question: SheetQuestion | None = None, split: str | None = None
@@ -178,7 +192,10 @@ class PreferenceStore:
                 pair twice in one round, or a value is not allowed.
         """
         keyed = [replace(a, key=a.key or f"{a.pair_id}/{a.annotator}/{a.round}") for a in answers]
-        return self._append(ANSWERS, ANSWERS.c.key, keyed, lambda answer: answer.key)
+        with self.database.write() as connection:
+            return self._append(
+                connection, ANSWERS, ANSWERS.c.key, keyed, lambda answer: answer.key
+            )
 
     def withdraw(self, answer_key: str, *, withdrawn_at: float | None = None) -> bool:
         """Takes an answer back; it stays on record, and stands no longer.
@@ -206,18 +223,7 @@ class PreferenceStore:
             StoreError: If a pair is unknown, or something else was said of a text.
         """
         with self.database.write() as connection:
-            said = {
-                (row["pair_id"], row["side"]): Provenance(**row)
-                for row in connection.execute(sa.select(PROVENANCE)).mappings()
-            }
-            new: dict[tuple[str, str], Provenance] = {}
-            for text in texts:
-                place = (text.pair_id, text.side)
-                if said.get(place, new.setdefault(place, text)) != text:
-                    raise self._contradiction(f"text {text.side} of {text.pair_id}")
-            rows = [asdict(text) for place, text in new.items() if place not in said]
-            if rows:
-                connection.execute(PROVENANCE.insert(), rows)
+            self._say_origins(connection, texts)
 
     def provenance(self) -> list[Provenance]:
         """Returns where texts came from, in the order of the pairs, as far as it was said."""
@@ -323,30 +329,47 @@ class PreferenceStore:
             METADATA.create_all(connection)
             connection.execute(SCHEMA.insert(), {"version": VERSION})
 
+    def _say_origins(self, connection: sa.Connection, texts: Sequence[Provenance]) -> None:
+        """Inserts where texts came from, as far as it is new; compares the rest."""
+        if not texts:
+            return
+        said = {
+            (row["pair_id"], row["side"]): Provenance(**row)
+            for row in connection.execute(sa.select(PROVENANCE)).mappings()
+        }
+        new: dict[tuple[str, str], Provenance] = {}
+        for text in texts:
+            place = (text.pair_id, text.side)
+            if said.get(place, new.setdefault(place, text)) != text:
+                raise self._contradiction(f"text {text.side} of {text.pair_id}")
+        rows = [asdict(text) for place, text in new.items() if place not in said]
+        if rows:
+            connection.execute(PROVENANCE.insert(), rows)
+
     def _append(
         self,
+        connection: sa.Connection,
         table: sa.Table,
         identity: sa.Column[str],
         rows: Sequence[Row],
         identify: Callable[[Row], str],
         as_row: Callable[[Row], dict[str, Any]] = asdict,
     ) -> int:
-        """Inserts the rows whose identity is new, in one transaction; compares the others."""
+        """Inserts the rows whose identity is new; compares the others."""
         fresh: dict[str, Row] = {}
         for row in rows:
             if fresh.setdefault(identify(row), row) != row:
                 raise self._contradiction(identify(row))
-        with self.database.write() as connection:
-            ids = list(fresh)
-            for start in range(0, len(ids), _IDS_PER_QUERY):
-                chunk = ids[start : start + _IDS_PER_QUERY]
-                query = sa.select(table).where(identity.in_(chunk))
-                for stored in connection.execute(query).mappings():
-                    name = stored[identity.name]
-                    if any(stored[key] != value for key, value in as_row(fresh.pop(name)).items()):
-                        raise self._contradiction(name)
-            if fresh:
-                connection.execute(table.insert(), [as_row(row) for row in fresh.values()])
+        ids = list(fresh)
+        for start in range(0, len(ids), _IDS_PER_QUERY):
+            chunk = ids[start : start + _IDS_PER_QUERY]
+            query = sa.select(table).where(identity.in_(chunk))
+            for stored in connection.execute(query).mappings():
+                name = stored[identity.name]
+                if any(stored[key] != value for key, value in as_row(fresh.pop(name)).items()):
+                    raise self._contradiction(name)
+        if fresh:
+            connection.execute(table.insert(), [as_row(row) for row in fresh.values()])
         return len(fresh)
 
     def _read_pairs(self, query: sa.Select[Any]) -> list[Pair]:

@@ -382,13 +382,18 @@ def test_where_a_text_came_from_is_kept(store):
         Provenance(pair_id="pair 1", side="b", policy="two", checkpoint="c0ffee", prompt="p 1"),
         Provenance(pair_id="pair 0", side="a", policy="one", seed=7),
     ]
-    store.add_provenance(texts)
+    store.add_pairs([], texts)
     store.add_provenance(texts)
     assert texts[::-1] == store.provenance()
     with pytest.raises(StoreError, match="another content"):
         store.add_provenance([replace(texts[0], policy="three")])
     with pytest.raises(StoreError):
         store.add_provenance([replace(texts[0], pair_id="pair 99")])
+    before = store.pairs()
+    for wrong in (replace(texts[0], policy="three"), replace(texts[0], pair_id="pair 99")):
+        with pytest.raises(StoreError):
+            store.add_pairs([pair(9)], [wrong])
+        assert before == store.pairs(), "no pair without its origin"
 
 
 def test_half_a_character_is_refused_in_one_sentence(store):

@@ -82,8 +82,7 @@ def ask_people(
         raise ValueError("the policies wrote the same text everywhere: there is nothing to compare")
     config.store.parent.mkdir(parents=True, exist_ok=True)
     with PreferenceStore(config.store) as store:
-        store.add_pairs(pairs)
-        store.add_provenance(origins_of(pairs, folders))
+        store.add_pairs(pairs, origins_of(pairs, folders))
         answer_all(store, annotators, _SPLIT)
         missing = missing_answers(store, _SPLIT, 1)
     if missing and not annotators:

@@ -100,8 +100,7 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
                     pairs, same = _write(config, shown)
                 except FORESEEABLE as error:
                     raise CommandError(" ".join(str(error).split())) from error
-                store.add_pairs(pairs)
-                store.add_provenance(origins_of(pairs))
+                store.add_pairs(pairs, origins_of(pairs))
             left_out = f"; {same} were left out, whose texts are the same" if same else ""
             say(console, f"{len(pairs)} pairs to compare in {config.store}{left_out}")
         _require_same(config, store.pairs(), store.provenance())

@@ -259,8 +259,7 @@ def _fill_pairs(
             columns=parse_columns(config.columns),
             on_bad=skipped,
         )
-        store.add_pairs(material.pairs)
-        store.add_provenance(material.provenance)
+        store.add_pairs(material.pairs, material.provenance)
         expected = dict(material.expected)
         asked = {pair.pair_id: material.question for pair in material.pairs}
     pairs = store.pairs(config.split)

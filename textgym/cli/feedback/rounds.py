@@ -189,9 +189,9 @@ class Rounds:
         order = arrange(candidates, selection, lead)[: config.pairs]
         chosen = {item.subject for item in order}
         if not self.store.pairs(split):  # those of an attempt that was stopped just now
-            self.store.add_pairs([pair for pair in candidates if pair.pair_id in chosen])
+            added = [pair for pair in candidates if pair.pair_id in chosen]
             origins = {f"round {number - 1}": str(self._written_by(run, number - 1))}
-            self.store.add_provenance(origins_of(self.store.pairs(split), origins))
+            self.store.add_pairs(added, origins_of(added, origins))
         by_chance = [item.subject for item in order if item.chosen_by in ("random", CONTROL)]
         return {"pairs": len(chosen), "candidates": len(candidates), "control": by_chance}
 

@@ -4,7 +4,7 @@ import io
 import json
 import shutil
 import threading
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from rich.console import Console
@@ -14,6 +14,8 @@ from examples.experiments.closed_loop import LETTERS, settings, worth
 from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.preferences import Answer, PreferenceStore
 from textgym.cli.feedback import asking
+from textgym.cli.feedback import loop as loop_module
+from textgym.cli.feedback import rounds as rounds_module
 from textgym.cli.feedback.loop import LoopConfig, _contents, loop
 from textgym.cli.parsing import CommandError
 from textgym.cli.stages import RunError
@@ -27,7 +29,7 @@ SMALL = {
     "evaluation_texts": 16,
     "members": 1,
     "reward": RewardTrainingConfig(max_length=12),
-    "ppo": PPOConfig(iterations=1, minibatches=1, epochs=1),
+    "ppo": PPOConfig(iterations=2, minibatches=1, epochs=1),
 }
 
 
@@ -130,6 +132,59 @@ def test_a_round_that_was_stopped_goes_on_at_its_step_and_ends_alike(tmp_path, w
     assert tables[0] == tables[1]
 
 
+def test_a_loop_that_is_stopped_in_every_step_ends_alike(tmp_path, whole, monkeypatch):
+    """Each step is stopped once: when its work is done, and nothing says so yet.
+
+    Writing is stopped as soon as the store has the pairs, and PPO in the middle.
+    """
+    stopped, steps, add = set(), loop_module._stage, PreferenceStore.add_pairs
+    prune = rounds_module.prune
+
+    def stop(place):
+        if place not in stopped:
+            stopped.add(place)
+            raise KeyboardInterrupt
+
+    def step(*given):
+        made = steps(*given)
+
+        def work(run):
+            figures = made.work(run)
+            stop(made.name)
+            return figures
+
+        return replace(made, work=work)
+
+    def add_and_stop(store, pairs, *given):
+        add(store, pairs, *given)
+        stop(f"{pairs[0].split}, pairs")
+
+    def prune_later(folder, **given):
+        stop(f"{folder.parent.name}, PPO")
+        prune(folder, **given)
+
+    monkeypatch.setattr(loop_module, "_stage", step)
+    monkeypatch.setattr(PreferenceStore, "add_pairs", add_and_stop)
+    monkeypatch.setattr(rounds_module, "prune", prune_later)
+    monkeypatch.setattr(rounds_module, "_SAVE_EVERY", 1)
+    said = None
+    while said is None:
+        before = len(stopped)
+        try:
+            said = run(tmp_path / "stopped")
+        except KeyboardInterrupt:
+            assert len(stopped) == before + 1
+    assert len(stopped) == 11 + 2 + 2
+    tables = [[x for x in s.splitlines() if x.startswith("|")] for s in (whole[1], said)]
+    assert tables[0] == tables[1]
+    kept = []
+    for folder in (whole[0], tmp_path / "stopped"):
+        with PreferenceStore(folder / "preferences.sqlite") as store:
+            answers = [replace(answer, key="") for answer in store.answers()]
+            kept.append((store.pairs(), answers, [text.policy for text in store.provenance()]))
+    assert kept[0] == kept[1]
+
+
 def test_people_are_waited_for_and_told_how(tmp_path, monkeypatch):
     """Somebody answers in another thread while the loop sleeps; a skip is no answer."""
     monkeypatch.setattr(asking, "_SECONDS", 0.05)
@@ -139,7 +194,7 @@ def test_people_are_waited_for_and_told_how(tmp_path, monkeypatch):
     done = []
 
     def person():
-        asleep.wait(60)
+        done.append(asleep.wait(60))
         with PreferenceStore(tmp_path / "loop" / "preferences.sqlite") as store:
             pairs = store.pairs("round 1")
             first, others = pairs[0].pair_id, pairs[1:]
@@ -156,7 +211,7 @@ def test_people_are_waited_for_and_told_how(tmp_path, monkeypatch):
     thread.start()
     said = run(tmp_path / "loop", annotators=(), truth=None, rounds=1)
     thread.join()
-    assert done == [True]
+    assert done == [True, True], "it slept, and then it was answered"
     assert "round 1 waits for answers: textgym label" in said
     assert '--split "round 1" --answers 1' in said
     assert "gold" not in said
