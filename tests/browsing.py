@@ -25,7 +25,12 @@ HOSTILE = [
     "x" * 1_000_000,
     "` ** ` ".join("*`#" for _ in range(3000)),
     "```a\n" * 20_000,
+    "```\n```\n" * 10_000,
+    "w " * 150_000,
+    "blanks behind" + " " * 1_000_000,
 ]
+MOST_PARTS = 6100
+"""Elements that a page has at most of three texts, each with 2,000 marks and no more."""
 
 
 class Clock:

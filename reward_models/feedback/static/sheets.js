@@ -106,7 +106,9 @@ const characters = (text) => Array.from(text).length; // code points, as the sto
 
 // The words of a text, each with the space before it and where it stands; long texts in lumps.
 function unitsOf(text) {
-  const words = text.match(/\s*\S+/g) ?? [];
+  // What is behind the last word is cut off first: looked for, it would be gone through from each of
+  // its characters anew.
+  const words = text.trimEnd().match(/\s*\S+/g) ?? [];
   const size = Math.ceil(words.length / MOST_UNITS);
   const units = [];
   let at = 0;

@@ -29,19 +29,26 @@ export function plain(text, budget) {
   return nodes;
 }
 
-// Prose with code and emphasis set apart. Every character stays, its marks included.
-function prose(text, budget) {
-  const parts = text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*|^#{1,6} [^\n]+)/m);
+// Makes nodes of parts in turn, and of all that is left one text once the marks are spent: a page of
+// many nodes is slow, and one of too many cannot be made.
+function nodesOf(parts, budget, make, textOf = (part) => part) {
   const nodes = [];
   for (const [index, part] of parts.entries()) {
     if (budget.marks <= 0) {
-      nodes.push(document.createTextNode(parts.slice(index).join("")));
+      nodes.push(document.createTextNode(parts.slice(index).map(textOf).join("")));
       break;
     }
-    if (index % 2 === 0) nodes.push(...plain(part, budget));
-    else nodes.push(marked(part.startsWith("`") ? "code" : "strong", "", part, budget));
+    nodes.push(...make(part, index));
   }
   return nodes;
+}
+
+// Prose with code and emphasis set apart. Every character stays, its marks included.
+function prose(text, budget) {
+  const parts = text.split(/(`[^`\n]+`|\*\*[^*\n]+\*\*|^#{1,6} [^\n]+)/m);
+  return nodesOf(parts, budget, (part, index) => (
+    index % 2 === 0 ? plain(part, budget) : [marked(part.startsWith("`") ? "code" : "strong", "", part, budget)]
+  ));
 }
 
 function marked(name, className, text, budget) {
@@ -72,7 +79,7 @@ function blocks(text) {
 
 export function show(target, text) {
   const budget = { marks: MOST_MARKED };
-  target.replaceChildren(...blocks(text).flatMap((part, index) => (
+  target.replaceChildren(...nodesOf(blocks(text), budget, (part, index) => (
     index % 2 === 0 ? prose(part, budget) : [marked("code", "block", part, budget)]
   )));
   target.scrollTop = 0;
@@ -85,35 +92,57 @@ export function showEdit(target, text, draft) {
     show(target, text);
     return;
   }
-  const common = commonPlaces(...[ours, theirs].map((words) => words.map((word) => word.trim())));
   const budget = { marks: MOST_MARKED };
-  const nodes = [];
-  let gone = 0;
-  const flush = (until) => {
-    const words = theirs.slice(gone, until).join("").trim();
-    if (words) nodes.push(Object.assign(element("span", "gone", ""), { title: "left out" }));
-    if (words) nodes[nodes.length - 1].dataset.words = words;
-    gone = until + 1;
-  };
-  ours.forEach((word, index) => {
-    if (common.has(index)) flush(common.get(index));
-    const space = word.slice(0, word.length - word.trimStart().length);
-    const pieces = plain(word.trimStart(), budget);
-    nodes.push(document.createTextNode(space));
-    if (common.has(index)) nodes.push(...pieces);
-    else {
-      const added = element("ins", "", "");
-      added.append(...pieces);
-      nodes.push(added);
-    }
-  });
-  flush(theirs.length);
-  target.replaceChildren(...nodes);
+  target.replaceChildren(...nodesOf(
+    changesOf(ours, theirs),
+    budget,
+    ({ kind, words }) => (kind === "kept" ? plain(words, budget) : changed(kind, words, budget)),
+    ({ kind, words }) => (kind === "gone" ? "" : words),
+  ));
   target.scrollTop = 0;
 }
 
+// Words that were added, the space before them outside; or a mark that names what is gone.
+function changed(kind, words, budget) {
+  budget.marks -= 1;
+  if (kind === "gone") {
+    const mark = element("span", "gone", "");
+    mark.title = "left out";
+    mark.dataset.words = words.trim();
+    return [mark];
+  }
+  const added = element("ins", "", "");
+  added.append(...plain(words.trimStart(), budget));
+  return [document.createTextNode(words.slice(0, words.length - words.trimStart().length)), added];
+}
+
+// What an edit kept and added, and what of its draft is gone, in turn. Neighbours alike are one, so
+// that a page has few parts of a long text.
+function changesOf(ours, theirs) {
+  const common = commonPlaces(ours, theirs);
+  const found = [];
+  let seen = 0;
+  const add = (kind, words) => {
+    if (words === "" || (kind === "gone" && words.trim() === "")) return;
+    if (found.at(-1)?.kind === kind) found.at(-1).words += words;
+    else found.push({ kind, words });
+  };
+  for (const [index, word] of ours.entries()) {
+    if (common.has(index)) {
+      add("gone", theirs.slice(seen, common.get(index)).join(""));
+      seen = common.get(index) + 1;
+    }
+    add(common.has(index) ? "kept" : "added", word);
+  }
+  add("gone", theirs.slice(seen).join(""));
+  return found;
+}
+
 // The longest common subsequence of two lists of words: places in the first, by those in the second.
-function commonPlaces(ours, theirs) {
+function commonPlaces(...texts) {
+  const numbers = new Map(); // of each word one, which is compared at once, however long the word
+  const numberOf = (word) => numbers.get(word) ?? numbers.set(word, numbers.size).size - 1;
+  const [ours, theirs] = texts.map((words) => words.map((word) => numberOf(word.trim())));
   const width = theirs.length + 1;
   const lengths = new Uint32Array((ours.length + 1) * width);
   for (let i = ours.length - 1; i >= 0; i -= 1) {
