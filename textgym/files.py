@@ -31,10 +31,13 @@ __all__ = [
     "atomic_folder",
     "checkpoint_folder",
     "exclusive_folder",
+    "files_of_folder",
     "last_checkpoint",
     "prune",
     "write_json",
 ]
+
+_LAST = "config.json"
 
 LOCK_FILE = ".lock"
 """What lies in a folder that a run has written into; it is empty."""
@@ -128,6 +131,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         _put_back(path)
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def files_of_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder to fill, whose files and folders then take their places in ``path``.
+
+    Args:
+        path: The folder, which is there already; what else it holds stays.
+
+    Yields:
+        The temporary folder. If the block raises, it is removed and ``path`` stays as it was. A
+        kill while they take their places leaves each of them whole, and some as they were before;
+        a ``config.json``, by which a model's folder is known, is the last.
+    """
+    staging = path / "staging"
+    with atomic_folder(staging) as folder:
+        yield folder
+    for new in sorted(staging.iterdir(), key=lambda each: each.name == _LAST):
+        place = path / new.name
+        if new.is_dir() or place.is_dir():  # which no rename takes the place of
+            _take_the_place(new, place)
+            _put_back(place)
+        else:
+            new.replace(place)
+    staging.rmdir()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -40,7 +40,7 @@ from reward_models.measuring.ratings import evaluate_ratings
 from reward_models.models.transformer import PreferenceModel
 from reward_models.preferences.rankings import Rating, completions_of, decided_pairs
 from reward_models.reading.scoring import TOKENIZER_FILE, PreferenceReward
-from textgym.files import atomic_folder, last_checkpoint, write_json
+from textgym.files import files_of_folder, last_checkpoint, write_json
 from textgym.pretrained.adapters import AdapterConfig, add_adapters, merge_adapters
 from textgym.pretrained.precision import pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
@@ -424,13 +424,9 @@ def _normalise(reward: PreferenceReward, reference: Sequence[tuple[str, str]]) -
 
 def _save(model: Any, tokenizer: Any, records: dict[str, Any], out: Path) -> None:
     """Writes beside the files of ``out``, then moves each; checkpoints have served their time."""
-    staging = out / "staging"
-    with atomic_folder(staging) as folder:
+    with files_of_folder(out) as folder:
         model.save_pretrained(folder)
         tokenizer.save(folder / TOKENIZER_FILE)
         for name, record in records.items():
             write_json(folder / name, record)
-    for path in staging.iterdir():
-        path.replace(out / path.name)
-    staging.rmdir()
     shutil.rmtree(out / "checkpoints", ignore_errors=True)

@@ -17,6 +17,7 @@ from textgym.files import (
     atomic_folder,
     checkpoint_folder,
     exclusive_folder,
+    files_of_folder,
     last_checkpoint,
     prune,
     write_json,
@@ -118,6 +119,28 @@ def test_pruning_keeps_the_newest(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-15"]
     prune(tmp_path, keep=5)
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_files_take_their_places_in_a_folder_again_and_again(tmp_path):
+    """A folder among them stopped the second time, and so a run that was killed after the first."""
+
+    def write(number):
+        with files_of_folder(tmp_path) as folder:
+            (folder / "file").write_text(number)
+            (folder / "folder").mkdir()
+            (folder / "folder" / number).write_text(number)
+
+    (tmp_path / "other").write_text("stays")
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "inside").write_text("gone")
+    for number in "12":
+        write(number)
+    with pytest.raises(FileNotFoundError):
+        write("no such/3")
+    found = {
+        str(p.relative_to(tmp_path)): p.read_text() for p in tmp_path.rglob("*") if p.is_file()
+    }
+    assert found == {"other": "stays", "file": "2", "folder/2": "2"}
 
 
 def test_json_is_replaced_in_one_piece_and_nan_is_refused(tmp_path):

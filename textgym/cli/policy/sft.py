@@ -36,7 +36,7 @@ from textgym.cli.policy.material import Material, read_material
 from textgym.cli.policy.policies import one_line
 from textgym.cli.policy.running import FORESEEABLE
 from textgym.cli.training import TrainingBar
-from textgym.files import atomic_file, atomic_folder, exclusive_folder, write_json
+from textgym.files import atomic_file, exclusive_folder, files_of_folder, write_json
 from textgym.pretrained.adapters import AdapterConfig
 from textgym.provenance import code_version, named_contents
 from textgym.tokenizers import load_tokenizer
@@ -335,11 +335,7 @@ def _save(
         },
         "figures": figures,
     }
-    with atomic_folder(config.out / "staging") as folder:
+    with files_of_folder(config.out) as folder:
         save_model(model, folder, tokenizer)
-    written = (config.out / "staging").iterdir()
-    for path in sorted(written, key=lambda each: each.name == "config.json"):
-        path.replace(config.out / path.name)
-    (config.out / "staging").rmdir()
     write_json(config.out / _RECORD, record)
     shutil.rmtree(config.out / "checkpoints", ignore_errors=True)
