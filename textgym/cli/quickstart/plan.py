@@ -130,7 +130,7 @@ def make_plan(
         seed=seed,
         device=device,
         report_on=report_on,
-        language_model=SFTConfig(seed=seed, steps=400, bf16=bf16),
+        language_model=SFTConfig(seed=seed, bf16=bf16),
         reward_model=RewardTrainingConfig(
             seed=seed, max_length=64, bf16=bf16, learning_rate=1e-3, save_steps=40
         ),
