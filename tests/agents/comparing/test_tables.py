@@ -38,6 +38,7 @@ from agents.comparing.standing import (
 )
 from agents.comparing.turning import overoptimisation_table
 from tests.agents.comparing.parts import cell, small, straight, write_texts
+from textgym.statistics.seeds import smallest_difference
 
 PPO = {"ppo": {"agent": "ppo"}}
 
@@ -61,6 +62,35 @@ def test_the_leaderboard_takes_gains_at_equal_nats_and_tokens(tmp_path):
     assert [row[0] for row in table.rows][:2] == ["gold", "vowels"]
     assert row_of(table, "gold")["rank"] == "1 to 3"  # the constant and the length were not run
     assert "differ by" in table.caption
+
+
+def test_a_gain_is_above_the_start_wherever_that_begins(tmp_path):
+    """From 5 to 8 over 9 nats: two of the way's three at 4 nats."""
+    study = small(seeds=1, agents=PPO)
+    points = [(0, 0.0, {"gold": 5.0}), (200, 9.0, {"gold": 8.0})]
+    (table,) = leaderboard(study, [cell(tmp_path, "vowels", 0, points, study=study)])
+    row = row_of(table, "vowels")
+    assert (row["gold gain at equal tokens"], row["at 4 nats"]) == ("+3.000", "+2.000")
+
+
+def test_the_smallest_difference_is_of_paired_seeds_and_of_the_fewest(tmp_path):
+    """Differences of two rewards deviate by the root of 5/3, by 1 and by 0: the middle is 1."""
+    study = small(seeds=4, agents=PPO)
+    gains = {"vowels": [1.0, 2.0, 3.0, 4.0], "constant": [0.0] * 4, "length": [0.0] * 3}
+    (table,) = leaderboard(study, straight(tmp_path, study, gains))
+    assert f"differ by {smallest_difference(1.0, 3):.3g} to" in table.caption
+
+
+def test_cells_that_are_missing_are_said_and_failed_draws_know_nothing(tmp_path):
+    study = small(seeds=2, agents=PPO)
+    names = ("hard accuracy", "gamma", "calibration error", "best-of-n gain", "spread")
+    known = {**dict.fromkeys(names), "accuracy": 0.5}
+    cells = [best_of_n(tmp_path, study, "vowels", 0, predictors=known)]
+    cells.append(
+        best_of_n(tmp_path, study, "vowels", 1, status="failed", predictors={"accuracy": 1.0})
+    )
+    assert f"1 of 16 cells failed, and {16 - 2} have not been run" in failures(study, cells).caption
+    assert row_of(predictor_table(study, cells), "vowels")["accuracy"] == "0.500"
 
 
 def test_what_was_not_reached_and_what_failed_is_said(tmp_path):
