@@ -83,7 +83,7 @@ class KeptSets:
         rows, steps, packed = (torch.cat(each) for each in zip(*self._waiting, strict=True))
         self._waiting.clear()
         at_once = max(1, _BOOLS_AT_ONCE // self._size)
-        parts = zip(*(each.split(at_once) for each in (rows, steps, packed)), strict=True)
+        parts = zip(*(torch.split(each, at_once) for each in (rows, steps, packed)), strict=True)
         for episodes, actions, some in parts:
             self._write((episodes, actions), some)
 

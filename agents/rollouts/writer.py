@@ -188,10 +188,10 @@ class Actor:
         self._cache.fit(self._longest)
         limit = self._pass_tokens or len(slots) * longest
         at_once = max(1, limit // longest)
-        parts = zip(*(each.split(at_once) for each in (slots, tokens, lengths)), strict=True)
-        return torch.cat([self._read_part(*part, longest) for part in parts])
-
-    def _read_part(self, slots: Tensor, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
-        """Reads some texts in one pass, as wide as the longest of all."""
-        wanted = torch.arange(len(slots), device=slots.device) * longest + lengths - 1
-        return self._trunk.read(tokens[:, :longest], slots, self._cache, wanted)
+        hidden = []
+        for start in range(0, len(slots), at_once):
+            some = slice(start, start + at_once)
+            first = torch.arange(len(slots[some]), device=slots.device) * longest
+            read, wanted = tokens[some, :longest], first + lengths[some] - 1
+            hidden.append(self._trunk.read(read, slots[some], self._cache, wanted))
+        return torch.cat(hidden)

@@ -52,7 +52,8 @@ class RecordTrajectories(Batch):
         self._open = np.zeros(self.num_envs, dtype=np.bool_)
         # Of each open row what was done and paid so far: as many as steps, at most the allowance.
         self._steps = np.zeros(self.num_envs, dtype=np.int64)
-        shape, action = (self.num_envs, env.unwrapped.max_actions), env.single_action_space.shape
+        inner: Any = env.unwrapped
+        shape, action = (self.num_envs, inner.max_actions), env.single_action_space.shape
         self._done = np.zeros((*shape, *(action or ())), dtype=np.int64)
         self._paid = np.zeros(shape)
 
