@@ -270,9 +270,9 @@ def last_checkpoint(folder: Path, complete_when: str | None = None) -> Path | No
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Removes all but the newest ``keep`` checkpoints of ``folder``."""
+    """Removes all but the newest ``keep`` checkpoints of ``folder``, if that is there yet."""
     numbered = sorted(
-        (path for path in folder.iterdir() if _NUMBERED.fullmatch(path.name)),
+        (path for path in folder.glob("*") if _NUMBERED.fullmatch(path.name)),
         key=lambda path: int(path.name.rpartition("-")[2]),
     )
     for path in numbered[: max(0, len(numbered) - keep)]:

@@ -118,6 +118,7 @@ def test_pruning_keeps_the_newest(tmp_path):
     prune(tmp_path, keep=2)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "checkpoint-15"]
     prune(tmp_path, keep=5)
+    prune(tmp_path / "of a run whose first is still to be written", keep=2)
     assert len(list(tmp_path.iterdir())) == 2
 
 
