@@ -462,3 +462,16 @@ def test_what_was_known_is_a_mean_over_seeds(tmp_path):
     row = row_of(predictor_table(study, cells), "vowels")
     assert (row["accuracy"], row["gamma"], row["spread"]) == ("0.600", "none", "0.250")
     assert row["gold gain, ppo"] == "1.500"
+
+
+def test_answers_about_one_prompt_are_alike_and_count_as_fewer():
+    """Thirty answers, ten about each of three prompts, say less than about thirty."""
+    study = small(agents=PPO)
+
+    def said(prompts):
+        votes = [
+            Vote(writer="vowels, ppo", prompt=prompts[k], share=float(k >= 10)) for k in range(30)
+        ]
+        return float(opinions(study, votes)["vowels", "ppo"].split("(")[1].split(" to ")[0])
+
+    assert said([f"p{k // 10}" for k in range(30)]) < said([f"p{k}" for k in range(30)]) - 0.1
