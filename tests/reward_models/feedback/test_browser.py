@@ -9,6 +9,7 @@ from tests.browsing import (
     ANNA,
     BEN,
     HOSTILE,
+    MANY_WORDS,
     MOST_PARTS,
     NARROW,
     OWNER,
@@ -135,10 +136,11 @@ def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site, question):
 
     So a page of many short words failed, and nothing was saved any more; fewer were slow.
     """
-    short = [text if len(text) < 10_000 else "a megabyte" for text in HOSTILE]
+    texts = HOSTILE + MANY_WORDS * (question == "edits")
+    short = [text if len(text) < 10_000 else "a megabyte" for text in texts]
     pairs = [
         Pair(pair_id=f"hostile {n}", prompt=prompt, a=text, b=f"{prompt}!")
-        for n, (prompt, text) in enumerate(zip(short, HOSTILE, strict=True))
+        for n, (prompt, text) in enumerate(zip(short, texts, strict=True))
     ]
     if question == "edits":
         pairs += [

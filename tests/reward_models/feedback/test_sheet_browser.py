@@ -3,7 +3,18 @@
 import pytest
 
 from reward_models.preferences import learned_from
-from tests.browsing import ANNA, BEN, HOSTILE, NARROW, OWNER, WIDE, press, says, shows
+from tests.browsing import (
+    ANNA,
+    BEN,
+    HOSTILE,
+    MANY_WORDS,
+    NARROW,
+    OWNER,
+    WIDE,
+    press,
+    says,
+    shows,
+)
 from tests.programs import require_modules
 
 require_modules("playwright", extra="dev")
@@ -125,7 +136,8 @@ def test_words_are_marked_by_keyboard_and_by_mouse(site):
 
 @pytest.mark.parametrize("question", ["rank", "rate", "spans"])
 def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site, question):
-    texts = [(HOSTILE[0], text, HOSTILE[1]) for text in HOSTILE]
+    hostile = HOSTILE + MANY_WORDS * (question == "spans")
+    texts = [(HOSTILE[0], text, HOSTILE[1]) for text in hostile]
     with site(texts, question=question) as served:
         page = served.person(OWNER, "<img src=x onerror=alert(1)>")
         page.locator("#work").wait_for()
@@ -153,7 +165,7 @@ def test_hostile_texts_are_shown_as_they_are_and_nothing_runs(site, question):
                 page.keyboard.press("b")
             page.keyboard.press("3" if question == "rate" else "Enter")
         page.get_by_text("Nothing is left for you").wait_for()
-        assert seen == set(HOSTILE)
+        assert seen == set(hostile)
         page.goto(f"{served.home}/overview")
         assert page.locator("main img, main iframe, main script, main svg").count() == 0
         page.get_by_text("have an answer").wait_for()
