@@ -106,9 +106,9 @@ def _said_of(
     if question == "rank":
         return {"said": annotator.rank(prompt, item["texts"], answered)}
     if question == "rate":
-        return {"said": annotator.rate(prompt, *item["texts"], answered)}
+        return {"said": annotator.rate(prompt, item["texts"][0], answered)}
     if question == "spans":
-        return {"said": annotator.mark(prompt, *item["texts"], answered)}
+        return {"said": annotator.mark(prompt, item["texts"][0], answered)}
     raise PageError(f"the page asks to {question}, which simulated annotators have not learned")
 
 
