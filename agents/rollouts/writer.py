@@ -77,10 +77,13 @@ class Actor:
         """
         slots = self._cache.add(lengths)
         self.rows = torch.cat([self.rows, rows])
+        known = lengths.cpu().numpy()  # the one thing that the host waits for
         if self._lengths is not None:
-            self._lengths = np.concatenate([self._lengths, lengths.cpu().numpy()])
+            self._lengths = np.concatenate([self._lengths, known])
             self._longest = int(self._lengths.max(initial=0))
-        self._hidden = torch.cat([self._hidden, self._begin(slots, tokens, lengths, begins)])
+        longest = int(known.max(initial=0))
+        read = self._begin(slots, tokens, lengths, longest, begins)
+        self._hidden = torch.cat([self._hidden, read])
 
     def close(self, closed: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         """Lets go of rows that have ended; the order of the others may change.
@@ -162,28 +165,30 @@ class Actor:
         self._cache.lengths = lengths
         if len(leap):
             self._hidden = self._hidden.clone()
-            self._hidden[leap] = self._read(leap, tokens[leap], lengths[leap])
+            longest = int(lengths[leap].max())
+            self._hidden[leap] = self._read(leap, tokens[leap], lengths[leap], longest)
 
     def _begin(
         self,
         slots: Tensor,
         tokens: Tensor,
         lengths: Tensor,
+        longest: int,
         begins: npt.NDArray[np.int64] | None,
     ) -> Tensor:
         """Reads texts that begin, each once; returns their last hidden states, ``(k, width)``."""
         numbers = np.arange(len(slots)) if begins is None else begins
         _, first, which = np.unique(numbers, return_index=True, return_inverse=True)
         if len(first) == len(slots):
-            return self._read(slots, tokens, lengths)
+            return self._read(slots, tokens, lengths, longest)
         send = TorchBackend(slots.device).send
         read, alike = send(first), send(which)
-        hidden = self._read(slots[read], tokens[read], lengths[read])
+        hidden = self._read(slots[read], tokens[read], lengths[read], longest)
         self._cache.copy_texts(slots[read][alike], slots)
         return hidden[alike]
 
-    def _read(self, slots: Tensor, tokens: Tensor, lengths: Tensor) -> Tensor:
-        longest = int(lengths.max())
+    def _read(self, slots: Tensor, tokens: Tensor, lengths: Tensor, longest: int) -> Tensor:
+        """Reads texts, as wide as the longest; returns their last hidden states."""
         self._longest = max(self._longest, longest)
         self._cache.fit(self._longest)
         limit = self._pass_tokens or len(slots) * longest

@@ -14,6 +14,7 @@ import torch
 
 from agents.models.loading import cast_weights
 from agents.models.sharding import shard
+from textgym.pretrained.adapters import has_adapters
 from textgym.pretrained.precision import pinned_bf16
 
 if TYPE_CHECKING:
@@ -81,7 +82,13 @@ class Sampler:
 
     @property
     def base(self) -> TransformerPolicy:
-        """The policy without its critic; with it where it is cut, and runs as one alone."""
+        """Below adapters, the reference: the policy without its critic; with it where it is cut.
+
+        Raises:
+            ValueError: If there are no adapters, without which a policy is 0 nats from itself.
+        """
+        if not has_adapters(self.actor.model):
+            raise ValueError("this learner has no reference, as it pays no KL: give it reference=")
         return self._policy if self._is_cut else self.actor
 
     @property

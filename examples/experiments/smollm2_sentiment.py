@@ -90,7 +90,10 @@ def make_agent(given, envs, weights, seed):
         bf16=True,
         seed=seed,
     )
-    return GRPO(TransformerPolicy(model), envs, config)
+    policy = TransformerPolicy(model)
+    # Adapters are switched off for it; without a price of KL none is made of all weights.
+    reference = policy.frozen_copy() if lora is None else None
+    return GRPO(policy, envs, config, reference=reference)
 
 
 def measure(given, agent, envs, judge):

@@ -344,3 +344,16 @@ def test_a_group_s_prompt_is_read_once(group, monkeypatch):
     width = int(rollout.prompt_lengths.max())
     assert sum(rows for rows, _ in seen) == 8 // group
     assert all(rows * columns <= max(4, width) for rows, columns in seen)
+
+
+def test_without_a_price_there_is_a_reference_only_where_it_is_given():
+    """Every policy was 0 nats from none."""
+    policy = TransformerPolicy(make_model())
+    grpo = GRPO(policy, make_toy(rows=8, reward=length), CONFIG)
+    rollout = grpo.collect(group=2)
+    with pytest.raises(ValueError, match="has no reference, as it pays no KL: give it reference="):
+        grpo.reference_log_probs(rollout)
+    given = GRPO(policy, make_toy(rows=8, reward=length), CONFIG, reference=policy.frozen_copy())
+    given.step()
+    moved = given.evaluate(policy, rollout).log_probs - given.reference_log_probs(rollout)
+    assert float(moved.abs().max()) > 0

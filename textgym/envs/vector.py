@@ -200,7 +200,8 @@ class TextVectorEnv(WorldView, VectorEnv[Any, Any, Any]):
         if grown is not None:
             self._previous, self._at_end, self._has_stepped = None, None, True
             named, flags = self._episodes.named(), np.zeros((2, self.num_envs), np.bool_)
-            self._turnover.show_mask(named, None, named["_example_id"])
+            if self._shows_mask:
+                self._turnover.show_mask(named, None, named["_example_id"])
             return grown, np.zeros(self.num_envs), *flags, named
         before = self._require_state()
         moved, host = self._move(before, actions)

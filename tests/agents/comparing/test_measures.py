@@ -7,7 +7,6 @@ import pytest
 
 from agents.comparing.contenders import Budget, _config
 from agents.comparing.measures import Panel, best_of_n_snapshots, finite, predictors, summary
-from agents.ppo import PPOConfig
 from textgym.rewards import RewardError
 from textgym.types import Example
 
@@ -106,5 +105,5 @@ def test_a_learner_has_the_cell_s_seed_and_iterations_for_its_tokens():
     budget = Budget(
         tokens=100, seed=7, seconds=None, policy="", settings={"epochs": 2}, deadline=0.0
     )
-    config = _config("ppo", PPOConfig, Envs, budget)
+    config = _config("ppo", Envs, budget)
     assert (config.seed, config.epochs, config.iterations) == (7, 2, 3)

@@ -206,6 +206,7 @@ OTHER = {
     "bf16": True,
     "device": "meta",
     "max_length": 8,
+    "warmup": 0.1,
     "lora": 2,
     "patience": 2,
 }
