@@ -38,8 +38,8 @@ class Plan:
         language_model: The language model and its training.
         reward_model: The reward model's training.
         ppo: The optimisation.
-        critic_layers: Blocks of the critic, the lowest of the language model's: half of them, with
-            which the policy learns as much as with all.
+        critic_layers: Blocks of the critic, the lowest of the language model's: half of them, which
+            saves half of its time.
     """
 
     seed: int
