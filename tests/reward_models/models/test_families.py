@@ -51,6 +51,8 @@ def save(family, folder):
         enlarge(model)
         model.save_pretrained(folder)
     except Exception as error:
+        if family in RIGHT:
+            raise
         pytest.skip(f"no small one can be made: {' '.join(str(error).split())[:80]}")
     return model
 

@@ -43,6 +43,13 @@ _OPENING, _CLOSING = 8, 40  # the words of a review that are compared
 _HEAD = 64  # words of a review that a model of 64 tokens can read
 _SUMS = {"min_terms": 2, "max_terms": 3, "min_digits": 1, "max_digits": 1}
 _QUESTIONS = 2_400
+_FULL: Mapping[str, Any] = {
+    "tokens": 6_912,
+    "prompts": 48,
+    "draws": 16,
+    "num_envs": 48,
+    "snapshots": 3,
+}
 _SMOKE: Mapping[str, Any] = {
     "seeds": 1,
     "tokens": 48,
@@ -143,11 +150,7 @@ def _sentiment(folder: Path) -> Study:
         gold=material.judge_of(folder),
         agents=_learners(),
         policy=str(folder / "writer"),
-        tokens=6_912,
-        prompts=48,
-        draws=16,
-        num_envs=48,
-        snapshots=3,
+        **_FULL,
     )
 
 
@@ -167,11 +170,7 @@ def _summarization(folder: Path) -> Study:
         gold="chrf",
         agents=_learners(),
         policy=str(folder / "writer"),
-        tokens=6_912,
-        prompts=48,
-        draws=16,
-        num_envs=48,
-        snapshots=3,
+        **_FULL,
     )
 
 
