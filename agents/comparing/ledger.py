@@ -60,8 +60,9 @@ def failures(study: Study, outcomes: Sequence[Outcome]) -> Table:
         rows=rows,
         caption=(
             f"{sum(each.failed for each in outcomes)} of {total} cells failed"
-            f"{f', and {missing} have not been run' if missing else ''}. They count in no mean, "
-            "and in the number of seeds of every table."
+            f"{f', and {missing} have not been run' if missing else ''}. They count in no mean "
+            "but those of curves, of peaks and at so many nats, as far as they came, and in the "
+            "number of seeds of every table."
         ),
     )
 
@@ -111,7 +112,8 @@ def quality_table(study: Study, outcomes: Sequence[Outcome]) -> Table:
     rows: list[tuple[Any, ...]] = []
     for agent in study.learners:
         for name in study.conditions:
-            cells = [e for e in of_condition(outcomes, name, agent) if len(e.snapshots) > 1]
+            there = of_condition(outcomes, name, agent)
+            cells = [e for e in there if not e.failed and len(e.snapshots) > 1]
             if cells and not rows:
                 starts = [each.snapshots[0] for each in cells]
                 rows.append(("(the start)", "", *_quality(starts), "", ""))

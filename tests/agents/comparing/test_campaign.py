@@ -88,6 +88,17 @@ def test_a_measurement_is_the_mean_of_the_texts_that_are_kept(whole):
         assert chosen["scores"]["vowels"] >= first["scores"]["vowels"]
 
 
+def test_the_best_of_n_costs_all_that_was_written_and_a_constant_knows_half(whole):
+    """Four completions of each prompt; a constant ties every pair that the gold tells apart."""
+    _, (first, constant, *_) = whole
+    assert [each["n"] for each in first.snapshots] == [1, 2, 4]
+    assert first.snapshots[-1]["tokens"] == first.cost["tokens"]
+    assert first.snapshots[0]["tokens"] == round(first.cost["tokens"] / 4)
+    assert constant.reward == "constant"
+    known = constant.result["predictors"]
+    assert (known["accuracy"], known["spread"], known["best-of-n gain"]) == (0.5, 0.0, 0.0)
+
+
 def test_every_agent_has_spent_the_tokens_that_it_was_given(whole):
     study, outcomes = whole
     for cell in outcomes[4:]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from agents.comparing.matrix import (
     people_pairs,
     style_tables,
 )
-from agents.comparing.page import table_text, tables
+from agents.comparing.page import make_report, table_text, tables
 from agents.comparing.standing import (
     best,
     figure,
@@ -120,7 +121,7 @@ def test_rewards_that_seeds_do_not_tell_apart_are_called_so(tmp_path):
 
 def test_best_of_n_counts_up_to_the_budget(tmp_path):
     study = small(seeds=1, tokens=100)
-    points = [(20, 0.0, {"gold": 0.0}), (80, 0.6, {"gold": 2.0}), (160, 1.2, {"gold": 5.0})]
+    points = [(25, 0.0, {"gold": 0.0}), (100, 0.6, {"gold": 2.0}), (200, 1.2, {"gold": 5.0})]
     done = [cell(tmp_path, "vowels", 0, points, study=study, agent="best-of-n")]
     (table,) = leaderboard(study, done)
     assert row_of(table, "vowels")["gold gain at equal tokens"] == "+2.000"
@@ -148,6 +149,81 @@ def test_the_cross_matrix_is_in_deviations_of_the_start(tmp_path):
     assert row["herding"] == "+3.00"  # 3 less the mean of 0, 1 and -1
 
 
+def test_each_column_of_the_matrix_has_its_own_unit_and_all_seeds(tmp_path):
+    """By length 8 over a deviation of 2 and 8 over one of 4; by vowels 3 over 1 in both."""
+    study = small(agents=PPO, seeds=2)
+    points = [
+        (0, 0.0, {"vowels": 1.0, "length": 2.0, "gold": 0.0}),
+        (200, 4.0, {"vowels": 4.0, "length": 10.0, "gold": 1.0}),
+    ]
+    cells = [cell(tmp_path, "vowels", seed, points, study=study) for seed in range(2)]
+    for made, deviation in zip(cells, (2.0, 4.0), strict=True):
+        start, end = (each["scores"] for each in made.snapshots)
+        start["vowels"]["deviation"], end["vowels"]["deviation"] = 1.0, 9.0
+        start["length"]["deviation"], end["length"]["deviation"] = deviation, 9.0
+    row = row_of(cross_matrix(study, cells, "ppo"), "vowels")
+    assert (row["by vowels"], row["by length"]) == ("+3.00", "+3.00")
+    assert row["by gold"] == "+0.50"
+
+
+def test_runs_are_paired_by_their_seed(tmp_path):
+    """Seed 1 of a is missing: what is left are the same differences of 1, of seeds 0, 2 and 3."""
+    study = small(seeds=4, agents=PPO, rewards={"a": "length", "b": "length"})
+    cells = straight(tmp_path, study, {"a": [1.0, 5.0, 21.0, 32.0], "b": [0.0, 10.0, 20.0, 31.0]})
+    cells = [e for e in cells if (e.reward, e.seed) != ("a", 1)]
+    assert best(study, cells, "ppo") == "with ppo a is the best"
+
+
+def test_gains_are_of_one_agent_each(tmp_path):
+    """The one's order is accuracy's, the other's the opposite one."""
+    agents = {name: {"agent": "ppo"} for name in ("up", "down")}
+    study = small(agents=agents, rewards=dict.fromkeys("abcd", "length"))
+    names = ("hard accuracy", "gamma", "calibration error", "best-of-n gain", "spread")
+    cells = []
+    for place, name in enumerate([*"abcd", "constant", "length"]):
+        cells += straight(tmp_path, study, {name: [float(place)]}, agent="up")
+        cells += straight(tmp_path, study, {name: [-float(place)]}, agent="down")
+        known = {**dict.fromkeys(names, None), "accuracy": 0.5 + place / 20}
+        cells.append(best_of_n(tmp_path, study, name, 0, predictors=known))
+    row = row_of(forecast_table(study, cells), "accuracy")
+    assert row["up"].startswith("+1.00 (")
+    assert row["down"].startswith("-1.00 (")
+    assert row_of(predictor_table(study, cells), "b")["gold gain, down"] == "-1.000"
+
+
+def test_a_page_s_curves_are_means_of_seeds_in_the_start_s_deviations(tmp_path):
+    """Deviations are 2; two seeds have a mean, and the third gives it a band."""
+    study = small(seeds=3, agents=PPO)
+    cells = []
+    for seed, gain in enumerate((2.0, 4.0, 6.0)):
+        points = [
+            (0, 0.0, {"vowels": 1.0, "gold": 5.0}),
+            (100, 4.0, {"vowels": 1.0 + 3 * gain, "gold": 5.0 + gain}),
+            (200, 9.0, {"vowels": 0.0, "gold": 0.0}),
+        ]
+        # The first was stopped before its last measurement, which has no mean then.
+        cells.append(cell(tmp_path, "vowels", seed, points[: 3 if seed else 2], study=study))
+        for end in cells[-1].snapshots[1:]:
+            end["scores"]["vowels"]["deviation"] = end["scores"]["gold"]["deviation"] = 9.0
+    two = {curve.title: curve for curve in make_report(study, cells[:2]).curves}
+    three = {curve.title: curve for curve in make_report(study, cells).curves}
+    assert two["vowels, ppo"].lines == {
+        "vowels": [(0.0, 0.0), (2.0, pytest.approx(4.5))],
+        "gold": [(0.0, 0.0), (2.0, pytest.approx(1.5))],
+    }
+    assert two["The gold by all: ppo"].lines["vowels"] == [(0.0, 0.0), (2.0, pytest.approx(3.0))]
+    assert two["vowels, ppo"].bands == {"vowels": [], "gold": []}
+    (_, (d, low, high)) = three["vowels, ppo"].bands["gold"]
+    # Student's factor for two degrees of freedom, on the error of 1, 2 and 3.
+    reach = 4.303 / math.sqrt(3)
+    assert (d, low, high) == (
+        2.0,
+        pytest.approx(2 - reach, abs=0.3),
+        pytest.approx(2 + reach, abs=0.3),
+    )
+    assert three["vowels, ppo"].caption == "The gold is highest at 4 nats."
+
+
 def test_predictors_are_ranked_against_the_outcome(tmp_path):
     """Of six rewards accuracy has the outcome's order, and the spread the opposite one."""
     rewards = dict.fromkeys("abcd", "length")
@@ -160,6 +236,11 @@ def test_predictors_are_ranked_against_the_outcome(tmp_path):
         points = [(0, 0.0, {"gold": 0.0})]
         more = {"agent": "best-of-n", "predictors": known}
         cells.append(cell(tmp_path, name, 0, points, study=study, **more))
+    # The gold knows best, and is no reward that one would forecast.
+    cells += straight(tmp_path, study, {"gold": [-9.0]})
+    points, known = [(0, 0.0, {"gold": 0.0})], {**known, "accuracy": 1.0, "spread": 0.0}
+    more = {"agent": "best-of-n", "predictors": known}
+    cells.append(cell(tmp_path, "gold", 0, points, study=study, **more))
     table = forecast_table(study, cells)
     assert row_of(table, "accuracy")["ppo"].startswith("+1.00 (+0.")
     assert row_of(table, "spread")["ppo"].startswith("-1.00 (-1.00 to -0.")
@@ -213,6 +294,15 @@ def test_nothing_has_no_minus_before_it():
     assert figure(np.array([-0.001])) == "-0.001"
 
 
+def test_three_seeds_have_student_s_interval():
+    """Of 1, 2 and 3: 2.48 to either side, up to what resampling adds; a seed counts once."""
+    value, low, _, high = figure(np.array([1.0, 2.0, 3.0])).replace("(", "").split()
+    assert float(value) == 2.0
+    reach = 4.303 / math.sqrt(3)
+    assert float(low) == pytest.approx(2 - reach, abs=0.2)
+    assert float(high.rstrip(")")) == pytest.approx(2 + reach, abs=0.2)
+
+
 def test_an_interval_ends_where_the_truth_cannot_be():
     """Three win rates whose plain interval would be from .82 to 1.11."""
     rates = np.array([0.9, 1.0, 1.0])
@@ -264,6 +354,9 @@ def test_a_run_is_more_likely_to_gain_more(tmp_path):
     assert (row["over vowels"], row["over gold"]) == ("", "none")
     lines = profile_curve(study, cells).lines
     assert "gold" not in lines
+    assert profile_curve(study, cells).bands.keys() == {"length"}  # whose middle is the highest
+    cells += straight(tmp_path, study, {"gold": [9.0, 9.0, 9.0]})
+    assert profile_curve(study, cells).bands.keys() == {"length", "gold"}
     level, share = lines["vowels"][0]
     assert (level, share) == (0.0, 1.0)
     shares = sorted({s for _, s in lines["vowels"]})
@@ -370,6 +463,15 @@ def test_people_are_a_column_and_are_shown_what_nobody_chose(tmp_path):
     pairs = people_pairs(study, cells)
     assert [pair["prompt"] for pair in pairs] == ["p", "q", "r"]
     assert [pair["policy_b"] for pair in pairs] == ["vowels, ppo", "start", "vowels, ppo"]
+    for seed, made in enumerate(cells):  # each seed has texts of its own, and they take turns
+        cells[seed] = replace(made, folder=tmp_path / str(seed))
+        ends = [("end", p, f"end {p} of {seed}", score) for p in "pqr"]
+        write_texts(cells[seed].folder, rows + ends)
+    turns = [
+        {pair["a"], pair["b"]} - {f"start {p}"}
+        for p, pair in zip("pqr", people_pairs(study, cells), strict=True)
+    ]
+    assert turns == [{"end p of 0"}, {"end q of 1"}, {"end r of 0"}]
     shares = {"p": 1.0, "q": 1.0, "r": 0.5}
     votes = [Vote(writer="vowels, ppo", prompt=p, share=s) for p, s in shares.items()]
     said = opinions(study, [*votes, Vote(writer="vowels, ppo, suspected", prompt="p", share=0)])
