@@ -46,6 +46,7 @@ from textgym.pretrained.adapters import has_adapters
 from textgym.pretrained.precision import Bfloat16, pinned_bf16
 from textgym.pretrained.training_arguments import training_arguments
 from textgym.provenance import checkpoint_home, code_version, json_hash, weights_hash
+from textgym.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, TRAINER_SEED, Range, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,6 +66,16 @@ _LOG = logging.getLogger(__name__)
 _REPORTED = ("logging_steps", "save_steps")  # what is reported and kept on the way decides nothing
 _WRITTEN_LAST = "trainer_state.json"  # the last file of a checkpoint that Trainer writes
 _ADAPTERS = "adapters.safetensors"  # in a checkpoint, where they alone learn
+_SIZES = ("layers", "width", "heads", "steps", "batch_size", "accumulation")
+_LOOKS = ("eval_steps", "patience", "save_steps", "logging_steps")
+_RANGES = {
+    **dict.fromkeys((*_SIZES, *_LOOKS), COUNT),
+    **dict.fromkeys(("epochs", "matrix_rate", "rate"), POSITIVE),
+    "row_tokens": Range(2, COUNT.high),  # one is seen, and one learned
+    "weight_decay": NOT_NEGATIVE,
+    **dict.fromkeys(("warmup", "cooldown"), SHARE),
+    "seed": TRAINER_SEED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,21 +133,10 @@ class SFTConfig:
     """Seed of the first weights and of the order of the rows."""
 
     def __post_init__(self) -> None:
-        """Checks the numbers.
-
-        Raises:
-            ValueError: If one is out of range; the message names it.
-        """
-        for name in ("steps", "batch_size", "accumulation", "save_steps", "logging_steps"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("eval_steps", "patience"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1 or None, got {getattr(self, name)}")
-        if self.epochs is not None and not self.epochs > 0:
-            raise ValueError(f"epochs must be above 0 or None, got {self.epochs}")
-        if self.row_tokens < 2:  # noqa: PLR2004 - one is seen, and one learned
-            raise ValueError(f"row_tokens must be at least 2, got {self.row_tokens}")
+        """Raises a ``ValueError`` that names the first number that is out of its range."""
+        require_ranges(self, _RANGES)
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
 
 
 def make_language_model(config: SFTConfig, tokenizer: Tokenizer) -> GPT2LMHeadModel:
@@ -342,10 +342,10 @@ class _LanguageTrainer(Trainer):
                 parameters[name].copy_(value)
 
     def _load_best_model(self) -> None:
-        if not has_adapters(self._whole):
+        if has_adapters(self._whole):
+            self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+        else:
             super()._load_best_model()
-            return
-        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
 
 def _rows(config: SFTConfig, documents: Sequence[Document]) -> list[list[Document]]:

@@ -27,6 +27,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from textgym.ranges import COUNT, SEED, Range, require_ranges
+
 if TYPE_CHECKING:
     from textgym.types import Tokenizer
 
@@ -68,11 +70,9 @@ class ScratchConfig:
         """
         if self.kind not in get_args(Kind):
             raise ValueError(f"unknown kind {self.kind!r}; known: {', '.join(get_args(Kind))}")
-        for name in ("layers", "width", "heads", "positions"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.inner < 0 or self.seed < 0:
-            raise ValueError(f"inner and seed are at least 0, got {self.inner} and {self.seed}")
+        counts = dict.fromkeys(("layers", "width", "heads", "positions"), COUNT)
+        others = dict.fromkeys(("kv_heads", "inner"), Range(0, COUNT.high))
+        require_ranges(self, {**counts, **others, "seed": SEED})
         if self.width % self.heads:
             raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
         if self.kind != "gpt2" and self.width // self.heads % 2:
@@ -80,7 +80,7 @@ class ScratchConfig:
                 f"{self.kind} turns pairs of numbers: width / heads must be even, and "
                 f"{self.width} / {self.heads} is not"
             )
-        if self.kv_heads and (self.kind == "gpt2" or self.kv_heads < 0):
+        if self.kv_heads and self.kind == "gpt2":
             raise ValueError(f"{self.kind} takes no kv_heads of {self.kv_heads}")
         if self.kv_heads and self.heads % self.kv_heads:
             raise ValueError(f"heads {self.heads} is not a multiple of kv_heads {self.kv_heads}")

@@ -37,6 +37,7 @@ from reward_models.preferences.formats import data_hash
 from reward_models.preferences.traces import Traces, read_traces
 from reward_models.reading.scoring import TRACES_FILE
 from textgym.provenance import code_version, content_hash
+from textgym.ranges import COUNT, SEED, require_ranges
 from textgym.statistics.bootstrap import REPETITIONS
 from textgym.statistics.linked import grouped
 
@@ -72,9 +73,7 @@ class CardConfig:
         Raises:
             ValueError: If one is out of range; the message names it.
         """
-        for name, least in (("seed", 0), ("repetitions", 1), ("texts", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
+        require_ranges(self, {"seed": SEED, "repetitions": COUNT, "texts": COUNT})
 
 
 def make_card(

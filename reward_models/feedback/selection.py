@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import expit
 
 from reward_models.preferences.leases import Question, Side, WorkItem
+from textgym.ranges import SEED, Range, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -58,10 +59,8 @@ class SelectionConfig:
     def __post_init__(self) -> None:
         if self.rule not in get_args(Rule):
             raise ValueError(f"rule is {self.rule!r}; known: {', '.join(get_args(Rule))}")
-        if not 0 < self.control <= 1:
-            raise ValueError(
-                f"control is {self.control}; a share above 0, and at most 1, is always by chance"
-            )
+        # Some are always by chance.
+        require_ranges(self, {"control": Range(0, 1, above=True), "seed": SEED})
 
 
 def lead_of(reward: RewardFunction, pairs: Sequence[Pair]) -> NDArray[np.float64]:

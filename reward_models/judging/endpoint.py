@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from textgym.ranges import COUNT, NOT_NEGATIVE, POSITIVE, Range, require_ranges
+
 if TYPE_CHECKING:
     import threading
     from collections.abc import Sequence
@@ -86,12 +88,15 @@ class EndpointConfig:
             json.dumps(dict(self.extra_body), allow_nan=False)
         except (TypeError, ValueError) as error:
             raise ValueError(f"extra_body is no object of JSON: {error}") from error
-        if not self.timeout > 0 or self.retries < 0 or self.backoff < 0 or self.max_tokens < 1:
-            raise ValueError(
-                f"timeout {self.timeout}, retries {self.retries}, backoff {self.backoff}, "
-                f"max_tokens {self.max_tokens}: timeout and max_tokens are positive, and nothing "
-                "is negative"
-            )
+        require_ranges(
+            self,
+            {
+                **dict.fromkeys(("temperature", "backoff"), NOT_NEGATIVE),
+                "max_tokens": COUNT,
+                "timeout": POSITIVE,
+                "retries": Range(0, COUNT.high),
+            },
+        )
 
 
 def chat_url(url: str) -> str:

@@ -18,6 +18,7 @@ from transformers.trainer_callback import PrinterCallback
 
 from reward_models.reading.batching import pad_rows
 from textgym.pretrained.training_arguments import training_arguments
+from textgym.ranges import COUNT, NOT_NEGATIVE, POSITIVE, TRAINER_SEED, Range, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,14 @@ __all__ = ["IGNORED", "FitConfig", "Labelled", "Progress", "fit"]
 
 IGNORED = -100.0
 """The label of a token that nobody labelled."""
+
+_RANGES = {
+    **dict.fromkeys(("epochs", "batch_size", "logging_steps"), COUNT),
+    **dict.fromkeys(("learning_rate", "max_grad_norm"), POSITIVE),
+    "warmup": Range(0, 1, below=True),
+    "weight_decay": NOT_NEGATIVE,
+    "seed": TRAINER_SEED,
+}
 
 Labelled = tuple["Sequence[int]", "float | Sequence[float]"]
 """A row of ids, and its label or one label an id."""
@@ -56,6 +65,14 @@ class FitConfig:
     """Updates between two reports. More of them between makes reports smoother and rarer."""
     seed: int = 0
     """Decides the first weights, dropout and the order of the texts; more means nothing."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is out of range; the message names it.
+        """
+        require_ranges(self, _RANGES)
 
 
 def fit(

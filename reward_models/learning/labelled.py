@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from reward_models.learning.label_trainer import FitConfig, fit
 from reward_models.models.lstm import LSTMScorer, LSTMScorerConfig
 from reward_models.reading.scoring import PreferenceReward, encode_rows
+from textgym.ranges import COUNT, Range, require_ranges
 from textgym.tokenizers import train_tokenizer
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from textgym.types import RewardFunction, Tokenizer
 
 __all__ = ["LSTMTrainingConfig", "accuracy", "fit_lstm"]
+
+_SIZES = ("vocab_size", "embedding_size", "hidden_size", "layers", "max_tokens")
+_RANGES = {**dict.fromkeys(_SIZES, COUNT), "dropout": Range(0, 1, below=True)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,14 @@ class LSTMTrainingConfig:
     """What a score is: the sigmoid's value, or what comes before it."""
     fit: FitConfig = field(default_factory=FitConfig)
     """The training itself."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is out of range; the message names it.
+        """
+        require_ranges(self, _RANGES)
 
 
 def fit_lstm(

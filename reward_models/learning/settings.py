@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from textgym.pretrained.precision import Bfloat16  # noqa: TC001 - fields are checked by it
+from textgym.ranges import COUNT, NOT_NEGATIVE, POSITIVE, TRAINER_SEED, Range, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,14 @@ _COUNTS = (
     *("epochs", "batch_size", "accumulation", "save_steps", "logging_steps"),
     *("max_length", "lora", "eval_steps", "patience"),  # or None
 )
-_SEEDS = 2**32
+_RANGES = {
+    **dict.fromkeys(_COUNTS, COUNT),
+    **dict.fromkeys(("learning_rate", "max_grad_norm"), POSITIVE),
+    **dict.fromkeys(("margin_scale", "centring", "weight_decay"), NOT_NEGATIVE),
+    "label_noise": Range(0, 1, below=True),
+    "warmup": Range(0, 1, below=True),
+    "seed": TRAINER_SEED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +97,7 @@ class RewardTrainingConfig:
             ValueError: If a number is, ties have a threshold and answers are noisy, or patience has
                 nothing to look at.
         """
-        self._require_ranges()
+        require_ranges(self, _RANGES)
         if self.patience is not None and self.eval_steps is None:
             raise ValueError(
                 "patience counts looks at held-out comparisons, and there are none: set eval_steps"
@@ -100,22 +107,6 @@ class RewardTrainingConfig:
                 f"label_noise is {self.label_noise}, but the loss with a threshold for ties knows "
                 "no noise: set it to 0, or ties to 'half'"
             )
-
-    def _require_ranges(self) -> None:
-        for name in _COUNTS:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        for name in ("learning_rate", "max_grad_norm"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in ("margin_scale", "centring", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be 0 or more, and finite, got {getattr(self, name)}")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup is a share of the updates, in [0, 1), got {self.warmup}")
-        if not 0 <= self.seed < _SEEDS:
-            raise ValueError(f"seed must be in [0, 2**32), got {self.seed}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from reward_models.learning.label_trainer import IGNORED, FitConfig, fit
 from reward_models.models.process import ProcessReward, TokenScorer
 from reward_models.models.steps import Reduction, lay_out, split_steps
+from textgym.ranges import COUNT, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -74,6 +75,14 @@ class ProcessTrainingConfig:
     """Most tokens that are read; of a longer text the last ones. More is slower."""
     fit: FitConfig = field(default_factory=lambda: FitConfig(learning_rate=5e-4))
     """The training itself."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is out of range; the message names it.
+        """
+        require_ranges(self, {"max_tokens": COUNT})
 
 
 def fit_process(

@@ -25,6 +25,7 @@ from reward_models.reading.scoring import join_texts
 from textgym.files import atomic_folder, write_json
 from textgym.pretrained.checkpoints import HUB_PREFIX, cached_checkpoint, find_checkpoint
 from textgym.pretrained.models import open_classifier, room
+from textgym.ranges import COUNT, Range, require_ranges
 from textgym.rewards import describe
 
 if TYPE_CHECKING:
@@ -52,6 +53,14 @@ class ClassifierConfig:
     """End the text by the end-of-text token, as TRL does with plain texts when it trains."""
     max_tokens: int | None = None
     """Most tokens that are read. None is what the model has room for; more than that is refused."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is out of range; the message names it.
+        """
+        require_ranges(self, {"label": Range(0, COUNT.high), "max_tokens": COUNT})
 
 
 class ClassifierReward:

@@ -20,6 +20,7 @@ import numpy as np
 
 from reward_models.reading.loading import load_reward, wholeness
 from textgym.files import atomic_folder, write_json
+from textgym.ranges import NOT_NEGATIVE, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,6 +47,14 @@ class EnsembleConfig:
     take 0.1 for PPO and 0.5 for best of n."""
     weights: tuple[float, ...] | None = None
     """One a member; only their shares matter, and 0 leaves a member out. None is equal ones."""
+
+    def __post_init__(self) -> None:
+        """Checks the numbers.
+
+        Raises:
+            ValueError: If one is out of range; the message names it.
+        """
+        require_ranges(self, {"penalty": NOT_NEGATIVE, "weights": NOT_NEGATIVE})
 
 
 class EnsembleReward:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from reward_models.preferences.databases import StoreError
 from reward_models.preferences.pairs import Choice, Pair
 from reward_models.preferences.sheets import Sheet, checked
+from textgym.ranges import COUNT, POSITIVE, SEED, Range, require_ranges
 
 __all__ = [
     "ConflictError",
@@ -54,13 +55,12 @@ class HandoutConfig:
     """Draws the sides."""
 
     def __post_init__(self) -> None:
-        if self.answers < 1:
-            raise ValueError(f"answers is {self.answers}, but a pair needs at least 1")
-        if not self.lease_seconds > 0:
-            raise ValueError(f"lease_seconds is {self.lease_seconds}; it must be more than 0")
-        for name in ("known_every", "repeat_every"):
-            if getattr(self, name) < 0 or getattr(self, name) == 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it is 0 for none, or above 1")
+        every = ("known_every", "repeat_every")
+        ranges = {"answers": COUNT, "lease_seconds": POSITIVE, "seed": SEED}
+        require_ranges(self, {**ranges, **dict.fromkeys(every, Range(0, COUNT.high))})
+        for name in every:
+            if getattr(self, name) == 1:
+                raise ValueError(f"{name} must be 0 for none, or above 1, got 1")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,10 @@ import ast
 import dataclasses
 import inspect
 import itertools
+import math
 import re
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from agents.reinforce import ReinforceConfig
 from agents.rloo import RLOOConfig
 from agents.sft import SFTConfig
 from reward_models.card import CardConfig
+from reward_models.feedback.selection import SelectionConfig
 from reward_models.judging.endpoint import EndpointConfig
 from reward_models.judging.judge import JudgeConfig
 from reward_models.learning.label_trainer import FitConfig
@@ -26,11 +30,14 @@ from reward_models.learning.settings import RewardTrainingConfig
 from reward_models.learning.stepwise import ProcessTrainingConfig
 from reward_models.models.classifier import ClassifierConfig
 from reward_models.models.ensemble import EnsembleConfig
+from reward_models.preferences.leases import HandoutConfig
 from textgym.cli.main import COMMANDS
+from textgym.cli.parsing import RANGES
 from textgym.cli.quickstart.plan import Plan
 from textgym.pretrained.adapters import AdapterConfig
 
 ROOT = Path(__file__).parents[2]
+OF_COMMANDS = [command.load()[0] for command in COMMANDS.values()]
 DOCUMENTED = [
     PPOConfig,
     GRPOConfig,
@@ -50,7 +57,7 @@ DOCUMENTED = [
     EndpointConfig,
     JudgeConfig,
     ProcessTrainingConfig,
-    *(command.load()[0] for command in COMMANDS.values()),
+    *OF_COMMANDS,
 ]
 CONFIGS = [*DOCUMENTED, Plan]
 SOURCE = "\n".join(
@@ -84,6 +91,47 @@ def test_every_field_says_what_it_does(config):
         if isinstance(field, ast.AnnAssign):
             assert isinstance(below, ast.Expr), field.target.id
             assert len(below.value.value) > 15
+
+
+def _kinds(config):
+    """What each field is annotated with, also by a name that is for type checkers alone."""
+    return typing.get_type_hints(config, localns={"Mapping": Mapping})
+
+
+def _numbers(config):
+    """The fields that hold a number or several, and numbers that none may be."""
+    for name, kind in _kinds(config).items():
+        kinds = {kind, *typing.get_args(kind)}
+        kinds |= {inner for one in kinds for inner in typing.get_args(one)}
+        if float in kinds:
+            yield from ((name, value) for value in (math.nan, -math.inf))
+        elif int in kinds:
+            yield from ((name, value) for value in (-1, -(10**30)))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_number_of_a_command_has_its_option_s_range(name):
+    config, _ = COMMANDS[name].load()
+    for field, value in _numbers(config):
+        assert field in RANGES
+        assert value not in RANGES[field]
+
+
+REQUIRED = {
+    Study: {"env": "TextGym/Alphabet-v0", "rewards": {"length": "length"}},
+    EndpointConfig: {"url": "http://localhost", "model": "small"},
+}
+SETTINGS = [*(c for c in DOCUMENTED if c not in OF_COMMANDS), HandoutConfig, SelectionConfig]
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "value"), [(c, *number) for c in SETTINGS for number in _numbers(c)]
+)
+def test_a_number_that_none_may_be_is_refused_by_its_name(config, name, value):
+    """Else a run of hours ends in NaN, or a message is of a library's insides."""
+    given = value if "tuple" not in str(_kinds(config)[name]) else (value,)
+    with pytest.raises(ValueError, match=name):
+        config(**REQUIRED.get(config, {}), **{name: given})
 
 
 OWN = {

@@ -1,7 +1,7 @@
 """A command's words into its config; what is wrong with them is said in one line.
 
 tyro makes the config and draws its own errors in frames of many lines. They are caught here, and
-what they say is said as everything else is.
+what they say is said as everything else is. An option's word says also which numbers it takes.
 """
 
 from __future__ import annotations
@@ -10,14 +10,44 @@ import contextlib
 import io
 import re
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any, get_type_hints
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from textgym.messages import did_you_mean
+from textgym.messages import did_you_mean, shown
+from textgym.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, Range, require_ranges
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-__all__ = ["CommandError", "UsageError", "options_of", "parse"]
+__all__ = ["RANGES", "CommandError", "UsageError", "options_of", "parse"]
+
+_COUNTS = (
+    *("answers", "completion_tokens", "count", "critic_layers", "evaluation_texts", "last_words"),
+    *("lora", "members", "most", "most_texts", "num_envs", "pairs", "passes", "pool", "prompts"),
+    *("prompt_tokens", "repetitions", "rounds", "save_every", "seeds", "sizes", "snapshots"),
+    *("steps", "test_pairs", "texts", "threads", "top_k", "vocabulary", "workers"),
+)
+_LONG = Range(1, 2**63 - 1)
+_SOME = Range(0, 1, above=True)
+_NOT_ALL = Range(0, 1, below=True)
+RANGES: Mapping[str, Range] = {
+    **dict.fromkeys(_COUNTS, COUNT),
+    **dict.fromkeys(("most_characters", "total_timesteps"), _LONG),
+    **dict.fromkeys(("kl_budget", "kl_target", "seconds", "temperature"), POSITIVE),
+    **dict.fromkeys(("held_out", "test", "validation", "validation_share"), _NOT_ALL),
+    **dict.fromkeys(("control", "threshold", "top_p"), _SOME),
+    **dict.fromkeys(("known_every", "repeat_every"), Range(0, COUNT.high)),
+    "delay": Range(0, 3600),
+    "kl_coefficient": NOT_NEGATIVE,
+    "lease_minutes": Range(0, 525_600, above=True),
+    "noise": SHARE,
+    "port": Range(0, 65_535),
+    "seed": SEED,
+}
+"""The numbers that an option takes, by its field's name: the same in every command.
+
+Settings that stand below a name of their own, such as a learner's, know their ranges themselves.
+"""
 
 _FRAME = "╭╮╰╯│"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -71,19 +101,43 @@ def parse(config: type[Any], name: str, arguments: Sequence[str], settings: dict
     Raises:
         UsageError: If they are no config.
     """
+    made, wrong = None, _no_path(config, arguments)
+    if not wrong:
+        made, wrong = _made(config, name, arguments, settings)
+    if not wrong:
+        wrong = _out_of_range(made)
+    if wrong:
+        raise UsageError(f"{wrong}; see textgym {name} --help")
+    return made
+
+
+def _made(
+    config: type[Any], name: str, arguments: Sequence[str], settings: dict[str, Any]
+) -> tuple[Any, str]:
+    """The config, or what is wrong with the words."""
     import tyro
 
     drawn = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
     # Help goes to standard output and is not caught.
     try:
         with contextlib.redirect_stderr(drawn):
-            return tyro.cli(config, prog=f"textgym {name}", args=arguments, **settings)
+            return tyro.cli(config, prog=f"textgym {name}", args=arguments, **settings), ""
     except SystemExit as stop:
         if not stop.code:
             raise
     drawn.seek(0)
-    wrong = _unknown(config, arguments) or _reworded(config, drawn.read().splitlines())
-    raise UsageError(f"{wrong}; see textgym {name} --help")
+    return None, _unknown(config, arguments) or _reworded(config, drawn.read().splitlines())
+
+
+def _out_of_range(made: Any) -> str:
+    """What is wrong with the first number of a config that is not in its option's range."""
+    mine = {field.name: RANGES[field.name] for field in fields(made) if field.name in RANGES}
+    try:
+        require_ranges(made, mine)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        return f"--{name.replace('_', '-')} {rest}"
+    return ""
 
 
 def options_of(config: type[Any], prefix: str = "--") -> Iterator[str]:
@@ -93,12 +147,45 @@ def options_of(config: type[Any], prefix: str = "--") -> Iterator[str]:
         option = f"{prefix}{field.name.replace('_', '-')}"
         kind = kinds[field.name]
         if isinstance(kind, type) and is_dataclass(kind):
-            yield from options_of(kind, f"{option}.")
+            yield from options_of(kind, prefix if _is_bare(config, field.name) else f"{option}.")
             continue
         yield option
         if kind is bool:
             start, _, end = option.rpartition(".")
             yield f"{start}.no-{end}" if start else f"--no-{option[2:]}"
+
+
+def _is_bare(config: type[Any], name: str) -> bool:
+    """Whether a group's options stand without the name of the group."""
+    from tyro.conf import OmitArgPrefixes
+
+    kind = get_type_hints(config, include_extras=True)[name]
+    return OmitArgPrefixes in getattr(kind, "__metadata__", ())
+
+
+def _no_path(config: type[Any], arguments: Sequence[str]) -> str:
+    """What is wrong with the first word that can be no path where one is wanted.
+
+    An empty path would be the current folder, and what is written would lie in it.
+    """
+    kinds = get_type_hints(config)
+    paths = {f"--{each.replace('_', '-')}" for each, kind in kinds.items() if _is_path(kind)}
+    option = ""
+    for word in arguments:
+        if "\0" in word:
+            return f"{shown(word)} holds a character of code 0, which no path and no name has"
+        value = word
+        if word.startswith("--"):
+            option, equals, value = word.partition("=")
+            value = value if equals else "-"
+        if not value and option.replace("_", "-") in paths:
+            return f"{option} is empty: name a path, or . for the current folder"
+    return ""
+
+
+def _is_path(kind: Any) -> bool:
+    """Whether a field is a path, or may be one or several."""
+    return kind is Path or any(map(_is_path, get_args(kind)))
 
 
 def _unknown(config: type[Any], arguments: Sequence[str]) -> str:
@@ -136,5 +223,9 @@ def _of_a_field(config: type[Any], said: str) -> str:
     """A config's own message, with the option in the place of the field that it begins with."""
     group, _, message = said.removeprefix("Error parsing ").partition(": ")
     field, _, rest = message.partition(" ")
-    option = f"--{group}.{field.replace('_', '-')}"
-    return f"{option} {rest}" if option in options_of(config) else said
+    options = list(options_of(config))
+    for prefix in (f"--{group}.", "--"):
+        option = f"{prefix}{field.replace('_', '-')}"
+        if message and option in options:
+            return f"{option} {rest}"
+    return said

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from textgym.pretrained.checkpoints import readable, require_files
+from textgym.ranges import COUNT, POSITIVE, SEED, require_ranges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,10 +60,7 @@ class AdapterConfig:
         Raises:
             ValueError: If one is out of range; the message names it.
         """
-        if self.rank < 1:
-            raise ValueError(f"rank must be at least 1, got {self.rank}")
-        if not self.alpha > 0:
-            raise ValueError(f"alpha must be above 0, got {self.alpha}")
+        require_ranges(self, {"rank": COUNT, "alpha": POSITIVE, "seed": SEED})
 
 
 def add_adapters(model: PreTrainedModel, config: AdapterConfig, *, base: str) -> None:

@@ -78,7 +78,7 @@ def test_the_written_line_holds_every_field():
         ("scratch:llama?width=20", "must be even, and 20 / 4 is not"),
         ("scratch:llama?kv_heads=3", "heads 4 is not a multiple of kv_heads 3"),
         ("scratch:gpt2?kv_heads=2", "gpt2 takes no kv_heads"),
-        ("scratch:gpt2?seed=-1", "inner and seed are at least 0"),
+        ("scratch:gpt2?seed=-1", "seed must be at least 0, got -1"),
     ],
 )
 def test_a_line_that_describes_no_model_says_why(line, message):

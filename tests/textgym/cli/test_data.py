@@ -181,7 +181,6 @@ def test_hostile_text_is_shown_verbatim_in_the_report(folder):
             {"corpus": "c.jsonl", "out": "d.jsonl", "steps": ("mend",)},
             "unknown step 'mend'",
         ),
-        (clean_data, {"corpus": "c.jsonl", "out": "d.jsonl", "workers": 0}, "at least 1, got 0"),
         (clean_data, {}, "--corpus and --out are needed"),
         (
             split_data,

@@ -1,5 +1,7 @@
 """Words that are no config: one line that says what is wrong, whatever tyro draws."""
 
+import shlex
+
 import pytest
 
 from textgym.cli.main import COMMANDS
@@ -31,6 +33,65 @@ def test_a_wrong_word_is_one_line(words, message):
     assert str(caught.value).startswith(message)
     assert str(caught.value).endswith("; see textgym train ppo --help")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "message"),
+    [
+        ("train sft", "--layers 0", "--layers must be at least 1, got 0"),
+        ("train sft", "--heads -1", "--heads must be at least 1, got -1"),
+        ("train sft", "--width 7", "--width 7 is not a multiple of heads 4"),
+        ("train sft", "--row-tokens 1", "--row-tokens must be at least 2, got 1"),
+        ("train sft", "--rate nan", "--rate must be above 0 and finite, got nan"),
+        ("train sft", "--warmup 2", "--warmup must be in [0, 1], got 2.0"),
+        ("train sft", "--held-out 1", "--held-out must be in [0, 1), got 1.0"),
+        ("train sft", f"--lora {10**30}", "--lora must be at most 2147483647, got 1000000"),
+        ("train ppo", "--save-every 0", "--save-every must be at least 1, got 0"),
+        ("train ppo", "--num-envs=0", "--num-envs must be at least 1, got 0"),
+        ("tokenizer train", "--vocabulary 0", "--vocabulary must be at least 1, got 0"),
+        ("reward curve", "--sizes 4 0", "--sizes must be at least 1, got 0"),
+        ("reward curve", "--noise 0 1.5", "--noise must be in [0, 1], got 1.5"),
+        ("reward ensemble", "--penalty inf", "--penalty must be at least 0 and finite, got inf"),
+        ("label", "--port 70000", "--port must be in"),
+        ("play", "--delay nan", "--delay must be in [0, 3600], got nan"),
+        ("data split", "--threshold 0", "--threshold must be in (0, 1], got 0.0"),
+        ("quickstart", "--seed -1", "--seed must be at least 0, got -1"),
+    ],
+)
+def test_a_number_that_cannot_be_is_refused_by_its_option(command, words, message):
+    """Before anything is imported that would do the work: what is there is not looked at."""
+    words = [*shlex.split(COMMANDS[command].examples[0]), *words.split()]
+    with pytest.raises(UsageError) as caught:
+        COMMANDS[command].parse(command, words)
+    assert str(caught.value).startswith(message)
+    assert str(caught.value).endswith(f"; see textgym {command} --help")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("train sft", ["--out", ""]),
+        ("train ppo", ["--out="]),
+        ("benchmark", ["--out", ""]),
+        ("data clean", ["--corpus", ""]),
+        ("score", ["--out", ""]),
+        ("evaluate", ["--out", ""]),
+        ("label", ["--rubric", ""]),
+    ],
+)
+def test_an_empty_path_is_not_the_current_folder(command, words):
+    with pytest.raises(UsageError, match=f"{words[0].rstrip('=')} is empty: name a path"):
+        COMMANDS[command].parse(command, [*shlex.split(COMMANDS[command].examples[0]), *words])
+
+
+@pytest.mark.parametrize(
+    "words", [["--out", "runs/a\0b"], ["--policy", "\0"], ["--env-kwargs", '{"task": "\0"}']]
+)
+def test_what_no_path_holds_is_one_line(words):
+    """The system's own message names no path, and was a stack trace."""
+    with pytest.raises(UsageError, match="holds a character of code 0"):
+        COMMANDS["train ppo"].parse("train ppo", [*GIVEN, *words])
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,6 @@ def test_tokenizers_are_measured_side_by_side_and_by_language(corpus, trained):
         ({"by": "tongue"}, "no such column; known: language"),
         ({"tokenizers": ("nobody",)}, "unknown tokenizer 'nobody'"),
         ({"column": "words"}, "no text was found"),
-        ({"most_texts": 0}, "--most-texts must be at least 1"),
     ],
 )
 def test_wrong_words_are_one_line(corpus, change, message):

@@ -126,11 +126,6 @@ def _write(config: EvaluateConfig, made: list[Table], console: Console) -> None:
 
 
 def _check(config: EvaluateConfig) -> None:
-    for name in ("prompts", "seeds", "num_envs", "pairs"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1")
-    if not config.temperature > 0:
-        raise ValueError(f"--temperature must be above 0, got {config.temperature}")
     if config.human and (config.store or config.out) is None:
         raise ValueError("--human keeps answers: say where by --store people.sqlite, or by --out")
     if config.human and len(config.policies) < _FEWEST:

@@ -67,8 +67,6 @@ def clean_data(config: CleanConfig, console: Console | None = None) -> None:
         return
     if config.corpus is None or config.out is None:
         raise CommandError("--corpus and --out are needed: what to clean, and where to write it")
-    if config.workers < 1:
-        raise CommandError(f"--workers must be at least 1, got {config.workers}")
     before = after = 0
 
     def counted() -> Iterator[Record]:

@@ -137,10 +137,6 @@ def _check(config: CompareConfig) -> None:
         raise CommandError(
             f"give two different policies or more to compare, got {' '.join(config.policies)}"
         )
-    for name in ("pairs", "num_envs"):
-        if getattr(config, name) < 1:
-            option = name.replace("_", "-")
-            raise CommandError(f"--{option} must be at least 1, got {getattr(config, name)}")
 
 
 def _write(config: CompareConfig, shown: Bar) -> tuple[list[Pair], int]:

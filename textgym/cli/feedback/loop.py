@@ -135,17 +135,8 @@ def _check(config: LoopConfig) -> None:
     Raises:
         CommandError: If it does not.
     """
-    for name in ("rounds", "pairs", "answers", "pool", "members", "num_envs", "evaluation_texts"):
-        if getattr(config, name) < 1:
-            raise CommandError(
-                f"--{name.replace('_', '-')} must be at least 1, got {getattr(config, name)}"
-            )
     if config.rule == "disagreement" and config.members == 1:
         raise CommandError("--rule disagreement needs --members 2 or more, which can disagree")
-    if not 0 <= config.held_out < 1:
-        raise CommandError(f"--held-out must be in [0, 1), got {config.held_out}")
-    if not 0 < config.control <= 1:
-        raise CommandError(f"--control must be above 0 and at most 1, got {config.control}")
     try:
         changed = json.loads(config.evaluation_kwargs)
     except json.JSONDecodeError as error:

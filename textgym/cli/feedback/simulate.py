@@ -72,8 +72,6 @@ def simulate(config: SimulateConfig, console: Console | None = None) -> None:
         )
     if not _PACKAGE.is_installed():
         raise _PACKAGE.missing("textgym simulate")
-    if config.most is not None and config.most < 1:
-        raise CommandError(f"--most must be at least 1, got {config.most}")
     console = console or Console()
     truth = truth_of(config.truth)
     annotators = make_annotators(config.annotators, truth and _one_at_a_time(truth), config.seed)

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PlayConfig", "play"]
 
-_LONGEST = 3600
 _ENDED = {
     StopReason.END_OF_TEXT: "by its end of text",
     StopReason.LENGTH: "as its allowance was used up",
@@ -89,10 +88,6 @@ def play(
     console = console or Console()
     if config.policy is not None and config.hand:
         raise CommandError("give --policy or --hand: one of them plays")
-    if config.count < 1 or config.seed < 0 or not 0 <= config.delay <= _LONGEST:
-        raise CommandError(
-            f"--count is 1 or more, --seed is 0 or more, --delay is 0 to {_LONGEST} seconds"
-        )
     try:
         envs, act = _player(config, console, ask)
     except FORESEEABLE as error:

@@ -306,12 +306,8 @@ def _require_same(config: Training) -> None:
     """Requires that what is gone on from was made in the same way.
 
     Raises:
-        ValueError: If it was not, or a number is out of its range.
+        ValueError: If it was not.
     """
-    for name in ("save_every", "total_timesteps"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if last_checkpoint(config.out / "checkpoints") is None:
         return
     before, now = _begun_with(config), _as_json(config)

@@ -225,10 +225,8 @@ def _material(config: SFTTraining) -> tuple[Material, Material]:
     """What is learned and what measures.
 
     Raises:
-        ValueError: If there is nothing, or the share is none.
+        ValueError: If there is nothing.
     """
-    if not 0 <= config.held_out < 1:
-        raise ValueError(f"--held-out is a share below 1, got {config.held_out}")
     material = read_material(config.data, config.columns, skip_bad=config.skip_bad_rows)
     if not len(material):
         raise ValueError(f"there is nothing to learn from in {' '.join(config.data)}")

@@ -114,7 +114,6 @@ def best_of_n_command(config: BestOfNConfig, console: Console | None = None) -> 
     Raises:
         CommandError: If a reward, the policy or the samples cannot be had.
     """
-    _check(config)
     if config.out.exists() and not config.out.is_dir():
         raise CommandError(f"--out {config.out} is a file: name a folder")
     config = replace(config, device=chosen_device(config.device))
@@ -168,18 +167,6 @@ def _fitted(result: Mapping[str, Any]) -> str:
         low, high = ("infinity" if e is None else f"{e:.2f}" for e in (ends["low"], ends["high"]))
         where += f"; the peak's interval is {low} to {high} nats (95 %)"
     return f"the fitted gold {fit['shape']}: {where}\n"
-
-
-def _check(config: BestOfNConfig) -> None:
-    """Requires numbers that mean something, before anything is loaded."""
-    for name in ("count", "prompt_tokens", "completion_tokens", "repetitions"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise CommandError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
-    if config.seed < 0:
-        raise CommandError(f"--seed must not be negative, got {config.seed}")
-    if not config.temperature > 0:
-        raise CommandError(f"--temperature must be above 0, got {config.temperature}")
 
 
 def read_samples(

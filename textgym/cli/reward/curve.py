@@ -185,18 +185,9 @@ def _draw_curve(config: RewardCurveConfig, console: Console) -> None:
 
 
 def _require_some(config: RewardCurveConfig) -> None:
-    """Refuses numbers of which there must be one at least, and shares that are none."""
-    counts = {"size": min(config.sizes, default=0), "seeds": config.seeds, "passes": config.passes}
-    if config.last_words is not None:
-        counts["last_words"] = config.last_words
-    for name, count in counts.items():
-        if count < 1:
-            raise CommandError(f"{name} is {count}; give 1 or more")
-    if not config.models or not config.noise:
-        raise CommandError("name at least one of the models, and one share of noise")
-    for share in config.noise:
-        if not 0 <= share <= 1:
-            raise CommandError(f"noise is {share}; it is a share of the answers, from 0 to 1")
+    """Refuses lists of which each must name one at least."""
+    if not config.models or not config.noise or not config.sizes:
+        raise CommandError("name at least one of the models, one size, and one share of noise")
 
 
 def _cut(pairs: Sequence[Preference], words: int | None) -> list[Preference]:

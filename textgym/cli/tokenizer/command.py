@@ -92,8 +92,6 @@ def train_a_tokenizer(config: TrainConfig, console: Console | None = None) -> No
     """
     from textgym.files import LOCK_FILE, exclusive_folder
 
-    if not 0 <= config.held_out < 1:
-        raise CommandError(f"--held-out is a share below 1, got {config.held_out}")
     with exclusive_folder(config.out):
         if any(path.name != LOCK_FILE for path in config.out.iterdir()):
             raise CommandError(f"{config.out} holds something already; name another folder")

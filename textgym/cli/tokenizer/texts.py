@@ -41,8 +41,6 @@ def drawn_texts(
         CommandError: If there is no text, or a source or a column is wrong.
         FileNotFoundError: If a source is not there.
     """
-    if most < 1:
-        raise CommandError(f"--most-texts must be at least 1, got {most}")
     faults, rng = Faults(), np.random.default_rng(seed)
     kept: list[tuple[int, Record]] = []
     number = 0

@@ -113,7 +113,6 @@ def test_answers_to_texts_of_before_are_not_counted(tmp_path, monkeypatch):
         ({"out": None}, "say where by --store"),
         ({"policies": (SHAPE,)}, "give two or more"),
         ({"human": False, "truth": "length"}, "are for --human"),
-        ({"pairs": 0}, "--pairs must be at least 1"),
         ({"annotators": ("careful",)}, "--annotators need --truth"),
     ],
 )

@@ -115,7 +115,6 @@ def test_simulated_annotators_answer_at_once(tmp_path):
     [
         ({"policies": POLICIES[:1]}, "two different policies"),
         ({"policies": (POLICIES[0], POLICIES[0])}, "two different policies"),
-        ({"pairs": 0}, "--pairs must be at least 1"),
         ({"annotators": ("average",)}, "--annotators need --truth"),
         ({"env": "nothing"}, "unknown environment"),
     ],

@@ -168,7 +168,6 @@ def test_a_folder_with_a_model_is_left_alone(home, model_folder):
     [
         ("bad.jsonl", {}, r"bad.jsonl:1 has no text in the column completion"),
         ("odd.jsonl", {}, r"odd.jsonl:1 has the columns body; needed are text"),
-        ("texts.jsonl", {"held_out": 1.0}, "--held-out is a share below 1"),
         ("texts.jsonl", {"lora": 2}, "--lora is for pretrained models"),
         ("texts.jsonl", {"tokenizer": "nobody"}, "unknown tokenizer 'nobody'"),
         ("texts.jsonl", {"model": "nobody"}, "no language model in nobody"),

@@ -159,8 +159,6 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
         ({"env_kwargs": "[]"}, "must be a JSON object"),
         ({"policy": "no/such/folder"}, "no language model in no/such/folder"),
         ({"policy": f"{SMALL}&positions=4"}, "4"),
-        ({"save_every": 0}, "--save-every must be at least 1"),
-        ({"total_timesteps": -5}, "--total-timesteps must be at least 1"),
         ({"device": "tpu"}, "device"),
         ({"num_envs": 1}, "fewer than its 2 minibatches"),
     ],

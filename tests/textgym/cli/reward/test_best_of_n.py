@@ -119,17 +119,9 @@ def test_two_completions_have_a_curve_without_a_fit(samples, tmp_path):
         ),
         ([{"prompt": "p", "completions": ["a"]}], {"count": 2}, "has 1 completions"),
         ([{"prompt": "p", "completions": ["a"]}], {"gold": "nothing"}, "unknown reward"),
-        (
-            [{"prompt": "p", "completions": ["a"]}],
-            {"count": 0},
-            "--count must be at least 1, got 0",
-        ),
         ([{"prompt": "p", "completions": ["a"], "prompts": "x"}], {}, "has a column 'prompts'"),
         ([{"prompt": "p", "completions": ["a"]}], {"out": Path(__file__)}, "is a file: name a"),
         ([{"prompt": "p"}], {"policy": "scratch:gpt2"}, "has no tokenizer of its own"),
-        ([{"prompt": "p", "completions": ["a"]}], {"repetitions": 0}, "--repetitions must be at"),
-        ([{"prompt": "p", "completions": ["a"]}], {"seed": -1}, "--seed must not be negative"),
-        ([{"prompt": "p", "completions": ["a"]}], {"temperature": 0.0}, "--temperature must be"),
     ],
 )
 def test_what_cannot_work_is_one_line(rows, changes, reason, tmp_path):
