@@ -26,6 +26,7 @@ _CHUNK_BYTES = {"cpu": 2**23}  # of float32 logits: 8 MiB a temporary
 _CHUNK_BYTES_ELSEWHERE = 2**28  # a GPU is slow on small products, and has no such allocator
 _FEWEST_ACTIONS = 128  # of a chunk, whatever they take: each chunk reads the whole weight
 _FLOAT32_BYTES = 4
+_LOG_OF_NOTHING = -120.0  # float32 has no number so small as its power of e
 _KEPT_NUMBERS = 2**24  # for a backward pass: 64 MiB
 
 
@@ -109,6 +110,11 @@ class _Settings(NamedTuple):
     """How many log-probabilities to keep for the backward pass."""
 
 
+def _finite(log_probs: Tensor) -> Tensor:
+    """Log-probabilities by which a probability of 0 can be multiplied, a copy."""
+    return log_probs.clamp(min=_LOG_OF_NOTHING)
+
+
 class _ChosenLogProbs(torch.autograd.Function):
     """The forward and the backward pass, chunk by chunk."""
 
@@ -131,11 +137,11 @@ class _ChosenLogProbs(torch.autograd.Function):
             log_probs = layer.shaped_logits(hidden[rows], rows).log_softmax(dim=-1)
             chosen[rows] = log_probs.gather(-1, actions[rows, None]).squeeze(-1)
             if settings.entropies:
-                entropies[rows] = torch.special.entr(log_probs.exp()).sum(dim=-1)
+                entropies[rows] = -(log_probs.exp() * _finite(log_probs)).sum(dim=-1)
             may_keep -= log_probs.numel()
             if may_keep >= 0:
                 kept.append(log_probs)
-        ctx.save_for_backward(hidden, weight, bias, actions, legal, *kept)
+        ctx.save_for_backward(hidden, weight, bias, actions, legal, entropies, *kept)
         ctx.settings = settings
         return chosen, entropies
 
@@ -146,7 +152,7 @@ class _ChosenLogProbs(torch.autograd.Function):
         ``d log p(a) / d logit = (1[a] - p) / temperature``, and
         ``d H / d logit = -p (log p + H) / temperature``.
         """
-        hidden, weight, bias, actions, legal, *kept = ctx.saved_tensors
+        hidden, weight, bias, actions, legal, entropies, *kept = ctx.saved_tensors
         temperature, dtype, with_entropies, _ = ctx.settings
         product = OutputProduct(weight, bias, dtype)
         layer = _MaskedOutputLayer(product, legal, temperature)
@@ -155,21 +161,20 @@ class _ChosenLogProbs(torch.autograd.Function):
         for_weight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
         for_bias = None if bias is None else torch.zeros_like(bias)
         chunks = _chunks(len(hidden), len(weight), hidden.device)
-        for rows, log_probs in zip_longest(chunks, kept):
+        for rows, known in zip_longest(chunks, kept):
             states = hidden[rows]
             scale = (gradient[rows, None] / temperature).float()
-            if log_probs is None:
-                probs = layer.shaped_logits(states, rows).softmax(dim=-1)
+            log_probs = known
+            if known is None:
+                log_probs = layer.shaped_logits(states, rows).log_softmax(dim=-1)
+            for_logits = log_probs.exp()
+            if with_entropies:
+                slopes = _finite(log_probs).add_(entropies[rows, None])
+                slopes.mul_(-for_entropies[rows, None] / temperature)
+                for_logits.mul_(slopes.sub_(scale))
             else:
-                probs = log_probs.exp()
-            entropy_slopes = torch.special.entr(probs) if with_entropies else None
-            if entropy_slopes is not None:
-                entropies = entropy_slopes.sum(dim=-1, keepdim=True)
-                entropy_slopes.addcmul_(probs, entropies, value=-1)
-            for_logits = probs.mul_(-scale)
+                for_logits.mul_(-scale)
             for_logits.scatter_add_(-1, actions[rows, None], scale)
-            if entropy_slopes is not None:
-                for_logits.addcmul_(entropy_slopes, for_entropies[rows, None] / temperature)
             for_hidden[rows] = product.for_states(for_logits).to(hidden.dtype)
             if for_weight is not None:
                 for_weight += product.for_weight(for_logits, states)
