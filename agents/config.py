@@ -100,6 +100,14 @@ class LearnerConfig:
     """Cut weights, gradients, moments, critic and reference over the processes, each of which then
     keeps a part of them and one whole policy to write with. It changes memory and time, not what is
     learned; of one process alone it changes nothing."""
+    offload: bool = False
+    """With shard, keep a GPU's part of weights, gradients, moments and reference on the host, where
+    Adam then steps; weights come to the GPU layer by layer. It takes less of the GPU's memory and
+    more time; on a CPU, and without shard, it changes nothing."""
+    checkpoint_in_parts: bool = False
+    """With shard, let each process write its own part of weights and moments, so that a checkpoint
+    needs a whole copy nowhere and takes less time; textgym export makes an ordinary folder of its
+    policy. Adapters are small, and always whole."""
     gradient_checkpointing: bool = False
     """Keep what goes into each layer alone, and compute the layer again for its gradient. It
     changes memory and time, not the gradient: an update takes about a third longer, and

@@ -22,7 +22,7 @@ from agents.rollouts.checks import require_fitting
 from agents.rollouts.collect import Manner, play
 from agents.rollouts.predict import predict_actions
 from agents.rollouts.vllm_server import open_engine
-from agents.training.checkpoint import Saves, load_learner, restore_learner, undone_on_failure
+from agents.training.checkpoint import load_learner, restore_learner
 from agents.training.distributed import current_processes, fingerprint
 from agents.training.guards import (
     SMALLER_PASSES,
@@ -30,7 +30,7 @@ from agents.training.guards import (
     require_agreement,
     require_progress,
 )
-from agents.training.loop import Functions, only_functions, run
+from agents.training.loop import Functions, Saves, only_functions, run, undone_on_failure
 from agents.training.optimizers import adam, share_of_rate, usual_rate
 from agents.training.precision import Sampler, agreed_precision, require_float32
 from agents.training.randomness import RandomState
@@ -120,7 +120,7 @@ class Learner:
         require_float32(policy)
         if config.gradient_checkpointing:
             policy.recompute_activations()
-        self.processes = current_processes(policy.device, shard=config.shard)
+        self.processes = current_processes(policy.device, config)
         self.is_auto = config.bf16 == "auto"
         config = replace(config, bf16=agreed_precision(config.bf16, policy, self.processes))
         self.episodes = config.num_texts(self.envs.num_envs * self.processes.count)

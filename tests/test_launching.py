@@ -19,6 +19,7 @@ COMMANDS = [
     for block in BLOCKS
     if block is not SCRIPT
     for line in block.replace("\\\n", " ").splitlines()
+    if not line.startswith("textgym")
 ]
 ON_CPUS = next(command for command in COMMANDS if "cpu" in command)
 SLURM = {

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "cast_weights",
+    "describe_model",
     "keep_lowest_layers",
     "load_model",
     "load_saved",
@@ -228,6 +229,25 @@ def save_model(
     else:
         with without_bars():
             model.save_pretrained(folder, state_dict=weights)
+    _write_manner(model, folder, tokenizer)
+
+
+def describe_model(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None) -> None:
+    """Writes what ``save_model`` writes of a model without adapters, but for its weights.
+
+    Args:
+        model: What ``load_model`` gave.
+        folder: Made if it is missing.
+        tokenizer: As there.
+    """
+    model.config.save_pretrained(folder)
+    if model.generation_config is not None:
+        model.generation_config.save_pretrained(folder)
+    _write_manner(model, folder, tokenizer)
+
+
+def _write_manner(model: PreTrainedModel, folder: Path, tokenizer: Tokenizer | None) -> None:
+    """Writes how a model was loaded, and the tokenizer, if it is one that can be."""
     weight = cast("torch.nn.Embedding", model.get_input_embeddings()).weight  # no adapter's
     manner = {
         "dtype": str(weight.dtype).removeprefix("torch."),

@@ -43,11 +43,12 @@ if TYPE_CHECKING:
     from agents.models.episodes import Episodes, Evaluation
     from textgym.types import Tokenizer
 
-__all__ = ["TransformerPolicy"]
+__all__ = ["CRITIC_FOLDER", "TransformerPolicy"]
 
 _VALUE_FILE = "value_head.safetensors"
 _EDIT_FILE = "edit_head.safetensors"
-_CRITIC_FOLDER = "critic"
+CRITIC_FOLDER = "critic"
+"""Where a critic of its own is in a policy's folder."""
 
 
 class TransformerPolicy(nn.Module):
@@ -58,6 +59,7 @@ class TransformerPolicy(nn.Module):
         critic: The language model that values are read from; ``None`` where that is ``model``.
         value_head: From a last hidden state to a value; starts at zero.
         edit_head: Points at places; ``None`` unless the policy edits.
+        runs_on: Where passes are made, if the weights rest elsewhere between them.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class TransformerPolicy(nn.Module):
             )
         self.model: PreTrainedModel = model.eval()  # type: ignore[no-untyped-call] # transformers' is
         self.critic: PreTrainedModel | None = None if critic is None else critic.eval()  # type: ignore[no-untyped-call]
+        self.runs_on: torch.device | None = None
         self._trunk: Trunk = make_trunk(model)
         self._product: OutputProduct | None = None  # with the weights of today, for a twin alone
         self._critic_trunk: Trunk | None = None if critic is None else make_trunk(critic)
@@ -110,8 +113,8 @@ class TransformerPolicy(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.value_head.weight.device
+        """Where it runs, and all that it reads and gives is."""
+        return self.value_head.weight.device if self.runs_on is None else self.runs_on
 
     @property
     def dtype(self) -> torch.dtype:
@@ -338,7 +341,7 @@ class TransformerPolicy(nn.Module):
         folder = Path(folder)
         save_model(self.model, folder, tokenizer, weights=under("model."))
         if self.critic is not None:
-            save_model(self.critic, folder / _CRITIC_FOLDER, weights=under("critic."))
+            save_model(self.critic, folder / CRITIC_FOLDER, weights=under("critic."))
         for file, head in self.heads.items():
             name = "value_head." if head is self.value_head else "edit_head."
             state = under(name) or head.state_dict()
@@ -376,7 +379,7 @@ class TransformerPolicy(nn.Module):
             ValueError: If a file is damaged, or of a model of another width.
         """
         folder = Path(folder)
-        own_critic = folder / _CRITIC_FOLDER
+        own_critic = folder / CRITIC_FOLDER
         if critic is None and own_critic.is_dir():
             critic = own_critic
         manner: dict[str, Any] = {"dtype": dtype, "attention": attention}
@@ -400,7 +403,7 @@ class TransformerPolicy(nn.Module):
         Raises:
             ValueError: If a file is damaged, or of a model of another width.
         """
-        moved = (folder / _CRITIC_FOLDER).is_dir() != (self.critic is not None)
+        moved = (folder / CRITIC_FOLDER).is_dir() != (self.critic is not None)
         for name, head in self.heads.items():
             file = folder / name
             if file.is_file() and not (moved and head is self.value_head):

@@ -10,8 +10,8 @@ put around the method that does run it.
 Source: Zhao et al., "PyTorch FSDP" (2023), and Rajbhandari et al., "ZeRO" (2020), stage 3.
 
 Simplifications: weights are gathered as they are kept, in float32 also where products are narrower;
-the gradient is summed after every part of a minibatch, so that it is never whole anywhere; neither
-weights nor moments are moved to the host; no model is cut within a layer.
+the gradient is summed after every part of a minibatch, so that it is never whole anywhere; no model
+is cut within a layer. Offloading to the host has been run on CPUs alone, where it moves nothing.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "copy_over",
+    "is_cut",
     "own_part",
     "own_share",
     "require_shardable",
@@ -42,7 +43,9 @@ _PASSES = ("evaluate", "state_values")
 """The methods of a policy that run it, around which its weights are gathered."""
 
 
-def shard(policy: nn.Module, trunks: Sequence[Trunk], device: torch.device) -> None:
+def shard(
+    policy: nn.Module, trunks: Sequence[Trunk], device: torch.device, *, offload: bool = False
+) -> None:
     """Cuts a policy's weights in place; each process keeps its part.
 
     ``evaluate`` and ``state_values`` have to be called in all processes from then on, as often and
@@ -52,22 +55,35 @@ def shard(policy: nn.Module, trunks: Sequence[Trunk], device: torch.device) -> N
         policy: With the same weights in all processes.
         trunks: What runs its models.
         device: This process's own.
+        offload: Whether parts of weights and gradients rest on the host, where an optimiser then
+            steps, and come to the device for a pass alone.
 
     Raises:
         ValueError: If it is not known what the model's layers are, or it is quantised.
     """
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
+        FSDPModule,
+        OffloadPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
     require_shardable(policy, trunks)
-    mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
+    rest = CPUOffloadPolicy(pin_memory=device.type == "cuda") if offload else OffloadPolicy()
+    manner: dict[str, Any] = {
+        "mesh": init_device_mesh(device.type, (torch.distributed.get_world_size(),)),
+        "reshard_after_forward": True,
+        "offload_policy": rest,
+    }
     for trunk in trunks:
         for block in trunk.blocks:
-            fully_shard(block, mesh=mesh, reshard_after_forward=True)
+            fully_shard(block, **manner)
             method = trunk.method_of(block)
             if method is not None:
                 register_fsdp_forward_method(block, method)
-    fully_shard(policy, mesh=mesh, reshard_after_forward=True)
+    fully_shard(policy, **manner)
     for method in _PASSES:
         register_fsdp_forward_method(policy, method)
     for module in policy.modules():
@@ -97,8 +113,16 @@ def whole(tensor: Tensor) -> Tensor:
 
     To be called in all processes for each such tensor, in the same order.
     """
-    gather = getattr(tensor, "full_tensor", None)  # of a DTensor alone, which is slow to import
-    return tensor if gather is None else gather()
+    if not is_cut(tensor):
+        return tensor
+    cut = cast("Any", tensor)
+    together: Tensor = cut.to(cut.device_mesh.device_type).full_tensor()  # it may rest on the host
+    return together
+
+
+def is_cut(tensor: Tensor) -> bool:
+    """Whether its parts are in several processes."""
+    return hasattr(tensor, "placements")  # of a DTensor alone, which is slow to import
 
 
 def own_part(tensor: Tensor) -> Tensor:
@@ -115,17 +139,18 @@ def own_share(given: Tensor, like: Tensor) -> Tensor:
         like: Of that shape, and cut or not.
     """
     given, cut = given.to(like.device), cast("Any", like)
-    if not hasattr(cut, "placements"):
+    if not is_cut(like):
         return given
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(given, cut.device_mesh, cut.placements, src_data_rank=None)
+    share = distribute_tensor(given, cut.device_mesh, cut.placements, src_data_rank=None)
+    return share.to(like.device)  # that of the mesh is another, where the other rests on the host
 
 
 @torch.no_grad()
 def copy_over(own: Tensor, new: Tensor) -> None:
     """Takes over values, rounded to the own dtype, where either may be cut."""
-    own.copy_(own_share(new, own) if hasattr(own, "device_mesh") else whole(new))
+    own.copy_(own_share(new, own) if is_cut(own) else whole(new))
 
 
 @torch.no_grad()

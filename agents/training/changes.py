@@ -38,6 +38,8 @@ MAY_CHANGE: Mapping[str, str] = MappingProxyType(
         "bf16": _PASSES,
         "gradient_checkpointing": _PASSES,
         "shard": _PASSES,
+        "offload": _PASSES,
+        "checkpoint_in_parts": "how the same numbers are written",
         "importance_cap": _PASSES,
         "engine": _PASSES,
         "reward_workers": "how a reward is asked",
@@ -122,4 +124,7 @@ def changed_settings(made_with: Mapping[str, Any], config: Mapping[str, Any]) ->
             for name in refused
         )
         raise ValueError(f"made with {named}")
-    return [f"{name} is {config[name]} from here on, and was {made_with[name]}" for name in changed]
+    return [
+        f"{name} is {config[name]} from here on, and was {made_with.get(name, 'unknown')}"
+        for name in changed
+    ]

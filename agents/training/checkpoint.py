@@ -1,8 +1,9 @@
-"""What a run needs to go on as if it had never stopped, or as if an iteration had never begun.
+"""What a run needs to go on as if it had never stopped.
 
 Checkpoints are in safetensors and JSON. Weights and moments are written and read one by one, so
 neither takes memory for a second copy of them. The reference never changes: a run writes it once,
-and its later checkpoints hold the same files, by a link where the file system has those.
+and its later checkpoints hold the same files, by a link where the file system has those. Weights
+and moments that are cut may also be written in parts, see ``agents.models.parts``.
 """
 
 from __future__ import annotations
@@ -15,22 +16,23 @@ from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, TypeVar, cast
 
+import torch
 from safetensors import SafetensorError
 
+from agents.models.parts import parts_in, save_in_parts
 from agents.models.policy import TransformerPolicy
-from agents.models.sharding import copy_over, own_share, whole, whole_weights
+from agents.models.sharding import copy_over, is_cut, whole, whole_weights
 from agents.rollouts.checks import require_batch
 from agents.training.changes import changed_settings
 from agents.training.distributed import fingerprint
-from agents.training.guards import GuardError, explained_memory, save_failed_batch
 from agents.training.tensor_file import TensorFile, Waiting, write_tensors
 from textgym.files import atomic_folder, write_json
+from textgym.pretrained.adapters import has_adapters
+from textgym.pretrained.part_files import PARTS, PartFiles, write_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-    import torch
 
     from agents.config import LearnerConfig
     from agents.rollouts.rollout import Rollout
@@ -40,19 +42,19 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Resumable",
-    "Saves",
     "WrittenReference",
     "load_learner",
     "restore_learner",
     "save_learner",
     "save_policy",
-    "undone_on_failure",
 ]
 
 _LearnerT = TypeVar("_LearnerT", bound="Resumable")
 
 _TENSORS, _RECORD = "state.safetensors", "state.json"
 _POLICY, _REFERENCE = "policy", "reference"  # where the models are
+_MOMENTS = "moments"  # where they are in parts, if they are
+_OF_MODELS = "model.", "critic."  # how the names of their weights begin
 _SAME = "give the same settings, or begin anew in another folder"
 
 
@@ -136,9 +138,12 @@ def save_learner(learner: Resumable, folder: Path) -> None:
         **learner.record(),
     }
     with atomic_folder(folder) if learner.processes.is_main else nullcontext() as temporary:
-        _write_policy(learner.policy, learner, _under(temporary, _POLICY))
+        in_parts = _in_parts(learner, learner.policy)
+        _write_policy(learner.policy, learner, _under(temporary, _POLICY), in_parts=in_parts)
         _write_reference(learner, _under(temporary, _REFERENCE))
         write_tensors(_under(temporary, _TENSORS), _tensors(learner))
+        if in_parts:
+            _write_moments(learner, temporary)
         if temporary is not None:
             write_json(temporary / _RECORD, record)
     _remember_reference(learner, folder)
@@ -166,10 +171,10 @@ def restore_learner(learner: Resumable, folder: Path, *, with_reference: bool = 
     except ValueError as error:
         raise ValueError(f"checkpoint {folder} was {error}: {_SAME}") from error
     with _damage_explained(folder):
-        tensors = TensorFile(folder / _TENSORS)
+        kept = _Kept(folder)
         reference = _reference(folder, learner) if with_reference else None
-        states = {name: tensors.read(f"generator.{name}") for name in learner.random.generators}
-    _restore_weights(learner, folder, tensors)
+        states = {name: kept.read(f"generator.{name}") for name in learner.random.generators}
+    _restore_weights(learner, folder, kept)
     learner.compute_in(bf16=config["bf16"])
     if learner.reference is not None and reference is not None:
         learner.reference.copy_weights(reference)
@@ -219,83 +224,44 @@ def load_learner(
     return learner
 
 
-@contextmanager
-def undone_on_failure(learner: Resumable) -> Iterator[None]:
-    """Goes back to before the iteration in a ``with`` block, if that fails.
-
-    Prompts and draws come again. What the algorithm remembers is put back as well, unless weights
-    have moved: they stay, and the learner is not whole.
-
-    Args:
-        learner: Whose iteration it is.
-
-    Raises:
-        GuardError: If an invariant of training is broken, or memory runs out; the message says
-            which, and where the batch was saved.
-    """
-    draws, known = learner.random.before_iteration(), learner.record()
-    learner.collected = None
-    try:
-        with explained_memory():
-            yield
-    except BaseException as error:
-        learner.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
-        learner.random.go_back(draws)
-        if learner.is_whole:
-            learner.recall(known)
-        if not isinstance(error, GuardError):
-            raise
-        number, where = learner.iteration + 1, ""
-        if learner.collected is not None and learner.processes.is_main:
-            path = learner.failure_folder / f"failed-batch-{number}.safetensors"
-            save_failed_batch(learner.collected, path)
-            where = f" (the batch is in {path})"
-        raise type(error)(f"iteration {number}: {error}{where}") from error
-    learner.is_whole = True
-
-
 def _tensors(learner: Resumable) -> Iterator[Waiting]:
-    """What is written beside the models: generators, what learns, and its moments."""
+    """What is written beside the models, and their parts: generators, what learns, its moments."""
     kept = {f"generator.{name}": g.get_state() for name, g in learner.random.generators.items()}
-    trained = _trained(learner.policy)
-    kept |= {f"policy.{name}": parameter for name, parameter in trained.items()}
-    for name, parameter in trained.items():
-        for key, value in learner.optimizer.state.get(parameter, {}).items():
-            kept[f"optimizer.{name}.{key}"] = value
+    in_parts = _in_parts(learner, learner.policy)
+    for name, parameter in _trained(learner.policy).items():
+        if not (in_parts and name.startswith(_OF_MODELS)):
+            kept[f"policy.{name}"] = parameter
+    for name, moment in _moments(learner).items():
+        if not (in_parts and is_cut(moment)):
+            kept[f"optimizer.{name}"] = moment
     for name, tensor in kept.items():
         yield Waiting(name, tensor.shape, tensor.dtype, partial(whole, tensor.detach()))
 
 
-class Saves:
-    """When checkpoints are written: at once, or, of weights that are cut, when all can help."""
+def _moments(learner: Resumable) -> dict[str, torch.Tensor]:
+    """What the optimiser keeps, by the names of the parameter and of what it is."""
+    trained, state = _trained(learner.policy), learner.optimizer.state
+    return {f"{n}.{key}": value for n, p in trained.items() for key, value in state[p].items()}
 
-    def __init__(self) -> None:
-        """Nobody has asked for one."""
-        self._asked: list[Path] = []
-        self._wait = False
 
-    def ask(self, learner: Resumable, folder: Path) -> None:
-        """Writes a checkpoint, or notes that a callback of the main process has asked for it."""
-        if learner.processes.sharded and self._wait:
-            self._asked.append(folder)
-        elif learner.processes.sharded or learner.processes.is_main:
-            save_learner(learner, folder)
+def _in_parts(learner: Resumable, policy: TransformerPolicy) -> bool:
+    """Whether a policy's weights are written in parts; adapters are small."""
+    wanted = learner.processes.sharded and learner.config.checkpoint_in_parts
+    return wanted and not has_adapters(policy.model)
 
-    def make(self, learner: Resumable) -> None:
-        """Writes what was asked for; to be called in all processes."""
-        for folder in learner.processes.as_main(self._asked) if learner.processes.sharded else ():
-            save_learner(learner, folder)
-        self._asked = []
 
-    @contextmanager
-    def later(self, learner: Resumable) -> Iterator[None]:
-        """Inside, where the main process alone is called back, saves wait until all can help."""
-        self._wait = True
-        try:
-            yield
-        finally:
-            self._wait = False
-        self.make(learner)
+def _write_moments(learner: Resumable, folder: Path | None) -> None:
+    """Writes moments in parts; to be called in all processes, of which the main one knows where.
+
+    Raises:
+        ValueError: If what another process wrote is not where the main one looks; in all.
+    """
+    there = cast("Path", learner.processes.as_main(folder))
+    cut = {name: each for name, each in _moments(learner).items() if is_cut(each)}
+    write_parts(cut, there / _MOMENTS)
+    with learner.processes.together():
+        for place in () if folder is None else (there / _MOMENTS, *there.rglob(PARTS)):
+            PartFiles(place)
 
 
 def save_policy(learner: Resumable, folder: Path) -> None:
@@ -316,27 +282,32 @@ def _under(folder: Path | None, name: str) -> Path | None:
     return None if folder is None else folder / name
 
 
-def _write_policy(policy: TransformerPolicy, learner: Resumable, folder: Path | None) -> None:
+def _write_policy(
+    policy: TransformerPolicy, learner: Resumable, folder: Path | None, *, in_parts: bool = False
+) -> None:
     """Writes a policy, whose weights may be cut; the reference needs no tokenizer of its own."""
     tokenizer = learner.envs.tokenizer if policy is learner.policy else None
-    weights = None
-    if learner.processes.sharded:
-        weights = whole_weights(policy, keep=folder is not None)
-    if folder is not None:
+    weights, processes = None, learner.processes
+    if in_parts:
+        there = cast("Path", processes.as_main(folder))
+        save_in_parts(policy, there, tokenizer, is_main=processes.is_main)
+    elif processes.sharded:
+        weights = whole_weights(policy, keep=processes.is_main)
+    if folder is not None and not in_parts:
         policy.save_pretrained(folder, tokenizer, weights=weights)
 
 
 def _write_reference(learner: Resumable, folder: Path | None) -> None:
     """Writes the reference, or takes over the files where it was written before."""
-    if learner.reference is None:
+    reference, before = learner.reference, learner.written_reference
+    if reference is None:
         return
-    before = learner.written_reference
     is_there = before is not None and before.folder.is_dir()
-    is_same = before is not None and is_there and before.weights == fingerprint(learner.reference)
+    is_same = before is not None and is_there and before.weights == fingerprint(reference)
     if learner.processes.sharded:
         is_same = all(learner.processes.exchange(is_same))
     if before is None or not is_same:
-        _write_policy(learner.reference, learner, folder)
+        _write_policy(reference, learner, folder, in_parts=_in_parts(learner, reference))
     elif folder is not None:
         shutil.copytree(before.folder, folder, copy_function=_link)
 
@@ -355,29 +326,62 @@ def _remember_reference(learner: Resumable, folder: Path) -> None:
         learner.written_reference = WrittenReference(there, fingerprint(learner.reference))
 
 
-def _restore_weights(learner: Resumable, folder: Path, tensors: TensorFile) -> None:
-    """Restores policy and moments in place, one by one."""
+class _Kept:
+    """The tensors of a checkpoint by name, whether they are whole in one file or in parts.
 
-    def under(prefix: str) -> dict[str, tuple[int, ...]]:
-        shapes = tensors.shapes.items()
-        return {k.removeprefix(prefix): v for k, v in shapes if k.startswith(prefix)}
+    Attributes:
+        shapes: Of all of them, by name.
+        is_in_parts: Whether weights are; those that are frozen are then among them.
+    """
 
-    trained = _trained(learner.policy)
-    shapes = set(under("policy.").items())
+    def __init__(self, folder: Path) -> None:
+        """Reads what there is, and no numbers; it raises what the readers of files do."""
+        self._file = TensorFile(folder / _TENSORS)
+        self._parts = {f"policy.{n}": files for n, files in parts_in(folder / _POLICY).items()}
+        self.is_in_parts = bool(self._parts)
+        if (folder / _MOMENTS).is_dir():
+            self._parts["optimizer."] = PartFiles(folder / _MOMENTS)
+        self.shapes = dict(self._file.shapes)
+        for prefix, files in self._parts.items():
+            self.shapes |= {prefix + name: shape for name, shape in files.shapes.items()}
+
+    def under(self, prefix: str) -> dict[str, tuple[int, ...]]:
+        """The shapes of those whose names begin so, by the rest of their names."""
+        every = self.shapes.items()
+        return {name.removeprefix(prefix): x for name, x in every if name.startswith(prefix)}
+
+    def read(self, name: str) -> torch.Tensor:
+        """One that is whole in any case, on the host."""
+        return self._file.read(name)
+
+    def read_into(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Reads into tensors in place; of those that are cut the own part alone is kept."""
+        for prefix, files in self._parts.items():
+            own = {name.removeprefix(prefix): each for name, each in tensors.items()}
+            files.read_into({name: own[name] for name in own.keys() & files.shapes.keys()})
+        for name in tensors.keys() & self._file.shapes.keys():
+            copy_over(tensors[name], self._file.read(name))
+
+
+def _restore_weights(learner: Resumable, folder: Path, kept: _Kept) -> None:
+    """Restores policy and moments in place."""
+    trained, state = _trained(learner.policy), learner.optimizer.state
+    spared = learner.policy.state_dict().keys() - trained.keys() if kept.is_in_parts else ()
+    shapes = {(n, shape) for n, shape in kept.under("policy.").items() if n not in spared}
     expected = {(name, tuple(p.shape)) for name, p in trained.items()}
     if shapes != expected:
         differs = min(shapes ^ expected)[0]
         raise ValueError(f"checkpoint {folder} is one of another model: {differs} differs")
-    learner.optimizer.state.clear()  # what had no moments then has none again
+    state.clear()  # what had no moments then has none again
+    into: dict[str, torch.Tensor] = {f"policy.{name}": p for name, p in trained.items()}
     for name, parameter in trained.items():
-        copy_over(parameter, tensors.read(f"policy.{name}"))
         prefix = f"optimizer.{name}."
-        moments = {key: tensors.read(prefix + key) for key in under(prefix)}
-        if moments:
-            learner.optimizer.state[parameter] = {  # Adam counts on the host
-                key: value if key == "step" else own_share(value, parameter)
-                for key, value in moments.items()
-            }
+        for key in kept.under(prefix):
+            if key == "step":  # Adam counts on the host
+                state[parameter][key] = kept.read(prefix + key)
+            else:
+                into[prefix + key] = state[parameter][key] = torch.zeros_like(parameter)
+    kept.read_into(into)
 
 
 def _trained(policy: TransformerPolicy) -> dict[str, torch.nn.Parameter]:

@@ -34,6 +34,7 @@ from textgym.rewards import RewardError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from agents.config import LearnerConfig
     from agents.rollouts.rollout import Rollout
 
 __all__ = ["Processes", "current_processes", "fingerprint"]
@@ -41,6 +42,7 @@ __all__ = ["Processes", "current_processes", "fingerprint"]
 _T = TypeVar("_T")
 
 _PATIENCE = timedelta(hours=1)  # how long a process waits for the others
+_BOTH = "cuda:nccl,cpu:gloo"  # what sends tensors of either place
 _MOST_AT_ONCE = 2**25  # numbers that are sent in one piece
 _INT32_BYTES = 4
 _GONE = "onnection"  # closed, reset or refused, as backends say of a process that is gone
@@ -59,12 +61,26 @@ class Processes:
         count: How many there are.
         device: This one's own, through which tensors are sent.
         sharded: Whether weights are cut, so that every pass sends and has to be made by all.
+        offloaded: Whether what is cut rests on the host between passes.
     """
 
     rank: int = 0
     count: int = 1
     device: torch.device = _CPU
     sharded: bool = False
+    offloaded: bool = False
+
+    def without_effect(self, config: LearnerConfig) -> list[str]:
+        """What of a learner's settings changes nothing here, and why: a line, or none."""
+        asked = {"shard": config.shard, "offload": config.offload}
+        asked |= {"checkpoint_in_parts": config.checkpoint_in_parts}
+        names = ", ".join(name for name, wanted in asked.items() if wanted)
+        if names and not self.sharded:
+            why = "one process alone" if self.count == 1 else "without shard every process"
+            return [f"without effect: {names}, as {why} has all weights"]
+        if config.offload and self.device.type == "cpu":
+            return ["without effect: offload, as on a CPU weights rest on the host anyway"]
+        return []
 
     @property
     def is_main(self) -> bool:
@@ -294,21 +310,35 @@ class Processes:
         return totals
 
 
-def current_processes(device: torch.device | str = "cpu", *, shard: bool = False) -> Processes:
+def current_processes(
+    device: torch.device | str = "cpu", config: LearnerConfig | None = None
+) -> Processes:
     """Joins the processes that were started together; alone if this one was started by itself.
 
     To be called before a model is put on a GPU: it makes each process's own GPU its ``cuda``.
 
     Args:
         device: The kind of device to train on.
-        shard: Whether they are to cut weights, if there are several.
+        config: Whether they are to cut weights, if there are several, and where those are to rest;
+            ``None`` for neither.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return Processes(device=torch.device(device))
     from accelerate import PartialState
 
-    state = PartialState(cpu=torch.device(device).type == "cpu", timeout=_PATIENCE)
-    return Processes(state.process_index, state.num_processes, state.device, shard)
+    on_cpu = torch.device(device).type == "cpu"
+    if not on_cpu and not distributed.is_initialized():
+        # accelerate's NCCL alone would send nothing of what rests on the host.
+        distributed.init_process_group(_BOTH, timeout=_PATIENCE)
+    state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
+    cut = config is not None and config.shard
+    return Processes(
+        state.process_index,
+        state.num_processes,
+        state.device,
+        sharded=cut,
+        offloaded=cut and config is not None and config.offload,
+    )
 
 
 def fingerprint(module: torch.nn.Module) -> int:

@@ -1,5 +1,7 @@
 """What ``learn`` does: iterations, until there are enough actions or somebody says stop.
 
+An iteration is made or undone, and a checkpoint is of what lies between two of them.
+
 Whoever looks on is a ``Listener``. ``Functions`` is the one for callbacks that are functions; the
 one for callbacks and loggers of Stable-Baselines3 is in ``agents.bridges.sb3.callbacks``, so that
 whoever has none of them does not wait for that package.
@@ -8,18 +10,31 @@ whoever has none of them does not wait for that package.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agents.training.checkpoint import save_learner
 from agents.training.distributed import Processes
+from agents.training.guards import GuardError, explained_memory, save_failed_batch
 from agents.training.progress import training_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from agents.rollouts.rollout import Rollout
+    from agents.training.checkpoint import Resumable
 
-__all__ = ["Functions", "Listener", "Steppable", "only_functions", "run"]
+__all__ = [
+    "Functions",
+    "Listener",
+    "Saves",
+    "Steppable",
+    "only_functions",
+    "run",
+    "undone_on_failure",
+]
 
 
 class Steppable(Protocol):
@@ -157,3 +172,70 @@ def _episodes(rollout: Rollout | None, seconds: float) -> dict[str, Any]:
         for row, (paid, length) in enumerate(zip(returns, lengths, strict=True))
     ]
     return {"dones": lengths > 0, "rewards": returns, "infos": infos}
+
+
+class Saves:
+    """When checkpoints are written: at once, or, of weights that are cut, when all can help."""
+
+    def __init__(self) -> None:
+        """Nobody has asked for one."""
+        self._asked: list[Path] = []
+        self._wait = False
+
+    def ask(self, learner: Resumable, folder: Path) -> None:
+        """Writes a checkpoint, or notes that a callback of the main process has asked for it."""
+        if learner.processes.sharded and self._wait:
+            self._asked.append(folder)
+        elif learner.processes.sharded or learner.processes.is_main:
+            save_learner(learner, folder)
+
+    def make(self, learner: Resumable) -> None:
+        """Writes what was asked for; to be called in all processes."""
+        for folder in learner.processes.as_main(self._asked) if learner.processes.sharded else ():
+            save_learner(learner, folder)
+        self._asked = []
+
+    @contextmanager
+    def later(self, learner: Resumable) -> Iterator[None]:
+        """Inside, where the main process alone is called back, saves wait until all can help."""
+        self._wait = True
+        try:
+            yield
+        finally:
+            self._wait = False
+        self.make(learner)
+
+
+@contextmanager
+def undone_on_failure(learner: Resumable) -> Iterator[None]:
+    """Goes back to before the iteration in a ``with`` block, if that fails.
+
+    Prompts and draws come again. What the algorithm remembers is put back as well, unless weights
+    have moved: they stay, and the learner is not whole.
+
+    Args:
+        learner: Whose iteration it is.
+
+    Raises:
+        GuardError: If an invariant of training is broken, or memory runs out; the message says
+            which, and where the batch was saved.
+    """
+    draws, known = learner.random.before_iteration(), learner.record()
+    learner.collected = None
+    try:
+        with explained_memory():
+            yield
+    except BaseException as error:
+        learner.optimizer.zero_grad(set_to_none=True)  # of half a minibatch
+        learner.random.go_back(draws)
+        if learner.is_whole:
+            learner.recall(known)
+        if not isinstance(error, GuardError):
+            raise
+        number, where = learner.iteration + 1, ""
+        if learner.collected is not None and learner.processes.is_main:
+            path = learner.failure_folder / f"failed-batch-{number}.safetensors"
+            save_failed_batch(learner.collected, path)
+            where = f" (the batch is in {path})"
+        raise type(error)(f"iteration {number}: {error}{where}") from error
+    learner.is_whole = True

@@ -43,7 +43,7 @@ class Sampler:
         """
         self.actor = policy.without_critic()
         self._policy, self._sharded = policy, processes.sharded
-        self._device = processes.device
+        self._device, self._offloaded = processes.device, processes.offloaded
         self._is_cut = False
         self.copy: TransformerPolicy | None = None
 
@@ -67,7 +67,8 @@ class Sampler:
         """Cuts what learns, and others, if that is wanted; to be called in all processes."""
         for each in (self._policy, *policies) if self._sharded else ():
             if each is not None:
-                shard(each, each.trunks, self._device)
+                shard(each, each.trunks, self._device, offload=self._offloaded)
+                each.runs_on = self._device
         self._is_cut = self._sharded
 
     def refresh(self) -> TransformerPolicy:

@@ -80,6 +80,8 @@ OURS = {"seed", "bf16", "micro_batch_tokens", "kl_gain"}
 # Where and how things are computed, which the presets leave as it is.
 PLACES = {
     "shard": False,
+    "offload": False,
+    "checkpoint_in_parts": False,
     "gradient_checkpointing": False,
     "engine": "builtin",
     "engine_folder": None,

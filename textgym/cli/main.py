@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import os
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -191,6 +193,10 @@ _CURVE = (
     "--data reviews --models words lstm --sizes 250 500 1000 --out runs/curve",
     "--data pairs.jsonl --models words scratch --sizes 500 --noise 0 0.2 --out runs/noise",
 )
+_EXPORT_POLICY = (
+    "--policy runs/ppo/checkpoints/checkpoint-30/policy --out runs/ppo-30",
+    "--policy runs/smollm2/policy --out runs/smollm2-whole",
+)
 _EXPORT = ("--store runs/quickstart/preferences.sqlite --out answers.jsonl",)
 _REWARD_TRAIN = (
     "--data reviews --out runs/sentiment",
@@ -236,6 +242,7 @@ COMMANDS: Mapping[str, Command] = {
     "data split": Command("textgym.cli.data.split", "SplitConfig", "split_data", "train, validation and test that know nothing of each other", _SPLIT),  # noqa: E501
     "envs": Command("textgym.cli.lists", "EnvsConfig", "list_envs", "list the environments, and the data that each needs", _ENVS),  # noqa: E501
     "evaluate": Command("textgym.cli.benchmark.evaluate", "EvaluateConfig", "evaluate", "policies side by side on fresh prompts", _EVALUATE),  # noqa: E501
+    "export": Command("textgym.cli.policy.export", "ExportConfig", "export_policy", "a policy as one ordinary folder, which transformers opens", _EXPORT_POLICY),  # noqa: E501
     "generate": Command("textgym.cli.policy.generate", "GenerateConfig", "generate", "let a policy write: after prompts of yours, or an environment's", _GENERATE),  # noqa: E501
     "label": Command("textgym.cli.feedback.label", "LabelConfig", "label", "a page on which people compare texts, and a store of their answers", _LABEL),  # noqa: E501
     "loop": Command("textgym.cli.feedback.loop", "LoopConfig", "loop", "write, ask people, learn a reward, optimise, and again", _LOOP),  # noqa: E501
@@ -284,6 +291,7 @@ _GO_ON = (
 )  # after a stop; training says it by itself
 # Others make a folder.
 _WRITE_FILES = ("data clean", "data collect", "generate", "rescore", "reward export", "score")
+_SECONDS_FIRST = 3.0  # that the main process has, to fail alike
 _READER_GONE = 141  # as of a command that the signal of a closed pipe ends
 _LONGEST, _KEPT = 2000, 400  # letters of a message, and what stays of a longer one at either end
 _USAGE = 2  # what a shell's own commands leave with, where their words are wrong
@@ -292,8 +300,6 @@ _EPILOG = "`textgym COMMAND --help` explains a command and each of its options."
 
 def main() -> None:
     """Runs the ``textgym`` command; a foreseeable failure is one line, not a stack trace."""
-    import os
-
     # A tokenizer's worker threads would fight over two cores.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Rewards and tasks may be in a file of the current folder, behind all that is installed.
@@ -325,20 +331,34 @@ def _run(printed: Any) -> None:
         command.load()[1](config)
         printed.flush()
     except KeyboardInterrupt as stop:
-        sys.exit(f"\nstopped{_after_a_stop(name, str(stop))}")
+        _leave(f"\nstopped{_after_a_stop(name, str(stop))}")
     except UsageError as error:
         sys.stderr.write(f"error: {_shortened(str(error))}\n")
         sys.exit(_USAGE)
     except CommandError as error:  # nothing is imported here, as memory may have run out
-        sys.exit(f"error: {_shortened(str(error))}")
+        _leave(f"error: {_shortened(str(error))}")
     except Exception as error:
         trouble = disk_trouble(error)
         if trouble and not isinstance(error, OSError):
             again = "; make room, and the same command goes on" if name in _GO_ON else "; make room"
-            sys.exit(f"error: the disk is full or refuses: {trouble}{again}")
+            _leave(f"error: the disk is full or refuses: {trouble}{again}")
         if not isinstance(error, _foreseeable()):
             raise
-        sys.exit(f"error: {_shortened(str(error))}")
+        _leave(f"error: {_shortened(str(error))}")
+
+
+def _leave(said: str) -> None:
+    """Exits with a message; of several processes the main one's is enough, if it has one.
+
+    Another one waits with its own: where the main one fails alike, a launcher ends it meanwhile.
+    """
+    rank = os.environ.get("RANK", "0")
+    if rank != "0":
+        if said.startswith("\nstopped"):
+            sys.exit(1)
+        time.sleep(_SECONDS_FIRST)
+        said = f"process {rank}: {said}"
+    sys.exit(said)
 
 
 def _shortened(said: str) -> str:

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from textgym.pretrained.part_files import PARTS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -341,6 +343,12 @@ def _weight_files(source: str | Path, config: Any, what: str) -> list[str]:
 def _require_some(folder: Path, what: str) -> None:
     """Refuses a folder that has no weights of safetensors."""
     pickles = sorted(path.name for path in folder.glob("pytorch_model*"))
+    if (folder / PARTS).is_dir():
+        raise CheckpointError(
+            what,
+            folder,
+            "several processes wrote its weights in parts: textgym export makes one folder of them",
+        )
     if any(folder.glob(f"*{_SAFETENSORS}*")):
         return
     if pickles:

@@ -21,6 +21,7 @@ from textgym.pretrained.checkpoints import (
     require_safetensors,
     split_source,
 )
+from textgym.pretrained.part_files import PARTS, PartFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,7 +112,7 @@ def open_causal_model(
     """Opens a causal language model, in evaluation mode and on the CPU.
 
     Args:
-        source: A folder, or ``hub:NAME``.
+        source: A folder, whose weights may be in parts, see ``part_files``; or ``hub:NAME``.
         dtype: Of its weights.
         config: What ``open_config`` gave, changed as the caller likes; ``None`` for as it is.
         attention: transformers' name of how attention is computed; ``None`` leaves it as it is.
@@ -129,15 +130,11 @@ def open_causal_model(
     if config is None:
         config = open_config(source, trust_remote_code=code)
     chosen: dict[str, Any] = {} if attention is None else {"attn_implementation": attention}
-    return _open(
-        AutoModelForCausalLM,
-        source,
-        config,
-        what=_CAUSAL,
-        trust_remote_code=code,
-        dtype=dtype,
-        **chosen,
-    )
+    chosen |= {"dtype": dtype, "trust_remote_code": code}
+    name, local = split_source(source)
+    if local and (Path(name) / PARTS).is_dir():
+        return _open_parts(AutoModelForCausalLM, Path(name), config, **chosen)
+    return _open(AutoModelForCausalLM, source, config, what=_CAUSAL, **chosen)
 
 
 def open_classifier(source: str | Path, *, trust_remote_code: bool = False) -> PreTrainedModel:
@@ -307,6 +304,34 @@ def _open(
     missing = {key for key in loading["missing_keys"] if not key.startswith(optional)}
     require_all_weights({**loading, "missing_keys": missing}, source, what=what)
     require_own_weights(model, source, config, what=what)
+    whole: PreTrainedModel = model
+    return whole
+
+
+def _open_parts(
+    kind: Any, folder: Path, config: PretrainedConfig, **options: Any
+) -> PreTrainedModel:
+    """Opens a language model of which each of several processes wrote its part of the weights.
+
+    Args:
+        kind: The class.
+        folder: Where they are, in ``PARTS``, by their names in the model's state.
+        config: The model's configuration.
+        **options: What ``from_pretrained`` takes besides.
+    """
+    import torch
+    from transformers import GenerationConfig
+
+    with without_bars(), readable(folder, _CAUSAL):
+        weights = PartFiles(folder / PARTS).whole()
+        with torch.device("meta"):  # to see which class it is, without any numbers
+            own = type(kind.from_config(config, trust_remote_code=options["trust_remote_code"]))
+        model, loading = own.from_pretrained(
+            None, config=config, state_dict=weights, output_loading_info=True, **options
+        )
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder)
+    require_all_weights(loading, folder, what=_CAUSAL)
     whole: PreTrainedModel = model
     return whole
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from torch.distributed.fsdp import CPUOffloadPolicy
 
 from agents.grpo import GRPO, GRPOConfig
 from agents.models.policy import TransformerPolicy
@@ -43,7 +44,11 @@ GRPO_CONFIG = GRPOConfig(
 )
 CASES = {
     "ppo_critic": (PPO, PPO_CONFIG, "gpt2"),
-    "recomputing": (PPO, replace(PPO_CONFIG, gradient_checkpointing=True, epochs=1), "qwen3"),
+    "recomputing": (
+        PPO,
+        replace(PPO_CONFIG, gradient_checkpointing=True, offload=True, epochs=1),
+        "qwen3",
+    ),
     "few": (PPO, replace(PPO_CONFIG, minibatches=TEXTS, epochs=1), "gpt2"),  # of one text each
     "grpo": (GRPO, GRPO_CONFIG, "llama"),
     "adapters": (GRPO, GRPO_CONFIG, "qwen2"),
@@ -135,6 +140,9 @@ def train(case, processes):
     """Three iterations; only the main process begins with the right weights."""
     agent = make(case, processes, seed=processes.rank)
     assert agent.processes.sharded == (processes.count > 1)
+    if processes.count > 1:  # where it rests between passes, also on a CPU
+        rests = agent.policy._get_fsdp_state()._fsdp_param_group.offload_policy
+        assert isinstance(rests, CPUOffloadPolicy) == agent.config.offload
     before = agent.reference and fingerprint(agent.reference)
     history = [figures(agent.step()[0]) for _ in range(ITERATIONS)]
     return {
@@ -173,6 +181,7 @@ def resume(out, processes):
         agent.step()
         agent.save(out / "from_two")
         begun = weights(agent.policy)
+        in_parts = parts(agent, out)
         _await(out / "from_one")
         envs = make_toy(rows=ROWS // processes.count, max_episode_steps=5)
         again = PPO.load(out / "from_one", envs)
@@ -181,14 +190,37 @@ def resume(out, processes):
             "metrics": figures(again.step()[0]),
             "weights": weights(again.policy),
             "begun": begun,
+            "parts": in_parts,
         }
     straight = make("ppo_critic", processes)
     history = [figures(straight.step()[0]) for _ in range(3)]
     _await(out / "from_two")
     again = PPO.load(out / "from_two", make_toy(rows=ROWS, max_episode_steps=5))
+    _await(out / "parts")
+    from_parts = PPO.load(out / "parts", make_toy(rows=ROWS, max_episode_steps=5))
+    assert state(from_parts) == state(again)
     between = figures(again.step()[0])
     again.save(out / "from_one")
     return {"metrics": history, "weights": weights(straight.policy), "between": between}
+
+
+def parts(agent, out):
+    """Writes a checkpoint in parts, reads it into another learner, and tells where it is whole."""
+    agent.config, agent.written_reference = replace(agent.config, checkpoint_in_parts=True), None
+    agent.save(out / "parts")
+    agent.save(out / "parts_again")  # whose reference is the one before's
+    other = make("ppo_critic", agent.processes, seed=5).restore(out / "parts_again")
+    adapters = make("adapters", agent.processes)
+    adapters.config = replace(adapters.config, checkpoint_in_parts=True)
+    adapters.save(out / "adapters")
+    return state(other) == state(agent)
+
+
+def state(agent):
+    """All that is restored of weights and moments, whole, and the iteration."""
+    moments = [m for s in agent.optimizer.state.values() for _, m in sorted(s.items())]
+    told = [whole(each.detach()).flatten().tolist() for each in moments]
+    return [agent.iteration, told, weights(agent.policy), weights(agent.reference)]
 
 
 def _await(folder):

@@ -65,6 +65,12 @@ def test_a_change_is_told_or_refused_by_its_name(name):
             changed_settings(before, now)
 
 
+def test_a_checkpoint_that_knows_less_settings_than_there_are_is_gone_on_from():
+    assert changed_settings({"seed": 0}, {"seed": 0, "offload": False}) == [
+        "offload is False from here on, and was unknown"
+    ]
+
+
 @pytest.mark.parametrize(("kind", "config"), KINDS)
 def test_a_run_goes_on_with_what_may_change(kind, config, tmp_path):
     """And does the very next iteration that a learner of these settings does from there."""

@@ -2,10 +2,13 @@
 
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import distributed
 
+from agents.config import LearnerConfig
 from agents.training.distributed import Processes, current_processes, fingerprint
 from tests.agents import in_processes
 from tests.agents.toys import make_model
@@ -39,6 +42,37 @@ def test_a_process_that_was_started_by_itself_is_alone_and_sends_nothing(monkeyp
     assert alone.summed({"loss": 2.0}) == {"loss": 2.0}
     with pytest.raises(ZeroDivisionError), alone.together():
         raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("device", "made"), [("cuda", ["cuda:nccl,cpu:gloo"]), ("cpu", [])])
+def test_processes_on_gpus_also_send_what_rests_on_the_host(device, made, monkeypatch):
+    """accelerate joins NCCL alone, by which an optimiser on the host learns no common norm."""
+    begun = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "init_process_group", lambda kind, **_: begun.append(kind))
+    state = SimpleNamespace(process_index=1, num_processes=2, device=torch.device(device))
+    monkeypatch.setattr("accelerate.PartialState", lambda **_: state)
+    here = current_processes(device, LearnerConfig(shard=True, offload=True))
+    assert begun == made
+    assert (here.rank, here.count, here.sharded, here.offloaded) == (1, 2, True, True)
+    assert not current_processes(device, LearnerConfig(offload=True)).offloaded
+
+
+@pytest.mark.parametrize(
+    ("processes", "settings", "says"),
+    [
+        (Processes(), {}, []),
+        (Processes(), {"shard": True, "offload": True}, ["shard, offload, as one process alone"]),
+        (Processes(0, 2), {"checkpoint_in_parts": True}, ["checkpoint_in_parts, as without shard"]),
+        (Processes(0, 2, sharded=True), {"shard": True, "offload": True}, ["offload, as on a CPU"]),
+        (Processes(0, 2, sharded=True), {"shard": True, "checkpoint_in_parts": True}, []),
+        (Processes(0, 2, torch.device("cuda"), True, True), {"shard": True, "offload": True}, []),
+    ],
+)
+def test_what_changes_nothing_is_said(processes, settings, says):
+    lines = processes.without_effect(LearnerConfig(**settings))
+    assert len(lines) == len(says)
+    assert all(f"without effect: {said}" in line for said, line in zip(says, lines, strict=True))
 
 
 def test_a_fingerprint_tells_weights_apart():

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -42,6 +43,33 @@ def test_what_is_not_cut_is_whole_and_one_s_own():
     assert own.tolist() == [1.0, 2.0, 3.0]
     parts = [torch.tensor([4])]
     assert Processes().evened(parts, torch.tensor([0])) == (parts, 1)
+
+
+class Resting:
+    """A tensor in parts that rest on the host, of processes that run on GPUs."""
+
+    placements, device_mesh, device = (), SimpleNamespace(device_type="cuda"), "cpu"
+
+    def to(self, device):
+        moved = Resting()
+        moved.device = device
+        return moved
+
+    def full_tensor(self):
+        return f"put together on {self.device}"
+
+
+def test_what_rests_on_the_host_is_put_together_on_the_device():
+    """NCCL sends nothing that is on the host."""
+    assert whole(Resting()) == "put together on cuda"
+
+
+def test_a_policy_whose_weights_rest_elsewhere_runs_where_it_ran():
+    policy = TransformerPolicy(make_model())
+    assert policy.device == torch.device("cpu")
+    policy.runs_on = torch.device("meta")
+    assert policy.device == torch.device("meta")
+    assert policy.packed(8, torch.float32).device == torch.device("meta")
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +155,31 @@ def test_two_processes_begin_one_goes_on_and_two_again(told):
         assert torch.equal(begun[f"policy.model.{name}"], model[name])
     moments = [name for name in begun if name.endswith("exp_avg_sq")]
     assert len(moments) == len([name for name in begun if name.startswith("policy.")])
+
+
+@pytest.mark.slow
+def test_a_checkpoint_in_parts_is_the_whole_one_for_any_number_of_processes(told):
+    """Read by one process and by two, to the bit; nobody had a weight whole, but for the heads."""
+    two, out = [each["resume"] for each in told[1]], told[2]
+    assert all(each["parts"] for each in two)  # one process has compared its own
+    for folder in (out / "parts", out / "parts_again"):
+        assert not [*folder.rglob("model.safetensors")]
+        held = load_file(folder / "state.safetensors")
+        heads = {"policy.value_head.weight", "policy.value_head.bias"}
+        assert heads == {name for name in held if name.startswith("policy.")}
+        assert {name.rpartition(".")[2] for name in held if name.startswith("optim")} == {"step"}
+        for place in ("policy/parts", "policy/critic/parts", "reference/parts", "moments"):
+            halves = [load_file(path) for path in sorted((folder / place).glob("*.safetensors"))]
+            assert len(halves) == 2, place
+            sizes = [sum(t.numel() for t in half.values()) for half in halves]
+            assert max(sizes) <= 0.51 * sum(sizes), place
+    kept = (out / name / "reference" / "config.json" for name in ("parts", "parts_again"))
+    assert len({path.stat().st_ino for path in kept}) == 1
+    whole_model = AutoModelForCausalLM.from_pretrained(out / "from_two" / "policy").state_dict()
+    opened = TransformerPolicy.from_pretrained(out / "parts" / "policy").model.state_dict()
+    assert all(torch.equal(value, opened[name]) for name, value in whole_model.items())
+    assert (out / "adapters" / "policy" / "adapter_model.safetensors").is_file()
+    assert not (out / "adapters" / "moments").exists()
 
 
 @pytest.mark.slow

@@ -29,6 +29,7 @@ WORDS = {
 FILES = {
     "data clean",
     "data collect",
+    "export",
     "generate",
     "rescore",
     "reward ensemble",

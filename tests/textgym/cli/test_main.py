@@ -147,6 +147,29 @@ def test_a_foreseeable_failure_is_one_line(monkeypatch, error):
     assert left.value.code == f"error: {error}"
 
 
+@pytest.mark.parametrize(
+    ("error", "said", "waits"),
+    [
+        (CommandError("no such split"), "process 1: error: no such split", [3.0]),
+        (KeyboardInterrupt(), 1, []),
+    ],
+)
+def test_of_several_processes_the_main_one_speaks_first(monkeypatch, error, said, waits):
+    """Each of eight said the same line; one that fails by itself still says it."""
+
+    def fail(config):
+        raise error
+
+    waited = []
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(main.time, "sleep", waited.append)
+    monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
+    monkeypatch.setattr(main, "COMMANDS", {"say": HERE})
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, "say")
+    assert (left.value.code, waited) == (said, waits)
+
+
 def test_a_command_s_own_error_imports_nothing(monkeypatch):
     """Where memory has run out, an import would fail and hide it."""
 

@@ -163,7 +163,7 @@ def _run(
         finish(learner)  # what is measured is measured by all
         return
     _introduce(learner, config, console)
-    say(console, *notes, *learner.changes)
+    say(console, *notes, *learner.changes, *learner.processes.without_effect(learner.config))
     with _explained(config):
         write_json(config.out / "config.json", _as_json(config) | {_MADE_FROM: made_from})
         history = _learn(learner, config, console)
