@@ -33,6 +33,10 @@ class ServingError(RuntimeError):
 class Place:
     """Where the page is served.
 
+    Raises:
+        ServingError: If other machines are let in and it is not said by which address, or that is
+            none.
+
     Attributes:
         host: The address to listen on. Another than this machine's own needs ``urls``.
         port: The port; 0 for any that is free.
@@ -42,6 +46,18 @@ class Place:
     host: str = "127.0.0.1"
     port: int = 8765
     urls: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not _is_loopback(self.host) and not self.urls:
+            raise ServingError(
+                f"{self.host} lets other machines in: say by which address people reach it, as in "
+                f"--urls http://192.168.1.5:{self.port}"
+            )
+        try:
+            for url in self.urls:
+                origin_of(url)
+        except ValueError as error:
+            raise ServingError(str(error)) from error
 
 
 def serve(
@@ -56,26 +72,16 @@ def serve(
         on_ready: Is called with the page's address once it can be opened.
 
     Raises:
-        ServingError: If the address is another machine's way in and there is no token, or no name
-            for it; or if it is taken, or none of this machine's.
+        ServingError: If there is no token, or the address is taken or none of this machine's.
     """
     if access is None:
         raise ServingError(f"{place.host} needs a token: give an access file")
-    if not _is_loopback(place.host) and not place.urls:
-        raise ServingError(
-            f"{place.host} lets other machines in: say by which address people reach it, as in "
-            f"--urls http://192.168.1.5:{place.port}"
-        )
     listening = _listen(place)
     address, port = listening.getsockname()[:2]
     name = f"[{address}]" if ":" in address else address
-    try:
-        urls = [origin_of(url) for url in place.urls]
-        urls += [origin_of(f"http://{name}:{port}")] if _is_loopback(address) else []
-        addresses = Addresses.of(port, urls)
-    except ValueError as error:
-        listening.close()
-        raise ServingError(str(error)) from error
+    urls = [origin_of(url) for url in place.urls]
+    urls += [origin_of(f"http://{name}:{port}")] if _is_loopback(address) else []
+    addresses = Addresses.of(port, urls)
     config = uvicorn.Config(
         make_application(study, access, addresses),
         log_level="warning",

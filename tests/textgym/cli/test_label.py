@@ -120,15 +120,22 @@ def test_what_is_wrong_is_one_line(tmp_path):
         (str(texts), "--host", "0.0.0.0"): "lets other machines in",  # noqa: S104 - refused here
         (str(texts), "--rule", "even"): "needs a reward",
         (str(texts), "--rule", "disagreement", "--reward", "length"): "an ensemble of two",
-        (str(texts), "--answers", "0"): "answers is 0",
+        (str(texts), "--answers", "0"): "--answers must be at least 1, got 0",
+        (str(texts), "--known-every", "1"): "known_every must be 0 for none, or above 1",
         (str(texts), "--split", "test"): "no pairs of the split test",
         (str(texts), "--access", str(open_file)): "others can read",
         (str(texts), "--urls", "label"): "no address of a page",
         (str(texts), "--host", "203.0.113.1", "--urls", "http://x.org"): "cannot be listened on",
         (): "SOURCE is required",
     }
+    there = set(tmp_path.iterdir())
     results = run_commands(*(("label", *arguments) for arguments in wrong))
     for result, said in zip(results, wrong.values(), strict=True):
         assert result.returncode in (1, 2)
         assert said.lower() in result.stderr.lower(), result
         assert result.stderr.count("\n") == 1, result.stderr
+    # What cannot be listened on is known once the pairs are there, which are kept.
+    assert set(tmp_path.iterdir()) - there == {
+        texts.with_suffix(".sqlite"),
+        tmp_path / "pairs.access.json",
+    }

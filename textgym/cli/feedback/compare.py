@@ -93,14 +93,12 @@ def compare(config: CompareConfig, console: Console | None = None) -> None:
     _check(config)
     config = replace(config, device=chosen_device(config.device))
     annotators = make_annotators(config.annotators, truth_of(config.truth), config.seed)
+    # A store is made once there is something to put into it.
+    made = None if config.store.is_file() else _written(config, console)
     with PreferenceStore(config.store) as store:
         if not store.pairs():
-            with bar("Texts", console) as shown:
-                try:
-                    pairs, same = _write(config, shown)
-                except FORESEEABLE as error:
-                    raise CommandError(" ".join(str(error).split())) from error
-                store.add_pairs(pairs, origins_of(pairs))
+            pairs, same = made or _written(config, console)
+            store.add_pairs(pairs, origins_of(pairs))
             left_out = f"; {same} were left out, whose texts are the same" if same else ""
             say(console, f"{len(pairs)} pairs to compare in {config.store}{left_out}")
         _require_same(config, store.pairs(), store.provenance())
@@ -137,6 +135,15 @@ def _check(config: CompareConfig) -> None:
         raise CommandError(
             f"give two different policies or more to compare, got {' '.join(config.policies)}"
         )
+
+
+def _written(config: CompareConfig, console: Console) -> tuple[list[Pair], int]:
+    """As ``_write``, with a bar, and what is foreseeable in one line."""
+    with bar("Texts", console) as shown:
+        try:
+            return _write(config, shown)
+        except FORESEEABLE as error:
+            raise CommandError(" ".join(str(error).split())) from error
 
 
 def _write(config: CompareConfig, shown: Bar) -> tuple[list[Pair], int]:

@@ -175,12 +175,17 @@ def label(config: LabelConfig, console: Console | None = None) -> None:
     path = config.access or _beside(where, "access.json")
     skipped = SkippedRows() if config.skip_bad_rows else None
     try:
-        access = Access.of_file(path, config.annotators)
-        with PreferenceStore(where) as store:
+        place = Place(host=config.host, port=config.port, urls=config.urls)
+        files = [path] if is_database_url(where) else [path, Path(where)]
+        absent = [each for each in files if not each.exists()]
+        with contextlib.ExitStack() as undoing, PreferenceStore(where) as store:
+            for each in absent:
+                undoing.callback(each.unlink, missing_ok=True)
+            access = Access.of_file(path, config.annotators)
             study = _study(config, store, skipped)
+            undoing.pop_all()  # from here on there is something in them
             if skipped is not None:
                 say(console, *skipped.notes)
-            place = Place(host=config.host, port=config.port, urls=config.urls)
             with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
                 serve(
                     study,

@@ -122,6 +122,7 @@ def test_simulated_annotators_answer_at_once(tmp_path):
 def test_what_cannot_be_compared_is_one_line(tmp_path, changed, said):
     with pytest.raises(CommandError, match=said):
         run(config(tmp_path, **changed))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_store_of_another_comparison_is_refused(tmp_path):
