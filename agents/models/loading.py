@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn import ModuleList
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from agents.models.scratch import SCRATCH_PREFIX, ScratchConfig, make_scratch_model
 from agents.models.tokenizer_fit import (
@@ -31,7 +32,7 @@ from agents.models.tokenizer_fit import (
     write_as_trained,
 )
 from textgym.files import write_json
-from textgym.messages import shown
+from textgym.messages import did_you_mean, shown
 from textgym.pretrained.adapters import (
     AdapterConfig,
     add_adapters,
@@ -198,7 +199,10 @@ def keep_lowest_layers(model: PreTrainedModel, layers: int | None) -> PreTrained
     name = next((n for n in ("h", "layers") if isinstance(getattr(base, n, None), ModuleList)), "")
     blocks = getattr(base, name, ())
     if not 1 <= layers <= len(blocks):
-        raise ValueError(f"cannot keep {layers} blocks of a model that has {len(blocks)} in a list")
+        raise ValueError(
+            f"cannot keep the lowest {layers} blocks of a model that has {len(blocks)} in a list: "
+            "ask for some of them, or leave the number out"
+        )
     setattr(base, name, blocks[:layers])
     model.config.num_hidden_layers = layers
     kinds = getattr(model.config, "layer_types", None)
@@ -284,11 +288,15 @@ def _manner(
 
 @contextmanager
 def _attention_explained(attention: str) -> Iterator[None]:
-    """Says which attention lacks a package here.
+    """Says which attention there is not, or lacks a package here.
 
     Raises:
         ValueError: Instead of what transformers raises.
     """
+    known = ("eager", *ALL_ATTENTION_FUNCTIONS.valid_keys())
+    if attention not in known and "/" not in attention:  # which names one of a hub
+        near = did_you_mean(attention, known)
+        raise ValueError(f"there is no attention {attention!r}{near}; known: {', '.join(known)}")
     try:
         yield
     except ImportError as error:

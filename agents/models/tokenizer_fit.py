@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _ROUNDING = 1e-4  # of how much logits vary
+_SHORTER = "make the environment with smaller prompt_tokens and completion_tokens, or rows shorter"
 # What two vocabularies of one size are told apart by.
 _PROBE = "The film isn't bad: 3 of 10 people, naïve or not, liked its ending.\n"
 
@@ -200,14 +201,13 @@ def require_width(model: PreTrainedModel, width: int, *, name: str) -> None:
     most = getattr(config, "max_position_embeddings", None)
     if most is not None and width > most:
         raise WidthError(
-            f"the environment's texts have {width} tokens and the model {name} reads {most}; make "
-            "the environment with smaller prompt_tokens and completion_tokens",
+            f"texts have {width} tokens and the model {name} reads {most}; {_SHORTER}",
             most,
         )
     window = shortest_window(model)
     if window is not None and width > window:
         raise WidthError(
-            f"the environment's texts have {width} tokens and the model {name} looks back {window} "
-            "at most; make the environment with smaller prompt_tokens and completion_tokens",
+            f"texts have {width} tokens and the model {name} looks back {window} at most; "
+            f"{_SHORTER}",
             window,
         )

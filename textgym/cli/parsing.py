@@ -10,8 +10,7 @@ import contextlib
 import io
 import re
 from dataclasses import fields, is_dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from textgym.messages import did_you_mean, shown
 from textgym.ranges import COUNT, NOT_NEGATIVE, POSITIVE, SEED, SHARE, Range, require_ranges
@@ -54,6 +53,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _RULE = re.compile(r"\s*[─-]{3,}\s*")
 _REQUIRED = re.compile(r" {5,6}\S")  # an option or a place; what explains it stands further in
 _HELP = {"-h", "--help"}
+_MAY_BE_EMPTY = ("--prompt",)  # a text that a model goes on from
 _KINDS = {"{None}|INT": "a whole number or None", "{None}|FLOAT": "a number or None"}
 # What tyro says, and how it is said here.
 _SAID = (
@@ -101,7 +101,7 @@ def parse(config: type[Any], name: str, arguments: Sequence[str], settings: dict
     Raises:
         UsageError: If they are no config.
     """
-    made, wrong = None, _no_path(config, arguments)
+    made, wrong = None, _names_nothing(arguments)
     if not wrong:
         made, wrong = _made(config, name, arguments, settings)
     if not wrong:
@@ -163,13 +163,11 @@ def _is_bare(config: type[Any], name: str) -> bool:
     return OmitArgPrefixes in getattr(kind, "__metadata__", ())
 
 
-def _no_path(config: type[Any], arguments: Sequence[str]) -> str:
-    """What is wrong with the first word that can be no path where one is wanted.
+def _names_nothing(arguments: Sequence[str]) -> str:
+    """What is wrong with the first word that is empty, or that no name and no path can be.
 
-    An empty path would be the current folder, and what is written would lie in it.
+    An empty path would be the current folder, which would be read whole, or written into.
     """
-    kinds = get_type_hints(config)
-    paths = {f"--{each.replace('_', '-')}" for each, kind in kinds.items() if _is_path(kind)}
     option = ""
     for word in arguments:
         if "\0" in word:
@@ -177,15 +175,10 @@ def _no_path(config: type[Any], arguments: Sequence[str]) -> str:
         value = word
         if word.startswith("--"):
             option, equals, value = word.partition("=")
-            value = value if equals else "-"
-        if not value and option.replace("_", "-") in paths:
-            return f"{option} is empty: name a path, or . for the current folder"
+            value = value if equals else option
+        if not value and option not in _MAY_BE_EMPTY:
+            return f"{option or 'a word'} is empty: give a value, or leave it out"
     return ""
-
-
-def _is_path(kind: Any) -> bool:
-    """Whether a field is a path, or may be one or several."""
-    return kind is Path or any(map(_is_path, get_args(kind)))
 
 
 def _unknown(config: type[Any], arguments: Sequence[str]) -> str:

@@ -83,9 +83,10 @@ def read_corpus(path: Path) -> Iterator[Record]:
             try:
                 record = _record(json.loads(line))
             except (ValueError, TypeError, KeyError, RecursionError) as error:
+                why = f"it has no {error}" if isinstance(error, KeyError) else error
                 raise ValueError(
-                    f"{path}:{number} is no record of a corpus ({type(error).__name__}: {error}); "
-                    "make it with textgym data collect"
+                    f"{path}:{number} is no record of a corpus ({why}); make it with textgym data "
+                    "collect"
                 ) from None
             yield record
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from textgym.corpus import filters, noise, privacy, repairs, words
 from textgym.corpus.duplicates import make_comparison
 from textgym.corpus.records import Record
 from textgym.messages import did_you_mean
+from textgym.ranges import COUNT, SHARE, Range
 
 __all__ = ["COMPARING", "DEFAULT_STEPS", "STEPS", "Step", "make_step", "read_step", "require_steps"]
 
@@ -176,8 +178,16 @@ def read_step(word: str) -> tuple[str, dict[str, str]]:
         raise ValueError(
             f"unknown step {name!r}{did_you_mean(name, known)}; known: {', '.join(known)}"
         )
-    pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-    return name, dict(pairs)
+    settings: dict[str, str] = {}
+    for pair in query.split("&") if query else ():
+        setting, equals, value = (unquote_plus(part) for part in pair.partition("="))
+        if not equals or setting in settings:
+            raise ValueError(
+                f"the step {word!r} is written {name}?setting=value, with & between two and each "
+                "setting once"
+            )
+        settings[setting] = value
+    return name, settings
 
 
 def make_step(word: str) -> Step:
@@ -214,7 +224,13 @@ def require_steps(given: tuple[str, ...]) -> None:
 
 
 def _value(name: str, value: str, kind: type) -> Any:
+    if kind is str:
+        return value
+    wanted = "a whole number of at least 0" if kind is int else "a share, in [0, 1]"
     try:
-        return kind(value)
+        number = kind(value)
     except ValueError:
-        raise ValueError(f"{name} must be {kind.__name__}, got {value!r}") from None
+        number = math.nan
+    if number not in (Range(0, COUNT.high) if kind is int else SHARE):
+        raise ValueError(f"{name} must be {wanted}, got {value!r}")
+    return number

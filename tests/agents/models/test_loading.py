@@ -578,5 +578,7 @@ def test_the_lowest_layers_are_those_of_the_whole_model(kind, tmp_path):
     )
     assert fresh.critic.config.num_hidden_layers == 1
     for layers in (0, 3):
-        with pytest.raises(ValueError, match=f"cannot keep {layers} blocks of a model that has 2"):
+        with pytest.raises(
+            ValueError, match=f"cannot keep the lowest {layers} blocks of a model that has 2"
+        ):
             keep_lowest_layers(lower, layers)

@@ -72,6 +72,11 @@ def test_a_number_that_cannot_be_is_refused_by_its_option(command, words, messag
     ("command", "words"),
     [
         ("train sft", ["--out", ""]),
+        ("train sft", ["--data", ""]),
+        ("train ppo", ["--policy", ""]),
+        ("loop", ["--model="]),
+        ("data collect", ["--sources", "a", ""]),
+        ("tokenizer train", ["--corpus", ""]),
         ("train ppo", ["--out="]),
         ("benchmark", ["--out", ""]),
         ("data clean", ["--corpus", ""]),
@@ -80,9 +85,17 @@ def test_a_number_that_cannot_be_is_refused_by_its_option(command, words, messag
         ("label", ["--rubric", ""]),
     ],
 )
-def test_an_empty_path_is_not_the_current_folder(command, words):
-    with pytest.raises(UsageError, match=f"{words[0].rstrip('=')} is empty: name a path"):
+def test_an_empty_word_is_not_the_current_folder(command, words):
+    """As of a variable of a shell that was never set: what lies there was read, or written over."""
+    with pytest.raises(UsageError, match=f"{words[0].rstrip('=')} is empty: give a value"):
         COMMANDS[command].parse(command, [*shlex.split(COMMANDS[command].examples[0]), *words])
+
+
+def test_a_place_of_a_command_is_not_empty_and_a_prompt_may_be():
+    with pytest.raises(UsageError, match=r"^a word is empty: give a value"):
+        COMMANDS["report"].parse("report", [""])
+    words = ["--policy", "runs/lm", "--prompt", "", "--prompt", "a"]
+    assert COMMANDS["generate"].parse("generate", words).prompt == ("", "a")
 
 
 @pytest.mark.parametrize(

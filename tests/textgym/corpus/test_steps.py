@@ -163,7 +163,11 @@ def test_every_step_says_what_it_did(name):
     [
         ("repairs", r"unknown step 'repairs'.*repair"),
         ("length?last=3", "the step length has no setting 'last'; it has: least, most"),
-        ("length?least=few", "length.least must be int, got 'few'"),
+        ("length?least=few", "length.least must be a whole number of at least 0, got 'few'"),
+        ("length?least=-1", "length.least must be a whole number of at least 0, got '-1'"),
+        ("repetition?most=nan", r"repetition.most must be a share, in \[0, 1\], got 'nan'"),
+        ("length?least", "the step 'length.least' is written length.setting=value"),
+        ("length?least=5&least=6", "each setting once"),
         ("repair?x=1", "the step repair has no setting 'x'; it has: none"),
         ("near?threshold=2", r"near.threshold=2: threshold must be in \(0, 1\], got 2.0"),
         ("near?threshold=much", "near.threshold=much"),

@@ -224,6 +224,8 @@ def _study(config: BenchmarkConfig, console: Console) -> Study:
     for name in ("env", "rewards"):
         if not getattr(config, name):
             raise ValueError(f"--{name} is required, or --study FILE, or --standard NAME")
+    if config.count < 2:  # noqa: PLR2004 - of one there is nothing to choose
+        raise ValueError(f"--count must be at least 2, got {config.count}")
     more = _object("--settings", config.settings)
     return Study(
         env=config.env,

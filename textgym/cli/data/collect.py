@@ -78,9 +78,7 @@ def collect_data(config: CollectConfig, console: Console | None = None) -> None:
                 if texts % 256 == 0:
                     shown.update(texts, texts, f"{letters / 1e6:,.1f} million characters")
             if not texts:
-                raise CommandError(
-                    f"no text was found in {' '.join(config.sources)}{_said(faults)}"
-                )
+                raise CommandError(f"no text was found in {' '.join(config.sources)}{_why(faults)}")
     except ValueError as error:
         raise CommandError(str(error)) from None
     say(console, f"{texts:,} texts, {letters:,} characters in {config.out}{_said(faults)}")
@@ -89,5 +87,15 @@ def collect_data(config: CollectConfig, console: Console | None = None) -> None:
 def _said(faults: Faults) -> str:
     if not faults.counts:
         return ""
-    counts = ", ".join(f"{kind}: {number}" for kind, number in faults.counts.most_common())
-    return "\n".join([f"\npassed over: {counts}", *(f"  {place}" for place in faults.places)])
+    return "\n".join([f"\npassed over: {_counts(faults)}", *(f"  {at}" for at in faults.places)])
+
+
+def _why(faults: Faults) -> str:
+    """What was passed over, in the line of an error."""
+    if not faults.counts:
+        return ""
+    return f"; passed over: {_counts(faults)}, the first of them {faults.places[0]}"
+
+
+def _counts(faults: Faults) -> str:
+    return ", ".join(f"{kind}: {number}" for kind, number in faults.counts.most_common())

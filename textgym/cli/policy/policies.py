@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
+from gymnasium.envs.registration import ENV_ID_RE
 from gymnasium.error import UnregisteredEnv
 
 from agents.models.loading import keep_lowest_layers, load_model, tokenizer_of
@@ -100,7 +101,8 @@ def make_envs(
         ModuleNotFoundError: If there is no such module before its colon.
     """
     module, colon, inside = env.partition(":")
-    if colon and not (module and inside and ":" not in inside):
+    named = inside if colon else env
+    if not ENV_ID_RE.fullmatch(named) or ":" in named or (colon and not module):
         raise ValueError(f"the environment {env!r} is no id; textgym envs lists them")
     if colon:
         load_module("environment", env, module)
@@ -179,6 +181,8 @@ def make_policy(
         "dtype": dtype,
         "attention": attention,
     }
+    if critic_layers is not None and not critic:
+        raise ValueError("--critic-layers is of a critic: give --critic as well")
     adapters = None if lora is None else AdapterConfig(rank=lora)
     model, _ = load_model(spec, envs.tokenizer, lora=adapters, **settings)
     own_critic = None

@@ -171,9 +171,8 @@ def evaluate_tokenizers(config: EvaluateConfig, console: Console | None = None) 
     if config.by is not None:
         if not any(config.by in record.columns for record in records):
             known = sorted({name for record in records for name in record.columns})
-            raise CommandError(
-                f"--by {config.by}: the texts have no such column; known: {', '.join(known)}"
-            )
+            others = ", ".join(known) or "none"
+            raise CommandError(f"--by {config.by}: the texts have no such column; known: {others}")
         groups = [str(record.columns.get(config.by, "unknown")) for record in records]
     texts = [(record.text, group) for record, group in zip(records, groups, strict=True)]
     measured = []
