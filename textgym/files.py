@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import re
 import secrets
@@ -32,6 +33,7 @@ __all__ = [
     "checkpoint_folder",
     "exclusive_folder",
     "files_of_folder",
+    "finite",
     "last_checkpoint",
     "prune",
     "write_json",
@@ -158,8 +160,21 @@ def files_of_folder(path: Path) -> Iterator[Path]:
     staging.rmdir()
 
 
+def finite(value: Any) -> Any:
+    """The same with ``None`` for numbers that JSON has no word for: what could not be measured."""
+    if isinstance(value, dict):
+        return {key: finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def write_json(path: Path, value: Any) -> None:
-    """Writes ``value`` as JSON so that ``path`` holds either the old text or the whole new one."""
+    """Writes ``value`` as JSON so that ``path`` holds either the old text or the whole new one.
+
+    Raises:
+        ValueError: If a number in it is not finite; see ``finite``.
+    """
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

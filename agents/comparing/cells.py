@@ -37,7 +37,6 @@ from agents.comparing.contenders import (
 from agents.comparing.measures import (
     Panel,
     best_of_n_snapshots,
-    finite,
     predictors,
     summary,
     within_prompts,
@@ -48,7 +47,7 @@ from agents.measuring.evaluation import evaluate_policy
 from agents.models.loading import load_model, tokenizer_of
 from agents.models.policy import TransformerPolicy
 from agents.training.guards import GuardError, NoGradientError
-from textgym.files import atomic_folder, write_json
+from textgym.files import atomic_folder, finite, write_json
 from textgym.rewards import RewardError
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from textgym.files import finite
 from textgym.rewards import RewardError, resolve
 from textgym.rewards.combining import Combination
 from textgym.statistics.best_of_n import best_of_n_by_prompt, default_ns, kl_bound
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Panel",
     "best_of_n_snapshots",
-    "finite",
     "predictors",
     "summary",
     "within_prompts",
@@ -211,7 +211,7 @@ def predictors(
         "spread": float(np.sqrt(np.mean(np.square(within_prompts(reward))))),
         "calibration error": _calibration(lead, prompt),
     }
-    return {key: value if math.isfinite(value) else None for key, value in figures.items()}
+    return dict(finite(figures))
 
 
 def within_prompts(reward: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -226,15 +226,6 @@ def within_prompts(reward: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     whole = float(reward.std())
     return reward.std(axis=1) / whole if whole > 0 else np.zeros(len(reward))
-
-
-def finite(value: Any) -> Any:
-    """The same with ``None`` for numbers that JSON has no word for."""
-    if isinstance(value, dict):
-        return {key: finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _leads(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
-from textgym.files import LOCK_FILE, exclusive_folder, write_json
+from textgym.files import LOCK_FILE, exclusive_folder, finite, write_json
 from textgym.provenance import code_version, other_contents
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def run_stages(run: Run, stages: Sequence[Stage]) -> None:
         if not run.console.is_terminal:
             run.console.print(f"  {stage.title} ...")
         started = time.monotonic()
-        figures = dict(stage.work(run))
+        figures = finite(dict(stage.work(run)))
         figures["seconds"] = round(time.monotonic() - started, 1)
         write_json(record, figures)
         run.figures[stage.name] = figures

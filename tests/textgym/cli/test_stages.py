@@ -79,3 +79,14 @@ def test_of_two_runs_in_one_folder_the_second_is_refused(tmp_path):
     (tmp_path / "r" / "config.json").unlink()
     with _run(tmp_path / "r", seed=1).opened():
         assert (tmp_path / "r" / "config.json").is_file()
+
+
+def test_what_could_not_be_measured_is_null_at_once_as_after_a_stop(tmp_path):
+    """Of texts of one token there is no share of different bigrams."""
+    stage = Stage(name="measured", title="A", work=lambda _: {"distinct": float("nan"), "kl": 2.0})
+    for _ in range(2):
+        run = _run(tmp_path)
+        run_stages(run, [stage])
+        assert (run.figures["measured"]["distinct"], run.figures["measured"]["kl"]) == (None, 2.0)
+    written = json.loads((tmp_path / "stages" / "measured.json").read_text())
+    assert written["distinct"] is None

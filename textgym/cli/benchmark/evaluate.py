@@ -6,6 +6,7 @@ against. Each is written once a seed, so that seeds are the replicates. People m
 
 from __future__ import annotations
 
+import math
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from textgym.cli.benchmark.people import PeopleConfig, ask_people, people_column
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
-from textgym.files import exclusive_folder, write_json
+from textgym.files import exclusive_folder, finite, write_json
 from textgym.rewards import RewardError
 from textgym.statistics.comparisons import paired_difference
 from textgym.statistics.proportions import clustered_wilson
@@ -113,7 +114,7 @@ def _write(config: EvaluateConfig, made: list[Table], console: Console) -> None:
     """Writes page and figures, where a folder is named."""
     if config.out is not None:
         rows = [{"title": t.title, "header": list(t.header), "rows": list(t.rows)} for t in made]
-        write_json(config.out / "evaluation.json", {"tables": rows})
+        write_json(config.out / "evaluation.json", finite({"tables": rows}))
         write_report(
             config.out / "evaluation.html",
             Report(
@@ -251,11 +252,16 @@ def _texts_table(reports: dict[str, list[PolicyReport]]) -> Table:
         rows=[
             (
                 name,
-                *(figure(np.array([getattr(r, k) for r in each]), "{:.3g}") for k in shown),
+                *(figure(_known([getattr(r, k) for r in each]), "{:.3g}") for k in shown),
             )
             for name, each in reports.items()
         ],
     )
+
+
+def _known(values: list[float]) -> NDArray[np.float64]:
+    """Without those of seeds whose texts have nothing to count: no bigram is in a single token."""
+    return np.array([value for value in values if math.isfinite(value)])
 
 
 def _named_policies(words: tuple[str, ...]) -> dict[str, str]:

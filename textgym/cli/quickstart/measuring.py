@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -107,11 +108,16 @@ def gates(run: Run) -> tuple[Gate, ...]:
     return quickstart_gates(
         gold_gain=measured["gold_gain"],
         kl=measured["kl"],
-        distinct_2_ratio=measured["distinct_2_ratio"],
-        repeated_bigrams=measured["repeated_bigrams"],
+        distinct_2_ratio=_judged(measured["distinct_2_ratio"]),
+        repeated_bigrams=_judged(measured["repeated_bigrams"]),
         accuracy_noisy=reward["accuracy_noisy"],
         accuracy_true=reward["accuracy_true"],
     )
+
+
+def _judged(value: float | None) -> float:
+    """What texts of one token leave unmeasured lets no gate pass."""
+    return math.nan if value is None else value
 
 
 def report(run: Run, plan: Plan, gates: Sequence[Gate]) -> Path:

@@ -120,3 +120,12 @@ def test_what_cannot_work_is_one_line(tmp_path, changed, message):
     with pytest.raises(CommandError, match=message) as caught:
         run(tmp_path, **changed)
     assert "\n" not in str(caught.value)
+
+
+def test_policies_that_write_one_letter_are_measured_too(tmp_path):
+    """They have no bigram, so nothing says how varied they are."""
+    run(tmp_path, env="TextGym/Bandit-v0", human=False)
+    tables = json.loads((tmp_path / "out" / "evaluation.json").read_text())["tables"]
+    (table,) = [table for table in tables if table["title"] == "Texts"]
+    place = table["header"].index("distinct bigrams")
+    assert [row[place] for row in table["rows"]] == ["none"] * 3

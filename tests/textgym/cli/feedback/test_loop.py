@@ -252,3 +252,13 @@ def test_gold_rises_over_three_rounds(tmp_path):
     gold = [stages[f"round_{number}_evaluate"]["gold"] for number in range(4)]
     assert gold[0] + 0.05 < gold[1] < gold[3] - 0.05
     assert stages["round_3_evaluate"]["win_rate"] > 0.8
+
+
+def test_texts_of_one_letter_go_round_too(tmp_path):
+    """They have no bigram, so nothing says how varied they are."""
+    task = {"env": "TextGym/Bandit-v0", "truth": "textgym.tasks.toys:bandit_score"}
+    said = run(tmp_path / "loop", **task, rounds=1)
+    rows = [line for line in said.splitlines() if line.startswith("|")]
+    assert [row.split(" |")[0] for row in rows[2:]] == ["| 0", "| 1"]
+    stages = json.loads((tmp_path / "loop" / "report.json").read_text())["stages"]
+    assert [stages[f"round_{n}_evaluate"]["distinct_2"] for n in (0, 1)] == [None, None]
