@@ -162,7 +162,7 @@ def test_the_others_train_as_well(kind, train, settings, tmp_path, capsys):
         ({"device": "tpu"}, "device"),
         ({"num_envs": 1}, "fewer than its 2 minibatches"),
     ],
-    ids=["id", "json", "object", "policy", "positions", "saving", "steps", "device", "rows"],
+    ids=["id", "json", "object", "policy", "positions", "device", "rows"],
 )
 def test_bad_input_is_one_line(settings, message, tmp_path):
     with pytest.raises(CommandError, match=message) as caught:
