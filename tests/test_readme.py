@@ -5,6 +5,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,6 +19,7 @@ from agents import DPOConfig, GRPOConfig, PPOConfig, ReinforceConfig, RLOOConfig
 from reward_models.models.transformer import TOKENIZER_FILE, PreferenceModel, PreferenceModelConfig
 from tests.commands import run_commands
 from textgym.cli.main import COMMANDS
+from textgym.cli.parsing import UsageError
 from textgym.rewards import known_rewards
 from textgym.tokenizers import load_tokenizer
 
@@ -255,6 +257,36 @@ def test_every_link_leads_somewhere(page):
     links = re.findall(r"\[[^\]]+\]\(([^)]+)\)", text)
     assert links
     assert [x for x in links if "://" not in x and not (ROOT / x).exists()] == []
+
+
+def _whole_commands(page):
+    """Each command of a page's blocks for a shell: its name and its words, variables put in."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in [*_blocks(text, "bash"), *_blocks(text, "sh")]:
+        variables = {}
+        for line in block.replace("\\\n", " ").splitlines():
+            named = re.fullmatch(r'(\w+)="(.*)"', line)
+            if named:
+                variables[f"${named[1]}"] = named[2]
+            if "textgym " not in line or line.startswith("for "):
+                continue
+            whole = re.sub(r"\$\w+", lambda used: variables.get(used[0], used[0]), line)  # noqa: B023
+            _, _, given = whole.partition("textgym ")
+            words = shlex.split(given, comments=True)
+            name = next((n for n in (" ".join(words[:k]) for k in (2, 1)) if n in COMMANDS), None)
+            yield name, words[len((name or "").split()) :]
+
+
+@pytest.mark.parametrize("page", [*PAGES, "DATA.md"])
+def test_every_command_of_a_block_is_read_whole(page):
+    """Its options with as many values as they take, each of the kind and in the range."""
+    wrong = []
+    for name, words in _whole_commands(page):
+        try:
+            COMMANDS[name].parse(name, words)
+        except (UsageError, KeyError) as error:
+            wrong.append((name, words, error))
+    assert wrong == []
 
 
 def test_the_first_page_is_short():
