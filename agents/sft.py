@@ -276,7 +276,8 @@ def fit_language_model(
     figures = {
         "steps": float(result.global_step),
         "tokens": float(result.global_step * config.accumulation * portion),
-        "train_loss": float(result.training_loss),
+        "train_loss": sum(processes.exchange(result.training_loss))
+        / processes.count,  # of all rows
     }
     return figures | ({"perplexity": math.exp(trainer.held_out_loss())} if watched else {})
 

@@ -2,6 +2,9 @@
 
 import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import gymnasium as gym
@@ -10,9 +13,11 @@ import torch
 
 import textgym  # noqa: F401 - registers the ids
 from agents.maths.distributions import Sampling
-from agents.models.loading import load_model
+from agents.models.documents import chat_documents, mean_nats
+from agents.models.loading import load_model, save_model
 from agents.models.policy import TransformerPolicy
 from agents.rollouts.collect import collect
+from tests.commands import ENVIRONMENT, ROOT
 from textgym.pretrained.adapters import AdapterConfig, adapters_off
 from textgym.pretrained.smollm2 import smollm2_is_available
 
@@ -130,3 +135,39 @@ def test_adapters_on_it_learn_and_leave_it(loaded):
     with adapters_off(model), torch.no_grad():
         expected = loaded[0](input_ids=ids, attention_mask=attention).logits
         assert torch.equal(expected, model(input_ids=ids, attention_mask=attention).logits)
+
+
+@pytest.mark.parametrize(("lora", "rate"), [(None, 2e-5), (4, 2e-3)])
+def test_it_is_taught_an_answer_in_less_than_six_gigabytes(loaded, lora, rate, tmp_path):
+    """In float32, all weights or adapters, by the command; what it wrote is loaded as it is."""
+    pytest.importorskip("peft", reason="the extra lora is not installed")
+    chat = [
+        {"role": "user", "content": "Who keeps the lighthouse?"},
+        {"role": "assistant", "content": "An old grey cat, and nobody knows its name."},
+    ]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": chat}) + "\n")
+    words = ["--data", tmp_path / "chats.jsonl", "--validation", tmp_path / "chats.jsonl"]
+    words += ["--model", "smollm2", "--lora", lora, "--out", tmp_path / "taught", "--rate", rate]
+    words += ["--epochs", "None", "--steps", 3, "--accumulation", 1, "--batch-size", 1]
+    words += ["--row-tokens", 64, "--no-packing", "--bf16", "False", "--device", "cpu"]
+    started = subprocess.Popen(
+        [sys.executable, "-m", "textgym", "train", "sft", *map(str, words)],
+        cwd=ROOT,
+        env=os.environ | ENVIRONMENT,
+    )
+    _, status, used = os.wait4(started.pid, 0)
+    started.returncode = status
+    assert status == 0
+    assert used.ru_maxrss * 1024 < 6e9
+    document = chat_documents(loaded[1], [chat], 64)
+    taught, tokenizer = load_model(tmp_path / "taught")
+    before, after = (
+        mean_nats(model, [document], tokenizer.pad_id, 1) for model in (loaded[0], taught)
+    )
+    assert after < before - 0.3
+    save_model(taught, tmp_path / "again", tokenizer)
+    again, _ = load_model(tmp_path / "again")
+    ids = torch.tensor([document[0].ids])
+    with torch.no_grad():
+        assert torch.equal(taught(input_ids=ids).logits, again(input_ids=ids).logits)
+        assert not torch.equal(taught(input_ids=ids).logits, loaded[0](input_ids=ids).logits)

@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from rich.console import Console
 from agents.models.documents import chat_documents, completion_documents
 from agents.models.loading import load_model
 from agents.sft import SFTConfig
+from tests.commands import ENVIRONMENT, ROOT
 from textgym.cli.main import COMMANDS
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.material import Material, read_material
@@ -284,3 +288,41 @@ def test_a_command_that_is_stopped_while_it_saves_goes_on(home, tmp_path, monkey
     assert "6 updates" in printed(config)
     assert load_model(config.out)[1].vocab_size == 295
     assert not (config.out / "staging").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_what_one_does_with_as_many_rows(home, tmp_path):
+    """Two portions of two rows each are one of four, whoever has which; one process writes."""
+    words = "--model tiny --layers 1 --width 16 --heads 2 --steps 6 --row-tokens 24 --eval-steps 3"
+    words += " --save-steps 2 --optimizer adamw --rate 1e-2 --bf16 False --device cpu"
+    common = ["train", "sft", "--data", str(home / "texts.jsonl"), "--held-out", "0.2"]
+    common += ["--tokenizer", str(home / "tokenizer"), *words.split()]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    for name, start, rows in (
+        ("one", ["-m", "textgym"], "4"),
+        ("two", [*launcher, "-m", "textgym"], "2"),
+    ):
+        given = [sys.executable, *start, *common, "--batch-size", rows]
+        done = subprocess.run(
+            [*given, "--out", str(tmp_path / name)],
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+            cwd=ROOT,
+            env=os.environ | ENVIRONMENT,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("6 updates, loss") == 1
+    one, two = (
+        json.loads((tmp_path / name / "training.json").read_text(encoding="utf-8"))["figures"]
+        for name in ("one", "two")
+    )
+    assert two == pytest.approx(one, rel=1e-5)
+    samples = [(tmp_path / name / "samples.jsonl").read_text() for name in ("one", "two")]
+    assert samples[0].count("\n") == samples[1].count("\n") > 2
+    # Not the weights: a key's bias changes no output, so that its gradient, and step, is rounding.
+    ids = torch.arange(3, 27)[None]
+    with torch.no_grad():
+        first, second = (load_model(tmp_path / n)[0](input_ids=ids).logits for n in ("one", "two"))
+    torch.testing.assert_close(second, first, atol=1e-3, rtol=0)
