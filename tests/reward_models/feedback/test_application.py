@@ -298,11 +298,21 @@ def test_a_body_that_is_no_vote_is_refused_in_a_sentence(study, anna, body, stat
     assert study.store.answers() == []
 
 
-def test_a_form_of_another_site_is_no_vote(anna):
-    """A browser sends such a body across sites without asking."""
-    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
+def test_a_form_of_another_site_is_no_vote(study, anna):
+    """A browser sends such a body across sites without asking, whatever it says."""
+    vote = json.dumps({"lease": anna.next()["item"]["lease"], "answer": "left", "key": "k"})
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data", ""):
         headers = {**anna.headers, "Content-Type": kind}
-        assert anna.client.post("/api/vote", content="{}", headers=headers).status_code == 422
+        assert anna.client.post("/api/vote", content=vote, headers=headers).status_code == 422
+    assert study.store.answers() == []
+
+
+def test_what_is_neither_left_nor_right_has_no_strength(study, anna):
+    for number, answer in enumerate(("tie", "both_bad", "left")):
+        anna.vote(answer, key=f"{number}", strength=3)
+    said = {answer.answer: answer.strength for answer in study.store.answers()}
+    assert {said.pop("tie"), said.pop("both_bad")} == {None}
+    assert [*said.values()] == [3]
 
 
 def test_half_a_character_in_a_note_is_kept_as_a_question_mark(study, anna):
@@ -444,6 +454,7 @@ def test_a_sheet_is_shown_judged_and_exported(sheets):
     for wrong in ("left", [], {}, 0, [[0, 1, "fine"]], True, [[0]]):
         if (sheets.handout.question, wrong) != ("spans", []):
             assert anna.post("/api/vote", {**vote, "said": wrong}).status_code == 422, wrong
+    assert anna.post("/api/vote", {**vote, "note": "n" * 4001}).status_code == 422
     del anna.headers["X-CSRF-Token"]
     assert anna.post("/api/vote", vote).status_code == 403
     anna.headers["X-CSRF-Token"] = anna.entered.json()["csrf"]
