@@ -276,8 +276,7 @@ def fit_language_model(
     figures = {
         "steps": float(result.global_step),
         "tokens": float(result.global_step * config.accumulation * portion),
-        "train_loss": sum(processes.exchange(result.training_loss))
-        / processes.count,  # of all rows
+        "train_loss": sum(processes.exchange(result.training_loss)) / processes.count,
     }
     return figures | ({"perplexity": math.exp(trainer.held_out_loss())} if watched else {})
 
