@@ -109,6 +109,20 @@ def test_a_vote_is_stored_as_the_text_that_stood_there(study, anna):
     assert answer.served_at <= answer.voted_at <= time.time()
 
 
+def test_whichever_side_a_text_stands_on_it_is_the_one_that_is_chosen(application, study, anna):
+    pairs = {pair.pair_id: pair for pair in study.store.pairs()}
+    stood = set()
+    for person, name in ((anna, "anna"), (Person(application, BEN), "ben")):
+        while item := person.next()["item"]:
+            assert person.vote("right", key=item["lease"]).status_code == 200
+            (answer,) = [each for each in study.store.answers() if each.annotator == name][-1:]
+            pair = pairs[answer.pair_id]
+            assert item["right"] == getattr(pair, answer.answer)
+            assert {item["left"], item["right"]} == {pair.a, pair.b}
+            stood.add(answer.answer)
+    assert stood == {"a", "b"}
+
+
 def test_a_reload_shows_the_same_pair_and_another_person_another_one(application, anna):
     assert anna.next() == anna.next()
     ben = Person(application, BEN)
