@@ -326,11 +326,11 @@ def current_processes(
         return Processes(device=torch.device(device))
     from accelerate import PartialState
 
-    on_cpu = torch.device(device).type == "cpu"
-    if not on_cpu and not distributed.is_initialized():
+    kind = torch.device(device).type
+    if kind == "cuda" and not distributed.is_initialized():
         # accelerate's NCCL alone would send nothing of what rests on the host.
         distributed.init_process_group(_BOTH, timeout=_PATIENCE)
-    state = PartialState(cpu=on_cpu, timeout=_PATIENCE)
+    state = PartialState(cpu=kind == "cpu", timeout=_PATIENCE)
     cut = config is not None and config.shard
     return Processes(
         state.process_index,

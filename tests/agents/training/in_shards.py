@@ -24,6 +24,7 @@ from agents.training.updates import Updates
 from tests.agents.rollouts.fake_engines import write_alone
 from tests.agents.toys import make_model, make_toy
 from textgym.pretrained.adapters import AdapterConfig, add_adapters
+from textgym.pretrained.part_files import write_parts
 
 TEXTS, ROWS, ITERATIONS = 14, 6, 3
 SECONDS = 150  # that anybody waits for the others
@@ -143,6 +144,7 @@ def train(case, processes):
     if processes.count > 1:  # where it rests between passes, also on a CPU
         rests = agent.policy._get_fsdp_state()._fsdp_param_group.offload_policy
         assert isinstance(rests, CPUOffloadPolicy) == agent.config.offload
+        assert agent.policy.runs_on == processes.device
     before = agent.reference and fingerprint(agent.reference)
     history = [figures(agent.step()[0]) for _ in range(ITERATIONS)]
     return {
@@ -213,7 +215,21 @@ def parts(agent, out):
     adapters = make("adapters", agent.processes)
     adapters.config = replace(adapters.config, checkpoint_in_parts=True)
     adapters.save(out / "adapters")
-    return state(other) == state(agent)
+    return {"same": state(other) == state(agent), "apart": apart(agent, out)}
+
+
+def apart(agent, out):
+    """What is said where the second process sees another folder than the first."""
+
+    def elsewhere(tensors, folder):
+        write_parts(tensors, out / "elsewhere" if agent.processes.rank else folder)
+
+    try:
+        with patch("agents.training.checkpoint.write_parts", elsewhere):
+            agent.save(out / "apart")
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return "nothing was noticed"
 
 
 def state(agent):

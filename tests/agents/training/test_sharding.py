@@ -1,6 +1,7 @@
 """Two processes that each keep a part of the weights learn what one learns that keeps them all."""
 
 import json
+import re
 import socket
 from types import SimpleNamespace
 
@@ -10,10 +11,12 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from agents.grpo import GRPO, GRPOConfig
 from agents.models.policy import TransformerPolicy
 from agents.models.sharding import copy_over, own_part, own_share, require_shardable, whole
 from agents.training.distributed import Processes
-from tests.agents.toys import make_model
+from agents.training.reference import evaluate_all
+from tests.agents.toys import make_model, make_toy
 from tests.agents.training import in_shards
 from tests.agents.training.processes import start
 
@@ -45,6 +48,27 @@ def test_what_is_not_cut_is_whole_and_one_s_own():
     assert Processes().evened(parts, torch.tensor([0])) == (parts, 1)
 
 
+def test_a_filler_is_read_and_left_out():
+    """A process with fewer parts reads the first text again, which is another's to evaluate."""
+    agent = GRPO(
+        TransformerPolicy(make_model()), make_toy(rows=4), GRPOConfig(episodes=4, group_size=2)
+    )
+    rollout, wanted = agent.collect(), torch.tensor([1, 3])
+    behind = SimpleNamespace(evened=lambda own, filler: ([*own, filler], len(own)))
+    result = evaluate_all(
+        agent.policy,
+        rollout,
+        temperature=1.0,
+        bf16=False,
+        most_tokens=4096,
+        wanted=wanted,
+        processes=behind,
+    )
+    own = torch.tensor([False, True, False, True])[:, None] & rollout.mask
+    torch.testing.assert_close(result.log_probs, rollout.log_probs * own, atol=1e-5, rtol=0)
+    assert result.log_probs[own].all()
+
+
 class Resting:
     """A tensor in parts that rest on the host, of processes that run on GPUs."""
 
@@ -62,6 +86,13 @@ class Resting:
 def test_what_rests_on_the_host_is_put_together_on_the_device():
     """NCCL sends nothing that is on the host."""
     assert whole(Resting()) == "put together on cuda"
+
+
+def test_a_share_of_what_rests_on_the_host_is_there(monkeypatch):
+    """torch cuts a tensor where the processes run."""
+    cut, on_gpu = Resting(), Resting().to("cuda")
+    monkeypatch.setattr("torch.distributed.tensor.distribute_tensor", lambda *_, **__: on_gpu)
+    assert own_share(torch.zeros(2), cut).device == "cpu"
 
 
 def test_a_policy_whose_weights_rest_elsewhere_runs_where_it_ran():
@@ -161,7 +192,7 @@ def test_two_processes_begin_one_goes_on_and_two_again(told):
 def test_a_checkpoint_in_parts_is_the_whole_one_for_any_number_of_processes(told):
     """Read by one process and by two, to the bit; nobody had a weight whole, but for the heads."""
     two, out = [each["resume"] for each in told[1]], told[2]
-    assert all(each["parts"] for each in two)  # one process has compared its own
+    assert all(each["parts"]["same"] for each in two)  # one process has compared its own
     for folder in (out / "parts", out / "parts_again"):
         assert not [*folder.rglob("model.safetensors")]
         held = load_file(folder / "state.safetensors")
@@ -173,6 +204,11 @@ def test_a_checkpoint_in_parts_is_the_whole_one_for_any_number_of_processes(told
             assert len(halves) == 2, place
             sizes = [sum(t.numel() for t in half.values()) for half in halves]
             assert max(sizes) <= 0.51 * sum(sizes), place
+    for place in ("policy", "policy/critic", "reference"):
+        beside = {path.name for path in (out / "from_two" / place).iterdir()}
+        assert {path.name for path in (out / "parts" / place).iterdir()} == (
+            beside - {"model.safetensors"} | {"parts"}
+        )
     kept = (out / name / "reference" / "config.json" for name in ("parts", "parts_again"))
     assert len({path.stat().st_ino for path in kept}) == 1
     whole_model = AutoModelForCausalLM.from_pretrained(out / "from_two" / "policy").state_dict()
@@ -180,6 +216,14 @@ def test_a_checkpoint_in_parts_is_the_whole_one_for_any_number_of_processes(told
     assert all(torch.equal(value, opened[name]) for name, value in whole_model.items())
     assert (out / "adapters" / "policy" / "adapter_model.safetensors").is_file()
     assert not (out / "adapters" / "moments").exists()
+
+
+@pytest.mark.slow
+def test_processes_that_do_not_see_one_folder_write_no_checkpoint(told):
+    main, other = (each["resume"]["parts"]["apart"] for each in told[1])
+    assert re.match(r"of the \d+ numbers of \S+ there are \d+ in .*: the file of another", main)
+    assert other == f"in process 0: {main}"
+    assert not (told[2] / "apart").exists()
 
 
 @pytest.mark.slow
