@@ -226,6 +226,21 @@ def test_a_session_s_cookie_is_out_of_reach_of_scripts_and_other_sites(anna):
     assert "samesite=strict" in cookie
 
 
+def test_behind_tls_a_session_s_cookie_never_travels_in_plain_text(study):
+    """On this machine alone there is no TLS, and a browser would keep back such a cookie."""
+    from starlette.testclient import TestClient
+
+    name = "https://label.example.org"
+    there = make_application(study, Access(OWNER, {"anna": ANNA}), Addresses.of(8765, [name]))
+    said = {}
+    for origin in (name, HOME):
+        client = TestClient(there, base_url=origin)
+        sent = {"token": ANNA, "annotator": ""}
+        entered = client.post("/api/session", json=sent, headers={"Origin": origin})
+        said[origin] = "; secure" in entered.headers["set-cookie"].lower()
+    assert said == {name: True, HOME: False}
+
+
 def test_two_studies_of_one_machine_know_their_own_sessions(application, study, anna):
     """On two ports; a browser keeps one jar for both, and the second page ended the first's."""
     other = make_application(study, Access(BEN, {}), Addresses.of(8765))
