@@ -356,7 +356,10 @@ def _leave(said: str) -> None:
     if rank != "0":
         if said.startswith("\nstopped"):
             sys.exit(1)
-        time.sleep(_SECONDS_FIRST)
+        try:
+            time.sleep(_SECONDS_FIRST)
+        except KeyboardInterrupt:  # by which the launcher ends this one
+            sys.exit(1)
         said = f"process {rank}: {said}"
     sys.exit(said)
 

@@ -162,12 +162,20 @@ def test_of_several_processes_the_main_one_speaks_first(monkeypatch, error, said
 
     waited = []
     monkeypatch.setenv("RANK", "1")
+
+    def ends(_):
+        raise KeyboardInterrupt
+
     monkeypatch.setattr(main.time, "sleep", waited.append)
     monkeypatch.setattr(Command, "load", lambda self: (_config(), fail))
     monkeypatch.setattr(main, "COMMANDS", {"say": HERE})
     with pytest.raises(SystemExit) as left:
         _call(monkeypatch, "say")
     assert (left.value.code, waited) == (said, waits)
+    monkeypatch.setattr(main.time, "sleep", ends)
+    with pytest.raises(SystemExit) as left:
+        _call(monkeypatch, "say")
+    assert left.value.code == 1
 
 
 def test_a_command_s_own_error_imports_nothing(monkeypatch):
