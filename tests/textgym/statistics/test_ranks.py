@@ -78,3 +78,13 @@ def test_too_few_items_and_equal_ones_are_refused():
         rank_correlation([1, 2, 3, 4], [1, 2, 3, 4])
     with pytest.raises(ValueError, match="nothing to rank"):
         rank_correlation([1, 1, 1, 1, 1], [1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize(("t", "first"), [(3.3, (1, 2)), (3.6, (1, 1))])
+def test_a_level_is_shared_out_among_all_that_one_is_compared_with(t, first):
+    """Of five pairs Student's bound is 2.78 for one comparison, and 3.50 for each of two."""
+    apart = t / np.sqrt(5) + np.arange(-2, 3) * np.sqrt(0.4)  # of deviation 1
+    best, *_ = rank_intervals([apart, np.zeros(5), np.full(5, -100.0)])
+    assert (best.low, best.high) == first
+    alone, _ = rank_intervals([apart, np.zeros(5)])
+    assert (alone.low, alone.high) == (1, 1)

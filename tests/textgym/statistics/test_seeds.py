@@ -152,3 +152,9 @@ def test_an_improvement_needs_three_runs_of_as_many_strata():
         improvement([[1.0, 2.0, 3.0]], [[1.0, 2.0, 3.0]] * 2)
     with pytest.raises(ValueError, match="3 or more"):
         improvement([[1.0, 2.0]], [[1.0, 2.0, 3.0]])
+
+
+def test_runs_are_drawn_inside_their_strata():
+    """Those of each are alike, so that no draw inside them changes the middle."""
+    found = seed_interval([[1.0] * 3, [5.0] * 3], np.random.default_rng(0))
+    assert (found.low, found.value, found.high) == (3.0, 3.0, 3.0)
