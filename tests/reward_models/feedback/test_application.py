@@ -386,6 +386,9 @@ def test_the_overview_counts_and_a_disagreement_is_settled_by_the_owner(applicat
         assert f"<bdi>{name}</bdi>" in page
     assert not [writer for writer in WRITERS if writer in page]
     split = page.split('data-pair="')[1].split('"')[0]
+    token = owner.headers.pop("X-CSRF-Token")
+    assert owner.post("/api/adjudicate", {"pair": split}).status_code == 403
+    owner.headers["X-CSRF-Token"] = token
     settled = owner.post("/api/adjudicate", {"pair": split})
     assert settled.status_code == 200
     assert owner.post("/api/adjudicate", {"pair": "f" * 32}).status_code == 409
@@ -425,9 +428,10 @@ def test_tokens_are_in_a_file_that_only_its_owner_reads(tmp_path):
     assert len({access.owner, *again.annotators.values()}) == 3
     session = access.enter(access.owner, "me")
     assert again.session(access.cookie(session)) == session, "a restart ends no session"
-    path.chmod(0o644)
-    with pytest.raises(AccessError, match="others can read"):
-        Access.of_file(path)
+    for others_too in (0o640, 0o620, 0o604):
+        path.chmod(others_too)
+        with pytest.raises(AccessError, match="others can read"):
+            Access.of_file(path)
     for text in ("", "[]", "{}", '{"owner": 3, "annotators": {}}'):
         (tmp_path / "wrong.json").write_text(text)
         (tmp_path / "wrong.json").chmod(0o600)
