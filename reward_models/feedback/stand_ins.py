@@ -23,6 +23,7 @@ _BUSY = 503  # the database cannot be reached, and the same vote may be sent aga
 _CONTRADICTED = 409  # the pair was answered in another tab
 _OK = 200
 _LONGEST_WAIT = 2.0
+_AT_THE_DOOR = 2.0  # seconds of patience where nothing was said yet that could be lost
 _PAIRS = ("compare", "edits")
 
 
@@ -58,7 +59,7 @@ def answer_at_page(
         token: The access file's, or the annotator's own.
         annotator: Who answers, under its name.
         most: After how many answers to stop; None for no bound.
-        patience: How long a failing server is asked again, in seconds.
+        patience: How long a server that fails after it has let them in is asked again, in seconds.
         on_answer: Is told after each answer how many it has given here.
 
     Returns:
@@ -69,10 +70,11 @@ def answer_at_page(
     """
     headers = {"Origin": origin}
 
-    def post(route: str, body: Mapping[str, Any]) -> Any:
+    def post(route: str, body: Mapping[str, Any], patience: float = patience) -> Any:
         return _asked(lambda: client.post(route, json=body, headers=headers), patience)
 
-    entered = _content(post("/api/session", {"token": token, "annotator": annotator.name}))
+    who = {"token": token, "annotator": annotator.name}
+    entered = _content(post("/api/session", who, min(patience, _AT_THE_DOOR)))
     headers["X-CSRF-Token"] = entered["csrf"]
     turn = _content(_asked(lambda: client.get("/api/next"), patience))
     given = 0

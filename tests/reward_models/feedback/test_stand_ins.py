@@ -172,3 +172,16 @@ def test_what_they_have_not_learned_is_said(client, monkeypatch):
     monkeypatch.setattr("reward_models.feedback.stand_ins._PAIRS", ())
     with pytest.raises(PageError, match="asks to compare, which simulated annotators have not"):
         answer_at_page(client, HOME, TOKEN, SURE)
+
+
+def test_where_no_page_is_nobody_waits_as_for_one_that_fails_on_the_way():
+    """With an hour of patience, this would not end."""
+    import socket
+
+    httpx2 = pytest.importorskip("httpx2")
+    with socket.socket() as closed:  # bound, so that nobody else is there, and it does not listen
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        annotator = SimulatedAnnotator(score=quality, seed=0, name="somebody")
+        with httpx2.Client(base_url=url) as client, pytest.raises(httpx2.ConnectError):
+            answer_at_page(client, url, TOKEN, annotator, patience=3600.0)
