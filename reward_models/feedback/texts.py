@@ -12,9 +12,8 @@ import random
 from dataclasses import astuple, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from reward_models.preferences.pairs import Pair
+from reward_models.preferences.pairs import Origin, Pair, Provenance, origins_of_pairs
 from reward_models.preferences.sheets import texts_of_pairs
-from reward_models.preferences.store import Provenance
 from textgym.data.tables import checked_rows, read_rows
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def read_texts(
     *,
     columns: Mapping[str, str] | None = None,
     on_bad: Callable[[ValueError], None] | None = None,
-) -> list[Written]:
+) -> tuple[list[Written], dict[tuple[str, str], Origin]]:
     """Reads the texts of a file, of pairs each of both, to be ranked, rated or marked.
 
     Args:
@@ -137,18 +136,27 @@ def read_texts(
         columns: See ``read_material``.
         on_bad: See ``read_material``.
 
+    Returns:
+        The texts; and by prompt and text where they came from, as far as the file says.
+
     Raises:
         ValueError: As ``read_material``.
         FileNotFoundError: If there is no such file.
     """
     rows = read_rows(name, columns=columns, on_bad=on_bad)
     if not {"completion", "completions"} & rows[0].values.keys():
-        return texts_of_pairs(read_material(name, columns=columns, on_bad=on_bad).pairs)
-    return [
-        (prompt, text.text, text.policy)
+        found = read_material(name, columns=columns, on_bad=on_bad)
+        return texts_of_pairs(found.pairs), origins_of_pairs(found.pairs, found.provenance)
+    texts = [
+        (prompt, text)
         for prompt, known in _by_prompt(checked_rows(rows, _texts_of, on_bad)).items()
         for text in known.values()
     ]
+    return [(prompt, text.text, text.policy) for prompt, text in texts], {
+        (prompt, text.text): Origin(text.policy, text.checkpoint, prompt, text.seed)
+        for prompt, text in texts
+        if text.policy or text.checkpoint
+    }
 
 
 def _of_pairs(rows: Sequence[Row], sides: tuple[str, str], seed: int) -> Material:

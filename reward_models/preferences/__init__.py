@@ -27,10 +27,13 @@ from reward_models.preferences.leases import (
 )
 from reward_models.preferences.pairs import (
     Answer,
+    Origin,
     Pair,
     Preference,
+    Provenance,
     build_pairs,
     majority,
+    origins_of_pairs,
     pair_identity,
     vote_shares,
 )
@@ -48,14 +51,16 @@ from reward_models.preferences.sheets import (
     Judgement,
     Marked,
     Sheet,
+    SheetProvenance,
     learned_from,
     make_sheets,
     mark_lines,
+    origins_of_sheets,
     read_marks,
     texts_of_pairs,
 )
 from reward_models.preferences.splitting import Division, divide, remarks
-from reward_models.preferences.store import PreferenceStore, Provenance, StoreError
+from reward_models.preferences.store import PreferenceStore, StoreError
 
 __all__ = [
     "Answer",
@@ -68,6 +73,7 @@ __all__ = [
     "Judgement",
     "Lease",
     "Marked",
+    "Origin",
     "Pair",
     "Preference",
     "PreferenceData",
@@ -77,6 +83,7 @@ __all__ = [
     "Ranking",
     "Rating",
     "Sheet",
+    "SheetProvenance",
     "SheetVote",
     "SimulatedAnnotator",
     "StoreError",
@@ -95,6 +102,8 @@ __all__ = [
     "majority",
     "make_sheets",
     "mark_lines",
+    "origins_of_pairs",
+    "origins_of_sheets",
     "pair_identity",
     "pairs_of_labels",
     "pairs_of_rankings",

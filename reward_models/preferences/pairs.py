@@ -11,19 +11,22 @@ import json
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "CHOICES",
     "Answer",
     "Choice",
+    "Origin",
     "Pair",
     "Preference",
+    "Provenance",
     "build_pairs",
     "majority",
+    "origins_of_pairs",
     "pair_identity",
     "vote_shares",
 ]
@@ -57,6 +60,36 @@ class Pair:
     policy_b: str = ""
     seed: int = 0
     split: str = "train"
+
+
+class Origin(NamedTuple):
+    """Where one text came from; the fields are those of ``Provenance``."""
+
+    policy: str
+    checkpoint: str
+    prompt: str
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """Where one text of a pair came from.
+
+    Attributes:
+        pair_id: The pair.
+        side: Which of its texts, ``a`` or ``b``.
+        policy: What wrote it.
+        checkpoint: The hash of the weights, empty if there are none.
+        prompt: What the policy was given, which may be more than people are shown.
+        seed: Of this text's sampling; None if there was none.
+    """
+
+    pair_id: str
+    side: Literal["a", "b"]
+    policy: str
+    checkpoint: str = ""
+    prompt: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,3 +275,22 @@ def _opposite(preference: Preference) -> Preference:
 def _digest(*texts: str) -> str:
     """Hashes texts to 32 hexadecimal digits; JSON keeps ("ab", "c") apart from ("a", "bc")."""
     return hashlib.blake2b(json.dumps(texts).encode(), digest_size=16).hexdigest()
+
+
+def origins_of_pairs(
+    pairs: Iterable[Pair], said: Iterable[Provenance]
+) -> dict[tuple[str, str], Origin]:
+    """Where texts of pairs came from, by the prompt that they follow and the text.
+
+    Args:
+        pairs: The pairs; what is said of others is left out.
+        said: What a store, or a file, says of them.
+    """
+    known = {pair.pair_id: pair for pair in pairs}
+    return {
+        (known[each.pair_id].prompt, getattr(known[each.pair_id], each.side)): Origin(
+            each.policy, each.checkpoint, each.prompt, each.seed
+        )
+        for each in said
+        if each.pair_id in known
+    }

@@ -33,6 +33,7 @@ __all__ = [
     "SCHEMA",
     "SHEETS",
     "SHEET_DESK",
+    "SHEET_PROVENANCE",
     "SKIPPED",
     "VERSION",
     "WITHDRAWALS",
@@ -42,9 +43,10 @@ __all__ = [
     "stands",
 ]
 
-VERSION = 3
-"""Of the tables below. In version 1 there were ``pairs`` and ``answers`` alone, and in version 2 no
-sheets; what there was is as it is now."""
+VERSION = 4
+"""Of the tables below. In version 1 there were ``pairs`` and ``answers`` alone, in version 2 no
+sheets, and in version 3 nothing said where their texts came from; what there was is as it is now.
+"""
 
 SKIPPED = "null"
 """What ``judgements`` have in the column ``said`` where nothing was said."""
@@ -196,6 +198,16 @@ def _said(identity: str, subjects: str, kinds: Sequence[sa.Column[Any]]) -> list
     ]
 
 
+def _origin() -> list[sa.Column[Any]]:
+    """The columns of where a text came from."""
+    return [
+        sa.Column("policy", VerbatimText, nullable=False),
+        sa.Column("checkpoint", sa.Text, nullable=False),
+        sa.Column("prompt", VerbatimText, nullable=False),
+        sa.Column("seed", sa.BigInteger),
+    ]
+
+
 SCHEMA = sa.Table(
     "textgym_store",
     METADATA,
@@ -236,10 +248,7 @@ PROVENANCE = sa.Table(
     METADATA,
     sa.Column("pair_id", VerbatimText, sa.ForeignKey("pairs.pair_id"), primary_key=True),
     sa.Column("side", sa.Text, primary_key=True),
-    sa.Column("policy", VerbatimText, nullable=False),
-    sa.Column("checkpoint", sa.Text, nullable=False),
-    sa.Column("prompt", VerbatimText, nullable=False),
-    sa.Column("seed", sa.BigInteger),
+    *_origin(),
     sa.CheckConstraint(sa.column("side").in_(_SIDES), name="text_is_a_or_b"),
 )
 SHEETS = sa.Table(
@@ -252,6 +261,13 @@ SHEETS = sa.Table(
     sa.Column("texts", VerbatimText, nullable=False),
     sa.Column("policies", VerbatimText, nullable=False),
     sa.Column("split", VerbatimText, nullable=False),
+)
+SHEET_PROVENANCE = sa.Table(
+    "sheet_provenance",
+    METADATA,
+    sa.Column("sheet_id", VerbatimText, sa.ForeignKey("sheets.sheet_id"), primary_key=True),
+    sa.Column("place", sa.Integer, primary_key=True, autoincrement=False),
+    *_origin(),
 )
 JUDGEMENTS = sa.Table(
     "judgements",

@@ -22,7 +22,7 @@ from textgym.data.tables import read_rows
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from reward_models.preferences.pairs import Pair
+    from reward_models.preferences.pairs import Origin, Pair
 
 __all__ = [
     "MOST_RANKED",
@@ -32,6 +32,7 @@ __all__ = [
     "Judgement",
     "Marked",
     "Sheet",
+    "SheetProvenance",
     "SheetQuestion",
     "Span",
     "Written",
@@ -41,6 +42,7 @@ __all__ = [
     "learned_from",
     "make_sheets",
     "mark_lines",
+    "origins_of_sheets",
     "read_marks",
     "texts_of_pairs",
 ]
@@ -101,6 +103,27 @@ class Sheet:
         """Gives its columns in a table."""
         lists = {name: json.dumps(getattr(self, name)) for name in ("texts", "policies")}
         return {**asdict(self), **lists}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SheetProvenance:
+    """Where one text of a sheet came from.
+
+    Attributes:
+        sheet_id: The sheet.
+        place: The number of its text, from 0.
+        policy: See ``Provenance``.
+        checkpoint: See ``Provenance``.
+        prompt: See ``Provenance``.
+        seed: See ``Provenance``.
+    """
+
+    sheet_id: str
+    place: int
+    policy: str
+    checkpoint: str = ""
+    prompt: str = ""
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,6 +236,23 @@ def make_sheets(
             "textgym generate --count 4 --out does"
         )
     return sheets
+
+
+def origins_of_sheets(
+    sheets: Iterable[Sheet], origins: Mapping[tuple[str, str], Origin]
+) -> list[SheetProvenance]:
+    """Where the texts of sheets came from, as far as it is known.
+
+    Args:
+        sheets: The sheets.
+        origins: Of texts, by the prompt that they follow and the text.
+    """
+    return [
+        SheetProvenance(sheet_id=sheet.sheet_id, place=place, **origins[at]._asdict())
+        for sheet in sheets
+        for place, text in enumerate(sheet.texts)
+        if (at := (sheet.prompt, text)) in origins
+    ]
 
 
 def checked(sheet: Sheet, shown: Sequence[int], said: Any) -> Any:

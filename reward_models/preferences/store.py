@@ -13,14 +13,14 @@ refused; nothing is rewritten.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import sqlalchemy as sa
 
 from reward_models.preferences.databases import Database, StoreError
-from reward_models.preferences.pairs import CHOICES, Answer, Pair, Preference
+from reward_models.preferences.pairs import CHOICES, Answer, Pair, Preference, Provenance
 from reward_models.preferences.schema import (
     ANSWERS,
     METADATA,
@@ -28,6 +28,7 @@ from reward_models.preferences.schema import (
     PROVENANCE,
     SCHEMA,
     SHEET_DESK,
+    SHEET_PROVENANCE,
     SHEETS,
     VERSION,
     WITHDRAWALS,
@@ -35,40 +36,19 @@ from reward_models.preferences.schema import (
     of_split,
     stands,
 )
-from reward_models.preferences.sheets import Judgement, Sheet
+from reward_models.preferences.sheets import Judgement, Sheet, SheetProvenance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from reward_models.preferences.sheets import SheetQuestion
 
-__all__ = ["PreferenceStore", "Provenance", "StoreError"]
+__all__ = ["PreferenceStore", "StoreError"]
 
 Row = TypeVar("Row", Pair, Answer, Sheet)
 
 _HEADER = 100  # bytes of SQLite's, before which it takes a file for an empty one
 _IDS_PER_QUERY = 500  # SQLite binds at most 999 values a statement in old builds
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provenance:
-    """Where one text of a pair came from.
-
-    Attributes:
-        pair_id: The pair.
-        side: Which of its texts, ``a`` or ``b``.
-        policy: What wrote it.
-        checkpoint: The hash of the weights, empty if there are none.
-        prompt: What the policy was given, which may be more than people are shown.
-        seed: Of this text's sampling; None if there was none.
-    """
-
-    pair_id: str
-    side: Literal["a", "b"]
-    policy: str
-    checkpoint: str = ""
-    prompt: str = ""
-    seed: int | None = None
 
 
 class PreferenceStore:
@@ -123,20 +103,24 @@ class PreferenceStore:
         """
         with self.database.write() as connection:
             new = self._append(connection, PAIRS, PAIRS.c.pair_id, pairs, lambda pair: pair.pair_id)
-            self._say_origins(connection, origins)
+            self._say_origins(connection, PROVENANCE, Provenance, origins)
         return new
 
-    def add_sheets(self, sheets: Sequence[Sheet]) -> int:
+    def add_sheets(self, sheets: Sequence[Sheet], origins: Sequence[SheetProvenance] = ()) -> int:
         """Adds sheets, as ``add_pairs`` does pairs.
+
+        Args:
+            sheets: The sheets.
+            origins: Where their texts came from, as far as it is known.
 
         Returns:
             How many were new.
 
         Raises:
-            StoreError: If another sheet has the same id.
+            StoreError: If another sheet has the same id, or something else was said of a text.
         """
         with self.database.write() as connection:
-            return self._append(
+            new = self._append(
                 connection,
                 SHEETS,
                 SHEETS.c.sheet_id,
@@ -144,6 +128,17 @@ class PreferenceStore:
                 lambda sheet: sheet.sheet_id,
                 Sheet.as_row,
             )
+            self._say_origins(connection, SHEET_PROVENANCE, SheetProvenance, origins)
+        return new
+
+    def sheet_provenance(self) -> list[SheetProvenance]:
+        """Returns where texts of sheets came from, in their order, as far as it was said."""
+        query = (
+            sa.select(SHEET_PROVENANCE)
+            .join(SHEETS, SHEETS.c.sheet_id == SHEET_PROVENANCE.c.sheet_id)
+            .order_by(SHEETS.c.position, SHEET_PROVENANCE.c.place)
+        )
+        return [SheetProvenance(**row) for row in self.database.rows(query)]
 
     def sheets(
         self, question: SheetQuestion | None = None, split: str | None = None
@@ -223,7 +218,7 @@ class PreferenceStore:
             StoreError: If a pair is unknown, or something else was said of a text.
         """
         with self.database.write() as connection:
-            self._say_origins(connection, texts)
+            self._say_origins(connection, PROVENANCE, Provenance, texts)
 
     def provenance(self) -> list[Provenance]:
         """Returns where texts came from, in the order of the pairs, as far as it was said."""
@@ -329,22 +324,30 @@ class PreferenceStore:
             METADATA.create_all(connection)
             connection.execute(SCHEMA.insert(), {"version": VERSION})
 
-    def _say_origins(self, connection: sa.Connection, texts: Sequence[Provenance]) -> None:
+    def _say_origins(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        kind: type[Provenance | SheetProvenance],
+        texts: Sequence[Provenance | SheetProvenance],
+    ) -> None:
         """Inserts where texts came from, as far as it is new; compares the rest."""
         if not texts:
             return
-        said = {
-            (row["pair_id"], row["side"]): Provenance(**row)
-            for row in connection.execute(sa.select(PROVENANCE)).mappings()
-        }
-        new: dict[tuple[str, str], Provenance] = {}
+        names = [column.name for column in table.primary_key]
+
+        def place_of(text: Provenance | SheetProvenance) -> tuple[Any, ...]:
+            return tuple(getattr(text, name) for name in names)
+
+        stored = [kind(**row) for row in connection.execute(sa.select(table)).mappings()]
+        said, new = {place_of(text): text for text in stored}, dict[Any, Any]()
         for text in texts:
-            place = (text.pair_id, text.side)
+            place = place_of(text)
             if said.get(place, new.setdefault(place, text)) != text:
-                raise self._contradiction(f"text {text.side} of {text.pair_id}")
+                raise self._contradiction(f"text {place[1]} of {place[0]}")
         rows = [asdict(text) for place, text in new.items() if place not in said]
         if rows:
-            connection.execute(PROVENANCE.insert(), rows)
+            connection.execute(table.insert(), rows)
 
     def _append(
         self,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from reward_models.feedback.texts import read_material
+from reward_models.feedback.texts import read_material, read_texts
 from textgym.data.tables import SkippedRows
 
 
@@ -130,3 +130,18 @@ def test_bad_rows_are_left_out_and_counted_and_columns_have_other_names(tmp_path
             read_material(name)
     with pytest.raises(ValueError, match=r"texts\.jsonl:1: completions "):
         read_material(write(tmp_path / "texts.jsonl", rows[1:]), on_bad=SkippedRows())
+
+
+@pytest.mark.parametrize("kind", ["texts", "pairs"])
+def test_where_texts_that_are_ranked_came_from_is_read_as_that_of_pairs(tmp_path, kind):
+    """As far as the file says: the second text has no writer."""
+    rows = [
+        {"prompt": "p", "completion": "x", "policy": "w", "checkpoint": "c", "seed": 3},
+        {"prompt": "p", "completion": "y"},
+    ]
+    if kind == "pairs":
+        known = {"policy_a": "w", "checkpoint_a": "c", "seed_a": 3}
+        rows = [{"prompt": "p", "a": "x", "b": "y", **known}]
+    texts, origins = read_texts(write(tmp_path / "texts.jsonl", rows))
+    assert sorted(texts) == [("p", "x", "w"), ("p", "y", "")]
+    assert origins == {("p", "x"): ("w", "c", "p", 3)}

@@ -13,12 +13,19 @@ import pytest
 
 from reward_models.preferences import (
     Answer,
+    Origin,
     Pair,
     Preference,
     PreferenceStore,
     Provenance,
     StoreError,
     make_sheets,
+    origins_of_sheets,
+)
+
+OF_SHEETS = (
+    *("sheet_provenance", "sheet_leases", "sheet_items", "sheet_withdrawals"),
+    *("judgements", "sheets"),
 )
 
 
@@ -325,9 +332,8 @@ def test_a_store_of_the_version_before_gets_what_it_lacks(tmp_path):
     with PreferenceStore(path) as store:
         store.add_pairs([pair(0)])
         store.record_answers([answer(0)])
-    later = ("sheet_leases", "sheet_items", "sheet_withdrawals", "judgements", "sheets")
     with open_raw(path) as raw:
-        for table in (*later, "leases", "items", "withdrawals", "provenance", "textgym_store"):
+        for table in (*OF_SHEETS, "leases", "items", "withdrawals", "provenance", "textgym_store"):
             raw.execute(f"DROP TABLE {table}")
     with PreferenceStore(path) as store:
         assert len(store.preferences()) == 1
@@ -340,7 +346,7 @@ def test_a_store_of_version_2_gets_the_tables_of_sheets_and_keeps_its_answers(tm
         store.add_pairs([pair(0)])
         store.record_answers([answer(0)])
     with open_raw(path) as raw:
-        for table in ("sheet_leases", "sheet_items", "sheet_withdrawals", "judgements", "sheets"):
+        for table in OF_SHEETS:
             raw.execute(f"DROP TABLE {table}")
         raw.execute("UPDATE textgym_store SET version = 2")
         raw.commit()
@@ -351,16 +357,43 @@ def test_a_store_of_version_2_gets_the_tables_of_sheets_and_keeps_its_answers(tm
             assert store.sheets() == sheets
             assert len(store.preferences()) == 1
     with open_raw(path) as raw:
-        assert raw.execute("SELECT version FROM textgym_store").fetchall() == [(3,)]
+        assert raw.execute("SELECT version FROM textgym_store").fetchall() == [(4,)]
+
+
+def test_a_store_of_version_3_keeps_its_sheets_and_is_told_where_their_texts_came_from(tmp_path):
+    path = tmp_path / "votes.sqlite"
+    sheets = make_sheets([("p", "a", "w"), ("p", "b", "v")], "rank")
+    with PreferenceStore(path) as store:
+        store.add_sheets(sheets)
+    with open_raw(path) as raw:
+        raw.execute("DROP TABLE sheet_provenance")
+        raw.execute("UPDATE textgym_store SET version = 3")
+        raw.commit()
+    origins = {
+        ("p", "a"): Origin("w", "f" * 16, "p and more", 7),
+        ("q", "b"): Origin("v", "", "q", 1),
+    }
+    said = origins_of_sheets(sheets, origins)
+    place = sheets[0].texts.index("a")
+    assert [(one.place, one.checkpoint, one.prompt, one.seed) for one in said] == [
+        (place, "f" * 16, "p and more", 7)
+    ]
+    for _ in range(2):
+        with PreferenceStore(path) as store:
+            assert store.add_sheets(sheets, said) == 0
+            assert store.sheets() == sheets
+            assert store.sheet_provenance() == said
+            with pytest.raises(StoreError, match="already names something with another content"):
+                store.add_sheets(sheets, [replace(said[0], seed=8)])
 
 
 def test_a_store_of_another_version_is_refused_in_one_sentence(tmp_path):
     path = tmp_path / "votes.sqlite"
     PreferenceStore(path).close()
     with open_raw(path) as raw:
-        raw.execute("UPDATE textgym_store SET version = 4")
+        raw.execute("UPDATE textgym_store SET version = 5")
         raw.commit()
-    with pytest.raises(StoreError, match=r"version 4, and this textgym reads version 3") as caught:
+    with pytest.raises(StoreError, match=r"version 5, and this textgym reads version 4") as caught:
         PreferenceStore(path)
     assert "\n" not in str(caught.value)
 

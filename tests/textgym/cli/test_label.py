@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reward_models.preferences import Answer, Pair, PreferenceStore
+from reward_models.preferences import Answer, Pair, PreferenceStore, Provenance
 from tests.commands import run_commands
 from tests.programs import require_modules
 from tests.running_page import enter, labelling
@@ -82,8 +82,11 @@ def test_a_store_that_programs_have_answered_is_asked_of_people(tmp_path):
 def test_another_question_is_asked_of_a_store_s_pairs(tmp_path, question, said):
     """Of each text of its pairs, or of those of one prompt together; the pairs stay as they are."""
     path = tmp_path / "preferences.sqlite"
+    origin = Provenance(pair_id="1", side="b", policy="w", checkpoint="c", prompt="p1!", seed=5)
     with PreferenceStore(path) as store:
-        store.add_pairs([Pair(pair_id=str(n), prompt=f"p{n}", a="x", b="y") for n in range(2)])
+        store.add_pairs(
+            [Pair(pair_id=str(n), prompt=f"p{n}", a="x", b="y") for n in range(2)], [origin]
+        )
     arguments = [str(path), "--annotator", "me", "--question", question]
     with labelling(*arguments) as (_, line):
         client, _ = enter(line)
@@ -96,6 +99,10 @@ def test_another_question_is_asked_of_a_store_s_pairs(tmp_path, question, said):
     with PreferenceStore(path) as store:
         assert len(store.judgements(question)) == 1
         assert store.answers() == []
+        (said,) = store.sheet_provenance()
+        (sheet,) = [sheet for sheet in store.sheets() if sheet.sheet_id == said.sheet_id]
+        assert (sheet.prompt, sheet.texts[said.place]) == ("p1", "y")
+        assert (said.policy, said.checkpoint, said.prompt, said.seed) == ("w", "c", "p1!", 5)
     export = ("reward", "export", "--store", str(path), "--out", str(tmp_path / "said.jsonl"))
     (result,) = run_commands((*export, "--question", question))
     assert result.stdout.startswith("1 answers in "), result.stderr

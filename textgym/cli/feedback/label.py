@@ -28,6 +28,8 @@ from reward_models.preferences import (
     HandoutConfig,
     PreferenceStore,
     make_sheets,
+    origins_of_pairs,
+    origins_of_sheets,
     texts_of_pairs,
 )
 from reward_models.preferences.databases import is_database_url
@@ -298,17 +300,17 @@ def _fill_sheets(
         )
     if is_table(config.source):
         columns = parse_columns(config.columns)
-        texts = read_texts(config.source, columns=columns, on_bad=skipped)
-        store.add_sheets(make_sheets(texts, question, most=config.texts, seed=config.seed))
+        texts, origins = read_texts(config.source, columns=columns, on_bad=skipped)
+        sheets = make_sheets(texts, question, most=config.texts, seed=config.seed)
+        store.add_sheets(sheets, origins_of_sheets(sheets, origins))
     elif not store.sheets(question, config.split):
         splits: dict[str, list[Pair]] = {}
         for pair in store.pairs(config.split):
             splits.setdefault(pair.split, []).append(pair)
         for split, pairs in splits.items():
-            texts = texts_of_pairs(pairs)
-            store.add_sheets(
-                make_sheets(texts, question, most=config.texts, seed=config.seed, split=split)
-            )
+            texts, origins = texts_of_pairs(pairs), origins_of_pairs(pairs, store.provenance())
+            sheets = make_sheets(texts, question, most=config.texts, seed=config.seed, split=split)
+            store.add_sheets(sheets, origins_of_sheets(sheets, origins))
     sheets = store.sheets(question, config.split)
     if not sheets:
         of_split = f" of the split {config.split}" if config.split else ""
