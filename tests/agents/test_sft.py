@@ -48,6 +48,15 @@ class _StopAt(TrainerCallback):
             raise KeyboardInterrupt
 
 
+class _Count(TrainerCallback):
+    """How many updates a call makes."""
+
+    steps = 0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.steps += 1
+
+
 def _batch(*rows):
     return collate([[Document(row)] for row in rows], 0)
 
@@ -73,8 +82,10 @@ def test_a_stopped_run_ends_with_the_weights_of_an_unstopped_one(step, tmp_path,
         train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[_StopAt(step)])
     assert not (tmp_path / "m").exists()
     assert len(list(tmp_path.glob("m.checkpoints/*/checkpoint-*"))) == (step - 1) // 4
-    result = train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m")
+    count = _Count()
+    result = train_language_model(CONFIG, TOKENIZER, TEXTS, tmp_path / "m", callbacks=[count])
     assert result["steps"] == 12
+    assert count.steps == 12 - (step - 1) // 4 * 4, "what was done is not done again"
     actual = _weights(tmp_path / "m")
     for name, value in straight.items():
         assert torch.equal(value, actual[name]), name
@@ -432,3 +443,31 @@ def test_what_does_not_fit_is_learned_once_each(length):
     assert [token for one in whole for token in one.ids[one.start :]] == row[1:]
     assert max(len(one.ids) for one in whole) <= length
     assert text_documents(TOKENIZER, ["abcdefgh"], length) == whole[:1]
+
+
+def test_a_seed_decides_the_order_of_rows_from_the_same_first_weights(tmp_path):
+    documents = text_documents(TOKENIZER, TEXTS, 8)
+    found = [
+        _fitted(
+            tmp_path,
+            f"{number}",
+            dataclasses.replace(ADAMW, seed=seed),
+            model=make_language_model(CONFIG, TOKENIZER),
+            documents=documents,
+        )[0]
+        for number, seed in enumerate((0, 0, 1))
+    ]
+    assert _equal(found[0], found[1])
+    assert not _equal(found[0], found[2])
+
+
+def test_a_document_with_a_single_token_to_learn_is_learned(tmp_path):
+    """What has none is left out."""
+    first = make_language_model(CONFIG, TOKENIZER)
+    given = {"documents": [Document([1, 3, 4], 2), Document([1, 3], 2)], "held_out": []}
+    learned, _ = _fitted(
+        tmp_path, "m", ADAMW, model=make_language_model(CONFIG, TOKENIZER), **given
+    )
+    assert not _equal(first, learned)
+    with pytest.raises(ValueError, match="no text to learn from"):
+        _fitted(tmp_path, "n", ADAMW, model=first, **(given | {"documents": [Document([1, 3], 2)]}))

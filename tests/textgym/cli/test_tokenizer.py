@@ -124,3 +124,4 @@ def test_a_choice_of_texts_is_random_repeats_itself_and_keeps_their_order(corpus
     numbers = [int(place.split()[1]) for place in first]
     assert numbers == sorted(numbers)
     assert max(numbers) > 300  # it is no beginning
+    assert sum(number <= 200 for number in numbers) > 10  # and no end

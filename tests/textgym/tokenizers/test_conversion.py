@@ -1,5 +1,7 @@
 """What we train is an ordinary tokenizer of transformers, and says the same ids there."""
 
+import random
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -56,3 +58,15 @@ def test_transformers_opens_the_folder_and_so_do_we(kind, tmp_path):
     assert ordinary.decode(ordinary(text)["input_ids"], skip_special_tokens=True) == text
     assert (ordinary.pad_token_id, ordinary.bos_token_id, ordinary.eos_token_id) == (0, 1, 2)
     assert load_tokenizer(tmp_path).encode(text) == trained.encode(text)
+
+
+def test_many_merges_come_in_the_order_in_which_they_were_found():
+    """Of words from few syllables, where one piece can be made in several ways."""
+    syllables = ("ba", "ab", "na", "an", "ban", "nab", "aba", "ana")
+    rng = random.Random(0)  # noqa: S311 - words, no secret
+    words = ["".join(rng.choices(syllables, k=4)) for _ in range(2000)]
+    trained = train_tokenizer(
+        [" ".join(words[n : n + 20]) for n in range(0, 2000, 20)], 500, kind="bpe"
+    )
+    fast = HuggingFaceTokenizer(as_fast_tokenizer(trained, "bpe"))
+    assert [fast.encode(word) for word in words] == [trained.encode(word) for word in words]
