@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Python compiles what is imported, when it is: a small part of what is installed.
-INSTALL := pip install --quiet --no-compile
+INSTALL := pip install --quiet
+# What a quickstart imports is a small part of what is installed, and Python compiles it when it is.
+LATER := --no-compile
 # One process a core, each with one thread: torch's own threads gain nothing on small models. Who is
 # done takes over tests of who is not.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -25,13 +26,15 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m $(INSTALL) --editable ".[tasks]"
+	$(BIN)/python -m $(INSTALL) $(LATER) --editable ".[tasks]"
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m $(INSTALL) --editable ".[tasks,metrics,constraints,baselines,lora,video,minari,corpus,judge,feedback,postgres,bench,dev]"
-	@$(BIN)/python -m $(INSTALL) --editable ".[questions]" || \
+	$(BIN)/python -m $(INSTALL) $(LATER) --editable ".[tasks,metrics,constraints,baselines,lora,video,minari,corpus,judge,feedback,postgres,bench,dev]"
+	@$(BIN)/python -m $(INSTALL) $(LATER) --editable ".[questions]" || \
 	  echo "reasoning-gym could not be installed (it needs a C compiler): its tests are skipped"
+	@# All of it here, as what warns while it is compiled would end a test that imports it.
+	@$(BIN)/python -W ignore -m compileall -q -j 0 $(VENV)/lib >/dev/null 2>&1 || true
 	@touch $@ $(VENV)/.installed
 
 # Without what they require: each of them would bring a torch, and Tianshou an older pandas as well.
