@@ -5,8 +5,8 @@ those that look at one text; ``datasets.map`` calls them in a row and does witho
 and order of reports. Times are the processor's, children included, and by the clock, best of three.
 
 Memory is the largest resident set of a command of its own, on synthetic texts of about 1,300
-characters: ``BYTES`` for what reads and writes, and for the price of a
-text, for what compares texts with each other.
+characters: ``BYTES`` for what reads and writes, and a twentieth of them, for the price of a text,
+for what compares texts with each other.
 """
 
 import functools
@@ -99,13 +99,13 @@ def test_cleaning_beside_a_plain_map(workers, tmp_path):
 
 
 def _write_texts(path, size):
-    """Texts of 16 of 4,096 blocks of twelve words, until the file is so long; their number.
+    """Texts of 16 of 40,960 blocks of twelve words, until the file is so long; their number.
 
-    No two share a run of 25 words, which has parts of three blocks.
+    A run of 25 words has parts of three blocks, so that hardly two texts share one.
     """
     rng, written, texts = np.random.default_rng(0), 0, 0
     words = [f"w{n}" for n in range(50_000)]
-    blocks = [" ".join(words[n] for n in rng.integers(len(words), size=12)) for _ in range(4096)]
+    blocks = [" ".join(words[n] for n in rng.integers(len(words), size=12)) for _ in range(40_960)]
     with path.open("w") as file:
         while written < size:
             for row in rng.integers(len(blocks), size=(1000, 16)):
