@@ -231,6 +231,7 @@ def test_each_third_pair_is_an_old_one_with_its_sides_swapped(study):
 
 def test_a_known_pair_comes_to_everybody_and_only_when_it_is_due(study):
     work = study(pairs=4, known_every=2, expected={3: "b"})
+    assert work.handout.progress("ann").remaining == 3, "a known one is extra work"
     assert [work.next(), *[work.vote() for _ in range(4)]] == [0, 3, 1, 2, None]
     assert [work.next("bob")] == [3] or work.next("bob") is None
     leases = [lease for lease in work.handout.leases() if lease.purpose == "known"]
