@@ -26,7 +26,7 @@ from textgym.cli.benchmark.people import PeopleConfig, ask_people, people_column
 from textgym.cli.console import bar, say, use_quiet_transformers
 from textgym.cli.parsing import CommandError
 from textgym.cli.policy.policies import environment_arguments, make_envs, make_policy
-from textgym.files import exclusive_folder, finite, write_json
+from textgym.files import exclusive_folder, write_json
 from textgym.rewards import RewardError
 from textgym.statistics.comparisons import paired_difference
 from textgym.statistics.proportions import clustered_wilson
@@ -114,7 +114,7 @@ def _write(config: EvaluateConfig, made: list[Table], console: Console) -> None:
     """Writes page and figures, where a folder is named."""
     if config.out is not None:
         rows = [{"title": t.title, "header": list(t.header), "rows": list(t.rows)} for t in made]
-        write_json(config.out / "evaluation.json", finite({"tables": rows}))
+        write_json(config.out / "evaluation.json", {"tables": rows})
         write_report(
             config.out / "evaluation.html",
             Report(
