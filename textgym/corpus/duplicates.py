@@ -5,6 +5,9 @@ Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3), by dat
 estimate of a Jaccard index from ``NUM_HASHES`` hashes has a standard error of at most
 ``1 / (2 * sqrt(NUM_HASHES))``, so that texts near the threshold fall on either side.
 
+A run of words is hashed by the multilinear family over its words' checksums (Lemire and Kaser 2014,
+"Strongly universal string hashing is fast"), all runs of a text at once.
+
 The signature of a text hangs on the text alone and is made by any worker; who was first is decided
 in order, by one.
 """
@@ -12,6 +15,7 @@ in order, by one.
 from __future__ import annotations
 
 import functools
+import zlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -38,6 +42,7 @@ __all__ = [
 NUM_HASHES = 128
 _RUN = 5  # words
 _SEED, _SCHEME = 1, "affine32"
+_WEIGHTS = np.random.default_rng(_SEED).integers(2**64, size=_RUN, dtype=np.uint64)
 
 
 class Comparison(Protocol):
@@ -128,9 +133,10 @@ def signature(text: str) -> npt.NDArray[np.uint32] | None:
     said = key_of(text).split()
     if len(said) < _RUN:
         return None
-    runs = {" ".join(said[start : start + _RUN]).encode() for start in range(len(said) - _RUN + 1)}
+    checksums = [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in said]
+    words = np.lib.stride_tricks.sliding_window_view(np.array(checksums, np.uint64), _RUN)
     minhash = _minhash()
-    minhash.update_batch(list(runs))
+    minhash.update_batch((words @ _WEIGHTS >> np.uint64(32)).tolist())
     values: npt.NDArray[np.uint32] = np.asarray(minhash.hashvalues, dtype=np.uint32)
     return values
 
@@ -168,6 +174,7 @@ def _minhash(values: npt.NDArray[np.uint32] | None = None) -> Any:
     return _datasketch().MinHash(
         num_perm=NUM_HASHES,
         scheme=_SCHEME,
+        hashfunc=int,  # what it is given are hashes
         hashvalues=values,
         permutations=_permutations(),
     )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["composed", "spaced", "without_mojibake"]
 
 _FORMS = ("NFC", "NFD", "NFKC", "NFKD")
-_SPACES = re.compile(r"[^\S\n]+")
+_SPACES = re.compile(r"[^\S\n]{2,}|[^\S\n ]")  # a space that stands alone is right
 _AROUND_LINES = re.compile(r" ?\n ?")
 _BLANK_LINES = re.compile(r"\n{3,}")
 
