@@ -85,7 +85,9 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     """Brings the singular values of a matrix near 1, and leaves its singular vectors.
 
     Five steps of the Newton-Schulz iteration of Jordan et al. (2024), whose coefficients bring
-    singular values from 0.01 of the largest upwards to between 0.5 and 1.5.
+    singular values from 0.01 of the largest upwards to between 0.5 and 1.5. Each step is a
+    polynomial of the Gram matrix, which is as small as the matrix's smaller side: all five are
+    multiplied with each other first, and once with the matrix.
 
     Args:
         matrix: ``(a, b)``; what is computed has its dtype.
@@ -93,13 +95,24 @@ def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
     Returns:
         Another one of the same shape and dtype.
     """
-    a, b, c = _QUINTIC
     wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
     wide = wide / wide.norm().clamp(min=_LEAST_NORM)
-    for _ in range(_STEPS):
-        gram = wide @ wide.T
-        wide = torch.addmm(wide, torch.addmm(gram, gram, gram, beta=b, alpha=c), wide, beta=a)
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    gram = wide @ wide.T
+    product = step = _quintic(gram)
+    for _ in range(_STEPS - 1):
+        gram = step @ gram @ step
+        step = _quintic(gram)
+        product = step @ product
+    near_one: torch.Tensor = product @ wide
+    return near_one if matrix.shape[0] <= matrix.shape[1] else near_one.T
+
+
+def _quintic(gram: torch.Tensor) -> torch.Tensor:
+    """What a step multiplies the matrix with, ``a + b G + c G^2``."""
+    a, b, c = _QUINTIC
+    step: torch.Tensor = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+    step.diagonal().add_(a)
+    return step
 
 
 class Muon(torch.optim.Muon):
