@@ -1,8 +1,8 @@
 """``textgym quickstart``: from nothing to a language model that a learned reward has improved.
 
-Real text becomes a tokenizer and a language model; pairs of its completions are compared by a
-simulated annotator, whose noisy answers train a reward model; PPO optimises that reward; a judge
-that none of them ever used says whether the texts became what was wanted.
+Real text is cleaned, and becomes a tokenizer and a language model; pairs of its completions are
+compared by a simulated annotator, whose noisy answers train a reward model; PPO optimises that
+reward; a judge that none of them ever used says whether the texts became what was wanted.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def _run(run: Run, config: QuickstartConfig, plan: Plan) -> None:
     """Does what is not done yet, and says what came of it."""
     from agents.reports.gates import verdict
     from textgym.cli.console import say
-    from textgym.cli.quickstart import measuring, stages
+    from textgym.cli.quickstart import measuring, stages, texts
     from textgym.cli.stages import run_stages
 
     console, device = run.console, plan.device
@@ -105,6 +105,7 @@ def _run(run: Run, config: QuickstartConfig, plan: Plan) -> None:
         run,
         _stages(
             plan,
+            ("texts", "Texts", texts.gather_texts),
             ("tokenizer", "Tokenizer", stages.train_the_tokenizer),
             ("judge", "Gold judge", stages.train_the_judge),
             ("precision", "Precision", stages.try_precisions),

@@ -23,6 +23,7 @@ class Plan:
         seed: Of every stage.
         device: Where to compute.
         report_on: The split whose prompts the report is about.
+        texts: Reviews of each pool, at most; None takes all.
         vocabulary: Ids of the tokenizer.
         tokenizer_texts: Reviews that the tokenizer is trained on.
         judge_texts: Labelled reviews that the gold judge learns from; the pool's others test it.
@@ -45,6 +46,7 @@ class Plan:
     seed: int
     device: str
     report_on: str
+    texts: int | None = None
     vocabulary: int = 4096
     tokenizer_texts: int = 2000
     judge_texts: int = 4400
@@ -111,6 +113,7 @@ def make_plan(
             seed=seed,
             device=device,
             report_on=report_on,
+            texts=1600,
             vocabulary=1024,
             tokenizer_texts=300,
             judge_texts=600,

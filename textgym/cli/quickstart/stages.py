@@ -32,9 +32,9 @@ from reward_models.preferences import (
     majority,
 )
 from textgym.cli.feedback.compare import origins_of
+from textgym.cli.quickstart.texts import read_texts
 from textgym.cli.stages import Run, RunError
 from textgym.cli.training import TrainingBar
-from textgym.data.reviews import load_reviews
 from textgym.files import atomic_folder, checkpoint_folder, last_checkpoint, prune
 from textgym.pretrained.precision import time_passes
 from textgym.tokenizers import load_tokenizer, train_tokenizer
@@ -64,7 +64,7 @@ _ANSWERS_AT_ONCE = 256
 
 def train_the_tokenizer(run: Run, plan: Plan) -> Mapping[str, Any]:
     """Trains a vocabulary on some of the language model's reviews."""
-    texts = [review.text for review in load_reviews("language_model")]
+    texts = [record.text for record in read_texts(run, "language_model")]
     tokenizer = train_tokenizer(
         texts, plan.vocabulary, max_texts=plan.tokenizer_texts, seed=plan.seed
     )
@@ -91,17 +91,17 @@ def try_precisions(run: Run, plan: Plan) -> Mapping[str, Any]:
 
 def train_the_judge(run: Run, plan: Plan) -> Mapping[str, Any]:
     """Trains the gold judge on human labels of reviews that nothing else uses."""
-    reviews = load_reviews("judge")
-    learn, test = reviews[: plan.judge_texts], reviews[plan.judge_texts :][:1000]
-    judge = GoldJudge.fit([r.text for r in learn], [r.label for r in learn], seed=plan.seed)
+    reviews = read_texts(run, "judge")
+    texts, labels = [r.text for r in reviews], [r.columns["label"] for r in reviews]
+    learn, test = slice(plan.judge_texts), slice(plan.judge_texts, plan.judge_texts + 1000)
+    judge = GoldJudge.fit(texts[learn], labels[learn], seed=plan.seed)
     judge.save(run.out / "judge")
-    openings = [" ".join(r.text.split()[:30]) for r in test]
-    labels = [r.label for r in test]
+    openings = [" ".join(text.split()[:30]) for text in texts[test]]
     positive = judge.score(openings)
-    likelihood = np.where(np.asarray(labels) == 1, positive, 1 - positive)
+    likelihood = np.where(np.asarray(labels[test]) == 1, positive, 1 - positive)
     return {
-        "accuracy": judge.accuracy([r.text for r in test], labels),
-        "accuracy_on_30_words": judge.accuracy(openings, labels),
+        "accuracy": judge.accuracy(texts[test], labels[test]),
+        "accuracy_on_30_words": judge.accuracy(openings, labels[test]),
         "log_loss_on_30_words": float(-np.log(likelihood).mean()),
     }
 
@@ -129,7 +129,7 @@ class _History(TrainerCallback):
 def train_the_language_model(run: Run, plan: Plan) -> Mapping[str, Any]:
     """Trains the model that all later stages start from."""
     tokenizer = load_tokenizer(run.out / "tokenizer.model")
-    texts = [review.text for review in load_reviews("language_model")]
+    texts = [record.text for record in read_texts(run, "language_model")]
     with run.bar("Language model") as bar:
         figures = train_language_model(
             plan.language_model,
@@ -140,7 +140,7 @@ def train_the_language_model(run: Run, plan: Plan) -> Mapping[str, Any]:
             callbacks=[TrainingBar(bar), _History(run.out / "logs" / "language_model")],
         )
     model = TransformerPolicy.from_pretrained(run.out / "language_model", plan.device).model
-    unseen = [review.text for review in load_reviews("validation")]
+    unseen = [record.text for record in read_texts(run, "validation")]
     row = plan.language_model.row_tokens
     return {**figures, "perplexity": perplexity(model, tokenizer, unseen, row)}
 

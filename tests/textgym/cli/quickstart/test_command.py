@@ -130,6 +130,7 @@ def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path, straight):
         process.wait()
     finished = _run(*SMOKE, killed)
     assert finished.returncode == 0, finished.stderr
+    assert "Texts: done before" in finished.stdout
     assert "Tokenizer: done before" in finished.stdout
     assert _figures(straight) == _figures(killed)
     assert (straight / "samples.json").read_text() == (killed / "samples.json").read_text()
@@ -141,6 +142,8 @@ def test_a_killed_run_goes_on_and_ends_as_an_unkilled_one(tmp_path, straight):
 def test_a_run_directory_holds_what_was_promised(straight):
     for name in (
         "config.json",
+        "texts/language_model.jsonl",
+        "texts/report/report.html",
         "tokenizer.model",
         "language_model/model.safetensors",
         "preferences.sqlite",
