@@ -18,7 +18,7 @@ route                    takes, gives
                          answer under it, or to an answered item, is 409
 ``POST /api/undo``       ``{"key"}``; the *turn* whose answer was taken back, 409 where none is
 ``GET /overview``        for the owner: counts, agreement, who did what, disagreements
-``POST /api/adjudicate`` for the owner: ``{"pair"}``, as the overview names it; its *turn*
+``POST /api/adjudicate`` for the owner: ``{"subject"}``, as the overview names it; its *turn*
 ``GET /export.jsonl``    for the owner: the answers as ``textgym reward train`` reads them
 =======================  ==========================================================================
 

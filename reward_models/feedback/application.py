@@ -167,12 +167,12 @@ class _Pages:
         return await self._turn(session.annotator, lease)
 
     async def adjudicate(self, request: Request) -> Response:
-        """Hands out a pair that people disagree about."""
+        """Hands out what people disagree about."""
         session = self._owner(self._poster(request))
-        name = _text(await _body(request), "pair", empty=False)
+        name = _text(await _body(request), "subject", empty=False)
         items = await run_in_threadpool(self._handout.items)
-        pair = next((item.subject for item in items if public_name(item.subject) == name), "")
-        lease = await run_in_threadpool(self._handout.assign, pair, session.annotator)
+        subject = next((item.subject for item in items if public_name(item.subject) == name), "")
+        lease = await run_in_threadpool(self._handout.assign, subject, session.annotator)
         return await self._turn(session.annotator, lease)
 
     async def overview(self, request: Request) -> Response:

@@ -8,13 +8,14 @@ Simplification: everything is read and counted anew for each look at the page.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import statistics
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reward_models.feedback.judged import units_of
+from reward_models.feedback.judged import contradiction, units_of
 from reward_models.measuring.agreement import (
     answer_table,
     krippendorff_alpha,
@@ -22,6 +23,7 @@ from reward_models.measuring.agreement import (
     percent_agreement,
 )
 from reward_models.measuring.annotators import quality_report
+from reward_models.preferences.pairs import Pair
 from reward_models.preferences.sheets import RATINGS, SHEET_QUESTIONS, latest_judgements
 from textgym.statistics.bootstrap import Estimate
 from textgym.statistics.proportions import wilson_interval
@@ -34,13 +36,20 @@ if TYPE_CHECKING:
     from reward_models.preferences.handout import Handout
     from reward_models.preferences.leases import Lease
     from reward_models.preferences.pairs import Answer
-    from reward_models.preferences.sheets import Judgement, SheetQuestion
+    from reward_models.preferences.sheets import Judgement, Sheet, SheetQuestion
     from reward_models.preferences.store import PreferenceStore
 
 __all__ = ["public_name", "summarise"]
 
 _SHOWN = 50  # disagreements on the page
 _EXCERPT = 600  # characters of a text among them
+_SPLIT: dict[str, str] = {
+    "compare": "pairs of which people prefer different texts",
+    "rank": "sets of texts that people put in different orders",
+    "rate": "texts whose ratings are two or more apart",
+    "spans": "texts of which one marks as bad what another marks as good",
+}
+_SAID = {"a": "first", "b": "second", "both_bad": "both bad"}
 _REPETITIONS = 200  # of intervals that are drawn anew for each look
 
 
@@ -59,11 +68,6 @@ def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
         return _summarise_sheets(store, handout, handout.question)
     answers, leases = store.answers(), handout.leases()
     latest = {(answer.pair_id, answer.annotator): answer for answer in answers}
-    settled = {
-        lease.pair.pair_id
-        for lease in leases
-        if lease.purpose == "adjudication" and lease.state == "answered"
-    }
     items = handout.items()
     answered = {pair_id for pair_id, _ in latest}
     counts = store.answer_counts()
@@ -82,20 +86,20 @@ def summarise(store: PreferenceStore, handout: Handout) -> dict[str, Any]:
         "chosen": dict(Counter(item.chosen_by for item in items)),
         "agreement": _agreement_of(report),
         "annotators": _annotators(answers, leases, report),
-        "disagreements": _disagreements(store, latest, settled),
+        "disagreements": _disagreements(store, latest, _settled(leases)),
     }
 
 
-def public_name(pair_id: str) -> str:
-    """Names a pair on a page, where its id could say who wrote its texts."""
-    return hashlib.blake2b(pair_id.encode(), digest_size=16).hexdigest()
+def public_name(subject: str) -> str:
+    """Names a pair or a sheet on a page, where its id could say who wrote its texts."""
+    return hashlib.blake2b(subject.encode(), digest_size=16).hexdigest()
 
 
 def _summarise_sheets(
     store: PreferenceStore, handout: Handout, question: SheetQuestion
 ) -> dict[str, Any]:
     """As ``summarise``, of texts that are ranked, rated or marked."""
-    judgements, items = store.judgements(question), handout.items()
+    judgements, items, leases = store.judgements(question), handout.items(), handout.leases()
     latest = latest_judgements(judgements)
     said = [each for each in latest if each.said is not None]
     answered = {each.sheet_id for each in latest}
@@ -110,7 +114,7 @@ def _summarise_sheets(
         "progress": {
             "pairs": len(items),
             "answered": sum(item.subject in answered for item in items),
-            "in_hand": sum(lease.state == "open" for lease in handout.leases()),
+            "in_hand": sum(lease.state == "open" for lease in leases),
         },
         "counts": {**counts, "skip": skips},
         "left_out": {"skip": skips},
@@ -131,7 +135,7 @@ def _summarise_sheets(
             for name in sorted({each.annotator for each in judgements})
             for own in [[each for each in judgements if each.annotator == name]]
         ],
-        "disagreements": {"number": 0, "shown": []},
+        "disagreements": _contradictions(sheets, said, _settled(leases), question),
     }
 
 
@@ -261,19 +265,76 @@ def _disagreements(
     ]
     return {
         "number": len(split),
+        "what": _SPLIT["compare"],
         "shown": [
             {
-                "pair": public_name(pair.pair_id),
+                "subject": public_name(pair.pair_id),
                 "prompt": _excerpt(pair.prompt),
-                "a": _excerpt(pair.a),
-                "b": _excerpt(pair.b),
+                "texts": [("First text", _excerpt(pair.a)), ("Second text", _excerpt(pair.b))],
                 "answers": [
-                    {"annotator": name, "answer": answer.answer, "note": answer.note}
+                    (name, _SAID.get(answer.answer, answer.answer), answer.note)
                     for name, answer in sorted(given[pair.pair_id].items())
                 ],
             }
             for pair in split[:_SHOWN]
         ],
+    }
+
+
+def _contradictions(
+    sheets: Mapping[str, Sheet],
+    said: Sequence[Judgement],
+    settled: set[str],
+    question: SheetQuestion,
+) -> dict[str, Any]:
+    """The sheets of which two people say what cannot both be right, the farthest apart first."""
+    given: dict[str, list[Judgement]] = defaultdict(list)
+    for each in sorted(said, key=lambda each: each.annotator):
+        given[each.sheet_id].append(each)
+    apart = {
+        name: max(contradiction(question, one.said, other.said) for one, other in two)
+        for name, of_sheet in given.items()
+        if name not in settled and (two := list(itertools.combinations(of_sheet, 2)))
+    }
+    split = sorted((name for name, far in apart.items() if far), key=lambda name: -apart[name])
+    return {
+        "number": len(split),
+        "what": _SPLIT[question],
+        "shown": [
+            {
+                "subject": public_name(name),
+                "prompt": _excerpt(sheets[name].prompt),
+                "texts": [
+                    (f"Text {number}" if question == "rank" else "Text", _excerpt(text))
+                    for number, text in enumerate(sheets[name].texts, 1)
+                ],
+                "answers": [
+                    (each.annotator, _in_words(sheets[name], each), each.note)
+                    for each in given[name]
+                ],
+            }
+            for name in split[:_SHOWN]
+        ],
+    }
+
+
+def _in_words(sheet: Sheet, judgement: Judgement) -> str:
+    """What somebody said of a sheet, for whoever settles it."""
+    said = judgement.said
+    if sheet.question == "rate":
+        return str(said)
+    if sheet.question == "rank":
+        return "text " + ", then ".join(str(number + 1) for number in said)
+    marks = [f"{mark} “{sheet.texts[0][start:end]}”" for start, end, mark in said]
+    return _excerpt(", ".join(marks)) or "nothing marked"
+
+
+def _settled(leases: Sequence[Lease]) -> set[str]:
+    """What somebody was handed to settle, and answered."""
+    return {
+        lease.pair.pair_id if isinstance(lease.subject, Pair) else lease.sheet.sheet_id
+        for lease in leases
+        if lease.purpose == "adjudication" and lease.state == "answered"
     }
 
 

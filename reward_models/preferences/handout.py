@@ -198,17 +198,17 @@ class Handout:
             return self._lease(connection, annotator, last["item"], last["purpose"], shown)
 
     def assign(self, subject: str, annotator: str) -> Lease:
-        """Hands a certain pair to somebody who settles it, whatever its quota.
+        """Hands a certain pair or sheet to somebody who settles it, whatever its quota.
 
         Raises:
-            ConflictError: If the pair is no item.
+            ConflictError: If it is no item.
         """
         with self._database.write() as connection:
             items = self._desk.items
             one = sa.select(items.c.item).where(self._desk.item_subject == subject)
             item = connection.scalar(one)
             if item is None:
-                raise ConflictError(f"{subject!r} is not among the pairs that are handed out")
+                raise ConflictError(f"{subject!r} is not among what is handed out")
             for other in self._open_leases(connection, self._desk.leases.c.annotator == annotator):
                 self._end(connection, other, "returned")
             shown = self._arranged(connection, subject, annotator)

@@ -1,6 +1,8 @@
 """The page's server does what its routes promise, and what no page of ours asks it refuses."""
 
+import html
 import json
+import re
 import stat
 import time
 
@@ -15,6 +17,7 @@ from reward_models.preferences import (
     HandoutConfig,
     Pair,
     PreferenceStore,
+    SheetVote,
     WorkItem,
     make_sheets,
 )
@@ -183,7 +186,7 @@ def test_what_no_page_of_ours_sends_is_403_and_no_row(study, anna, wrong):
     for path, body in (
         ("/api/vote", {"lease": lease, "answer": "left", "key": "k"}),
         ("/api/undo", {"key": "k"}),
-        ("/api/adjudicate", {"pair": public_name(study.store.pairs()[0].pair_id)}),
+        ("/api/adjudicate", {"subject": public_name(study.store.pairs()[0].pair_id)}),
     ):
         refused = anna.client.post(path, json=body, headers=headers)
         assert refused.status_code == 403, path
@@ -268,7 +271,7 @@ def test_an_annotator_sees_no_overview_and_takes_nothing_away(study, anna):
     for path in ("/overview", "/export.jsonl"):
         assert anna.client.get(path).status_code == 403
     pair = public_name(study.store.pairs()[0].pair_id)
-    assert anna.post("/api/adjudicate", {"pair": pair}).status_code == 403
+    assert anna.post("/api/adjudicate", {"subject": pair}).status_code == 403
 
 
 def test_no_response_names_a_writer_or_says_more_than_it_must(application, study, anna):
@@ -385,13 +388,13 @@ def test_the_overview_counts_and_a_disagreement_is_settled_by_the_owner(applicat
     for name in ("anna", "ben"):
         assert f"<bdi>{name}</bdi>" in page
     assert not [writer for writer in WRITERS if writer in page]
-    split = page.split('data-pair="')[1].split('"')[0]
+    split = page.split('data-subject="')[1].split('"')[0]
     token = owner.headers.pop("X-CSRF-Token")
-    assert owner.post("/api/adjudicate", {"pair": split}).status_code == 403
+    assert owner.post("/api/adjudicate", {"subject": split}).status_code == 403
     owner.headers["X-CSRF-Token"] = token
-    settled = owner.post("/api/adjudicate", {"pair": split})
+    settled = owner.post("/api/adjudicate", {"subject": split})
     assert settled.status_code == 200
-    assert owner.post("/api/adjudicate", {"pair": "f" * 32}).status_code == 409
+    assert owner.post("/api/adjudicate", {"subject": "f" * 32}).status_code == 409
     assert owner.vote("left").status_code == 200
     assert "2 pairs of which people prefer different texts" in owner.client.get("/overview").text
     lines = owner.client.get("/export.jsonl").text.splitlines()
@@ -474,6 +477,70 @@ def sheets(request, tmp_path):
             ]
         )
         yield Study(store=store, handout=handout, rubric="")
+
+
+OPPOSED = {  # what two people say of three texts or of one, and how the overview puts it
+    "rank": ([0, 1, 2], [0, 2, 1], "text 1, then 2, then 3", "text 1, then 3, then 2"),
+    "rate": (2, 4, "2", "4"),
+    "spans": (
+        [[0, 3, "good"]],
+        [[2, 5, "bad"]],
+        "good “{0[0]}{0[1]}{0[2]}”",
+        "bad “{0[2]}{0[3]}{0[4]}”",
+    ),
+}
+ALIKE = {"rank": [[0, 1, 2]] * 2, "rate": [3, 4], "spans": [[[0, 3, "good"]], [[3, 5, "bad"]]]}
+
+
+def by_number(question, said, order):
+    """What is sent for an order of numbers, where the texts stand as they were drawn."""
+    return [order.index(number) for number in said] if question == "rank" else said
+
+
+def judged(store, handout, name, said):
+    """Somebody says something of what comes next."""
+    lease = handout.next(name)
+    sent = by_number(handout.question, said, lease.order)
+    handout.answer(SheetVote(lease=lease.lease, annotator=name, said=sent, key="k"))
+    return lease.sheet
+
+
+def test_sheets_that_people_contradict_each_other_about_are_settled(sheets):
+    question = sheets.handout.question
+    config = HandoutConfig(repeat_every=0, answers=2)
+    handout = Handout(sheets.store, config, question=question)
+    handout.fill(sheets.handout.items())
+    study = Study(store=sheets.store, handout=handout, rubric="")
+    owner = Person(make_application(study, Access(OWNER, {}), Addresses.of(8765)), OWNER, "owner")
+    one, other, *words = OPPOSED[question]
+    sheet = judged(sheets.store, handout, "anna", one)
+    page = owner.client.get("/overview").text
+    assert "data-subject" not in page, "of one person nobody is of another opinion"
+    assert sheet == judged(sheets.store, handout, "ben", other)
+    page = owner.client.get("/overview").text
+    assert re.search(r">1 (sets of )?texts .*, and that are not settled", page)
+    for name, said in zip(("anna", "ben"), words, strict=True):
+        shown = html.escape(said.format(sheet.texts[0])).replace("&quot;", "&#34;")
+        assert f"<bdi>{name}</bdi>: <bdi>{shown}</bdi>" in page
+    assert "<script>alert" not in page
+    assert not any(writer in page for writer in WRITERS)
+    if question != "rank":  # of which there is one alone
+        for name, said in zip(("anna", "ben"), ALIKE[question], strict=True):
+            judged(sheets.store, handout, name, said)
+        page = owner.client.get("/overview").text
+    (split,) = re.findall('data-subject="(.*?)"', page)
+    assert sheet.sheet_id not in page
+    settled = owner.post("/api/adjudicate", {"subject": split}).json()["item"]
+    assert sorted(settled["texts"]) == sorted(sheet.texts)
+    assert split in owner.client.get("/overview").text, "it is not settled before it is answered"
+    vote = {"lease": settled["lease"], "said": ALIKE[question][0], "key": "k"}
+    assert owner.post("/api/vote", vote).status_code == 200
+    page = owner.client.get("/overview").text
+    assert "data-subject" not in page
+    assert "<bdi>owner</bdi>" in page
+    assert len(sheets.store.judgements()) == (3 if question == "rank" else 5)
+    owner.post("/api/undo", {"key": "u"})
+    assert split in owner.client.get("/overview").text, "what was taken back settles nothing"
 
 
 def test_a_sheet_is_shown_judged_and_exported(sheets):

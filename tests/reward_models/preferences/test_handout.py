@@ -279,7 +279,7 @@ def test_a_pair_can_be_handed_to_one_who_settles_it(study):
     work.vote(annotator="owner")
     assert [answer.annotator for answer in work.store.answers()] == ["ann", "owner"]
     assert work.taken() == [1]
-    with pytest.raises(ConflictError, match="not among the pairs"):
+    with pytest.raises(ConflictError, match="not among what is handed out"):
         work.handout.assign("pair 7", "owner")
 
 
