@@ -11,7 +11,7 @@ import pytest
 from reward_models.feedback.access import Access, AccessError
 from reward_models.feedback.application import MAX_BODY, Study, make_application
 from reward_models.feedback.gate import Addresses
-from reward_models.feedback.overview import public_name
+from reward_models.feedback.overview import public_name, summarise
 from reward_models.preferences import (
     Handout,
     HandoutConfig,
@@ -541,6 +541,15 @@ def test_sheets_that_people_contradict_each_other_about_are_settled(sheets):
     assert len(sheets.store.judgements()) == (3 if question == "rank" else 5)
     owner.post("/api/undo", {"key": "u"})
     assert split in owner.client.get("/overview").text, "what was taken back settles nothing"
+
+
+def test_of_one_person_the_latest_opinion_counts(sheets):
+    question = sheets.handout.question
+    handout = Handout(sheets.store, HandoutConfig(repeat_every=2), question=question)
+    one, other, *_ = OPPOSED[question]
+    sheet = judged(sheets.store, handout, "anna", one)
+    assert sheet == judged(sheets.store, handout, "anna", other), "it comes again"
+    assert summarise(sheets.store, handout)["disagreements"]["number"] == 0
 
 
 def test_a_sheet_is_shown_judged_and_exported(sheets):

@@ -1,17 +1,23 @@
 """``textgym label``: one command, a page on this machine alone, and an end that loses nothing."""
 
 import json
+import queue
 import re
 import signal
 import stat
+import threading
 from pathlib import Path
 
+import filelock
 import pytest
 
 from reward_models.preferences import Answer, Pair, PreferenceStore, Provenance
 from tests.commands import run_commands
 from tests.programs import require_modules
 from tests.running_page import enter, labelling
+from textgym.cli.feedback import label as module
+from textgym.cli.feedback.label import LabelConfig, label
+from textgym.cli.parsing import CommandError
 
 require_modules("starlette", "uvicorn", extra="feedback")
 require_modules("httpx2", extra="judge")
@@ -107,6 +113,43 @@ def test_another_question_is_asked_of_a_store_s_pairs(tmp_path, question, said):
     (result,) = run_commands((*export, "--question", question))
     assert result.stdout.startswith("1 answers in "), result.stderr
     assert "left out: 0 skip" in result.stdout
+
+
+def test_a_start_that_fails_takes_no_file_of_another_away(tmp_path, monkeypatch):
+    """Another command comes while the first is about to fail, and has a page before or after it."""
+    texts = tmp_path / "pairs.jsonl"
+    texts.write_text('{"a": "x", "b": "y"}\n')
+    came, there = queue.SimpleQueue(), []
+
+    class Lock(filelock.FileLock):
+        def acquire(self, *given, **named):
+            if threading.current_thread() is not threading.main_thread():
+                came.put("waits")
+            return super().acquire(*given, **named)
+
+    def served(study, *_):
+        there.append(texts.with_suffix(".sqlite").exists())
+        came.put("serves")
+
+    study_of, others = module._study, []
+
+    def meanwhile(config, *rest):
+        if config.split and not others:
+            others.append(threading.Thread(target=label, args=(LabelConfig(source=str(texts)),)))
+            others[0].start()
+            came.get(timeout=60)
+        return study_of(config, *rest)
+
+    monkeypatch.setattr("reward_models.feedback.serving.serve", served)
+    monkeypatch.setattr(module, "_study", meanwhile)
+    monkeypatch.setattr(filelock, "FileLock", Lock)
+    with pytest.raises(CommandError, match="no pairs of the split test"):
+        label(LabelConfig(source=str(texts), split="test"))
+    others[0].join(timeout=60)
+    assert there == [True]
+    with PreferenceStore(texts.with_suffix(".sqlite")) as store:
+        assert len(store.pairs()) == 1
+    assert texts.with_suffix(".access.json").exists()
 
 
 def test_what_is_wrong_is_one_line(tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import sys
+import tempfile
 import webbrowser
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +42,8 @@ from textgym.data.packages import Package
 from textgym.data.tables import SkippedRows, is_table, parse_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from reward_models.feedback.application import Study
     from reward_models.preferences import Pair
     from reward_models.preferences.leases import Question, Side
@@ -178,14 +182,7 @@ def label(config: LabelConfig, console: Console | None = None) -> None:
     skipped = SkippedRows() if config.skip_bad_rows else None
     try:
         place = Place(host=config.host, port=config.port, urls=config.urls)
-        files = [path] if is_database_url(where) else [path, Path(where)]
-        absent = [each for each in files if not each.exists()]
-        with contextlib.ExitStack() as undoing, PreferenceStore(where) as store:
-            for each in absent:
-                undoing.callback(each.unlink, missing_ok=True)
-            access = Access.of_file(path, config.annotators)
-            study = _study(config, store, skipped)
-            undoing.pop_all()  # from here on there is something in them
+        with _started(config, where, path, skipped) as (access, study):
             if skipped is not None:
                 say(console, *skipped.notes)
             with contextlib.suppress(KeyboardInterrupt):  # the way to stop it
@@ -198,6 +195,36 @@ def label(config: LabelConfig, console: Console | None = None) -> None:
     except (AccessError, ServingError, ValueError, TypeError) as error:
         raise CommandError(str(error)) from error
     say(console, f"Every answer is in {_plain(where)}; the same command goes on from here.")
+
+
+@contextlib.contextmanager
+def _started(
+    config: LabelConfig, where: str, path: Path, skipped: SkippedRows | None
+) -> Iterator[tuple[Access, Study]]:
+    """Opens and fills what the page needs; where that fails, the files that it made go again.
+
+    One command at a time starts on a store, so that none takes another's new file for its own.
+    """
+    from filelock import FileLock
+
+    files = [path] if is_database_url(where) else [path, Path(where)]
+    # The lock's file stays behind, so it is not beside the user's.
+    whose = os.fsencode(f"{Path.home()} {files[-1].resolve()}")
+    name = hashlib.blake2b(whose, digest_size=16)
+    lock = FileLock(Path(tempfile.gettempdir()) / f"textgym-{name.hexdigest()}.lock")
+    with contextlib.ExitStack() as opened:
+        with lock:
+            absent = [each for each in files if not each.exists()]
+            try:
+                store = opened.enter_context(PreferenceStore(where))
+                access = Access.of_file(path, config.annotators)
+                study = _study(config, store, skipped)
+            except BaseException:
+                opened.close()  # before its file goes
+                for each in absent:
+                    each.unlink(missing_ok=True)
+                raise
+        yield access, study
 
 
 def _store_of(config: LabelConfig) -> str:
