@@ -1,11 +1,11 @@
 """Train, validation and test, none of which knows the others; and whether that holds of any data.
 
-What hangs together is never divided: texts that are near duplicates of each other, texts of one
-document, texts that share a column's value. A group goes where a hash of its first text says, so
-that it stays there when others come or go.
+What hangs together is never divided: texts that are near duplicates of each other, texts that share
+a passage of 25 words, texts of one document, texts that share a column's value. A group goes where
+a hash of its first text says, so that it stays there when others come or go.
 
 Texts are read one at a time, and what they are compared by is kept: it grows with their number, and
-a little with their length where shared runs of words are looked for.
+by some bytes a word.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from textgym.corpus.duplicates import clusters, signature
+from textgym.corpus.duplicates import clusters, run_hashes, signature
 from textgym.data.prose import key_of
 from textgym.data.split import assign
 from textgym.statistics.linked import connected
@@ -73,6 +73,7 @@ def divide(
     """
     links: list[list[Hashable]] = []
     homes: list[str] = []
+    runs: list[npt.NDArray[np.int64]] = []
 
     def signatures() -> Iterator[npt.NDArray[np.uint32] | None]:
         for record in records:
@@ -83,13 +84,27 @@ def divide(
                 link.append(("by", _value(record, by)))
             links.append(link)
             homes.append(assign(key, shares))
+            runs.append(_runs(key))
             yield signature(record.text)
 
     for link, group in zip(links, clusters(signatures(), threshold), strict=True):
         link.append(("near", group))
+    for one, other in _sharing(runs):
+        links[one].append(("passage", one))
+        links[other].append(("passage", one))
     first: dict[int, str] = {}
     groups = connected(links)
     return [first.setdefault(group, home) for group, home in zip(groups, homes, strict=True)]
+
+
+def _sharing(runs: list[npt.NDArray[np.int64]]) -> list[list[int]]:
+    """Texts that have a run of words in common: enough pairs that they hang together."""
+    values = np.concatenate([*runs, np.empty(0, np.int64)])
+    order = np.argsort(values, kind="stable")
+    owners = np.repeat(np.arange(len(runs), dtype=np.int32), [len(each) for each in runs])[order]
+    equal = values[order][1:] == values[order][:-1]
+    pairs = np.stack([owners[:-1][equal], owners[1:][equal]], axis=-1)
+    return np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0).tolist()  # type: ignore[no-any-return] # numpy's
 
 
 def _value(record: Record, column: str) -> str:
@@ -119,7 +134,7 @@ def leaks(texts: Iterable[tuple[str, Record]], *, threshold: float = 0.8) -> lis
             key = key_of(record.text)
             keys[_EQUAL].append(np.array([hash(key)]))
             keys[_DOCUMENT].append(np.array([hash(record.source)]))
-            keys[_PASSAGE].append(_runs(key.split()))
+            keys[_PASSAGE].append(_runs(key))
             yield signature(record.text)
 
     keys[_NEAR] = [np.array([group]) for group in clusters(signatures(), threshold)]
@@ -132,10 +147,9 @@ def leaks(texts: Iterable[tuple[str, Record]], *, threshold: float = 0.8) -> lis
     ]
 
 
-def _runs(said: list[str]) -> npt.NDArray[np.int64]:
-    """A hash of each run of so many words, which this process alone can compare."""
-    starts = range(len(said) - _RUN + 1)
-    return np.array([hash(" ".join(said[start : start + _RUN])) for start in starts], np.int64)
+def _runs(key: str) -> npt.NDArray[np.int64]:
+    """A hash of each run of so many words."""
+    return run_hashes(key.split(), _RUN).view(np.int64)
 
 
 def _shared(

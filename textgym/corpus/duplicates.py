@@ -25,7 +25,7 @@ from textgym.data.prose import key_of
 from textgym.statistics.linked import connected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -36,13 +36,13 @@ __all__ = [
     "Near",
     "clusters",
     "make_comparison",
+    "run_hashes",
     "signature",
 ]
 
 NUM_HASHES = 128
 _RUN = 5  # words
 _SEED, _SCHEME = 1, "affine32"
-_WEIGHTS = np.random.default_rng(_SEED).integers(2**64, size=_RUN, dtype=np.uint64)
 
 
 class Comparison(Protocol):
@@ -130,15 +130,31 @@ def make_comparison(name: str, given: Mapping[str, str]) -> Comparison:
 
 def signature(text: str) -> npt.NDArray[np.uint32] | None:
     """The MinHash of a text's runs of five words, ``(NUM_HASHES,)`` uint32; None if it has none."""
-    said = key_of(text).split()
-    if len(said) < _RUN:
+    runs = run_hashes(key_of(text).split(), _RUN)
+    if not len(runs):
         return None
-    checksums = [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in said]
-    words = np.lib.stride_tricks.sliding_window_view(np.array(checksums, np.uint64), _RUN)
     minhash = _minhash()
-    minhash.update_batch((words @ _WEIGHTS >> np.uint64(32)).tolist())
+    minhash.update_batch((runs >> np.uint64(32)).tolist())
     values: npt.NDArray[np.uint32] = np.asarray(minhash.hashvalues, dtype=np.uint32)
     return values
+
+
+def run_hashes(words: Sequence[str], length: int) -> npt.NDArray[np.uint64]:
+    """A hash of each run of so many words, ``(R,)`` uint64, R being 0 where there are fewer.
+
+    Its upper half is the better one.
+    """
+    if len(words) < length:
+        return np.empty(0, np.uint64)
+    checksums = [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in words]
+    runs = np.lib.stride_tricks.sliding_window_view(np.array(checksums, np.uint64), length)
+    hashes: npt.NDArray[np.uint64] = runs @ _weights(length)
+    return hashes
+
+
+@functools.cache
+def _weights(length: int) -> npt.NDArray[np.uint64]:
+    return np.random.default_rng(_SEED).integers(2**64, size=length, dtype=np.uint64)
 
 
 def clusters(

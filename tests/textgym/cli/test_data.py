@@ -60,6 +60,21 @@ def test_from_files_to_parts_that_share_nothing(folder):
     assert printed(check_data, CheckConfig(files=files)).endswith("nothing is shared\n")
 
 
+def test_parts_that_are_not_as_asked_for_are_said(tmp_path):
+    """A passage that stands in all texts keeps them together."""
+    drawn = random.Random(1)  # noqa: S311 - words, not secrets
+    notice = " ".join(drawn.choices(WORDS, k=30))
+    corpus = tmp_path / "raw.jsonl"
+    texts = [f"{' '.join(drawn.choices(WORDS, k=40))} {notice}" for _ in range(120)]
+    for glued, lines in ((True, texts), (False, [text.removesuffix(notice) for text in texts])):
+        rows = [json.dumps({"text": text, "source": "a"}) for text in lines]
+        corpus.write_text("\n".join(rows), encoding="utf-8")
+        config = SplitConfig(corpus=corpus, out=tmp_path / "parts", validation=0.4, test=0.3)
+        said = printed(split_data, config)
+        assert ("has 100% of the texts where" in " ".join(said.split())) is glued
+        assert ("(boilerplate)" in said) is glued
+
+
 def test_what_is_collected_is_as_the_words_say(folder):
     (folder / "raw" / "b.txt").write_text("one\ntwo " + "x" * 300 + "\n", encoding="utf-8")
     config = CollectConfig(

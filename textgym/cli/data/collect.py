@@ -28,7 +28,8 @@ class CollectConfig:
     """
 
     sources: tuple[str, ...]
-    """Files, folders, datasets:NAME, package:reviews, or - for lines of standard input."""
+    """Files, folders, datasets:NAME, package:NAME for files of known kinds in an installed package,
+    package:reviews, or - for lines of standard input."""
     out: Path
     """The corpus to write: .jsonl, .jsonl.gz or .jsonl.zst; it is replaced."""
     unit: Literal["file", "line", "paragraph"] = "file"

@@ -15,13 +15,14 @@ from textgym.cli.console import say
 from textgym.cli.parsing import CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from textgym.corpus.division import Leak
     from textgym.corpus.records import Record
 
 __all__ = ["CheckConfig", "SplitConfig", "check_data", "split_data"]
 
+_FEWEST_JUDGED, _FAR = 100, 0.2  # of fewer texts, chance makes any parts
 _WHICH_PARTS = "name two files or more, or one whose column split says in which part each text is"
 
 
@@ -29,8 +30,9 @@ _WHICH_PARTS = "name two files or more, or one whose column split says in which 
 class SplitConfig:
     """Divide a corpus into train, validation and test, none of which knows the others.
 
-    What hangs together stays together: near duplicates, and what is equal in --by. A text goes
-    where a hash of its group says, and stays there when others come or go.
+    What hangs together stays together: near duplicates, texts that share a passage of 25 words, and
+    what is equal in --by. A text goes where a hash of its group says, and stays there when others
+    come or go.
     """
 
     corpus: Path
@@ -99,7 +101,20 @@ def split_data(config: SplitConfig, console: Console | None = None) -> None:
     except ValueError as error:
         raise CommandError(str(error)) from None
     sizes = ", ".join(f"{name} {homes.count(name):,}" for name in shares)
-    say(console, f"{sizes} in {config.out}")
+    say(console, f"{sizes} in {config.out}", *_lopsided(homes, shares))
+
+
+def _lopsided(homes: Sequence[str], shares: Mapping[str, float]) -> list[str]:
+    """Says it where parts are far from what was asked for, as chance does not make them."""
+    found = {name: homes.count(name) / max(1, len(homes)) for name in shares}
+    name = max(shares, key=lambda name: abs(found[name] - shares[name]))
+    if len(homes) < _FEWEST_JUDGED or abs(found[name] - shares[name]) < _FAR:
+        return []
+    return [
+        f"{name} has {found[name]:.0%} of the texts where {shares[name]:.0%} were asked for: many "
+        "hang together, as by a passage that stands in all of them; textgym data clean takes out "
+        "page furniture (boilerplate) and repeated texts (near)"
+    ]
 
 
 def check_data(config: CheckConfig, console: Console | None = None) -> None:
