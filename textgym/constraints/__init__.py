@@ -19,6 +19,7 @@ from textgym.constraints.specs import (
     automaton_of,
     check_choices,
     check_keys,
+    choices_of_column,
     minimum_of,
     pieces_of,
     usable_ids,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from textgym.types import Tokenizer
 
-__all__ = ["Constraint", "compile_constraints"]
+__all__ = ["Constraint", "choices_of_column", "compile_constraints"]
 
 _UNSEEN = -1
 _FIRST_MASKS = 16
@@ -174,7 +175,8 @@ def compile_constraints(
             ``allow``: the tokens that are legal, in the same way. The end of text needs no mention.
             ``min_tokens``: the end of text is illegal before so many tokens.
             ``regex``: what the whole completion matches; see ``automaton_of_regex``.
-            ``choices``: the texts of which the whole completion is one, however it is tokenized.
+            ``choices``: the texts of which the whole completion is one, however it is tokenized. An
+            environment also takes ``{"column": NAME}``, see ``choices_of_column``.
         tokenizer: The tokenizer. For ``regex`` and ``choices`` it has a method ``token_bytes(id)``
             that says what a token adds to a text's UTF-8.
         legal: What the tokenizer itself permits, ``(V,)``.

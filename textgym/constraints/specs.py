@@ -22,18 +22,20 @@ from textgym.constraints.automata import (
 from textgym.messages import require_text, require_texts, shown, whole_number
 
 if TYPE_CHECKING:
-    from textgym.types import Tokenizer
+    from textgym.types import Example, Tokenizer
 
 __all__ = [
     "automaton_of",
     "check_choices",
     "check_keys",
+    "choices_of_column",
     "minimum_of",
     "pieces_of",
     "usable_ids",
 ]
 
 _KEYS = ("allow", "choices", "forbid", "min_tokens", "regex")
+_COLUMN = "column"
 
 
 def check_keys(spec: Mapping[str, Any]) -> None:
@@ -45,6 +47,43 @@ def check_keys(spec: Mapping[str, Any]) -> None:
         raise ValueError(f"unknown constraint {unknown[0]!r}; known: {', '.join(_KEYS)}")
     if "regex" in spec and "choices" in spec:
         raise ValueError("constraints: regex and choices exclude each other; give one of them")
+
+
+def choices_of_column(spec: Mapping[str, Any], examples: Sequence[Example]) -> Mapping[str, Any]:
+    """Puts the texts of a column, all examples together, into the place of its name.
+
+    Args:
+        spec: Whose ``choices`` may be ``{"column": NAME}``.
+        examples: Their column holds texts, or lists of texts.
+
+    Returns:
+        The same with ``choices`` as a sorted list without repeats.
+    """
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("choices"), Mapping):
+        return spec
+    choices = spec["choices"]
+    name = choices.get(_COLUMN)
+    if set(choices) != {_COLUMN} or not isinstance(name, str):
+        raise ValueError(
+            "constraints: choices is a list of texts, or {'column': NAME} for those of the "
+            f"examples' column; got {shown(choices)}"
+        )
+    if name not in examples[0].columns:
+        raise ValueError(
+            f"constraints: choices: the examples have no column {name!r}; they have: "
+            f"{', '.join(examples[0].columns) or 'none'}"
+        )
+    texts = set[str]()
+    for example in examples:
+        value = example.columns[name]
+        held = value if _is_list(value) else [value]
+        if not all(isinstance(text, str) for text in held):
+            raise ValueError(
+                f"constraints: choices: the column {name!r} must hold texts, or lists of texts; "
+                f"it has {shown(value)}"
+            )
+        texts.update(held)
+    return {**spec, "choices": sorted(texts)}
 
 
 def minimum_of(spec: Mapping[str, Any], completion_tokens: int) -> int:

@@ -298,7 +298,7 @@ def build_world(settings: Settings) -> World:
         raise ValueError(f"split {settings.split!r} of {task.name} has no examples")
     _require_columns(reward, examples[0], settings.split, task)
     rules = _rules(task, tokenizer, settings)
-    rules, constraint = _constrain(rules, tokenizer, settings)
+    rules, constraint = _constrain(rules, tokenizer, settings, examples)
     proposer, drafter = None, None
     if settings.action_kind == "choose":
         from textgym.proposing.proposals import resolve_proposer
@@ -384,14 +384,15 @@ def _rules(task: Task, tokenizer: Tokenizer, settings: Settings) -> Rules:
 
 
 def _constrain(
-    rules: Rules, tokenizer: Tokenizer, settings: Settings
+    rules: Rules, tokenizer: Tokenizer, settings: Settings, examples: Sequence[Example]
 ) -> tuple[Rules, Constraint | None]:
     """Puts what never changes into the rules, and leaves the rest to a constraint."""
     spec = settings.constraints
     if spec is None:
         return rules, None
-    from textgym.constraints import compile_constraints
+    from textgym.constraints import choices_of_column, compile_constraints
 
+    spec = choices_of_column(spec, examples)
     constraint = compile_constraints(spec, tokenizer, rules.legal, rules.completion_tokens)
     if set(spec) <= _STATIC:
         legal = constraint.mask(constraint.start(1), np.zeros(1, dtype=np.int64))[0]

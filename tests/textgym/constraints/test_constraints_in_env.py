@@ -1,9 +1,12 @@
 """Constraints as an agent meets them: in masks, in steps and in candidates."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 
 from textgym import TextEnv, TextVectorEnv
+from textgym.types import Example
 
 A, B, C, D = 3, 4, 5, 6
 EOS = 2
@@ -26,6 +29,56 @@ def test_a_completion_is_one_of_the_choices(kind):
     written = {legal_play(env, seed) for seed in range(40)}
     assert written <= {"abc", "abd", "h"}
     assert len(written) > 1
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Examples with a text, and a list of texts, in a column."""
+
+    name: str = "Labelled"
+    prompt_tokens: int = 4
+    completion_tokens: int = 6
+    tokenizer: str = "characters:abcdefgh"
+    reward: str = "length"
+    splits: tuple[str, ...] = ("train", "test")
+
+    def examples(self, split):
+        tags = {"train": [["ab", "c"], ["c"], []], "test": [["h"], ["gg"], ["gg"]]}[split]
+        labels = ["bad", "bad", "ace"]
+        pairs = zip(tags, labels, strict=True)
+        return [Example(prompt="a", columns={"tags": t, "label": y, "n": 1}) for t, y in pairs]
+
+
+@pytest.mark.parametrize(
+    ("split", "column", "expected"),
+    [
+        ("train", "tags", {"ab", "c"}),
+        ("test", "tags", {"gg", "h"}),
+        ("train", "label", {"ace", "bad"}),
+    ],
+)
+def test_the_choices_may_be_a_column_of_the_split(split, column, expected):
+    env = TextEnv(task=Labelled(), split=split, constraints={"choices": {"column": column}})
+    assert {legal_play(env, seed) for seed in range(30)} == expected
+    batch = TextVectorEnv(
+        num_envs=2, task=Labelled(), split=split, constraints={"choices": {"column": column}}
+    )
+    batch.reset(seed=0)
+    env.reset(seed=0)
+    np.testing.assert_array_equal(batch.action_masks()[0], env.action_masks())
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"column": "tag"}, r"the examples have no column 'tag'; they have: tags, label, n"),
+        ({"column": "n"}, r"the column 'n' must hold texts, or lists of texts; it has 1"),
+        ({"columns": "tags"}, r"choices is a list of texts, or \{'column': NAME\}"),
+    ],
+)
+def test_a_wrong_column_is_named(choices, message):
+    with pytest.raises(ValueError, match=message):
+        TextEnv(task=Labelled(), constraints={"choices": choices})
 
 
 def test_a_phrase_is_a_candidate_only_if_all_of_it_is_allowed():
