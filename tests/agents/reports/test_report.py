@@ -122,6 +122,11 @@ def test_a_run_without_gates_is_neither_passed_nor_failed():
     assert page.text == "Nothing yet: not judged Nothing yet not judged"
 
 
+def test_what_was_found_stands_where_a_verdict_would():
+    page = Page(render_report(Report(title="Two policies", finding="they are alike")))
+    assert page.text == "Two policies: they are alike Two policies they are alike"
+
+
 @pytest.mark.parametrize(
     ("value", "at_least", "expected"),
     [
@@ -242,10 +247,21 @@ def test_a_ragged_table_is_refused_where_it_is_made():
 
 def test_numbers_are_short_and_honest():
     """Three digits for floats, whole numbers as they are, no value for NaN; bools are words."""
-    row = [0.0, 12.04, 1234567.8, 7, True, math.nan, None]
-    table = Table(title="t", header=list("abcdefg"), rows=[row])
+    row = [0.0, 12.04, 1234567.8, -1234567.8, 7, True, math.nan, math.inf, -math.inf, None]
+    table = Table(title="t", header=list("abcdefghij"), rows=[row])
     text = Page(render_report(Report(title="r", tables=[table]))).text
-    assert "0.00 12.0 1,234,568 7 True no value None" in text
+    expected = "0.00 12.0 1,234,568 -1,234,568 7 True no value infinite minus infinite None"
+    assert expected in text
+
+
+def test_rows_that_are_folded_stand_under_their_first_cell():
+    rows = [["The film", "ppo", "was"], ["A dog", "ppo", "ran"], ["The film", "grpo", "is"]]
+    table = Table(title="t", header=["prompt", "by", "text"], rows=rows, folded=True)
+    page = Page(render_report(Report(title="r", tables=[table])))
+    assert page.text.count("The film") == page.text.count("A dog") == 1
+    film, dog = page.text.index("The film"), page.text.index("A dog")
+    assert film < page.text.index("ppo was") < page.text.index("grpo is") < dog
+    assert dog < page.text.index("ppo ran")
 
 
 def test_writing_makes_the_folder_and_replaces_the_page(tmp_path: Path):
