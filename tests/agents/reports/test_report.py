@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -114,6 +115,20 @@ def test_the_verdict_names_what_failed():
     assert "A run: failed: KL, repetition" in page.text
     assert "✗ failed: KL, repetition It went well." in page.text
     assert "48.0 nats at most 15 nats ✗ fail" in page.text
+
+
+def test_settings_of_settings_have_dotted_names():
+    text = Page(render_report(_report(settings={"ppo": {"clip": {"low": 0.1}, "on": True}}))).text
+    assert "ppo.clip.low 0.1 ppo.on True" in text
+
+
+def test_a_word_stands_left_and_a_number_right():
+    table = Table(title="t", header=["a", "b"], rows=[[True, 1]])
+    page = render_report(Report(title="r", tables=[table]))
+    assert [cell for cell in re.findall(r"<td([^>]*)>(True|1)</td>", page)] == [
+        ("", "True"),
+        (' class="number"', "1"),
+    ]
 
 
 def test_a_run_without_gates_is_neither_passed_nor_failed():
