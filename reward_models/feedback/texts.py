@@ -78,7 +78,13 @@ def read_material(
         ValueError: If the columns are others, a row has no text, or no prompt has two texts.
         FileNotFoundError: If there is no such file.
     """
-    rows = read_rows(name, columns=columns, on_bad=on_bad)
+    return _material_of(name, read_rows(name, columns=columns, on_bad=on_bad), seed, on_bad)
+
+
+def _material_of(
+    name: str, rows: Sequence[Row], seed: int, on_bad: Callable[[ValueError], None] | None
+) -> Material:
+    """As ``read_material``, of rows that were read."""
     known = rows[0].values
     sides = next((sides for sides in _PAIRS if set(sides) <= known.keys()), None)
     if sides is not None:
@@ -145,7 +151,7 @@ def read_texts(
     """
     rows = read_rows(name, columns=columns, on_bad=on_bad)
     if not {"completion", "completions"} & rows[0].values.keys():
-        found = read_material(name, columns=columns, on_bad=on_bad)
+        found = _material_of(name, rows, 0, on_bad)
         return texts_of_pairs(found.pairs), origins_of_pairs(found.pairs, found.provenance)
     texts = [
         (prompt, text)

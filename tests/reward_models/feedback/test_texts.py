@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from reward_models.feedback import texts as texts_module
 from reward_models.feedback.texts import read_material, read_texts
-from textgym.data.tables import SkippedRows
+from textgym.data.tables import SkippedRows, read_rows
 
 
 def write(path, rows):
@@ -130,6 +131,25 @@ def test_bad_rows_are_left_out_and_counted_and_columns_have_other_names(tmp_path
             read_material(name)
     with pytest.raises(ValueError, match=r"texts\.jsonl:1: completions "):
         read_material(write(tmp_path / "texts.jsonl", rows[1:]), on_bad=SkippedRows())
+
+
+@pytest.mark.parametrize(
+    "columns", [("completion", "checkpoint"), ("a", "b"), ("chosen", "rejected")]
+)
+def test_a_file_whose_texts_are_ranked_is_read_once(tmp_path, monkeypatch, columns):
+    """A file of pairs was read twice, and what cannot be read in it was counted twice."""
+    rows = [dict(zip(columns, texts, strict=True)) for texts in (("x", "y"), (None, "z"))]
+    path = tmp_path / "pairs.jsonl"
+    write(path, rows)
+    path.write_text(path.read_text() + "no row\n")
+    read = []
+    monkeypatch.setattr(
+        texts_module, "read_rows", lambda *a, **k: read.append(a) or read_rows(*a, **k)
+    )
+    skipped = SkippedRows()
+    texts, _ = read_texts(str(path), on_bad=skipped)
+    assert (len(read), skipped.number) == (1, 2)
+    assert {text for _, text, _ in texts} == ({"x"} if "completion" in columns else {"x", "y"})
 
 
 @pytest.mark.parametrize("kind", ["texts", "pairs"])
