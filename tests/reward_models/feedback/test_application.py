@@ -13,11 +13,13 @@ from reward_models.feedback.application import MAX_BODY, Study, make_application
 from reward_models.feedback.gate import Addresses
 from reward_models.feedback.overview import public_name, summarise
 from reward_models.preferences import (
+    Answer,
     Handout,
     HandoutConfig,
     Pair,
     PreferenceStore,
     SheetVote,
+    Vote,
     WorkItem,
     make_sheets,
 )
@@ -455,6 +457,29 @@ def test_a_session_ends_and_none_is_good_for_another_study(monkeypatch):
     assert access.session(cookie) is None
 
 
+@pytest.mark.parametrize("known", [False, True])
+def test_the_overview_counts_repeats_and_known_answers_and_no_program_s_sides(study, known):
+    config = HandoutConfig(repeat_every=0 if known else 2, known_every=2 if known else 0)
+    handout = Handout(study.store, config)
+    expected = [None, "a", None, "a"] if known else [None] * 4
+    handout.fill(
+        [
+            WorkItem(subject=pair.pair_id, rank=n, chosen_by="random", expected=expected[n])
+            for n, pair in enumerate(study.store.pairs())
+        ]
+    )
+    for number, said in enumerate("aaab"):  # the second and fourth are what is counted
+        lease = handout.next("anna")
+        assert lease.purpose == ("study", "known" if known else "repeat")[number % 2]
+        side = "left" if lease.shown_left == said else "right"
+        handout.answer(Vote(lease=lease.lease, annotator="anna", answer=side, key="k"))
+    first = study.store.pairs()[0].pair_id
+    study.store.record_answers([Answer(pair_id=first, annotator="program", answer="a")])
+    anna, program = summarise(study.store, handout)["annotators"]
+    assert (anna["repeats"], anna["known"]) == (((0, 0), (1, 2)) if known else ((1, 2), (0, 0)))
+    assert (program["left"], program["answers"]) == (None, 1)
+
+
 SAID = {
     "rank": ([2, 0, 1], {"prompt", "completions", "ranks", "annotator"}),
     "rate": (4, {"prompt", "completion", "rating", "annotator"}),
@@ -560,7 +585,7 @@ def test_a_sheet_is_shown_judged_and_exported(sheets):
     assert set(turn["item"]) == {"lease", "question", "prompt", "texts"}
     assert not any(writer in json.dumps(turn) for writer in WRITERS)
     vote = {"lease": turn["item"]["lease"], "said": said, "key": "k"}
-    for wrong in ("left", [], {}, 0, [[0, 1, "fine"]], True, [[0]]):
+    for wrong in ("left", [], {}, 0, [[0, 1, "fine"]], True, [[0]], [0, 0, 1, 2]):
         if (sheets.handout.question, wrong) != ("spans", []):
             assert anna.post("/api/vote", {**vote, "said": wrong}).status_code == 422, wrong
     assert anna.post("/api/vote", {**vote, "note": "n" * 4001}).status_code == 422

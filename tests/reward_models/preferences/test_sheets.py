@@ -24,7 +24,7 @@ from reward_models.preferences import (
     read_marks,
     texts_of_pairs,
 )
-from reward_models.preferences.sheets import checked, drawn_order
+from reward_models.preferences.sheets import Judgement, checked, drawn_order, latest_judgements
 from tests.postgres import running_server
 
 TEXTS = [("p", "one", "x"), ("p", "two", "y"), ("p", "three", "x"), ("q", "\0four\U0001f600", "z")]
@@ -255,3 +255,12 @@ def test_marked_texts_are_read_as_they_were_written(tmp_path):
         with pytest.raises(ValueError, match=said) as caught:
             read_marks(str(path))
         assert "marks.jsonl" in str(caught.value)
+
+
+def test_of_what_somebody_said_twice_the_later_round_counts_whichever_comes_first():
+    first, second = (
+        Judgement(sheet_id="s", annotator="anna", said=said, round=round_)
+        for said, round_ in ((2, 1), (5, 2))
+    )
+    for said in ([first, second], [second, first]):
+        assert latest_judgements(said) == [second]

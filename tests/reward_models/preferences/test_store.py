@@ -387,13 +387,17 @@ def test_a_store_of_version_3_keeps_its_sheets_and_is_told_where_their_texts_cam
                 store.add_sheets(sheets, [replace(said[0], seed=8)])
 
 
-def test_a_store_of_another_version_is_refused_in_one_sentence(tmp_path):
+@pytest.mark.parametrize("version", [1, 5, None])
+def test_a_store_of_another_version_is_refused_in_one_sentence(tmp_path, version):
     path = tmp_path / "votes.sqlite"
     PreferenceStore(path).close()
     with open_raw(path) as raw:
-        raw.execute("UPDATE textgym_store SET version = 5")
+        raw.execute("DELETE FROM textgym_store")
+        if version is not None:
+            raw.execute("INSERT INTO textgym_store (version) VALUES (?)", (version,))
         raw.commit()
-    with pytest.raises(StoreError, match=r"version 5, and this textgym reads version 4") as caught:
+    said = f"version {version}, and this textgym reads version 4"
+    with pytest.raises(StoreError, match=said) as caught:
         PreferenceStore(path)
     assert "\n" not in str(caught.value)
 
