@@ -125,7 +125,7 @@ def test_settings_of_settings_have_dotted_names():
 def test_a_word_stands_left_and_a_number_right():
     table = Table(title="t", header=["a", "b"], rows=[[True, 1]])
     page = render_report(Report(title="r", tables=[table]))
-    assert [cell for cell in re.findall(r"<td([^>]*)>(True|1)</td>", page)] == [
+    assert list(re.findall(r"<td([^>]*)>(True|1)</td>", page)) == [
         ("", "True"),
         (' class="number"', "1"),
     ]
