@@ -130,6 +130,20 @@ def test_export_is_the_way_back(tmp_path):
     assert {p.prompt for p in held_out} == {"Q4", "Q5"}
 
 
+def test_an_export_is_a_data_set_of_hugging_face_s(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = [ROW | {"winner": w, "annotator": w} for w in ("model_a", "model_b", "tie")]
+    with PreferenceStore(tmp_path / "s.sqlite") as store:
+        import_preferences(read_answers(write(tmp_path / "a.jsonl", rows)), store)
+        counts = export_preferences(store, tmp_path / "out.jsonl")
+    assert (counts["written"], counts["tie"]) == (2, 1)
+    files = {"train": str(tmp_path / "out.jsonl")}
+    loaded = datasets.load_dataset("json", data_files=files, cache_dir=str(tmp_path / "cache"))
+    read = loaded["train"]
+    assert {"prompt", "chosen", "rejected", "annotator"} <= set(read.column_names)
+    assert sorted(zip(read["chosen"], read["rejected"], strict=True)) == [("x", "y"), ("y", "x")]
+
+
 texts = st.text(st.characters(codec="utf-8"), max_size=6)
 names = st.sampled_from(["", "ann", "b o b"])
 preferences = st.builds(
