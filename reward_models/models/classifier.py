@@ -12,6 +12,7 @@ beginning, because the completion stands there.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["ClassifierConfig", "ClassifierReward", "load_classifier", "sequence_classifier"]
 
 _SETTINGS = "reward.json"
+_PROBES = ("One short text stands beside another that is a good deal longer.", "One short text.")
 _UNBOUNDED = 4096  # where neither model nor tokenizer says how much it reads
 
 
@@ -102,6 +104,8 @@ class ClassifierReward:
                 self.batch_size = 1  # without a pad, the model could not tell a text's end
             else:
                 model.config.get_text_config().pad_token_id = reader.pad_id
+        # Some families pass their mask by: their texts stand beside others of their length alone.
+        self._spare_pads = 0 if self._reads_pads() else spare_pads(self.model)
 
     def __call__(
         self,
@@ -117,7 +121,7 @@ class ClassifierReward:
             self._rows(prompts, completions),
             self._forward,
             self.batch_size,
-            spare_pads(self.model),
+            self._spare_pads,
         ).tolist()
         return scores
 
@@ -147,6 +151,27 @@ class ClassifierReward:
             self.frame.around(before, [*row, *tail], self.max_tokens)
             for before, row in zip(first, second, strict=True)
         ]
+
+    @torch.inference_mode()
+    def _reads_pads(self) -> bool:
+        """Whether a short text has another score beside a long one.
+
+        Raises:
+            ValueError: If the model cannot read a text as it is laid out here.
+        """
+        try:
+            rows = self._rows(["", ""], _PROBES)
+            together = self._forward(rows) if self.batch_size > 1 else None
+            alone = torch.cat([self._forward([row]) for row in rows])
+        except (RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+            said = " ".join(str(error).split())
+            raise ValueError(
+                f"a {self.model.config.model_type} cannot score a text by its ids alone: {said}"
+            ) from error
+        if together is None:
+            return False
+        allowed = math.sqrt(torch.finfo(self.model.dtype).eps) * (1 + alone.abs())
+        return bool(((together - alone).abs() > allowed).any())
 
     def _forward(self, rows: list[tuple[tuple[int, int], ...]]) -> torch.Tensor:
         pad_id = self.model.config.get_text_config().pad_token_id or 0
@@ -181,7 +206,8 @@ def sequence_classifier(
 
     Raises:
         FileNotFoundError: If there is no such folder, nor a model of that name in the cache.
-        ValueError: If the model is damaged, or a setting does not fit it.
+        ValueError: If the model is damaged, cannot read a text by its ids alone, or a setting does
+            not fit it.
     """
     found = find_checkpoint(path)
     if not Path(found).is_dir():

@@ -144,8 +144,17 @@ class Frame:
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, *, pair: bool) -> Self:
-        """Reads the frame off an example."""
+        """Reads the frame off an example.
+
+        Raises:
+            ValueError: If the tokenizer has no token for it.
+        """
         plain: Any = tokenizer("a", add_special_tokens=False)["input_ids"]
+        if not plain:
+            raise ValueError(
+                f"the tokenizer of {tokenizer.name_or_path!r} has no token for the text 'a': its "
+                "files are of another kind than transformers takes them for"
+            )
         whole: Any = tokenizer("a", "a") if pair else tokenizer("a")
         ids: list[int] = whole["input_ids"]
         kinds = whole.get("token_type_ids") or [0] * len(ids)
