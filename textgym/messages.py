@@ -12,9 +12,10 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["did_you_mean", "require_text", "require_texts", "shown", "whole_number"]
+__all__ = ["did_you_mean", "listed", "require_text", "require_texts", "shown", "whole_number"]
 
 _SHOWN = 80
+_MOST_LISTED = 20
 
 _reprs = reprlib.Repr()
 _reprs.maxstring = _reprs.maxother = _SHOWN
@@ -28,10 +29,23 @@ def shown(value: Any) -> str:
         return f"an {type(value).__name__} of more digits than Python writes"
 
 
+def listed(names: Iterable[Any]) -> str:
+    """Returns names that somebody gave, such as those of columns, as one line of bounded length."""
+    given = list(names)
+    more = [f"and {len(given) - _MOST_LISTED} more"] if len(given) > _MOST_LISTED else []
+    return ", ".join([*map(_word, given[:_MOST_LISTED]), *more]) or "none"
+
+
+def _word(name: Any) -> str:
+    """A name as it is, where it can stand in a line, and else as Python writes it."""
+    word = str(name)
+    return word if word.isprintable() and 0 < len(word) <= _SHOWN else shown(word)
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Returns the end of a message about an unknown word: the known one that is nearest, or ""."""
     near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
+    return f" (did you mean {_word(near[0])}?)" if near else ""
 
 
 def whole_number(value: Any) -> int | None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from reward_models.preferences.pairs import Origin, Pair, Provenance, origins_of_pairs
 from reward_models.preferences.sheets import texts_of_pairs
 from textgym.data.tables import checked_rows, read_rows
+from textgym.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +94,7 @@ def _material_of(
     if "completion" in known or "completions" in known:
         return _of_texts(name, checked_rows(rows, _texts_of, on_bad), seed)
     raise ValueError(
-        f"{name} has the columns {', '.join(known)}; to compare texts, name them a and b, "
+        f"{name} has the columns {listed(known)}; to compare texts, name them a and b, "
         "completion, or completions, and what they follow prompt"
     )
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from textgym.messages import listed
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -39,7 +41,7 @@ def read_column(columns: Mapping[str, Sequence[Any]], name: str, count: int) -> 
     if name not in columns:
         raise ValueError(
             f"there is no column {name!r} to read; the columns are: "
-            f'{", ".join(columns) or "none"}. Name another one by the setting "column", or choose '
+            f'{listed(columns)}. Name another one by the setting "column", or choose '
             "a reward that needs none"
         )
     values = columns[name]

@@ -18,6 +18,7 @@ from reward_models.preferences.rankings import Item, Ranking, Rating, completion
 from reward_models.preferences.splitting import divide
 from textgym.data.tables import read_rows
 from textgym.files import atomic_file
+from textgym.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -133,7 +134,7 @@ def parsed_rows(
     parse = parser_of(rows[0].values)
     if parse is None:
         raise ValueError(
-            f"{name} has the columns {', '.join(rows[0].values)}, which are no known preferences; "
+            f"{name} has the columns {listed(rows[0].values)}, which are no known preferences; "
             "say which is which, as in --columns chosen=COLUMN,rejected=COLUMN; known: "
             f"{KNOWN_COLUMNS}; more in FORMATS.md"
         )

@@ -16,7 +16,7 @@ from rich.console import Console
 from textgym.cli.console import listing, say
 from textgym.cli.light import OURS, stand_ins
 from textgym.cli.parsing import CommandError
-from textgym.messages import did_you_mean, shown
+from textgym.messages import did_you_mean, listed, shown
 from textgym.registration import registered_ids
 from textgym.rewards import known_rewards
 from textgym.rewards.calling import ChatReward, FilledReward
@@ -104,7 +104,7 @@ def _explain_env(name: str, console: Console) -> None:
         f"prompt and {env.completion_tokens} of the completion",
         f"tokenizer: {task.tokenizer}, V = {env.tokenizer.vocab_size}",
         f"reward: {task.reward}",
-        f"columns: {', '.join(example.columns) or 'none'}",
+        f"columns: {listed(example.columns)}",
         f"splits: {', '.join(task.splits)}; {env.num_examples:,} examples in train",
         f"data: {needs or 'nothing to install'}",
         f"a prompt: {shown(example.prompt)}",

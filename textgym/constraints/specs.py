@@ -19,7 +19,7 @@ from textgym.constraints.automata import (
     automaton_of_regex,
     distances,
 )
-from textgym.messages import require_text, require_texts, shown, whole_number
+from textgym.messages import listed, require_text, require_texts, shown, whole_number
 
 if TYPE_CHECKING:
     from textgym.types import Example, Tokenizer
@@ -71,7 +71,7 @@ def choices_of_column(spec: Mapping[str, Any], examples: Sequence[Example]) -> M
     if name not in examples[0].columns:
         raise ValueError(
             f"constraints: choices: the examples have no column {name!r}; they have: "
-            f"{', '.join(examples[0].columns) or 'none'}"
+            f"{listed(examples[0].columns)}"
         )
     texts = set[str]()
     for example in examples:

@@ -28,6 +28,7 @@ from textgym.corpus.records import Record, fingerprint
 from textgym.data.packages import Package
 from textgym.data.sources import open_bytes
 from textgym.data.tables import DATASETS_PREFIX, dataset_rows
+from textgym.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -303,7 +304,7 @@ def _read_parquet(path: Path, collection: Collection, faults: Faults) -> Iterato
 def _require_column(column: str, columns: Sequence[str], path: Path) -> None:
     if column not in columns:
         raise ValueError(
-            f"{path} has no column {column!r}; it has: {', '.join(columns)}; name it by --column"
+            f"{path} has no column {column!r}; it has: {listed(columns)}; name it by --column"
         )
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from textgym.data.json_rows import array_rows, line_rows
 from textgym.data.packages import Package
 from textgym.data.sources import open_text, reading_errors, require_file, suffix_of
-from textgym.messages import did_you_mean
+from textgym.messages import did_you_mean, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -253,7 +253,7 @@ def _moves(
         if outer not in found:
             raise ValueError(
                 f"{name} has no column {theirs!r}{did_you_mean(theirs, found)}; it has: "
-                f"{', '.join(found)}"
+                f"{listed(found)}"
             )
         moves.append((ours, outer, tuple(inner)))
     return moves
@@ -341,7 +341,7 @@ def _next_fields(reader: Iterator[list[str]]) -> list[str] | None:
 
 def _check_columns(place: str, columns: list[str]) -> list[str]:
     if len(set(columns)) != len(columns):
-        raise ValueError(f"{place} names a column twice: {', '.join(columns)}")
+        raise ValueError(f"{place} names a column twice: {listed(columns)}")
     return columns
 
 

@@ -18,7 +18,7 @@ from textgym import rewards
 from textgym.dynamics.moves import Moves
 from textgym.dynamics.states import Rules, lay_out
 from textgym.envs.prompts import Prompts
-from textgym.messages import require_text, shown
+from textgym.messages import listed, require_text, shown
 from textgym.recording.turns import split_turns
 from textgym.tasks import get_task
 from textgym.tokenizers import decode_rows, legal_ids, load_tokenizer
@@ -355,7 +355,7 @@ def _require_columns(reward: Scorer, example: Example, split: str, task: Task) -
     if missing:
         raise ValueError(
             f"reward {reward.name!r} reads the column {missing[0]!r}, but split {split!r} of "
-            f"{task.name} has the columns: {', '.join(example.columns) or 'none'}"
+            f"{task.name} has the columns: {listed(example.columns)}"
         )
 
 

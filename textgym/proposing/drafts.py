@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from textgym.messages import listed
 from textgym.proposing.proposals import ordinary_ids
 from textgym.rewards.factories import load_factory
 
@@ -83,7 +84,7 @@ class ColumnDrafter:
             if self._column not in example.columns:
                 raise ValueError(
                     f"the examples have no column {self._column!r} for drafts; "
-                    f"they have: {', '.join(example.columns) or 'none'}"
+                    f"they have: {listed(example.columns)}"
                 )
             texts.append(example.text(self._column))
         return _encode(self._tokenizer, texts, self._completion_tokens)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from textgym.messages import shown
+from textgym.messages import listed, shown
 from textgym.rewards.calling import columns_read
 from textgym.rewards.factories import missing_package
 
@@ -109,7 +109,7 @@ class CheckedReward:
             if missing:
                 raise RewardError(
                     f"reward {self.name!r} reads the column {missing[0]!r}, which is not there; "
-                    f"the columns are: {', '.join(columns) or 'none'}"
+                    f"the columns are: {listed(columns)}"
                 ) from error
             row = _row_of(error, len(completions))
             if row is None:

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 from textgym.data.prose import file_state, key_of
 from textgym.data.split import assign
 from textgym.data.tables import DATASETS_PREFIX, Row, read_rows
+from textgym.messages import listed
 from textgym.tasks.splits import SHARES, SPLITS, check_split
 from textgym.types import Example
 
@@ -194,7 +195,7 @@ def _check_columns(path: str, columns: list[str], prompt: str, reference: str | 
     for wanted in (prompt, reference):
         if wanted is not None and wanted not in columns:
             raise ValueError(
-                f"{path} has no column {wanted!r}; it has: {', '.join(columns)}; name the columns "
+                f"{path} has no column {wanted!r}; it has: {listed(columns)}; name the columns "
                 f"behind the path, as in {path}?prompt=question&reference=answer"
             )
     taken = sorted(_RESERVED.intersection(columns) - {prompt})

@@ -15,6 +15,7 @@ from agents.models.documents import (
 from textgym.corpus.sources import Collection, Faults, collect
 from textgym.data.split import position
 from textgym.data.tables import SkippedRows, is_table, parse_columns, read_rows
+from textgym.messages import listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -122,7 +123,7 @@ def _take_one(row: Row, material: Material) -> None:
         material.texts.append(_text(row, "text"))
     else:
         raise ValueError(
-            f"{row.place} has the columns {', '.join(values)}; needed are text, or prompt and "
+            f"{row.place} has the columns {listed(values)}; needed are text, or prompt and "
             "completion, or messages: say which is which by --columns text=body"
         )
 

@@ -17,6 +17,7 @@ from textgym.cli.parsing import CommandError
 from textgym.cli.reward.naming import named_reward
 from textgym.data.prose import read_text
 from textgym.data.tables import SkippedRows, checked_rows, is_table, parse_columns, read_rows
+from textgym.messages import listed
 from textgym.recording.rescoring import rescore
 from textgym.recording.trajectories import read_trajectories
 from textgym.rewards import RewardError
@@ -198,7 +199,7 @@ def _read(
     if where is None or where not in known:
         asked = f"no column {column!r}" if column else f"none of the columns {', '.join(_TEXTS)}"
         raise ValueError(
-            f"{name} has {asked}; it has {', '.join(known)}: name the one with the texts, "
+            f"{name} has {asked}; it has {listed(known)}: name the one with the texts, "
             "--text-column NAME"
         )
     kept = [row.values for row in checked_rows(rows, lambda row: _check(row, where), skipped)]
@@ -223,8 +224,7 @@ def _require_columns(rewards: Mapping[str, Scorer], known: Sequence[str], where:
         missing = [column for column in reward.reads if column not in known]
         if missing:
             raise CommandError(
-                f"reward {name} reads the column {missing[0]!r}, and {where} has "
-                f"{', '.join(known) or 'none'}"
+                f"reward {name} reads the column {missing[0]!r}, and {where} has {listed(known)}"
             )
 
 

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from textgym.cli.console import bar, say
 from textgym.cli.parsing import CommandError
+from textgym.messages import listed
 from textgym.tokenizers.sentencepiece import Kind  # noqa: TC001 - as above
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def evaluate_tokenizers(config: EvaluateConfig, console: Console | None = None) 
     if config.by is not None:
         if not any(config.by in record.columns for record in records):
             known = sorted({name for record in records for name in record.columns})
-            others = ", ".join(known) or "none"
+            others = listed(known)
             raise CommandError(f"--by {config.by}: the texts have no such column; known: {others}")
         groups = [str(record.columns.get(config.by, "unknown")) for record in records]
     texts = [(record.text, group) for record, group in zip(records, groups, strict=True)]
