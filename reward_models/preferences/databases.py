@@ -135,7 +135,7 @@ class Database:
     def unreadable(self, reason: object) -> StoreError:
         """The error of a database that is no store."""
         return StoreError(
-            f"{self.name} is not a whole preference store ({reason}): "
+            f"{self.name} is not a whole preference store ({' '.join(str(reason).split())}): "
             "restore it from a copy, or name another file"
         )
 

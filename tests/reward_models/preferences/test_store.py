@@ -292,6 +292,30 @@ def test_every_acknowledged_answer_survives_a_kill(tmp_path, acknowledged):
         store.record_answers([answer(0, "b", round=2)])
 
 
+def test_a_damaged_page_is_found_when_the_store_is_opened(tmp_path):
+    """Of rows, of an index, of the way to them: before anything is read from it or written."""
+    path, page = tmp_path / "votes.sqlite", 4096
+    with PreferenceStore(path) as store:
+        store.add_pairs([replace(pair(number), a="x" * 200) for number in range(200)])
+    whole = path.read_bytes()
+    with open_raw(path) as raw:
+        names = ("pairs", "sqlite_autoindex_pairs_1")
+        roots = [
+            raw.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
+            for name in names
+        ]
+    last = len(whole) // page  # of rows
+    for number in (*roots, last):
+        start = (number - 1) * page + 8
+        path.write_bytes(whole[:start] + bytes(range(192)) + whole[start + 192 :])
+        with pytest.raises(StoreError, match="is not a whole preference store") as refused:
+            PreferenceStore(path)
+        assert "\n" not in str(refused.value)
+    path.write_bytes(whole)
+    with PreferenceStore(path) as store:
+        assert len(store.pairs()) == 200
+
+
 def test_a_file_that_is_no_store_gives_one_line(store, tmp_path):
     """Text, a database of something else, a store cut short, a folder, and no folder at all."""
     store.add_pairs([replace(pair(number), a="x" * 2000) for number in range(100, 200)])
