@@ -115,6 +115,20 @@ def test_another_question_is_asked_of_a_store_s_pairs(tmp_path, question, said):
     assert "left out: 0 skip" in result.stdout
 
 
+def test_known_answers_are_still_known_when_the_store_is_asked_by_its_own_name(tmp_path):
+    """The file says which answers are known, and whoever goes on from the store has no file."""
+    texts, where = tmp_path / "texts.jsonl", tmp_path / "texts.sqlite"
+    rows = [{"prompt": "p", "a": f"a{n}", "b": f"b{n}", "known": "a" if n else ""} for n in (0, 1)]
+    texts.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    known = []
+    with PreferenceStore(where) as store:
+        for source in (texts, where):
+            study = module._study(LabelConfig(source=str(source)), store, None)
+            known.append({item.subject: item.expected for item in study.handout.items()})
+    assert known[0] == known[1]
+    assert sum(answer is None for answer in known[0].values()) == 1
+
+
 def test_a_start_that_fails_takes_no_file_of_another_away(tmp_path, monkeypatch):
     """Another command comes while the first is about to fail, and has a page before or after it."""
     texts = tmp_path / "pairs.jsonl"
