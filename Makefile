@@ -45,7 +45,7 @@ $(VENV)/.installed-libraries: Makefile | $(VENV)/.installed-dev
 	  sensai-utils skrl==2.1.1
 	@touch $@
 
-quickstart: $(VENV)/.installed  ## the main job on real text, about nine minutes on two cores
+quickstart: $(VENV)/.installed  ## the main job on real text, about eight minutes on two cores
 	$(BIN)/textgym quickstart $(ARGS)
 
 test: $(VENV)/.installed-libraries  ## every test, the learning tests and other libraries' agents included
