@@ -112,8 +112,8 @@ def _lopsided(homes: Sequence[str], shares: Mapping[str, float]) -> list[str]:
         return []
     return [
         f"{name} has {found[name]:.0%} of the texts where {shares[name]:.0%} were asked for: many "
-        "hang together, as by a passage that stands in all of them; textgym data clean takes out "
-        "page furniture (boilerplate) and repeated texts (near)"
+        "hang together, as by --by or by a passage that stands in all of them; textgym data clean "
+        "takes out page furniture (boilerplate) and repeated texts (near)"
     ]
 
 

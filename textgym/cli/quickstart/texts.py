@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from textgym.corpus.pipeline import clean
-from textgym.corpus.records import read_corpus, written_corpus
+from textgym.corpus.records import fingerprint, read_corpus, written_corpus
 from textgym.corpus.report import write_report
 from textgym.corpus.sources import PACKAGE_PREFIX, Collection, Faults, collect
 from textgym.corpus.steps import DEFAULT_STEPS
@@ -39,6 +39,7 @@ def gather_texts(run: Run, plan: Plan) -> Mapping[str, Any]:
     """
     came: Counter[str] = Counter()
     kept: Counter[str] = Counter()
+    mended = 0
 
     def records() -> Iterator[Record]:
         for record in collect(Collection(sources=(f"{PACKAGE_PREFIX}reviews",)), Faults()):
@@ -60,12 +61,12 @@ def gather_texts(run: Run, plan: Plan) -> Mapping[str, Any]:
             pool = record.columns["pool"]
             write[pool](record)
             kept[pool] += 1
+            mended += fingerprint(record.text) != record.digest
             if kept.total() % _EVERY == 0:
                 bar.update(kept.total(), came.total(), "cleaned")
         title = "Cleaning of the reviews"
         write_report(folder / "report", title, counts, came.total(), kept.total())
     dropped = came.total() - kept.total()
-    mended = sum(count.changed.total() for count in counts)
     return {"texts": kept.total(), "mended": mended, "dropped": dropped}
 
 
